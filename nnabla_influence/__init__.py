@@ -1,0 +1,1 @@
+"""SGD-influence for nnabla: which training examples make the model worse."""
