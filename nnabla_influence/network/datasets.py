@@ -1,0 +1,77 @@
+"""The datasets that a definition names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """One dataset of a definition.
+
+    Attributes:
+        name: Such as ``Training``.
+        uri: The dataset CSV as the file writes it.
+        path: The same, resolved: relative to the model file's folder if it exists there, else to
+            the working directory.
+        batch_size: Examples of one mini-batch.
+        shuffle: Whether the order is shuffled.
+        normalize: Whether images are divided by 255.
+        cache_dir: nnabla_cli's cache, empty if none.
+        index: Position among the file's datasets; nnabla_cli seeds the order with it.
+    """
+
+    name: str
+    uri: str
+    path: Path
+    batch_size: int
+    shuffle: bool
+    normalize: bool
+    cache_dir: str
+    index: int
+
+
+def dataset_settings(
+    path: Path, proto: Any, optimizer: Any
+) -> tuple[DatasetSettings | None, DatasetSettings | None]:
+    """Return the datasets of training and of validation, each None where the file names none.
+
+    Training is the optimizer's first dataset. Validation is a dataset of a monitor that is not the
+    optimizer's, preferably one called ``Validation``.
+    """
+    datasets = {
+        dataset.name: _settings(path, index, dataset) for index, dataset in enumerate(proto.dataset)
+    }
+    trained = [name for name in optimizer.dataset_name if name in datasets]
+    monitored = [
+        name
+        for monitor in proto.monitor
+        for name in monitor.dataset_name
+        if name in datasets and name not in trained
+    ]
+    preferred = sorted(monitored, key=lambda name: name.lower() != "validation")
+    training = datasets[trained[0]] if trained else None
+    validation = datasets[preferred[0]] if preferred else None
+    return training, validation
+
+
+def _settings(path: Path, index: int, dataset: Any) -> DatasetSettings:
+    return DatasetSettings(
+        name=dataset.name,
+        uri=dataset.uri,
+        path=_resolve(path, dataset.uri),
+        batch_size=int(dataset.batch_size),
+        shuffle=bool(dataset.shuffle),
+        normalize=not dataset.no_image_normalization,
+        cache_dir=dataset.cache_dir,
+        index=index,
+    )
+
+
+def _resolve(model: Path, uri: str) -> Path:
+    # nnabla_cli reads a relative uri from the working directory; a model that was moved together
+    # with its data is found again from its own folder.
+    beside = model.parent / uri
+    return beside if beside.exists() else Path.cwd() / uri

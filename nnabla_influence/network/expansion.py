@@ -1,0 +1,120 @@
+"""The network as nnabla unrolls it, and the names of its parameters there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nnabla as nn
+from nnabla.core.graph_def import ProtoGraph
+from nnabla.ext_utils import get_extension_context
+from nnabla.utils import nnabla_pb2
+
+from nnabla_influence.errors import ModelError, UnsupportedError
+
+
+def expand(path: Path, network: Any, scope: dict[str, Any] | None = None) -> Any:
+    """Return nnabla's ``ProtoNetwork`` of a proto ``Network``, its loops unrolled.
+
+    Args:
+        path: The model file, for messages.
+        network: The proto network.
+        scope: The private parameter scope that building the network shall use.
+
+    Raises:
+        ModelError: nnabla cannot make it.
+    """
+    proto = nnabla_pb2.NNablaProtoBuf()
+    proto.network.add().CopyFrom(network)
+    try:
+        # nnabla makes an instance of each function only to read its arguments; any context does.
+        with nn.context_scope(get_extension_context("cpu")):
+            graph = ProtoGraph.from_proto(proto, param_scope={} if scope is None else scope)
+            return graph.networks[network.name].expand_loop_control()
+    except (
+        KeyError,
+        ValueError,
+        IndexError,
+        AssertionError,
+        AttributeError,
+        RuntimeError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{path}: nnabla cannot build the network {network.name!r}"
+            f" ({type(error).__name__}: {reason}); check that nnabla_cli can train the file"
+        ) from error
+
+
+def matching_names(pattern: str, names: Sequence[str]) -> list[str]:
+    """Return the unrolled names that a name of the optimizer section stands for.
+
+    This is nnabla_cli's own rule, with its quirks, since it decides what is trained: a name that
+    exists stands for itself; in any other, ``{...}`` stands for an index of *one* digit, and the
+    rest of a name may follow.
+    """
+    if pattern in names:
+        return [pattern]
+    regex = re.compile(re.sub(r"{[^}]*}", lambda match: r"\[[\d+]\]", pattern))
+    return [name for name in names if regex.match(name)]
+
+
+def trainable_names(
+    path: Path, optimizer: Any, expanded: Any, losses: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the sorted names of the parameters that the solver moves and the loss depends on.
+
+    Raises:
+        ModelError: There is none.
+        UnsupportedError: A trained variable is no parameter, so no file of parameters holds it.
+    """
+    names = [*expanded.parameters, *expanded.variables]
+    multipliers: dict[str, float] = {}
+    for entry in optimizer.parameter_variable:
+        for name in matching_names(entry.variable_name, names):
+            multipliers[name] = entry.learning_rate_multiplier
+    chosen = {name for name, multiplier in multipliers.items() if multiplier > 0}
+    moved = chosen & _moved_by_the_loss(expanded, losses)
+    variables = sorted(
+        name for name in moved if name in expanded.variables and not expanded.variables[name].parent
+    )
+    if variables:
+        raise UnsupportedError(
+            f"{path}: the solver trains {variables[0]!r}, which is no parameter and so is saved"
+            " nowhere; make it a parameter"
+        )
+    trainable = tuple(sorted(name for name in moved if name in expanded.parameters))
+    if not trainable:
+        raise ModelError(
+            f"{path}: optimizer {optimizer.name!r} trains no parameter that the loss depends on;"
+            " set a learning-rate multiplier above 0 and save the file again"
+        )
+    return trainable
+
+
+def _moved_by_the_loss(expanded: Any, losses: Sequence[str]) -> set[str]:
+    """Return the variables that the gradient of the loss reaches in training."""
+    seen: set[str] = set()
+    stack = [name for name in losses if name in expanded.variables]
+    while stack:
+        name = stack.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        variable = expanded.variables.get(name)
+        if variable is None or not variable.parent:
+            continue
+        function = expanded.functions[variable.parent]
+        if function.type == "Unlink":
+            continue
+        inputs = function.inputs
+        if function.type in BATCH_NORMALIZATIONS:
+            # The running mean and variance are never differentiated.
+            inputs = inputs[:3]
+        stack.extend(inputs)
+    return seen
+
+
+BATCH_NORMALIZATIONS = ("BatchNormalization", "FusedBatchNormalization", "SyncBatchNormalization")

@@ -1,0 +1,114 @@
+"""The inputs of a network that a dataset feeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnabla_influence.errors import ModelError, UnsupportedError
+from nnabla_influence.network.graph import consumers, shapes, upstream
+
+
+@dataclass(frozen=True)
+class Input:
+    """One network input that a dataset variable feeds.
+
+    Attributes:
+        column: The dataset's variable, such as ``x``.
+        variable: The network's, such as ``Input``.
+        shape: Of one example, without the batch axis.
+        n_classes: How many categories there are where the values are category numbers (labels of
+            a cross entropy, indices of an embedding), else None.
+    """
+
+    column: str
+    variable: str
+    shape: tuple[int, ...]
+    n_classes: int | None
+
+
+# Functions whose output holds the same category numbers as their input.
+_PASS_THROUGH = (
+    *("Identity", "Unlink", "Reshape", "Transpose", "Flip", "Slice", "Split", "Stack"),
+    *("Concatenate", "Broadcast", "BroadcastTo", "Tile"),
+    *("RepeatStart", "RepeatEnd", "RecurrentInput", "RecurrentOutput", "Delay"),
+)
+
+
+def network_inputs(
+    path: Path, optimizer: Any, network: Any, losses: Sequence[str]
+) -> tuple[Input, ...]:
+    """Return the inputs that the loss depends on, one for each dataset column.
+
+    Raises:
+        ModelError: The optimizer section names a variable that the network lacks, or the network
+            has a fixed batch size.
+        UnsupportedError: An input is random, or is fed by something else than the dataset.
+    """
+    shape_of = shapes(network)
+    needed = upstream(network, losses)
+    inputs: dict[str, Input] = {}
+    for assignment in optimizer.data_variable:
+        column, variable = assignment.data_name, assignment.variable_name
+        if variable not in shape_of:
+            raise ModelError(
+                f"{path}: the optimizer feeds {variable!r}, which the network {network.name!r} does"
+                " not hold; save the file again"
+            )
+        if variable not in needed:
+            continue
+        if column.startswith("%"):
+            raise UnsupportedError(
+                f"{path}: the input {variable!r} is fed with {column!r}, which changes during"
+                " training; replace it by a constant to score"
+            )
+        shape = shape_of[variable]
+        if not shape or shape[0] != -1:
+            raise ModelError(
+                f"{path}: the input {variable!r} has the fixed shape {shape}, so the batch size"
+                " cannot be chosen; save the file with variable_batch_size=True"
+            )
+        found = Input(column, variable, shape[1:], _n_classes(network, shape_of, variable, set()))
+        if column not in inputs:
+            inputs[column] = found
+        elif inputs[column].shape != found.shape:
+            raise UnsupportedError(
+                f"{path}: the column {column!r} feeds {inputs[column].variable!r} of shape"
+                f" {inputs[column].shape} and {variable!r} of shape {found.shape}; give them one"
+                " shape"
+            )
+    if not inputs:
+        raise ModelError(
+            f"{path}: optimizer {optimizer.name!r} feeds no input of the loss from a dataset; set"
+            " the dataset variables of the inputs and save the file again"
+        )
+    return tuple(inputs.values())
+
+
+def _n_classes(
+    network: Any, shape_of: dict[str, tuple[int, ...]], variable: str, seen: set[str]
+) -> int | None:
+    if variable in seen:
+        return None
+    seen.add(variable)
+    counts = []
+    for function, position in consumers(network, variable):
+        if function.type in ("SoftmaxCrossEntropy", "CategoricalCrossEntropy") and position == 1:
+            settings = (
+                function.softmax_cross_entropy_param
+                if function.type == "SoftmaxCrossEntropy"
+                else function.categorical_cross_entropy_param
+            )
+            counts.append(shape_of[function.input[0]][settings.axis])
+        elif function.type == "Embed" and position == 0:
+            counts.append(shape_of[function.input[1]][0])
+        elif function.type == "OneHot" and len(function.one_hot_param.shape.dim) == 1:
+            counts.append(function.one_hot_param.shape.dim[0])
+        elif function.type in _PASS_THROUGH:
+            for output in function.output:
+                count = _n_classes(network, shape_of, output, seen)
+                if count is not None:
+                    counts.append(count)
+    return min(counts, default=None)

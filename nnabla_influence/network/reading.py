@@ -1,0 +1,209 @@
+"""Read the files of a model: the definition as a protobuf, the parameters as arrays.
+
+nnabla's own loaders put what they read into nnabla's global scope, or merge a text that holds
+parameters twice, and they log; the formats are simple, so they are read here.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import h5py
+import numpy as np
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+from nnabla.utils import nnabla_pb2
+
+from nnabla_influence.errors import ModelError
+
+TEXT_SUFFIXES = (".nntxt", ".prototxt")
+PARAMETER_SUFFIXES = (".h5", ".protobuf")
+MODEL_SUFFIXES = (*TEXT_SUFFIXES, ".nnp")
+
+
+class ModelFiles(NamedTuple):
+    """What the files of a model hold.
+
+    Attributes:
+        proto: The definition, without parameters.
+        parameters: float32 arrays by nnabla's names.
+    """
+
+    proto: Any
+    parameters: dict[str, np.ndarray]
+
+
+def read_model_files(path: Path, parameters: Path | None = None) -> ModelFiles:
+    """Read a definition file and, if given, a separate file of parameters.
+
+    Args:
+        path: An .nnp of nnabla_cli, Neural Network Console or its desktop version, or an .nntxt or
+            .prototxt.
+        parameters: An .h5, .protobuf or .nnp whose parameters take the place of the model's own.
+
+    Raises:
+        ModelError: A file is missing, damaged, or of another kind.
+    """
+    if path.suffix.lower() not in MODEL_SUFFIXES:
+        raise ModelError(f"{path}: is no model file; give an .nnp, .nntxt or .prototxt")
+    files = _read(path)
+    if not files.proto.network:
+        raise ModelError(
+            f"{path}: holds no network; give the .nnp, .nntxt or .prototxt that was trained"
+        )
+    if parameters is None:
+        return files
+    return ModelFiles(files.proto, read_parameters(parameters))
+
+
+def read_parameters(path: Path) -> dict[str, np.ndarray]:
+    """Return the parameters of an .h5, .protobuf, .nnp, .nntxt or .prototxt, by nnabla's names.
+
+    Raises:
+        ModelError: The file is missing, damaged, of another kind, or holds no parameter.
+    """
+    if path.suffix.lower() not in (*PARAMETER_SUFFIXES, *MODEL_SUFFIXES):
+        raise ModelError(f"{path}: is no file of parameters; give an .h5, .protobuf or .nnp")
+    parameters = _read(path).parameters
+    if not parameters:
+        raise ModelError(f"{path}: holds no parameters; give the .h5 or .nnp of the training")
+    return parameters
+
+
+def _read(path: Path) -> ModelFiles:
+    if path.is_dir():
+        raise ModelError(f"{path}: is a folder; give the model file in it")
+    suffix = path.suffix.lower()
+    try:
+        with path.open("rb") as file:
+            if suffix == ".nnp":
+                return _read_nnp(path, file)
+            return _read_member(str(path), suffix, file)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: does not exist; check the path") from error
+    except OSError as error:
+        raise ModelError(
+            f"{path}: cannot be read ({error.strerror or error}); check the file"
+        ) from error
+
+
+def _read_nnp(path: Path, file: IO[bytes]) -> ModelFiles:
+    proto = nnabla_pb2.NNablaProtoBuf()
+    parameters: dict[str, np.ndarray] = {}
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = [(name, Path(name).suffix.lower()) for name in archive.namelist()]
+            texts = [name for name, suffix in members if suffix in TEXT_SUFFIXES]
+            if len(texts) != 1:
+                raise ModelError(
+                    f"{path}: holds {len(texts)} network definitions"
+                    f"{' (' + ', '.join(texts) + ')' if texts else ''} instead of one; give an"
+                    " .nnp that nnabla_cli or the Console wrote"
+                )
+            for name, suffix in members:
+                if suffix in (*TEXT_SUFFIXES, *PARAMETER_SUFFIXES):
+                    with archive.open(name) as member:
+                        found = _read_member(f"{path}, {name}", suffix, member)
+                    proto.MergeFrom(found.proto)
+                    parameters.update(found.parameters)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+        raise ModelError(
+            f"{path}: is no whole .nnp archive ({error}); write or copy it again"
+        ) from error
+    return ModelFiles(proto, parameters)
+
+
+def _read_member(where: str, suffix: str, file: IO[bytes]) -> ModelFiles:
+    if suffix == ".h5":
+        return ModelFiles(nnabla_pb2.NNablaProtoBuf(), _read_h5(where, file))
+    if suffix == ".protobuf":
+        return _split(where, _parse_binary(where, file.read()))
+    return _split(where, _parse_text(where, file.read()))
+
+
+def _parse_binary(where: str, content: bytes) -> Any:
+    proto = nnabla_pb2.NNablaProtoBuf()
+    try:
+        proto.MergeFromString(content)
+    except DecodeError as error:
+        raise ModelError(f"{where}: is no .protobuf of nnabla; write or copy it again") from error
+    return proto
+
+
+def _parse_text(where: str, content: bytes) -> Any:
+    proto = nnabla_pb2.NNablaProtoBuf()
+    try:
+        text_format.Merge(content.decode("utf-8-sig"), proto)
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"{where}: is no network definition that nnabla 1.39 understands ({reason})"
+            "; give the .nntxt or .prototxt that was trained"
+        ) from error
+    return proto
+
+
+def _split(where: str, proto: Any) -> ModelFiles:
+    parameters = {}
+    for parameter in proto.parameter:
+        shape = tuple(parameter.shape.dim)
+        values = np.array(parameter.data, np.float32)
+        if values.size != np.prod(shape, dtype=int):
+            raise ModelError(
+                f"{where}: parameter {parameter.variable_name!r} has {values.size} values for"
+                f" shape {shape}; write the file again"
+            )
+        parameters[parameter.variable_name] = values.reshape(shape)
+    del proto.parameter[:]
+    return ModelFiles(proto, parameters)
+
+
+def _read_h5(where: str, file: IO[bytes]) -> dict[str, np.ndarray]:
+    parameters: dict[str, np.ndarray] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            parameters[name] = np.asarray(item[...], np.float32)
+
+    try:
+        with h5py.File(file, "r") as content:
+            content.visititems(visit)
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"{where}: is no whole .h5 of parameters ({reason}); write or copy it again"
+        ) from error
+    return parameters
+
+
+def check_parameters(
+    path: Path, wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, np.ndarray]
+) -> None:
+    """Check that parameters are there and of the right shapes.
+
+    nnabla initialises a missing parameter at random without a word, so this comes before building.
+
+    Args:
+        path: The model file, for the message.
+        wanted: Shapes by name.
+        given: Arrays by name; more than the wanted ones do no harm.
+
+    Raises:
+        ModelError: A parameter is missing, of another shape, or not finite.
+    """
+    missing = [name for name in wanted if name not in given]
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise ModelError(
+            f"{path}: {len(missing)} of the network's {len(wanted)} parameters are missing"
+            f" ({shown}); give the trained parameters, an .nnp or an .h5 beside the .nntxt"
+        )
+    for name, shape in wanted.items():
+        if tuple(given[name].shape) != shape:
+            raise ModelError(
+                f"{path}: parameter {name!r} has shape {tuple(given[name].shape)}, and the"
+                f" network wants {shape}; give the parameters that were trained with this network"
+            )
