@@ -1,0 +1,92 @@
+"""Where decoded datasets lie between runs.
+
+An entry is a folder ``<key>-<stamp>``. The key says what is kept: which CSV, which variables, in
+which form. The stamp is a hash of what it was made from: the CSV's content, size and modification
+time of every file that it names, and the versions of the decoders. So an entry never changes and
+needs no check of its own; when a stamp is new, older entries of the same key are removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from nnabla_influence.errors import OutputError
+from nnabla_influence.files import replacing_folder
+
+_ENVIRONMENT = "NNABLA_INFLUENCE_CACHE"
+_FOLDER = "nnabla-influence"
+_SOURCE = "source.txt"
+_ABANDONED_AFTER = 24 * 3600.0
+
+
+def cache_home() -> Path:
+    """Return the folder for cached data, as the user or the platform names it."""
+    named = os.environ.get(_ENVIRONMENT)
+    if named:
+        return Path(named)
+    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        return Path(os.environ["LOCALAPPDATA"]) / _FOLDER / "Cache"
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / _FOLDER
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / _FOLDER
+    return Path.home() / ".cache" / _FOLDER
+
+
+def usable_folder(home: Path) -> bool:
+    """Tell whether entries can be made in ``home``; makes it where it is missing."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            return True
+    except OSError:
+        return False
+
+
+def make_entry(
+    home: Path, key: str, stamp: str, source: Path, write: Callable[[Path], None]
+) -> Path:
+    """Make the entry ``<key>-<stamp>`` and remove what it supersedes.
+
+    Args:
+        home: The cache folder.
+        key: What is kept.
+        stamp: What it was made from.
+        source: The CSV; entries whose CSV is gone are removed with the next new one.
+        write: Fills a folder. What it leaves is in place whole or not at all.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    entry = home / f"{key}-{stamp}"
+    try:
+        with replacing_folder(entry) as folder:
+            write(folder)
+            (folder / _SOURCE).write_text(str(source), encoding="utf-8")
+    except OutputError:
+        # Another process may have made the same entry meanwhile; it is as good.
+        if not (entry / _SOURCE).is_file():
+            raise
+    for outdated in _outdated(home, key, entry):
+        shutil.rmtree(outdated, ignore_errors=True)
+    return entry
+
+
+def _outdated(home: Path, key: str, entry: Path) -> Iterator[Path]:
+    for folder in home.iterdir():
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if folder.name.startswith("."):
+                # Left behind by a process that was killed.
+                if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER:
+                    yield folder
+            elif folder != entry and (folder / _SOURCE).is_file():
+                source = (folder / _SOURCE).read_text(encoding="utf-8")
+                if folder.name.startswith(f"{key}-") or not os.path.exists(source):
+                    yield folder
