@@ -1,0 +1,224 @@
+r"""Products with per-example gradients and with the Hessian, from one double backward.
+
+For a mini-batch with per-example losses :math:`l_j(\theta)` and weights :math:`v_j`, let
+:math:`s = \sum_j v_j l_j` and :math:`g = \partial s / \partial \theta` *as a graph*. One backward
+through that graph, with a vector :math:`a` injected as the gradient of :math:`g`, computes
+:math:`\partial \langle a, g \rangle`, that is
+
+- at the weights: :math:`(J a)_j = \langle a, \nabla l_j \rangle`, whatever the weights are;
+- at the parameters: :math:`H a = \sum_j v_j \nabla^2 l_j \, a`.
+
+With :math:`v_j = 1/|S|` the latter is the Hessian of the *mean* loss of the mini-batch: no further
+factor belongs anywhere. (Pearlmutter, "Fast exact multiplication by the Hessian", 1994.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import nnabla as nn
+import nnabla.functions as NF
+import numpy as np
+from nnabla.grad import Grad
+
+from nnabla_influence.errors import UnsupportedError
+from nnabla_influence.network import Objective
+
+GUARD_TOLERANCE = 1e-3
+"""Right networks differ by less than 1e-6, every silent error that was found by more than 0.1."""
+
+
+class _Everything:
+    def __contains__(self, variable: object) -> bool:
+        return True
+
+
+class _CompleteGrad(Grad):
+    """`nnabla.grad` that also reaches the second and later uses of a parameter.
+
+    `Grad` prunes its walk to the children of one of the several unlinked variables that stand for
+    a parameter in a graph, and so drops the gradient of its other uses without a word. There is
+    no public option; this hook is the smallest change that repairs it.
+    """
+
+    def _get_children(self, wrt_inputs: list[nn.Variable]) -> Any:
+        return _Everything()
+
+
+class Derivatives:
+    r"""J a, H a, gradients and losses of mini-batches, on static graphs of one size.
+
+    A mini-batch of any length is worked off in chunks of ``objective.batch_size`` examples; the
+    last chunk is filled up with examples of weight 0. The chunk size changes speed and memory,
+    never the result (beyond rounding).
+
+    Vectors over the parameters are flat `nnabla.NdArray` of shape ``(size,)``, in the order of
+    ``objective.parameters``; they stay on the device.
+
+    Args:
+        objective: The network, built at the chunk's size (at least 2: nnabla cannot
+            differentiate the cross entropies of a single example twice).
+        context: The context that the objective was built in.
+
+    Attributes:
+        size: The number of trainable values p.
+    """
+
+    def __init__(self, objective: Objective, context: nn.Context):
+        self.objective = objective
+        self.size = sum(variable.size for variable in objective.parameters.values())
+        self._context = context
+        parameters = list(objective.parameters.values())
+        # Every parameter's gradient is a view on one flat array, so that H a comes out flat.
+        self._gradient = nn.NdArray((self.size,))
+        for variable, view in zip(parameters, self._views(self._gradient)):
+            variable.grad = view
+        with nn.context_scope(context):
+            self._weights = nn.Variable((objective.batch_size,), need_grad=True)
+            objective.losses.persistent = True
+            self._weighted_loss = NF.sum(self._weights * objective.losses)
+            try:
+                self._graph_gradient = _CompleteGrad()([self._weighted_loss], parameters)
+            except (NotImplementedError, TypeError, RuntimeError, NameError, ValueError) as error:
+                raise UnsupportedError(
+                    "the network cannot be differentiated twice by nnabla"
+                    f" ({' '.join(str(error).split())[:200] or type(error).__name__});"
+                    " replace the function that this names, or train without it"
+                ) from error
+            self._double = NF.sink(*self._graph_gradient, one_input_grad=False)
+            outputs = [objective.losses]
+            if objective.prediction is not None:
+                objective.prediction.persistent = True
+                outputs.append(objective.prediction)
+            self._outputs = NF.sink(*outputs)
+
+    def _views(self, flat: nn.NdArray) -> Iterator[nn.NdArray]:
+        start = 0
+        for variable in self.objective.parameters.values():
+            yield flat.narrow(0, start, variable.size).view(variable.shape)
+            start += variable.size
+
+    def zeros(self) -> nn.NdArray:
+        """Return a zero vector over the parameters, of shape ``(size,)``."""
+        vector = nn.NdArray((self.size,))
+        vector.zero()
+        return vector
+
+    def flatten(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Concatenate per-parameter arrays in the order of flat vectors; shape ``(size,)``."""
+        return np.concatenate([np.ravel(values[name]) for name in self.objective.parameters])
+
+    def add_products(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        weights: np.ndarray,
+        a: nn.NdArray,
+        h: nn.NdArray,
+    ) -> np.ndarray:
+        r"""Return J a of a mini-batch and add its H a to ``h``.
+
+        Args:
+            inputs: By dataset column, arrays of shape ``(n, ...)``.
+            weights: :math:`v_j`, shape ``(n,)``; ``1/n`` for the mean loss.
+            a: Vector over the parameters, shape ``(size,)``.
+            h: :math:`\sum_j v_j \nabla^2 l_j a` is added to it, in place.
+
+        Returns:
+            :math:`\langle a, \nabla l_j \rangle`, shape ``(n,)``.
+        """
+        products = np.empty(len(weights), np.float64)
+        with nn.context_scope(self._context):
+            self._gradient.copy_from(h)
+            for chunk in self._feed(inputs, weights):
+                self._double.forward(clear_no_need_grad=True)
+                # A copy: the backward clears the buffers of what it has passed.
+                for variable, view in zip(self._graph_gradient, self._views(a)):
+                    variable.grad.copy_from(view)
+                self._weights.grad.zero()
+                self._double.backward(clear_buffer=True)
+                products[chunk] = self._weights.g[: chunk.stop - chunk.start]
+            h.copy_from(self._gradient)
+        return products
+
+    def add_gradient(
+        self, inputs: Mapping[str, np.ndarray], weights: np.ndarray, gradient: nn.NdArray
+    ) -> None:
+        r"""Add :math:`\sum_j v_j \nabla l_j` of a mini-batch to ``gradient``, in place."""
+        with nn.context_scope(self._context):
+            self._gradient.copy_from(gradient)
+            for _ in self._feed(inputs, weights):
+                self._weighted_loss.forward(clear_no_need_grad=True)
+                self._weighted_loss.backward(clear_buffer=True)
+            gradient.copy_from(self._gradient)
+
+    def outputs(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the losses and, where the network has them, the predictions; shapes ``(n,)``."""
+        n = len(next(iter(inputs.values())))
+        losses = np.empty(n, np.float64)
+        prediction = self.objective.prediction
+        predictions = None if prediction is None else np.empty(n, np.float64)
+        with nn.context_scope(self._context):
+            for chunk in self._feed(inputs, np.ones(n)):
+                self._outputs.forward(clear_buffer=True)
+                used = chunk.stop - chunk.start
+                losses[chunk] = self.objective.losses.d[:used]
+                if predictions is not None and prediction is not None:
+                    predictions[chunk] = prediction.d[:used]
+        return losses, predictions
+
+    def check(self, inputs: Mapping[str, np.ndarray]) -> None:
+        r"""Refuse a network whose double backward is silently wrong.
+
+        At the current parameters and on one mini-batch, three things must agree to a relative
+        :data:`GUARD_TOLERANCE`: g with nnabla's native gradient (g); J g with it, since
+        :math:`\sum_j v_j (J g)_j = \|g\|^2`; and H with its transpose,
+        :math:`\langle H g, H g \rangle = \langle g, H (H g) \rangle`.
+
+        Raises:
+            UnsupportedError: One of them does not.
+        """
+        n = len(next(iter(inputs.values())))
+        weights = np.full(n, 1 / n)
+        native, h, hh = self.zeros(), self.zeros(), self.zeros()
+        self.add_gradient(inputs, weights, native)
+        g = native.data.astype(np.float64)
+        built = self._built_gradient(inputs, weights)
+        products = self.add_products(inputs, weights, native, h)
+        self.add_products(inputs, weights, h, hh)
+        hg, hhg = h.data.astype(np.float64), hh.data.astype(np.float64)
+        differences = {
+            "gradient": (np.linalg.norm(built - g), np.linalg.norm(g)),
+            "per-example gradients": (abs(weights @ products - g @ g), g @ g),
+            "Hessian": (abs(hg @ hg - g @ hhg), hg @ hg),
+        }
+        for what, (difference, size) in differences.items():
+            if difference > GUARD_TOLERANCE * size:
+                raise UnsupportedError(
+                    f"nnabla's second derivative of this network is wrong (the {what} differ"
+                    f" by a relative {difference / size:.2g}); its scores would be wrong, so"
+                    " none are given. Please report the network's layers"
+                )
+
+    def _built_gradient(self, inputs: Mapping[str, np.ndarray], weights: np.ndarray) -> np.ndarray:
+        total = np.zeros(self.size)
+        with nn.context_scope(self._context):
+            for _ in self._feed(inputs, weights):
+                self._double.forward()
+                total += np.concatenate([np.ravel(g.d) for g in self._graph_gradient])
+        return total
+
+    def _feed(self, inputs: Mapping[str, np.ndarray], weights: np.ndarray) -> Iterator[slice]:
+        """Put chunk after chunk into the graph's inputs; yield which examples it holds."""
+        size = self.objective.batch_size
+        for start in range(0, len(weights), size):
+            chunk = slice(start, min(start + size, len(weights)))
+            filling = size - (chunk.stop - start)
+            for column, variable in self.objective.inputs.items():
+                data = inputs[column][chunk].astype(np.float32, copy=False)
+                if filling:
+                    # A real example, since anything else could be outside a loss's domain.
+                    data = np.concatenate([data, np.repeat(data[-1:], filling, axis=0)])
+                variable.d = data
+            self._weights.d = np.pad(weights[chunk].astype(np.float32), (0, filling))
+            yield chunk

@@ -1,0 +1,21 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
+    """No test reads or leaves decoded data in the user's cache."""
+    monkeypatch.setenv("NNABLA_INFLUENCE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def japanese_path(tmp_path: Path) -> Path:
+    """A folder whose path has a space and Japanese characters."""
+    folder = tmp_path / "学習 データ"
+    folder.mkdir()
+    return folder

@@ -1,0 +1,158 @@
+"""J a and H a against float64 JAX, on every case."""
+
+from __future__ import annotations
+
+import nnabla as nn
+import nnabla.functions as F
+import nnabla.parametric_functions as PF
+import numpy as np
+import pytest
+
+from nnabla_influence.context import cpu_device
+from nnabla_influence.errors import UnsupportedError
+from nnabla_influence.gradients import Derivatives
+from nnabla_influence.network import build_objective, load_definition
+from tests.cases import CASES, Case
+from tests.reference import Reference, float64
+
+CONTEXT = cpu_device("tests").context
+
+
+def derivatives_of(case: Case, folder, chunk: int) -> Derivatives:
+    definition = load_definition(case.save_definition(folder), folder / "net.h5")
+    return Derivatives(build_objective(definition, chunk, CONTEXT), CONTEXT)
+
+
+def vector(derivatives: Derivatives, values: np.ndarray) -> nn.NdArray:
+    a = derivatives.zeros()
+    a.data = values
+    return a
+
+
+def as_tree(derivatives: Derivatives, flat: np.ndarray) -> dict[str, np.ndarray]:
+    tree, start = {}, 0
+    for name, variable in derivatives.objective.parameters.items():
+        tree[name] = flat[start : start + variable.size].reshape(variable.shape)
+        start += variable.size
+    return tree
+
+
+def relative(got: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case.name)
+def case(request) -> Case:
+    return request.param
+
+
+@pytest.mark.parametrize(("n", "chunk"), [(8, 8), (11, 4), (1, 2), (5, 16)])
+def test_products_agree_with_float64_jax(case: Case, tmp_path, n: int, chunk: int):
+    derivatives = derivatives_of(case, tmp_path, chunk)
+    parameters = case.parameters()
+    reference = Reference(case.losses, parameters, case.trainable(parameters))
+    assert list(derivatives.objective.parameters) == case.trainable(parameters)
+    inputs = case.inputs(n, seed=3)
+    a = np.random.default_rng(5).normal(size=derivatives.size).astype(np.float32)
+    h = derivatives.zeros()
+
+    products = derivatives.add_products(inputs, np.full(n, 1 / n), vector(derivatives, a), h)
+
+    tree = float64(as_tree(derivatives, a))
+    wanted_h = reference.hessian(reference.theta, tree, float64(inputs))
+    assert relative(products, reference.per_example(reference.theta, tree, float64(inputs))) < 1e-5
+    assert relative(h.data, derivatives.flatten(wanted_h)) < 1e-5
+
+
+def test_gradient_and_losses_agree_with_float64_jax(case: Case, tmp_path):
+    derivatives = derivatives_of(case, tmp_path, 4)
+    parameters = case.parameters()
+    reference = Reference(case.losses, parameters, case.trainable(parameters))
+    inputs = case.inputs(9, seed=4)
+    gradient = derivatives.zeros()
+    derivatives.add_gradient(inputs, np.full(9, 1 / 9), gradient)
+
+    wanted = reference.gradient(reference.theta, float64(inputs))
+    assert relative(gradient.data, derivatives.flatten(wanted)) < 1e-5
+    losses = reference.losses(reference.theta, float64(inputs))
+    assert relative(derivatives.outputs(inputs)[0], losses) < 1e-5
+
+
+def test_guard_accepts_every_case(case: Case, tmp_path):
+    derivatives_of(case, tmp_path, 4).check(case.inputs(6))
+
+
+def test_products_add_to_h_and_leave_a_untouched(tmp_path):
+    derivatives = derivatives_of(CASES[1], tmp_path, 4)
+    inputs = CASES[1].inputs(6)
+    a = vector(derivatives, np.linspace(-1, 1, derivatives.size))
+    before = a.data.copy()
+    once, twice = derivatives.zeros(), derivatives.zeros()
+    derivatives.add_products(inputs, np.full(6, 1 / 6), a, once)
+    for _ in range(2):
+        derivatives.add_products(inputs, np.full(6, 1 / 6), a, twice)
+    np.testing.assert_array_equal(a.data, before)
+    np.testing.assert_allclose(twice.data, 2 * once.data, rtol=1e-6)
+
+
+def test_linear_regression_has_the_closed_form_hessian(tmp_path):
+    """Squared error: H = 2/n [X 1]^T [X 1], whatever the parameters."""
+    derivatives = derivatives_of(CASES[0], tmp_path, 3)
+    inputs = CASES[0].inputs(7)
+    a = np.arange(1.0, 6.0)  # out/affine/W (4, 1), then out/affine/b (1,)
+    h = derivatives.zeros()
+    products = derivatives.add_products(inputs, np.full(7, 1 / 7), vector(derivatives, a), h)
+    parameters = CASES[0].parameters()
+    X = np.column_stack([inputs["x"], np.ones(7)]).astype(float)
+    theta = np.append(parameters["out/affine/W"].ravel(), parameters["out/affine/b"])
+    residual = X @ theta - inputs["y"][:, 0]
+    assert list(derivatives.objective.parameters) == ["out/affine/W", "out/affine/b"]
+    np.testing.assert_allclose(h.data, 2 / 7 * X.T @ X @ a, rtol=1e-5)
+    np.testing.assert_allclose(products, 2 * residual * (X @ a), rtol=1e-5, atol=1e-5)
+
+
+class _Halved(nn.function.PythonFunction):
+    """The identity, with half the gradient when it is taken as a graph."""
+
+    name = "Halved"
+
+    def min_outputs(self):
+        return 1
+
+    def setup_impl(self, inputs, outputs):
+        outputs[0].reset_shape(inputs[0].shape, True)
+
+    def forward_impl(self, inputs, outputs):
+        outputs[0].data.copy_from(inputs[0].data)
+
+    def backward_impl(self, inputs, outputs, propagate_down, accum):
+        inputs[0].g = outputs[0].g + (inputs[0].g if accum[0] else 0)
+
+    def grad_depends_output_data(self, i, o):
+        return False
+
+    def grad_depends_input_data(self, i, j):
+        return False
+
+
+def test_guard_refuses_a_silently_wrong_backward(monkeypatch):
+    from types import SimpleNamespace
+
+    from nnabla.backward_functions import registry
+
+    monkeypatch.setitem(registry, "Halved", lambda grads, *_, **__: grads[0] * 0.5)
+    with nn.parameter_scope("", scope={}), nn.context_scope(CONTEXT):
+        x = nn.Variable((4, 3))
+        hidden = _Halved()(PF.affine(x, 2, name="a"))
+        losses = F.sum(F.tanh(hidden) ** 2, axis=1)
+        objective = SimpleNamespace(
+            batch_size=4,
+            inputs={"x": x},
+            parameters=dict(nn.get_parameters()),
+            losses=losses,
+            prediction=None,
+        )
+        derivatives = Derivatives(objective, CONTEXT)
+        inputs = {"x": np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)}
+        with pytest.raises(UnsupportedError, match="second derivative of this network is wrong"):
+            derivatives.check(inputs)
