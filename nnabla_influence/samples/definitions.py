@@ -1,0 +1,302 @@
+"""Write network definitions in the form that Neural Network Console gives them.
+
+A definition names three networks (``Main`` for training, ``MainValidation`` for testing and
+``MainRuntime`` for use), an optimizer, the datasets ``Training`` and ``Validation``, the monitors
+``train_error`` and ``valid_error`` and an executor. `nnabla_cli train` trains it as it is::
+
+    write_definition("net.nntxt", mlp(30, 2), Training(n_rows=400))
+
+This page assembles the file; the networks are in `nnabla_influence.samples.networks`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from google.protobuf import text_format
+from nnabla.utils import nnabla_pb2
+
+from nnabla_influence.errors import ModelError
+from nnabla_influence.files import replacing_file
+from nnabla_influence.samples.sheet import Layer, Sheet
+
+_SOLVER_DEFAULTS: Mapping[str, Mapping[str, float]] = {
+    # nnabla's own; the files hold no defaults. The learning rate is given apart.
+    "Sgd": {},
+    "Momentum": {"momentum": 0.9},
+    "Nesterov": {"momentum": 0.9},
+    "Adagrad": {"eps": 1e-8},
+    "RMSprop": {"decay": 0.9, "eps": 1e-8},
+    "Adam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    "AdamW": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "wd": 1e-4},
+}
+_RATE_IS_ALPHA = ("Adam", "AdamW")
+_CATEGORY_LOSSES = ("SoftmaxCrossEntropy", "CategoricalCrossEntropy")
+_VALUE_LOSSES = ("BinaryCrossEntropy", "SquaredError")
+_SCHEDULERS = ("Cosine", "Exponential", "Polynomial", "Step")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network without its loss: what it reads, and which layers it has.
+
+    Attributes:
+        input_shape: Shape of one example of the dataset's ``x``, such as (1, 28, 28).
+        body: Draws everything between the input and the last activation, on a sheet.
+        loss: The Console's name: ``SoftmaxCrossEntropy`` or ``CategoricalCrossEntropy`` (``y`` is
+            the number of a class), ``BinaryCrossEntropy`` or ``SquaredError`` (``y`` has the
+            shape of the output).
+
+    Raises:
+        ModelError: The loss is none of these.
+    """
+
+    input_shape: tuple[int, ...]
+    body: Callable[[Sheet, Layer], Layer]
+    loss: str = "SoftmaxCrossEntropy"
+
+    def __post_init__(self) -> None:
+        if self.loss not in _CATEGORY_LOSSES + _VALUE_LOSSES:
+            raise ModelError(
+                f"loss {self.loss!r} cannot be written;"
+                f" use one of {', '.join(_CATEGORY_LOSSES + _VALUE_LOSSES)}"
+            )
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """How the learning rate changes over the iterations.
+
+    Attributes:
+        type: ``Cosine``, ``Exponential``, ``Polynomial`` or ``Step``; "" keeps the rate.
+        settings: By nnabla's names: ``max_iter`` (Cosine, Polynomial), ``power`` (Polynomial),
+            ``gamma`` (Exponential, Step), ``iter_interval`` (Exponential), ``iter_steps`` (Step).
+        warmup: Iterations of linear warm-up; 0 for none.
+
+    Raises:
+        ModelError: The type is none of these.
+    """
+
+    type: str = ""
+    settings: Mapping[str, float | list[int]] = field(default_factory=dict)
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        if self.type and self.type not in _SCHEDULERS:
+            raise ModelError(
+                f"learning rate scheduler {self.type!r} cannot be written;"
+                f" use one of {', '.join(_SCHEDULERS)}"
+            )
+
+
+@dataclass(frozen=True)
+class Training:
+    """How and on what a definition is trained.
+
+    Attributes:
+        n_rows: Rows of the training CSV. The file states the number of iterations of an epoch,
+            ``n_rows // batch_size``, and nnabla_cli believes it.
+        training_csv: Path of the training CSV, as written into the file. nnabla_cli takes a
+            relative one from where it is started.
+        validation_csv: Path of the validation CSV, likewise.
+        batch_size: Examples of a mini-batch; of both datasets.
+        epochs: Number of epochs.
+        solver: ``Sgd``, ``Momentum``, ``Nesterov``, ``Adagrad``, ``RMSprop``, ``Adam``, ``AdamW``.
+        learning_rate: Initial learning rate.
+        hyperparameters: The solver's others, by nnabla's names; nnabla's defaults where left out.
+        scheduler: How the learning rate changes.
+        weight_decay: Factor of the parameters that is added to the gradient.
+        update_interval: Mini-batches whose gradients are summed for one update.
+        shuffle: Whether nnabla_cli draws a new order for every epoch.
+        normalize: Whether images are divided by 255.
+
+    Raises:
+        ModelError: A number is out of its range, or the solver or a hyper-parameter is unknown.
+    """
+
+    n_rows: int
+    training_csv: str = "training.csv"
+    validation_csv: str = "validation.csv"
+    batch_size: int = 32
+    epochs: int = 20
+    solver: str = "Sgd"
+    learning_rate: float = 0.05
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    scheduler: Scheduler = Scheduler()
+    weight_decay: float = 0.0
+    update_interval: int = 1
+    shuffle: bool = True
+    normalize: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.n_rows < self.batch_size:
+            raise ModelError(
+                f"batch size {self.batch_size} does not fit {self.n_rows} training rows;"
+                " use one between 1 and the number of rows"
+            )
+        if self.epochs < 0 or self.update_interval < 1:
+            raise ModelError(
+                f"{self.epochs} epochs with update interval {self.update_interval} cannot be"
+                " trained; epochs start at 0, the interval at 1"
+            )
+        if self.solver not in _SOLVER_DEFAULTS:
+            raise ModelError(
+                f"solver {self.solver!r} cannot be written;"
+                f" use one of {', '.join(_SOLVER_DEFAULTS)}"
+            )
+        known = _SOLVER_DEFAULTS[self.solver]
+        for name in self.hyperparameters:
+            if name not in known:
+                raise ModelError(
+                    f"solver {self.solver} has no hyper-parameter {name!r};"
+                    f" it has {', '.join(['learning_rate', *known])}"
+                )
+
+
+def write_definition(path: str | os.PathLike[str], network: Network, training: Training) -> None:
+    """Write a definition as an .nntxt file, whole or not at all.
+
+    Args:
+        path: The file to write; its folder must exist.
+        network: What to train.
+        training: How, and on which data.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    text = text_format.MessageToString(definition(network, training))
+    with replacing_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def definition(network: Network, training: Training) -> nnabla_pb2.NNablaProtoBuf:
+    """Return a definition in nnabla's file format (arguments as in `write_definition`)."""
+    proto = nnabla_pb2.NNablaProtoBuf(version="0.1.0")
+    # The CPU is always there; `nnabla_cli train -C cudnn` overrides it.
+    proto.global_config.default_context.backends[:] = ["cpu:float"]
+    proto.global_config.default_context.array_class = "CpuCachedArray"
+    proto.global_config.default_context.device_id = "0"
+    proto.training_config.max_epoch = training.epochs
+    proto.training_config.iter_per_epoch = training.n_rows // training.batch_size
+    proto.training_config.save_best = True
+    proto.training_config.monitor_interval = 10
+
+    main = _draw(network, "Main", training.batch_size)
+    validation = _draw(network, "MainValidation", training.batch_size)
+    runtime = _draw(network, "MainRuntime", training.batch_size)
+    proto.network.extend(page.sheet.network for page in (main, validation, runtime))
+
+    _add_dataset(proto, "Training", training.training_csv, training, shuffle=training.shuffle)
+    _add_dataset(proto, "Validation", training.validation_csv, training, shuffle=False)
+    _add_optimizer(proto, main, training)
+    for name, dataset in (("train_error", "Training"), ("valid_error", "Validation")):
+        monitor = proto.monitor.add(
+            name=name, network_name="MainValidation", dataset_name=[dataset]
+        )
+        _add_data_variables(monitor, validation)
+        monitor.monitor_variable.add(
+            variable_name=validation.output.name, type="Error", multiplier=1.0
+        )
+    _add_executor(proto, runtime, training)
+    return proto
+
+
+@dataclass(frozen=True)
+class _Page:
+    sheet: Sheet
+    inputs: Mapping[str, str]  # network variable -> dataset variable
+    output: Layer
+
+
+def _draw(network: Network, name: str, batch_size: int) -> _Page:
+    """Draw one of the three networks; MainRuntime ends before the loss."""
+    sheet = Sheet(name, batch_size, test=name != "Main")
+    x = sheet.input(network.input_shape)
+    output = network.body(sheet, x)
+    loss = network.loss
+    if loss == "CategoricalCrossEntropy" or (
+        loss == "SoftmaxCrossEntropy" and name == "MainRuntime"
+    ):
+        output = sheet.softmax(output)
+    elif loss == "BinaryCrossEntropy":
+        output = sheet.sigmoid(output)
+    if name == "MainRuntime":
+        return _Page(sheet, {x.name: "x"}, output)
+    label_shape = (1,) if loss in _CATEGORY_LOSSES else output.shape
+    label = sheet.input(label_shape, f"{loss}_T")
+    draw_loss = sheet.category_loss if loss in _CATEGORY_LOSSES else sheet.value_loss
+    return _Page(sheet, {x.name: "x", label.name: "y"}, draw_loss(loss, output, label))
+
+
+def _add_dataset(
+    proto: nnabla_pb2.NNablaProtoBuf, name: str, uri: str, training: Training, *, shuffle: bool
+) -> None:
+    proto.dataset.add(
+        name=name,
+        uri=uri,
+        batch_size=training.batch_size,
+        variable=["x", "y"],
+        shuffle=shuffle,
+        no_image_normalization=not training.normalize,
+    )
+
+
+def _add_optimizer(proto: nnabla_pb2.NNablaProtoBuf, main: _Page, training: Training) -> None:
+    optimizer = proto.optimizer.add(
+        name="Optimizer",
+        network_name="Main",
+        dataset_name=["Training"],
+        update_interval=training.update_interval,
+    )
+    _add_data_variables(optimizer, main)
+    optimizer.loss_variable.add(variable_name=main.output.name)
+    for name in main.sheet.trainable:
+        optimizer.parameter_variable.add(variable_name=name, learning_rate_multiplier=1.0)
+    for name in main.sheet.buffers:
+        optimizer.parameter_variable.add(variable_name=name, learning_rate_multiplier=0.0)
+
+    solver = optimizer.solver
+    solver.type = training.solver
+    solver.weight_decay = training.weight_decay
+    parameters = getattr(solver, f"{training.solver.lower()}_param")
+    rate = "alpha" if training.solver in _RATE_IS_ALPHA else "lr"
+    setattr(parameters, rate, training.learning_rate)
+    others = {**_SOLVER_DEFAULTS[training.solver], **training.hyperparameters}
+    for name, value in others.items():
+        setattr(parameters, name, value)
+
+    scheduler = training.scheduler
+    if scheduler.type:
+        solver.lr_scheduler_type = scheduler.type
+        settings = getattr(solver, f"{scheduler.type.lower()}_scheduler_param")
+        for name, setting in scheduler.settings.items():
+            if isinstance(setting, list):
+                getattr(settings, name).extend(setting)
+            else:
+                setattr(settings, name, setting)
+    if scheduler.warmup:
+        solver.lr_warmup_scheduler_type = "Linear"
+        solver.linear_warmup_scheduler_param.warmup_iter = scheduler.warmup
+
+
+def _add_executor(proto: nnabla_pb2.NNablaProtoBuf, runtime: _Page, training: Training) -> None:
+    executor = proto.executor.add(
+        name="Executor",
+        network_name="MainRuntime",
+        num_evaluations=1,
+        repeat_evaluation_type="mean",
+        no_image_normalization=not training.normalize,
+    )
+    _add_data_variables(executor, runtime)
+    executor.output_variable.add(variable_name=runtime.output.name, data_name="y'")
+    for name in runtime.sheet.trainable + runtime.sheet.buffers:
+        executor.parameter_variable.add(variable_name=name)
+
+
+def _add_data_variables(
+    section: nnabla_pb2.Optimizer | nnabla_pb2.Monitor | nnabla_pb2.Executor, page: _Page
+) -> None:
+    for variable, column in page.inputs.items():
+        section.data_variable.add(variable_name=variable, data_name=column)

@@ -1,0 +1,172 @@
+"""Split rows into parts, flip labels, and write the parts in the Console's dataset form."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nnabla_influence.errors import DatasetError, OutputError
+from nnabla_influence.files import replacing_file
+
+
+@dataclass(frozen=True)
+class SampleData:
+    """The CSVs of a data set that was written.
+
+    Attributes:
+        training_csv: Path of the training CSV; its images lie in folders beside it.
+        validation_csv: Path of the validation CSV.
+        test_csv: Path of the test CSV; None where no such part was asked for.
+        n_training: Rows of the training CSV.
+        n_validation: Rows of the validation CSV.
+        flipped: int64, ascending: the rows of the training CSV whose label was flipped.
+    """
+
+    training_csv: Path
+    validation_csv: Path
+    test_csv: Path | None
+    n_training: int
+    n_validation: int
+    flipped: np.ndarray
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of one part, as they are written and as they should be.
+
+    Attributes:
+        given: int64 (n,), what the CSV says.
+        true: int64 (n,).
+    """
+
+    given: np.ndarray
+    true: np.ndarray
+
+    @property
+    def flipped(self) -> np.ndarray:
+        """The rows whose label is wrong, ascending."""
+        return np.flatnonzero(self.given != self.true)
+
+
+def split_rows(
+    labels: np.ndarray, sizes: Sequence[int], rng: np.random.RandomState
+) -> list[np.ndarray]:
+    """Draw disjoint parts in which every class has its share, up to one row.
+
+    Args:
+        labels: int (n,), the class of every row there is.
+        sizes: Rows wanted in each part.
+        rng: What to draw with.
+
+    Returns:
+        For each part its row numbers, in random order.
+
+    Raises:
+        DatasetError: More rows are wanted than there are, or fewer than none.
+    """
+    if min(sizes) < 0 or sum(sizes) > len(labels):
+        raise DatasetError(
+            f"parts of {', '.join(map(str, sizes))} rows cannot be drawn from {len(labels)} rows;"
+            " ask for fewer"
+        )
+    # Each class is spread evenly over (0, 1), so that any stretch of it has all classes' share.
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        place[rows] = (np.arange(len(rows)) + rng.uniform()) / len(rows)
+    order = np.argsort(place, kind="stable")
+    ends = np.cumsum(sizes)
+    return [rng.permutation(order[end - size : end]) for size, end in zip(sizes, ends)]
+
+
+def flip_labels(
+    labels: np.ndarray, fraction: float, n_classes: int, rng: np.random.RandomState
+) -> Labels:
+    """Give a fraction of the rows a label that is wrong, each other class being as likely.
+
+    Args:
+        labels: int (n,), the true classes.
+        fraction: Of the rows, from 0 to 1; rounded to a whole number of rows.
+        n_classes: Number of classes, at least 2.
+        rng: What to draw with.
+
+    Raises:
+        DatasetError: The fraction is not between 0 and 1.
+    """
+    if not 0 <= fraction <= 1:
+        raise DatasetError(f"the fraction of flipped labels is {fraction}; use one from 0 to 1")
+    given = labels.copy()
+    rows = rng.permutation(len(labels))[: round(fraction * len(labels))]
+    given[rows] = (given[rows] + rng.randint(1, n_classes, size=len(rows))) % n_classes
+    return Labels(given, labels)
+
+
+def write_images(
+    folder: Path, part: str, images: np.ndarray, labels: Labels, numbers: np.ndarray
+) -> Path:
+    """Write a part as PNG files, one folder a class, and a CSV that names them.
+
+    An image lies in the folder of the label it is *given*: a wrong label looks as it does in real
+    life, a picture in the wrong folder.
+
+    Args:
+        folder: Where the CSV goes; images go to ``PART/LABEL/NUMBER.png`` in it.
+        part: Name of the part, such as ``training``.
+        images: uint8 (n, height, width), or (n, height, width, 3).
+        labels: The labels of the n rows.
+        numbers: int (n,), which image of the source each one is.
+
+    Returns:
+        The CSV's path.
+
+    Raises:
+        OutputError: Something cannot be written.
+    """
+    names = [f"{part}/{label}/{number:05d}.png" for label, number in zip(labels.given, numbers)]
+    try:
+        for label in np.unique(labels.given):
+            (folder / part / str(label)).mkdir(parents=True, exist_ok=True)
+        for name, image in zip(names, images):
+            # The fastest compression: these files are many and small.
+            Image.fromarray(image).save(folder / name, compress_level=1)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: images cannot be written ({error.strerror or error}); choose another folder"
+        ) from error
+    return write_csv(folder / f"{part}.csv", ["x:image"], [[name] for name in names], labels)
+
+
+def write_csv(
+    path: Path, header: Sequence[str], cells: Sequence[Sequence[str]], labels: Labels
+) -> Path:
+    """Write a dataset CSV: the given columns, then ``y:label``, then ``#true_label`` if it differs.
+
+    A column whose name starts with # is a comment to nnabla and the Console.
+
+    Args:
+        path: The file to write.
+        header: Header cells of the inputs' columns.
+        cells: For each row the cells of these columns.
+        labels: The labels of the rows.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    with_truth = len(labels.flipped) > 0
+    with (
+        replacing_file(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*header, "y:label", *(["#true_label"] if with_truth else [])])
+        for row, given, true in zip(cells, labels.given, labels.true):
+            writer.writerow([*row, given, *([true] if with_truth else [])])
+    return path
