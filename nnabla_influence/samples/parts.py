@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,10 +48,31 @@ class Labels:
     given: np.ndarray
     true: np.ndarray
 
+    @classmethod
+    def right(cls, labels: np.ndarray) -> Labels:
+        """Return labels of which none is flipped."""
+        return cls(labels, labels)
+
     @property
     def flipped(self) -> np.ndarray:
         """The rows whose label is wrong, ascending."""
         return np.flatnonzero(self.given != self.true)
+
+
+def make_folder(folder: str | os.PathLike[str]) -> Path:
+    """Make a folder where there is none, and return its path.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be made ({error.strerror or error}); choose another folder"
+        ) from error
+    return path
 
 
 def split_rows(
