@@ -18,7 +18,7 @@ CONSOLE_LEVEL = 99
 class Stage(Protocol):
     """A part of the work whose advance is shown."""
 
-    def update(self, n: int = 1) -> None:
+    def update(self, n: int = 1) -> object:
         """Say that ``n`` more units are done."""
 
 

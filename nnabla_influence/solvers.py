@@ -6,8 +6,8 @@ of the validation loss with respect to :math:`\theta^+`. Every rule's adjoint ha
 parts, with a vector *a* between them that alone touches the network:
 
 1. :math:`a = -(\partial \theta^+ / \partial g)^\top u^+`, so that leaving row j out of the step
-   (weight :math:`v_j \to 0`) changes the validation loss by :math:`v_j \langle a, \nabla l_j \rangle`
-   to first order: the row's influence in this step;
+   (:math:`v_j \to 0`) changes the validation loss by :math:`v_j \langle a, \nabla l_j \rangle` to
+   first order: the row's influence in this step;
 2. :math:`u = (\partial \theta^+ / \partial \theta)^\top u^+ - H a`, H the Hessian of
    :math:`\sum_j v_j l_j`, plus weight decay's part.
 
@@ -71,7 +71,7 @@ class SgdAdjoint:
             self._u_before = u_behind - self._h - weight_decay * given_a
 
     def begin(self, learning_rate: float) -> nn.NdArray:
-        """Return :math:`a = \\eta u^+`."""
+        r"""Return :math:`a = \eta u^+`."""
         with nn.context_scope(self._context):
             self._eta.d = learning_rate
             self._a.forward()

@@ -44,6 +44,13 @@ class Reference:
                 lambda t: jax.grad(self.mean_loss)(t, inputs), (theta,), (a,)
             )[1]
         )
+        self.update = jax.jit(
+            lambda theta, batch, weights, eta, weight_decay: jax.tree_util.tree_map(
+                lambda t, g: t - eta * (g + weight_decay * t),
+                theta,
+                jax.grad(lambda t: (weights * self.losses(t, batch)).sum())(theta),
+            )
+        )
 
     def influence(
         self,
@@ -75,14 +82,8 @@ class Reference:
     ) -> dict[str, Any]:
         """Plain Sgd; ``without`` a row: its gradient is left out, 1/|S| stays."""
         train, theta = float64(train), dict(theta)
-        step = jax.jit(
-            lambda theta, batch, weights, eta: jax.tree_util.tree_map(
-                lambda t, g: t - eta * (g + weight_decay * t),
-                theta,
-                jax.grad(lambda t: (weights * self.losses(t, batch)).sum())(theta),
-            )
-        )
         for rows, eta in steps:
-            kept = jnp.asarray([row != without for row in rows]) / len(rows)
-            theta = step(theta, pick(train, np.asarray(rows)), kept, eta)
+            weights = jnp.asarray([row != without for row in rows]) / len(rows)
+            batch = pick(train, np.asarray(rows))
+            theta = self.update(theta, batch, weights, eta, weight_decay)
         return theta
