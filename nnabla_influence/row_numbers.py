@@ -1,0 +1,213 @@
+"""Which rows an nnabla data iterator hands out, while it hands them out.
+
+An nnabla ``DataIterator`` draws from a chain of data sources (a memory cache over a file cache over
+a CSV, say), each with an order of its own, redrawn at the end of an epoch; the next mini-batch is
+drawn ahead of time in a thread. Nothing in its public interface says which rows a mini-batch holds.
+So this module, and no other, reads nnabla 1.39's private fields, for exactly the classes that it
+names; everything else is refused. Nothing is drawn, shuffled or cached otherwise than without it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnabla.utils.data_iterator import DataIterator
+from nnabla.utils.data_source import (
+    DataSourceWithFileCache,
+    DataSourceWithMemoryCache,
+    SlicedDataSource,
+)
+from nnabla.utils.data_source_implements import CacheDataSource, CsvDataSource, SimpleDataSource
+
+from nnabla_influence.errors import UnsupportedError
+
+_INSTEAD = "give the row numbers of each update with recorder.step(rows)"
+
+
+class WatchedIterator:
+    """A data iterator that says which rows each mini-batch holds; otherwise as it was.
+
+    Args:
+        iterator: An nnabla ``DataIterator``, best as soon as it is made.
+        on_batch: Called with the row numbers (int64) before ``next`` returns a mini-batch; with
+            the exception if they can no longer be told.
+
+    Raises:
+        UnsupportedError: The rows of this kind of iterator cannot be told, or no longer.
+    """
+
+    def __init__(self, iterator: Any, on_batch: Callable[[np.ndarray | Exception], None]):
+        if not isinstance(iterator, DataIterator):
+            raise UnsupportedError(
+                f"the iterator is a {type(iterator).__name__}, not an nnabla DataIterator;"
+                f" {_INSTEAD}"
+            )
+        self._iterator = iterator
+        self._on_batch = on_batch
+        self._batches: deque[np.ndarray] = deque()
+        self._failure: Exception | None = None
+        if iterator._use_thread:
+            iterator._next_thread.join()
+        source = iterator._data_source
+        row_at = _row_lookup(source)
+        if iterator._queue.qsize() and iterator._queue.queue[0][0] is not None:
+            self._batches.append(_rows_drawn_last(iterator, row_at))
+        self._watch(source, row_at)
+
+    def _watch(self, source: Any, row_at: Callable[[int], int]) -> None:
+        draw = source.next
+        rows: list[int] = []
+
+        def draw_and_note() -> Any:
+            position = source.position
+            try:
+                rows.append(row_at(position))
+            except Exception as error:  # Raised in this thread, it would hang nnabla.
+                self._failure = error
+            data = draw()
+            if data is None:  # nnabla gives the mini-batch up and draws another.
+                rows.clear()
+            elif len(rows) == self._iterator.batch_size:
+                self._batches.append(np.array(rows, np.int64))
+                rows.clear()
+            return data
+
+        source.next = draw_and_note
+
+    def next(self) -> Any:
+        """Return the next mini-batch, as nnabla's iterator does."""
+        data = self._iterator.next()
+        self._on_batch(self._failure or self._batches.popleft())
+        return data
+
+    __next__ = next
+
+    def __iter__(self) -> WatchedIterator:
+        return self
+
+    def __enter__(self) -> WatchedIterator:
+        self._iterator.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._iterator.__exit__(*error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._iterator, name)
+
+
+def _rows_drawn_last(iterator: Any, row_at: Callable[[int], int]) -> np.ndarray:
+    """Return the rows of the mini-batch that was drawn ahead, before it was watched."""
+    size, batch_size = iterator.size, iterator.batch_size
+    end = iterator._data_source.position
+    if end >= batch_size or not _is_shuffled(iterator._data_source):
+        positions = [position % size for position in range(end - batch_size, end)]
+    elif batch_size == size and end == 0:
+        positions = list(range(size))  # The order was redrawn, but the batch is the whole set.
+    else:
+        raise UnsupportedError(
+            "the iterator drew a mini-batch across the end of an epoch before it was recorded; make"
+            f" the Recorder right after the iterator, or {_INSTEAD}"
+        )
+    return np.array([row_at(position) for position in positions], np.int64)
+
+
+def _is_shuffled(source: Any) -> bool:
+    while True:
+        if source.shuffle:
+            return True
+        if not hasattr(source, "_data_source"):
+            return False
+        source = source._data_source
+
+
+def _row_lookup(source: Any) -> Callable[[int], int]:
+    """Return the function from a position to its row, for the moment at which it is called."""
+    kind = type(source)
+    if kind is CsvDataSource:
+        return lambda position: source.order[position]
+    if kind is SimpleDataSource:
+        return lambda position: _order_of_simple(source, source._generation)[position]
+    if kind is SlicedDataSource and type(source._data_source) is SimpleDataSource:
+        return lambda position: _order_of_simple(source._data_source, source._generation)[
+            source._slice_start + position
+        ]
+    if kind is SlicedDataSource and type(source._data_source) is CsvDataSource:
+        if source._data_source.shuffle:
+            raise UnsupportedError(
+                "the iterator is a slice of a shuffled CSV, which other slices shuffle anew; make a"
+                f" CSV of the slice, or {_INSTEAD}"
+            )
+        return lambda position: source._slice_start + position
+    if kind is DataSourceWithFileCache:
+        stored = _first_order(source)
+        return lambda position: stored[source.order[position]]
+    if kind is CacheDataSource:
+        row_of_entry = _rows_of_cache_entries(source)
+        return lambda position: row_of_entry[source.order[position]]
+    if kind is DataSourceWithMemoryCache:
+        if not source._on_memory:
+            return _row_lookup(source._data_source)
+        kept = _first_order(source._data_source)
+        return lambda position: kept[source.order[position]]
+    raise UnsupportedError(
+        f"the iterator draws from a {_chain(source)}, whose rows cannot be told; {_INSTEAD}"
+    )
+
+
+def _first_order(source: Any) -> list[int]:
+    """Return the rows in the order in which a source handed them to the cache above it."""
+    if type(source) is DataSourceWithFileCache:
+        below = source._data_source
+        if type(below) is CsvDataSource:
+            # The CSV's own order is redrawn with every epoch, the cache remembers its first.
+            return _read_order(Path(source._cache_dir), source.size)
+        return _first_order(below)
+    if source.shuffle and source._generation > 0:
+        raise UnsupportedError(
+            "the iterator ended an epoch before it was recorded; make the Recorder right after the"
+            f" iterator, or {_INSTEAD}"
+        )
+    row_at = _row_lookup(source)
+    return [row_at(position) for position in range(source.size)]
+
+
+def _order_of_simple(source: Any, generation: int) -> Any:
+    return next(drawn.order for drawn in source._orders if drawn.generation == generation)
+
+
+def _rows_of_cache_entries(source: Any) -> dict[tuple[str, int], int]:
+    rows = _read_order(Path(source._cachedir), source.size)
+    return dict(zip(source._original_order, rows))
+
+
+def _read_order(cache: Path, size: int) -> list[int]:
+    """Read ``order.csv`` of a cache folder: at each line, the CSV row of that cache position."""
+    path = cache / "order.csv"
+    try:
+        with path.open(newline="") as file:
+            lines = [(int(position), int(row)) for position, row in csv.reader(file)]
+    except (OSError, ValueError) as error:
+        raise UnsupportedError(
+            f"{path}: does not say which rows the cache holds ({error}); remove the cache, or"
+            f" {_INSTEAD}"
+        ) from error
+    rows = [row for _, row in lines]
+    if [position for position, _ in lines] != list(range(size)) or set(rows) != set(range(size)):
+        raise UnsupportedError(
+            f"{path}: does not fit the cache of {size} rows; remove the cache, or {_INSTEAD}"
+        )
+    return rows
+
+
+def _chain(source: Any) -> str:
+    names = [type(source).__name__]
+    while hasattr(source, "_data_source"):
+        source = source._data_source
+        names.append(type(source).__name__)
+    return " over a ".join(names)
