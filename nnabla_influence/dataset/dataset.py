@@ -9,52 +9,23 @@ import shutil
 import tempfile
 import time
 import weakref
-from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nnabla_influence.dataset.cache import cache_home, make_entry, usable_folder
-from nnabla_influence.dataset.header import Column, columns_of, is_vector, parse_header
-from nnabla_influence.dataset.records import Record, RecordIndex, RecordReader
-from nnabla_influence.dataset.store import (
-    ColumnSpec,
-    NotUniformError,
-    StoredVariable,
-    VariableWriter,
-    normalized,
-)
-from nnabla_influence.dataset.values import (
-    CellError,
-    Raster,
-    as_float32,
-    as_number,
-    check_file,
-    file_of,
-    load_file,
-    load_raster,
-    load_value,
-)
+from nnabla_influence.dataset.decoding import decode, file_name
+from nnabla_influence.dataset.header import Column
+from nnabla_influence.dataset.records import RecordIndex
+from nnabla_influence.dataset.scan import Scan, scan_csv
+from nnabla_influence.dataset.store import ColumnSpec, StoredVariable
+from nnabla_influence.dataset.values import CellReader, as_number, file_of
 from nnabla_influence.errors import DatasetError, OutputError
 from nnabla_influence.progress import Progress, SilentProgress
 
 _FORMAT = 1
-_TELL_EVERY = 64
-
-
-@dataclass(frozen=True)
-class _Variable:
-    """How one input of the network is made from columns."""
-
-    spec: ColumnSpec
-    columns: tuple[Column, ...]
-    keep_pixels: bool
-
-    @property
-    def file_name(self) -> str:
-        return f"{self.columns[0].position}.npy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,31 +122,22 @@ def open_dataset(
     """
     progress = SilentProgress() if progress is None else progress
     absolute = _checked_path(path)
-    scan = _scan(absolute, columns)
+    reader = CellReader(str(absolute.parent), normalize=normalize)
+    scan = scan_csv(absolute, columns, reader)
     key, stamp = _name(scan, normalize)
     home = cache_home() if cache_dir is None else Path(cache_dir)
     seconds = 0.0
     stored = _load(home / f"{key}-{stamp}", scan, normalize)
     if stored is None:
-        temporary = not usable_folder(home)
-        if temporary:
-            progress.say(
-                f"{home}: cannot be written; decoded data is kept in a temporary folder for this"
-                " run only (NNABLA_INFLUENCE_CACHE names another place)"
-            )
-            home = Path(tempfile.mkdtemp(prefix="nnabla-influence-"))
-            weakref.finalize(scan.records, shutil.rmtree, home, ignore_errors=True)
+        home = _usable(home, scan, progress)
         began = time.monotonic()
-        shown = progress
-
-        def write(folder: Path) -> None:
-            _decode(scan, folder, normalize, shown)
-
-        entry = make_entry(home, key, stamp, absolute, write)
+        entry = make_entry(
+            home, key, stamp, absolute, lambda folder: decode(scan, folder, reader, progress)
+        )
+        seconds = time.monotonic() - began
         stored = _load(entry, scan, normalize)
         if stored is None:
             raise OutputError(f"{entry}: cannot be read back; name another cache folder")
-        seconds = time.monotonic() - began
     return Dataset(
         path=absolute,
         columns=scan.columns,
@@ -197,88 +159,20 @@ def _checked_path(path: str | os.PathLike[str]) -> Path:
     return absolute
 
 
-@dataclass(frozen=True)
-class _Scan:
-    """What a first reading of the CSV found."""
-
-    path: Path
-    columns: tuple[Column, ...]
-    variables: tuple[_Variable, ...]
-    records: RecordIndex
-    fingerprint: str  # of the CSV's content
-    files: str  # of size and modification time of every file
-
-
-def _scan(path: Path, specs: Sequence[ColumnSpec]) -> _Scan:
-    """Check the CSV's form and every cell that the network wants, without decoding files."""
-    status = path.stat()
-    reader = RecordReader(path)
-    records = iter(reader)
-    header = next(records, None)
-    if header is None or not header.cells:
-        raise DatasetError(f"{path}: is empty; it needs a header line and rows")
-    try:
-        columns = parse_header(header.cells)
-        variables = tuple(
-            _Variable(spec, columns_of(columns, spec.name), keep_pixels=spec.n_classes is None)
-            for spec in specs
-        )
-    except ValueError as error:
-        raise DatasetError(f"{path}, line 1: {error}") from error
-    starts, ends, lines = array("q"), array("q"), array("q")
-    files = hashlib.blake2b(digest_size=16)
-    blank = None
-    for record in records:
-        if not record.cells:
-            blank = blank or record
-            continue
-        _check_form(path, record, len(starts), len(columns), blank)
-        for variable in variables:
-            for column in variable.columns:
-                cell = record.cells[column.position]
-                try:
-                    if as_number(cell) is None:
-                        file = check_file(cell, str(path.parent))
-                        files.update(b"%d %d\n" % (file.st_size, file.st_mtime_ns))
-                except CellError as error:
-                    raise _located(path, record, len(starts), column, error) from error
-        starts.append(record.start)
-        ends.append(record.end)
-        lines.append(record.line)
-    if not starts:
-        raise DatasetError(f"{path}: has a header but no rows; add rows")
-    index = RecordIndex(
-        path,
-        np.frombuffer(starts, np.int64),
-        np.frombuffer(ends, np.int64),
-        np.frombuffer(lines, np.int64),
-        status.st_size,
-        status.st_mtime_ns,
+def _usable(home: Path, scan: Scan, progress: Progress) -> Path:
+    """Return ``home``, or a temporary folder where it cannot be written."""
+    if usable_folder(home):
+        return home
+    progress.say(
+        f"{home}: cannot be written; decoded data is kept in a temporary folder for this run only"
+        " (NNABLA_INFLUENCE_CACHE names another place)"
     )
-    return _Scan(path, columns, variables, index, reader.fingerprint, files.hexdigest())
+    temporary = Path(tempfile.mkdtemp(prefix="nnabla-influence-"))
+    weakref.finalize(scan.records, shutil.rmtree, temporary, ignore_errors=True)
+    return temporary
 
 
-def _check_form(path: Path, record: Record, row: int, width: int, blank: Record | None) -> None:
-    if blank is not None:
-        # Behind the last row it would do no harm; here nnabla counts it as a row and fails.
-        raise DatasetError(f"{path}, line {blank.line}: is empty; remove the line")
-    if len(record.cells) != width:
-        raise DatasetError(
-            f"{path}, line {record.line}, datasource_index {row}: has {len(record.cells)} cells,"
-            f" the header has {width}; correct the row (a comma within a cell needs quotes around"
-            " the cell)"
-        )
-
-
-def _located(
-    path: Path, record: Record, row: int, column: Column, error: CellError
-) -> DatasetError:
-    return DatasetError(
-        f"{path}, line {record.line}, datasource_index {row}, column {column.cell!r}: {error}"
-    )
-
-
-def _name(scan: _Scan, normalize: bool) -> tuple[str, str]:
+def _name(scan: Scan, normalize: bool) -> tuple[str, str]:
     """Return key and stamp of the cache entry."""
     import nnabla
     import PIL
@@ -287,7 +181,7 @@ def _name(scan: _Scan, normalize: bool) -> tuple[str, str]:
     specs = [(v.spec.name, v.spec.shape, v.spec.n_classes) for v in scan.variables]
     kept = (str(scan.path), specs, normalize)
     decoders = (nnabla.__version__, PIL.__version__, sorted(image_utils.get_available_backends()))
-    made_from = (_FORMAT, scan.fingerprint, scan.files, decoders)
+    made_from = (_FORMAT, scan.fingerprint, scan.files_fingerprint, decoders)
     return _short_hash(kept), _short_hash(made_from)
 
 
@@ -295,72 +189,13 @@ def _short_hash(value: object) -> str:
     return hashlib.blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
 
 
-def _load(entry: Path, scan: _Scan, normalize: bool) -> dict[str, StoredVariable] | None:
+def _load(entry: Path, scan: Scan, normalize: bool) -> dict[str, StoredVariable] | None:
     try:
         return {
             v.spec.name: StoredVariable(
-                entry / v.file_name, v.spec, len(scan.records), normalize=normalize
+                entry / file_name(v), v.spec, len(scan.records), normalize=normalize
             )
             for v in scan.variables
         }
     except (OSError, ValueError):
         return None
-
-
-def _decode(scan: _Scan, folder: Path, normalize: bool, progress: Progress) -> None:
-    variables = scan.variables
-    while True:
-        try:
-            return _decode_as(scan, variables, folder, normalize, progress)
-        except NotUniformError as mixed:
-            variables = tuple(
-                replace(v, keep_pixels=v.keep_pixels and v.spec.name != str(mixed))
-                for v in variables
-            )
-
-
-def _decode_as(
-    scan: _Scan,
-    variables: tuple[_Variable, ...],
-    folder: Path,
-    normalize: bool,
-    progress: Progress,
-) -> None:
-    writers = [VariableWriter(folder / v.file_name, v.spec, len(scan.records)) for v in variables]
-    data_folder = str(scan.path.parent)
-    reader = RecordReader(scan.path)
-    with progress.stage(f"Decoding {scan.path.name}", len(scan.records), "rows") as stage:
-        row = -1
-        for record in reader:
-            if record.line == 1 or not record.cells:
-                continue
-            row += 1
-            for variable, writer in zip(variables, writers):
-                cells = [record.cells[column.position] for column in variable.columns]
-                try:
-                    writer.append(_value(variable, cells, data_folder, normalize, row == 0))
-                except CellError as error:
-                    raise _located(scan.path, record, row, variable.columns[0], error) from error
-            if (row + 1) % _TELL_EVERY == 0:
-                stage.update(_TELL_EVERY)
-        stage.update((row + 1) % _TELL_EVERY)
-    for writer in writers:
-        writer.flush()
-    if reader.fingerprint != scan.fingerprint:
-        raise DatasetError(f"{scan.path}: has changed while it was read; start again")
-
-
-def _value(
-    variable: _Variable, cells: list[str], folder: str, normalize: bool, first: bool
-) -> np.ndarray | Raster:
-    vector = is_vector(variable.columns)
-    if variable.keep_pixels and not vector and as_number(cells[0]) is None:
-        raster = load_raster(cells[0], folder)
-        if raster is not None:
-            if normalize and first:
-                # Trusted once it was seen: the look-up must give the loader's own values.
-                by_loader = as_float32(load_file(cells[0], folder, normalize=True))
-                if not np.array_equal(by_loader, normalized(raster.pixels)):
-                    raise NotUniformError(variable.spec.name)
-            return raster
-    return load_value(cells, folder, vector=vector, normalize=normalize)

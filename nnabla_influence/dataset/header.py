@@ -81,11 +81,6 @@ def columns_of(columns: Sequence[Column], name: str) -> tuple[Column, ...]:
     return found
 
 
-def is_vector(columns: Sequence[Column]) -> bool:
-    """Tell whether the columns of a variable are elements of a vector."""
-    return columns[0].index is not None
-
-
 def _listed(names: Sequence[str], limit: int = 8) -> str:
     if not names:
         return "no columns but comments"

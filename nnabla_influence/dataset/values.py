@@ -2,36 +2,42 @@
 
 A cell is a number if Python's ``float`` takes it, else the name of a file, relative to the CSV's
 folder, which nnabla's own loaders decode. So size, mode and bit depth come out exactly as they do
-in ``nnabla_cli train``.
+in ``nnabla_cli train`` without a prepared cache. (With one, nnabla multiplies pixels by a 32-bit
+1/255, which differs in the last bit of about half of the 256 values.)
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import BinaryIO
+import stat
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.lib import format as npy
 
 IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".dcm")
-ARRAY_EXTENSIONS = (".npy", ".csv", ".wav")
+EXTENSIONS = (*IMAGE_EXTENSIONS, ".npy", ".csv", ".wav")
+
+PIXEL_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
+"""Types of images as their files hold them; a value of another kind never has one of these."""
 
 
 class CellError(ValueError):
-    """A cell that cannot be used; says what is wrong and what to do, but not where."""
+    """A cell that cannot be used.
 
-
-@dataclass(frozen=True)
-class Raster:
-    """An image as its file holds it, before normalisation.
+    The message is a predicate ("is empty; fill it in"); who raises it further knows the place.
 
     Attributes:
-        pixels: Shape (channels, height, width); uint8, or uint16 for 16 bits a channel.
+        cell: The cell, where it is one of several.
+        row: The row, where it is not the one at hand.
     """
 
-    pixels: np.ndarray
+    def __init__(self, predicate: str, *, cell: str | None = None, row: int | None = None):
+        super().__init__(predicate)
+        self.cell = cell
+        self.row = row
 
 
 def as_number(cell: str) -> float | None:
@@ -43,11 +49,11 @@ def as_number(cell: str) -> float | None:
     try:
         number = float(cell)
     except ValueError:
-        if not cell.strip():
-            raise CellError("the cell is empty; fill it in, or remove the row") from None
-        return None
+        if cell and not cell.isspace():
+            return None
+        raise CellError("is empty; fill it in, or remove the row") from None
     if not math.isfinite(number):
-        raise CellError(f"{cell!r} is not a finite number; correct it, or remove the row")
+        raise CellError("is not a finite number; correct it, or remove the row", cell=cell)
     return number
 
 
@@ -61,140 +67,164 @@ def file_of(cell: str, folder: str) -> str:
     return os.path.join(folder, cell.replace("\\", "/"))
 
 
-def check_file(cell: str, folder: str) -> os.stat_result:
-    """Return the status of the file that a cell names.
+def extension_of(cell: str) -> str:
+    """Return the extension that chooses the loader, such as ``.png``."""
+    return os.path.splitext(cell)[1].lower()
 
-    Raises:
-        CellError: The cell cannot be the name of a readable data file.
+
+def normalized(pixels: np.ndarray) -> np.ndarray:
+    """Return uint8 or uint16 pixels scaled to 0..1, float32.
+
+    nnabla's loader multiplies by 1/255 (1/65535) in 64 bits, and its graph rounds to 32. One
+    division in 32 bits gives the same floats for each of the values, in a third of the time.
     """
-    if "://" in cell:
-        raise CellError(f"{cell!r} is a web address; download the file and name the local copy")
-    try:
-        status = os.stat(file_of(cell, folder))
-    except (OSError, ValueError) as error:  # ValueError: a NUL character
-        if _extension(cell) not in IMAGE_EXTENSIONS + ARRAY_EXTENSIONS:
-            raise CellError(
-                f"{_shown(cell)} is neither a number nor an existing file; correct it, or remove"
-                " the row"
-            ) from error
-        raise CellError(
-            f"the file {file_of(cell, folder)} does not exist; restore it, or remove the row"
-        ) from error
-    if os.path.isdir(file_of(cell, folder)):
-        raise CellError(f"{_shown(cell)} is a folder; name a file, or remove the row")
-    if _extension(cell) not in IMAGE_EXTENSIONS + ARRAY_EXTENSIONS and not _custom_loader(cell):
-        raise CellError(
-            f"files like {_shown(cell)} cannot be read; use one of"
-            f" {' '.join(IMAGE_EXTENSIONS + ARRAY_EXTENSIONS)}"
-        )
-    return status
+    scaled = pixels.astype(np.float32)
+    scaled /= np.float32(255 if pixels.dtype == np.uint8 else 65535)
+    return scaled
 
 
-def load_raster(cell: str, folder: str) -> Raster | None:
-    """Return an image undecided about normalisation, or None where the cell is no plain image.
-
-    Raises:
-        CellError: The file cannot be decoded.
-    """
-    if _extension(cell) not in IMAGE_EXTENSIONS or _custom_loader(cell):
-        return None
-    pixels = load_file(cell, folder, normalize=False)
-    return Raster(pixels) if pixels.dtype in (np.uint8, np.uint16) else None
-
-
-def load_file(cell: str, folder: str, *, normalize: bool) -> np.ndarray:
-    """Return the array that nnabla reads from the file that a cell names.
-
-    Raises:
-        CellError: The file is gone, truncated, damaged or of another kind than its name says.
-    """
-    # Imported late: it takes half a second, which `--help` should not wait for.
-    from nnabla.utils.data_source_loader import load
-
-    path, extension = file_of(cell, folder), _extension(cell)
-    try:
-        with open(path, "rb") as file:
-            if extension == ".npy":
-                _refuse_objects(file)
-            return np.asarray(load(extension)(file, normalize=normalize))
-    except CellError:
-        raise
-    except Exception as error:  # the loaders raise whatever the libraries below them raise
-        raise CellError(
-            f"the file {path} cannot be decoded ({_cause(error)}); restore it, or remove the row"
-        ) from error
-
-
-def load_value(cells: Sequence[str], folder: str, *, vector: bool, normalize: bool) -> np.ndarray:
-    """Return one example of one variable, float32, of the shape that nnabla gives it.
+class CellReader:
+    """Reads cells of one CSV.
 
     Args:
-        cells: The variable's cells of one row.
         folder: The absolute path of the CSV's folder.
-        vector: Whether the cells are elements of a vector (``x__0``, ``x__1``, ...).
         normalize: Whether images are scaled to 0..1.
-
-    Raises:
-        CellError: A cell cannot be used.
     """
-    elements = []
-    for cell in cells:
+
+    def __init__(self, folder: str, *, normalize: bool):
+        # Imported late: it takes half a second, which `--help` should not wait for.
+        from nnabla.utils import callback, data_source_loader
+
+        self._folder = folder
+        self._normalize = normalize
+        self._find_loader = data_source_loader.load
+        self._find_replacement = callback.get_load_image_func
+        self._loaders: dict[str, tuple[Callable[..., Any], bool]] = {}
+
+    def status(self, cell: str) -> os.stat_result:
+        """Return the status of the file that a cell names.
+
+        Raises:
+            CellError: The cell cannot be the name of a readable data file.
+        """
+        if "://" in cell:
+            raise CellError("is a web address; download the file and name the copy", cell=cell)
+        known = extension_of(cell) in EXTENSIONS
+        try:
+            status = os.stat(file_of(cell, self._folder))
+        except (OSError, ValueError) as error:  # ValueError: a NUL character
+            raise CellError(
+                "does not exist; restore the file, or remove the row"
+                if known
+                else "is neither a number nor an existing file; correct it, or remove the row",
+                cell=cell,
+            ) from error
+        if stat.S_ISDIR(status.st_mode):
+            raise CellError("is a folder; name a file, or remove the row", cell=cell)
+        if not known:
+            self._loader(cell)
+        return status
+
+    def pixels(self, cell: str) -> np.ndarray | None:
+        """Return an image as its file holds it, or None where the cell is nothing of the kind.
+
+        Returns:
+            Shape (channels, height, width), uint8, or uint16 for 16 bits a channel.
+
+        Raises:
+            CellError: The file cannot be decoded.
+        """
+        loader, is_image = self._loader(cell)
+        if not is_image:
+            return None
+        pixels = self._load(loader, cell, normalize=False)
+        return pixels if pixels.dtype in PIXEL_TYPES else None
+
+    def pixels_can_stand_for(self, cell: str, pixels: np.ndarray) -> bool:
+        """Tell whether the loader's values, bit for bit, can be made from the pixels."""
+        if not self._normalize:
+            return True
+        by_loader = self.value([cell], vector=False).astype(np.float32)
+        return np.array_equal(by_loader, normalized(pixels))
+
+    def value(self, cells: Sequence[str], *, vector: bool) -> np.ndarray:
+        """Return one example of one variable in the shape that nnabla gives it.
+
+        Args:
+            cells: The variable's cells of one row.
+            vector: Whether the cells are elements of a vector (``x__0``, ``x__1``, ...).
+
+        Returns:
+            Real numbers, not of the pixel types; float64 for numbers in cells.
+
+        Raises:
+            CellError: A cell cannot be used.
+        """
+        try:
+            return np.array([float(cell) for cell in cells])
+        except ValueError:
+            elements = [self._element(cell) for cell in cells]
+        if not vector:
+            return elements[0]
+        shapes = list(dict.fromkeys(element.shape for element in elements))
+        if len(shapes) > 1:
+            raise CellError(
+                f"has elements of different shapes ({' and '.join(map(shown_shape, shapes))});"
+                " give all of them the same"
+            )
+        return np.stack(elements)
+
+    def _element(self, cell: str) -> np.ndarray:
         number = as_number(cell)
-        if number is None:
-            elements.append(load_file(cell, folder, normalize=normalize))
-        else:
-            elements.append(np.asarray(number))
-    shapes = {element.shape for element in elements}
-    if len(shapes) > 1:
-        raise CellError(
-            f"the elements of the vector have different shapes ({' and '.join(map(str, shapes))});"
-            " give all of them the same"
-        )
-    value = np.stack(elements) if vector else elements[0]
-    return as_float32(value.reshape(1) if value.ndim == 0 else value)
+        if number is not None:
+            return np.array(number)
+        value = self._load(self._loader(cell)[0], cell, normalize=self._normalize)
+        if value.dtype.kind not in "fiub":
+            raise CellError(f"holds {value.dtype}; save it as an array of real numbers", cell=cell)
+        return value.astype(np.float32) if value.dtype in PIXEL_TYPES else value
+
+    def _load(self, loader: Callable[..., Any], cell: str, *, normalize: bool) -> np.ndarray:
+        try:
+            with open(file_of(cell, self._folder), "rb") as file:
+                if extension_of(cell) == ".npy":
+                    _refuse_objects(file)
+                return np.asarray(loader(file, normalize=normalize))
+        except Exception as error:  # the loaders raise whatever the libraries below them raise
+            raise CellError(
+                f"cannot be decoded ({_cause(error)}); restore the file, or remove the row",
+                cell=cell,
+            ) from error
+
+    def _loader(self, cell: str) -> tuple[Callable[..., Any], bool]:
+        """Return nnabla's loader for a file, and whether it is its own image loader."""
+        extension = extension_of(cell)
+        if extension not in self._loaders:
+            replaced = self._find_replacement(extension) is not None
+            if extension not in EXTENSIONS and not replaced:
+                raise CellError(
+                    f"is a file of a kind that cannot be read; use {' '.join(EXTENSIONS)}",
+                    cell=cell,
+                )
+            self._loaders[extension] = (
+                self._find_loader(extension),
+                extension in IMAGE_EXTENSIONS and not replaced,
+            )
+        return self._loaders[extension]
 
 
-def as_float32(value: np.ndarray) -> np.ndarray:
-    """Return an array as nnabla's functions take it.
-
-    Raises:
-        CellError: It holds something else than finite real numbers.
-    """
-    if value.dtype.kind not in "fiub":
-        raise CellError(f"the values are of type {value.dtype}; they must be real numbers")
-    with np.errstate(over="ignore"):
-        converted = value.astype(np.float32)
-    if converted.dtype.kind == "f" and not np.isfinite(converted).all():
-        raise CellError(
-            "there is a value that is not a finite 32-bit number; correct it, or remove the row"
-        )
-    return converted
+def shown_shape(shape: tuple[int, ...]) -> str:
+    """Return a shape as people write it, such as ``1x28x28``."""
+    return "x".join(map(str, shape)) if shape else "()"
 
 
 def _refuse_objects(file: BinaryIO) -> None:
-    """Keep pickled objects, which may run any code, from being read."""
-    from numpy.lib import format as npy
-
-    try:
-        version = npy.read_magic(file)
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        _, _, dtype = read_header(file)
-    except ValueError as error:
-        raise ValueError(f"not a NumPy file: {error}") from error
+    """Keep pickled objects from being read, since nnabla's loader would run their code."""
+    version = npy.read_magic(file)
+    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    _, _, dtype = read_header(file)
     if dtype.hasobject:
-        raise CellError("the .npy file holds Python objects; save it as an array of numbers")
+        raise ValueError("Python objects, not numbers")
     file.seek(0)
-
-
-def _custom_loader(cell: str) -> bool:
-    """Tell whether a callback module replaces nnabla's loader for this kind of file."""
-    from nnabla.utils import callback
-
-    return callback.get_load_image_func(_extension(cell)) is not None
-
-
-def _extension(cell: str) -> str:
-    return os.path.splitext(cell)[1].lower()
 
 
 def _cause(error: BaseException) -> str:
@@ -202,7 +232,3 @@ def _cause(error: BaseException) -> str:
     if isinstance(error.__context__, OSError) and not isinstance(error, OSError):
         error = error.__context__
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _shown(cell: str) -> str:
-    return repr(cell if len(cell) <= 60 else cell[:57] + "...")

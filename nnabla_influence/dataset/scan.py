@@ -1,0 +1,166 @@
+"""The first reading of a dataset CSV: its form, and every cell that the network wants."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nnabla_influence.dataset.header import Column, columns_of, parse_header
+from nnabla_influence.dataset.records import Record, RecordIndex, RecordReader
+from nnabla_influence.dataset.store import ColumnSpec
+from nnabla_influence.dataset.values import CellError, CellReader, as_number, file_of
+from nnabla_influence.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Variable:
+    """How one input of the network is made from columns.
+
+    Attributes:
+        spec: What the network wants.
+        columns: The variable's columns, in the order they stand in.
+    """
+
+    spec: ColumnSpec
+    columns: tuple[Column, ...]
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether the columns are elements of a vector."""
+        return self.columns[0].index is not None
+
+    def cells(self, record: Record) -> list[str]:
+        """Return the variable's cells of a record."""
+        return [record.cells[column.position] for column in self.columns]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the first reading found.
+
+    Attributes:
+        path: The CSV, absolute.
+        columns: Its columns.
+        variables: What the network wants of them.
+        records: Where the rows lie.
+        fingerprint: A hash of the CSV's content.
+        files_fingerprint: A hash of size and modification time of every file that it names.
+    """
+
+    path: Path
+    columns: tuple[Column, ...]
+    variables: tuple[Variable, ...]
+    records: RecordIndex
+    fingerprint: str
+    files_fingerprint: str
+
+    def located(self, row: int, variable: Variable, error: CellError) -> DatasetError:
+        """Return an error about a variable's value that says the place."""
+        row = row if error.row is None else error.row
+        cell = None
+        if not variable.is_vector:
+            cell = self.records.cells(row)[variable.columns[0].position]
+        line = int(self.records.lines[row])
+        return located(self.path, line, row, variable.columns[0], cell, error)
+
+
+def scan_csv(path: Path, specs: Sequence[ColumnSpec], reader: CellReader) -> Scan:
+    """Read a CSV once, without decoding the files that it names.
+
+    Raises:
+        DatasetError: The CSV has not the form of a dataset, or a cell cannot be used.
+    """
+    status = path.stat()
+    csv_reader = RecordReader(path)
+    records = iter(csv_reader)
+    header = next(records, None)
+    if header is None or not header.cells:
+        raise DatasetError(f"{path}: is empty; it needs a header line and rows")
+    try:
+        columns = parse_header(header.cells)
+        variables = tuple(Variable(spec, columns_of(columns, spec.name)) for spec in specs)
+    except ValueError as error:
+        raise DatasetError(f"{path}, line 1: {error}") from error
+    wanted = [column for variable in variables for column in variable.columns]
+    starts, ends, lines = array("q"), array("q"), array("q")
+    files = hashlib.blake2b(digest_size=16)
+    blank: Record | None = None
+    for record in records:
+        if not record.cells:
+            # Behind the last row it does no harm.
+            blank = blank or record
+            continue
+        row = len(starts)
+        _check_form(path, record, row, len(columns), blank)
+        for column in wanted:
+            cell = record.cells[column.position]
+            try:
+                if as_number(cell) is None:
+                    file = reader.status(cell)
+                    files.update(b"%d %d\n" % (file.st_size, file.st_mtime_ns))
+            except CellError as error:
+                raise located(path, record.line, row, column, cell, error) from error
+        starts.append(record.start)
+        ends.append(record.end)
+        lines.append(record.line)
+    if not starts:
+        raise DatasetError(f"{path}: has a header but no rows; add rows")
+    index = RecordIndex(
+        path=path,
+        starts=np.frombuffer(starts, np.int64),
+        ends=np.frombuffer(ends, np.int64),
+        lines=np.frombuffer(lines, np.int64),
+        size=status.st_size,
+        modified=status.st_mtime_ns,
+    )
+    return Scan(path, columns, variables, index, csv_reader.fingerprint, files.hexdigest())
+
+
+def _check_form(path: Path, record: Record, row: int, width: int, blank: Record | None) -> None:
+    if blank is not None:
+        raise DatasetError(
+            f"{path}, line {blank.line}: is empty, which nnabla takes for a row without cells;"
+            " remove the line"
+        )
+    if len(record.cells) != width:
+        raise DatasetError(
+            f"{path}, line {record.line}, datasource_index {row}: has {len(record.cells)} cells,"
+            f" the header has {width}; correct the row (a comma within a cell needs quotes around"
+            " the cell)"
+        )
+
+
+def located(
+    path: Path, line: int, row: int, column: Column, cell: str | None, error: CellError
+) -> DatasetError:
+    """Return an error that says the place.
+
+    Args:
+        path: The CSV.
+        line: Line of the file, from 1.
+        row: The datasource_index.
+        column: The column, or the first of a vector's.
+        cell: The cell, where it is a single one.
+        error: What is wrong.
+    """
+    cell = cell if error.cell is None else error.cell
+    subject = "the vector"
+    if cell is not None:
+        subject = "the cell" if not cell.strip() else _subject(cell, str(path.parent))
+    return DatasetError(
+        f"{path}, line {line}, datasource_index {row}, column {column.cell!r}: {subject} {error}"
+    )
+
+
+def _subject(cell: str, folder: str) -> str:
+    try:
+        float(cell)
+    except ValueError:
+        is_path = "." in cell and "://" not in cell
+        return f"the file {file_of(cell, folder)}" if is_path else repr(cell[:60])
+    return repr(cell[:60])
