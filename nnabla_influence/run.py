@@ -16,21 +16,23 @@ belongs to a run lies beside them, in the entries that `RUN_ENTRIES` names.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
-import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 import h5py
-import nnabla as nn
 import numpy as np
 
 from nnabla_influence.errors import OutputError, RunError
 from nnabla_influence.files import replacing_folder
+from nnabla_influence.run_settings import (
+    FORMAT_VERSION,
+    RunSettings,
+    read_settings,
+    write_settings,
+)
 from nnabla_influence.steps import Step, line_of_step, read_steps, write_steps
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "RunSettings",
     "Step",
     "check_fits",
+    "check_replaceable",
     "last_epochs",
     "read_run",
     "replacing_run",
@@ -46,7 +49,6 @@ __all__ = [
     "write_run_files",
 ]
 
-FORMAT_VERSION = 1
 PARAMETERS, STEPS, SETTINGS = "final.h5", "steps.csv", "run.json"
 RUN_ENTRIES = frozenset(
     {PARAMETERS, STEPS, SETTINGS, "solver_states.h5", "checkpoints", "nnabla_cli"}
@@ -54,60 +56,6 @@ RUN_ENTRIES = frozenset(
 """Every name that a run folder may hold; a folder with others is never replaced."""
 
 _Path = Union[str, "os.PathLike[str]"]
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """How a run was trained and recorded (``run.json``).
-
-    Attributes:
-        n_rows: Rows of the training data set; None if the recorder was not told.
-        total_steps: Solver updates of the whole training, of which ``steps.csv`` may hold the last.
-        solver: nnabla's name of the solver, such as ``Sgd``.
-        hyperparameters: The solver's own, by name; the learning rate of each step is in
-            ``steps.csv``.
-        weight_decay: The rate that every recorded step used; 0 for none.
-        network: Name of the trained network in the definition file.
-        definition: Path of the network definition file.
-        dataset: Path of the training data set's CSV.
-        window: What was recorded, in words: ``last 2 epochs`` or ``all``.
-        context: The nnabla context that trained.
-        recorded_by: Who recorded: ``nnabla_cli``, ``Recorder``.
-        nnabla_version: The nnabla that trained.
-        format_version: Of the run folder.
-    """
-
-    n_rows: Optional[int] = None
-    total_steps: Optional[int] = None
-    solver: Optional[str] = None
-    hyperparameters: Mapping[str, float] = field(default_factory=dict)
-    weight_decay: float = 0.0
-    network: Optional[str] = None
-    definition: Optional[str] = None
-    dataset: Optional[str] = None
-    window: str = "all"
-    context: str = ""
-    recorded_by: str = ""
-    nnabla_version: str = nn.__version__
-    format_version: int = FORMAT_VERSION
-
-    def __post_init__(self) -> None:
-        for name in ("n_rows", "total_steps"):
-            value = getattr(self, name)
-            if value is not None and not (_is_int(value) and value >= 0):
-                raise RunError(f"{name}: {value!r} is not a whole number from 0")
-        for name in ("solver", "network", "definition", "dataset"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                raise RunError(f"{name}: {value!r} is not a text")
-        if not _is_finite(self.weight_decay):
-            raise RunError(f"weight_decay: {self.weight_decay!r} is not a finite number")
-        if not isinstance(self.hyperparameters, Mapping):
-            raise RunError(f"hyperparameters: {self.hyperparameters!r} is not an object")
-        for name, value in self.hyperparameters.items():
-            if not _is_finite(value):
-                raise RunError(f"hyperparameters: {name} {value!r} is not a finite number")
-        object.__setattr__(self, "hyperparameters", dict(self.hyperparameters))
 
 
 @dataclass(frozen=True)
@@ -150,7 +98,7 @@ def read_run(folder: _Path) -> Run:
             )
     settings = None
     if (folder / SETTINGS).is_file():
-        settings = _read_settings(folder / SETTINGS)
+        settings = read_settings(folder / SETTINGS)
     _read_parameters(folder / PARAMETERS)
     return Run(folder, settings, read_steps(folder / STEPS))
 
@@ -193,18 +141,33 @@ def replacing_run(folder: _Path) -> Iterator[Path]:
         OutputError: As for `write_run`; raised before the block runs where it can be known.
     """
     folder = Path(folder).resolve()
-    if folder.is_dir():
-        entries = {entry.name for entry in folder.iterdir()}
-        foreign = sorted(entries - RUN_ENTRIES)
-        if foreign or (entries and STEPS not in entries):
-            raise OutputError(
-                f"{folder}: holds {(foreign or sorted(entries))[0]}, so it is not a run that may"
-                " be replaced; give a new folder"
-            )
-        if folder == Path.cwd():
-            raise OutputError(f"{folder}: is the current folder; give the name of a new folder")
+    check_replaceable(folder)
     with replacing_folder(folder) as temporary:
         yield temporary
+
+
+def check_replaceable(folder: _Path) -> None:
+    """Check early that `write_run` may write here.
+
+    Raises:
+        OutputError: ``folder`` is a file, holds other things than a run, or lies nowhere.
+    """
+    folder = Path(folder).resolve()
+    if not folder.parent.is_dir():
+        raise OutputError(f"{folder}: the folder {folder.parent} does not exist; make it first")
+    if folder.is_file():
+        raise OutputError(f"{folder}: is a file; give the name of a folder")
+    if not folder.is_dir():
+        return
+    entries = {entry.name for entry in folder.iterdir()}
+    foreign = sorted(entries - RUN_ENTRIES)
+    if foreign or (entries and STEPS not in entries):
+        raise OutputError(
+            f"{folder}: holds {(foreign or sorted(entries))[0]}, so it is not a run that may"
+            " be replaced; give a new folder"
+        )
+    if folder == Path.cwd():
+        raise OutputError(f"{folder}: is the current folder; give the name of a new folder")
 
 
 def write_run_files(
@@ -228,8 +191,7 @@ def write_run_files(
             file[name].attrs["index"] = index
     write_steps(folder / STEPS, steps)
     if settings is not None:
-        text = json.dumps(dataclasses.asdict(settings), indent=2, ensure_ascii=False)
-        (folder / SETTINGS).write_text(text + "\n", encoding="utf-8")
+        write_settings(folder / SETTINGS, settings)
 
 
 def last_epochs(steps: Sequence[Step], n: int) -> tuple[Step, ...]:
@@ -272,29 +234,6 @@ def check_fits(run: Run, n_rows: int) -> None:
             )
 
 
-def _read_settings(path: Path) -> RunSettings:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(
-            f"{path}: is not readable JSON ({reason}); remove it, or record again"
-        ) from error
-    if not isinstance(values, dict):
-        raise RunError(f"{path}: is not a JSON object; remove it, or record again")
-    version = values.get("format_version")
-    if version != FORMAT_VERSION:
-        raise RunError(
-            f"{path}: format version {version!r} is unknown, this program reads {FORMAT_VERSION};"
-            " use the nnabla-influence that wrote the run"
-        )
-    known = {item.name for item in dataclasses.fields(RunSettings)}
-    try:
-        return RunSettings(**{name: value for name, value in values.items() if name in known})
-    except RunError as error:
-        raise RunError(f"{path}: {error}") from error
-
-
 def _read_parameters(path: Path) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
 
@@ -320,11 +259,3 @@ def _read_parameters(path: Path) -> dict[str, np.ndarray]:
                 " a lower learning rate"
             )
     return found
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_finite(value: Any) -> bool:
-    return (_is_int(value) or isinstance(value, float)) and math.isfinite(value)
