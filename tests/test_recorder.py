@@ -263,7 +263,7 @@ def test_statistics_of_batch_normalization_are_kept_and_marked_as_not_trained(tm
             "net/bn/bn/mean",
             "net/bn/bn/var",
         }
-    assert not np.array_equal(last["net/bn/bn/mean"], first["net/bn/mean"])
+    assert not np.array_equal(last["net/bn/bn/mean"], first["net/bn/bn/mean"])
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
