@@ -2,8 +2,6 @@
 
 from nnabla_influence.samples.definitions import (
     Network,
-    Scheduler,
-    Training,
     definition,
     write_definition,
 )
@@ -17,6 +15,7 @@ from nnabla_influence.samples.networks import (
     six_convolutions,
 )
 from nnabla_influence.samples.parts import SampleData
+from nnabla_influence.samples.settings import Scheduler, Training
 from nnabla_influence.samples.tables import (
     Table,
     load_breast_cancer,

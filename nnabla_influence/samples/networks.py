@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nnabla_influence.errors import ModelError
 from nnabla_influence.samples.definitions import Network
 from nnabla_influence.samples.sheet import Layer, Sheet
 
@@ -45,11 +46,17 @@ def mlp(
         hidden: Units of each hidden layer.
         activation: ``relu``, ``tanh`` or ``sigmoid``.
         loss: As in `Network`; ``SquaredError`` for regression.
+
+    Raises:
+        ModelError: The activation or the loss is none of these.
     """
+    activations = {"relu": Sheet.relu, "tanh": Sheet.tanh, "sigmoid": Sheet.sigmoid}
+    if activation not in activations:
+        raise ModelError(f"activation {activation!r} cannot be drawn; use relu, tanh or sigmoid")
 
     def body(sheet: Sheet, x: Layer) -> Layer:
         for units in hidden:
-            x = getattr(sheet, activation)(sheet.affine(x, units))
+            x = activations[activation](sheet, sheet.affine(x, units))
         return sheet.affine(x, n_outputs)
 
     return Network(input_shape, body, loss)

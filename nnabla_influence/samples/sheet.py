@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 from nnabla.utils import nnabla_pb2
 
+from nnabla_influence.errors import ModelError
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -95,6 +97,9 @@ class Sheet:
             stride: Step between two positions of the kernel.
             bias: Whether each map has a bias.
             initializer: The Console's name of the weights' initialiser.
+
+        Raises:
+            ModelError: The kernel is larger than the padded image.
         """
         name = self._new_name("Convolution")
         n_inputs, *image = source.shape
@@ -107,6 +112,7 @@ class Sheet:
         ]
         if bias:
             weights.append(self._parameter(f"{name}/conv/b", (n_maps,), _ZEROS))
+        self._check_fit(name, kernel, [side + 2 * pad for side in image])
         shape = (n_maps, *((side + 2 * pad - kernel) // stride + 1 for side in image))
         function, output = self._function("Convolution", name, [source.name, *weights], shape)
         settings = function.convolution_param
@@ -147,14 +153,24 @@ class Sheet:
         return output
 
     def _pooling(self, kind: str, field: str, source: Layer, kernel: int) -> Layer:
+        name = self._new_name(kind)
         maps, *image = source.shape
+        self._check_fit(name, kernel, image)
         shape = (maps, *(side // kernel for side in image))
-        function, output = self._function(kind, self._new_name(kind), [source.name], shape)
+        function, output = self._function(kind, name, [source.name], shape)
         settings = getattr(function, field)
         settings.kernel.dim[:] = settings.stride.dim[:] = [kernel, kernel]
         settings.pad.dim[:] = [0, 0]
         settings.ignore_border = True
         return output
+
+    @staticmethod
+    def _check_fit(name: str, kernel: int, image: list[int]) -> None:
+        if min(image) < kernel:
+            raise ModelError(
+                f"{name}: a {kernel}x{kernel} kernel does not fit an image of"
+                f" {'x'.join(map(str, image))} pixels; use larger images or fewer layers"
+            )
 
     def relu(self, source: Layer) -> Layer:
         """Draw max(0, ``source``)."""
