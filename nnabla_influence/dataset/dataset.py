@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from nnabla_influence.dataset.header import Column
 from nnabla_influence.dataset.records import RecordIndex
 from nnabla_influence.dataset.scan import Scan, scan_csv
 from nnabla_influence.dataset.store import ColumnSpec, StoredVariable
-from nnabla_influence.dataset.values import CellReader, as_number, file_of
+from nnabla_influence.dataset.values import CellReader, as_number, file_of, shown_shape
 from nnabla_influence.errors import DatasetError, OutputError
 from nnabla_influence.progress import Progress, SilentProgress
 
@@ -55,6 +55,11 @@ class Dataset:
         """The number of rows; their ``datasource_index`` goes from 0 to one less."""
         return len(self._records)
 
+    @property
+    def is_ascii(self) -> bool:
+        """Whether the CSV's text is ASCII."""
+        return self._records.is_ascii
+
     def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the values of some rows, as training sees them.
 
@@ -79,6 +84,24 @@ class Dataset:
             DatasetError: The CSV has changed since it was opened.
         """
         return self._records.cells(row)
+
+    def iter_cells(self) -> Iterator[list[str]]:
+        """Yield the cells of every row in turn, untouched.
+
+        Raises:
+            DatasetError: The CSV has changed since it was opened.
+        """
+        return self._records.iter_cells()
+
+    def place(self, row: int, column: str) -> str:
+        """Return where a cell stands, for an error message.
+
+        Args:
+            row: The row.
+            column: The column's name or header cell.
+        """
+        line = int(self._records.lines[row])
+        return f"{self.path}, line {line}, column {column!r}"
 
     def file_of(self, position: int, cell: str) -> Path | None:
         """Return the file that a cell names, or None where it names none.
@@ -120,32 +143,57 @@ def open_dataset(
         DatasetError: The CSV or a file that it names cannot be used.
         OutputError: The disk is full.
     """
-    progress = SilentProgress() if progress is None else progress
     absolute = _checked_path(path)
     reader = CellReader(str(absolute.parent), normalize=normalize)
-    scan = scan_csv(absolute, columns, reader)
-    key, stamp = _name(scan, normalize)
-    home = cache_home() if cache_dir is None else Path(cache_dir)
-    seconds = 0.0
-    stored = _load(home / f"{key}-{stamp}", scan, normalize)
-    if stored is None:
-        home = _usable(home, scan, progress)
-        began = time.monotonic()
-        entry = make_entry(
-            home, key, stamp, absolute, lambda folder: decode(scan, folder, reader, progress)
-        )
-        seconds = time.monotonic() - began
-        stored = _load(entry, scan, normalize)
-        if stored is None:
-            raise OutputError(f"{entry}: cannot be read back; name another cache folder")
+    scan = scan_csv(absolute, _distinct(columns), reader)
+    stored, seconds = {}, 0.0
+    if scan.variables:
+        home = cache_home() if cache_dir is None else Path(cache_dir)
+        stored, seconds = _from_cache(home, scan, reader, progress or SilentProgress())
     return Dataset(
         path=absolute,
         columns=scan.columns,
-        inputs=tuple(spec.name for spec in columns),
+        inputs=tuple(variable.spec.name for variable in scan.variables),
         seconds_decoding=seconds,
         _records=scan.records,
         _stored=stored,
     )
+
+
+def _from_cache(
+    home: Path, scan: Scan, reader: CellReader, progress: Progress
+) -> tuple[dict[str, StoredVariable], float]:
+    """Return the values, decoded now if they have not been, and the seconds it took."""
+    key, stamp = _name(scan, reader.normalize)
+    found = _load(home / f"{key}-{stamp}", scan, reader.normalize)
+    if found is not None:
+        return found, 0.0
+    home = _usable(home, scan, progress)
+    began = time.monotonic()
+    entry = make_entry(
+        home, key, stamp, scan.path, lambda folder: decode(scan, folder, reader, progress)
+    )
+    seconds = time.monotonic() - began
+    made = _load(entry, scan, reader.normalize)
+    if made is None:
+        raise OutputError(f"{entry}: cannot be read back; name another cache folder")
+    return made, seconds
+
+
+def _distinct(specs: Sequence[ColumnSpec]) -> list[ColumnSpec]:
+    """Return the specs by name; one column may feed several inputs."""
+    distinct: dict[str, ColumnSpec] = {}
+    for spec in specs:
+        known = distinct.setdefault(spec.name, spec)
+        if known.shape != spec.shape:
+            raise DatasetError(
+                f"the column {spec.name!r} feeds inputs of the shapes {shown_shape(known.shape)}"
+                f" and {shown_shape(spec.shape)}; give each of them a column of its own"
+            )
+        if spec.n_classes is not None:
+            n_classes = min(spec.n_classes, known.n_classes or spec.n_classes)
+            distinct[spec.name] = ColumnSpec(spec.name, spec.shape, n_classes)
+    return list(distinct.values())
 
 
 def _checked_path(path: str | os.PathLike[str]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import os
@@ -43,6 +44,7 @@ class RecordReader:
 
     Attributes:
         fingerprint: A hash of the bytes read so far; of the whole file at the end.
+        is_ascii: Whether the text read so far is ASCII.
     """
 
     def __init__(self, path: Path):
@@ -50,6 +52,7 @@ class RecordReader:
         self._hash = hashlib.blake2b(digest_size=16)
         self._line = 0
         self._end = 0
+        self.is_ascii = True
 
     @property
     def fingerprint(self) -> str:  # noqa: D102 (described above)
@@ -84,6 +87,7 @@ class RecordReader:
             self._end += len(line)
             if self._line == 1 and line.startswith(_BOM):
                 line = line[len(_BOM) :]
+            self.is_ascii = self.is_ascii and line.isascii()
             yield decode(line, self._path, self._line)
 
     def _hashed_blocks(self, file: BinaryIO) -> Iterator[bytes]:
@@ -129,6 +133,7 @@ class RecordIndex:
         lines: Numbers of their first lines, from 1, shape (N,), int64.
         size: Length of the file in bytes when it was read.
         modified: Its modification time in nanoseconds.
+        is_ascii: Whether its text, header included, is ASCII.
     """
 
     path: Path
@@ -137,6 +142,7 @@ class RecordIndex:
     lines: np.ndarray
     size: int
     modified: int
+    is_ascii: bool
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -147,20 +153,35 @@ class RecordIndex:
         Raises:
             DatasetError: The file is gone, or has changed since it was opened.
         """
-        start, end = int(self.starts[row]), int(self.ends[row])
+        with self._reopened() as file:
+            return self._read(file, row)
+
+    def iter_cells(self) -> Iterator[list[str]]:
+        """Yield the cells of every record in turn, untouched.
+
+        Raises:
+            DatasetError: The file is gone, or has changed since it was opened.
+        """
+        with self._reopened() as file:
+            for row in range(len(self)):
+                yield self._read(file, row)
+
+    @contextlib.contextmanager
+    def _reopened(self) -> Iterator[BinaryIO]:
+        # Opened anew each time: an open file could not be replaced on Windows.
         try:
-            # Opened anew each time: an open file could not be replaced on Windows.
             with open(self.path, "rb") as file:
                 status = os.fstat(file.fileno())
                 if (status.st_size, status.st_mtime_ns) != (self.size, self.modified):
                     raise DatasetError(f"{self.path}: has changed since it was opened; start again")
-                file.seek(start)
-                text = file.read(end - start)
+                yield file
         except OSError as error:
             raise DatasetError(
                 f"{self.path}: cannot be read any more ({error.strerror or error})"
             ) from error
-        line = int(self.lines[row])
-        return next(
-            csv.reader(decode(part, self.path, line) for part in _split_lines(iter([text])))
-        )
+
+    def _read(self, file: BinaryIO, row: int) -> list[str]:
+        start, end, line = int(self.starts[row]), int(self.ends[row]), int(self.lines[row])
+        file.seek(start)
+        parts = _split_lines(iter([file.read(end - start)]))
+        return next(csv.reader(decode(part, self.path, line) for part in parts))

@@ -117,6 +117,7 @@ def scan_csv(path: Path, specs: Sequence[ColumnSpec], reader: CellReader) -> Sca
         lines=np.frombuffer(lines, np.int64),
         size=status.st_size,
         modified=status.st_mtime_ns,
+        is_ascii=csv_reader.is_ascii,
     )
     return Scan(path, columns, variables, index, csv_reader.fingerprint, files.hexdigest())
 

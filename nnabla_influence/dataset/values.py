@@ -92,13 +92,8 @@ class CellReader:
     """
 
     def __init__(self, folder: str, *, normalize: bool):
-        # Imported late: it takes half a second, which `--help` should not wait for.
-        from nnabla.utils import callback, data_source_loader
-
         self._folder = folder
-        self._normalize = normalize
-        self._find_loader = data_source_loader.load
-        self._find_replacement = callback.get_load_image_func
+        self.normalize = normalize
         self._loaders: dict[str, tuple[Callable[..., Any], bool]] = {}
 
     def status(self, cell: str) -> os.stat_result:
@@ -142,7 +137,7 @@ class CellReader:
 
     def pixels_can_stand_for(self, cell: str, pixels: np.ndarray) -> bool:
         """Tell whether the loader's values, bit for bit, can be made from the pixels."""
-        if not self._normalize:
+        if not self.normalize:
             return True
         by_loader = self.value([cell], vector=False).astype(np.float32)
         return np.array_equal(by_loader, normalized(pixels))
@@ -178,7 +173,7 @@ class CellReader:
         number = as_number(cell)
         if number is not None:
             return np.array(number)
-        value = self._load(self._loader(cell)[0], cell, normalize=self._normalize)
+        value = self._load(self._loader(cell)[0], cell, normalize=self.normalize)
         if value.dtype.kind not in "fiub":
             raise CellError(f"holds {value.dtype}; save it as an array of real numbers", cell=cell)
         return value.astype(np.float32) if value.dtype in PIXEL_TYPES else value
@@ -199,14 +194,17 @@ class CellReader:
         """Return nnabla's loader for a file, and whether it is its own image loader."""
         extension = extension_of(cell)
         if extension not in self._loaders:
-            replaced = self._find_replacement(extension) is not None
+            # Imported late: it takes half a second, which `--help` should not wait for.
+            from nnabla.utils import callback, data_source_loader
+
+            replaced = callback.get_load_image_func(extension) is not None
             if extension not in EXTENSIONS and not replaced:
                 raise CellError(
                     f"is a file of a kind that cannot be read; use {' '.join(EXTENSIONS)}",
                     cell=cell,
                 )
             self._loaders[extension] = (
-                self._find_loader(extension),
+                data_source_loader.load(extension),
                 extension in IMAGE_EXTENSIONS and not replaced,
             )
         return self._loaders[extension]

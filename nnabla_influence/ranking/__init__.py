@@ -1,0 +1,8 @@
+"""The ranking: a score for every row, and the CSV that shows the most harmful row first."""
+
+from nnabla_influence.ranking.ranking import RankedRow, Ranking
+from nnabla_influence.ranking.reading import read_ranking
+from nnabla_influence.ranking.scores import Scores
+from nnabla_influence.ranking.writing import RESULT_COLUMNS, check_columns
+
+__all__ = ["RESULT_COLUMNS", "RankedRow", "Ranking", "Scores", "check_columns", "read_ranking"]

@@ -1,0 +1,72 @@
+"""Reads a ranking CSV back."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from nnabla_influence.dataset import Dataset, open_dataset
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.ranking.ranking import Ranking
+from nnabla_influence.ranking.scores import Scores
+from nnabla_influence.ranking.writing import RESULT_COLUMNS
+
+_WHOLE = ("datasource_index", "times_seen")
+
+
+def read_ranking(path: str | os.PathLike[str]) -> Ranking:
+    """Read a ranking CSV back.
+
+    Args:
+        path: The CSV; it needs the columns ``influence`` and ``datasource_index``. Its rows may
+            stand in any order, and some may be missing.
+
+    Raises:
+        DatasetError: It is no ranking, or a cell of a result column cannot be used.
+        ScoreError: Every influence is zero.
+    """
+    dataset = open_dataset(path, [])
+    positions = {c.name: c.position for c in dataset.columns if c.cell in RESULT_COLUMNS}
+    for name in ("influence", "datasource_index"):
+        if name not in positions:
+            raise DatasetError(
+                f"{path}: is no ranking, since it has no column {name!r}; make one with"
+                " nnabla-influence score"
+            )
+    columns = {name: np.empty(len(dataset)) for name in positions}
+    for row, cells in enumerate(dataset.iter_cells()):
+        for name, position in positions.items():
+            columns[name][row] = _parsed(dataset, row, name, cells[position])
+    indices = columns.pop("datasource_index").astype(np.int64)
+    _check_unique(dataset, indices)
+    return Ranking(dataset, Scores(**columns), indices)
+
+
+def _parsed(dataset: Dataset, row: int, name: str, cell: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = np.nan
+    if name not in _WHOLE and not np.isfinite(value):
+        raise DatasetError(
+            f"{dataset.place(row, name)}: {cell[:60]!r} is not a finite number; correct it, or"
+            " remove the row"
+        )
+    if name in _WHOLE and not (value >= 0 and value.is_integer()):
+        raise DatasetError(
+            f"{dataset.place(row, name)}: {cell[:60]!r} is not a whole number from 0; correct it,"
+            " or remove the row"
+        )
+    return value
+
+
+def _check_unique(dataset: Dataset, indices: np.ndarray) -> None:
+    order = np.argsort(indices, kind="stable")
+    again = order[1:][np.diff(indices[order]) == 0]
+    if len(again):
+        row = int(again.min())
+        raise DatasetError(
+            f"{dataset.place(row, 'datasource_index')}: {indices[row]} stands there a second time;"
+            " remove one of the rows"
+        )

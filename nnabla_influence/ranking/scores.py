@@ -1,0 +1,61 @@
+"""What was computed for every row of a dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from nnabla_influence.errors import ScoreError
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What was computed for every row of a dataset, in the order of its rows.
+
+    Attributes:
+        influence: First-order change of the mean validation loss if the row's gradient is left
+            out; negative for a harmful row. Shape (N,), float64.
+        times_seen: How often the window saw the row, (N,) int64; None where it is not known.
+        influence_std: Standard deviation of the influence over trials, (N,); None without trials.
+        loss: The row's own loss, (N,); None where it is not known.
+        predicted: The label or value that the network predicts, (N,); None where there is none.
+
+    Raises:
+        ScoreError: A value is not finite, or every influence is zero.
+        ValueError: The arrays have not all the shape (N,).
+    """
+
+    influence: np.ndarray
+    times_seen: np.ndarray | None = None
+    influence_std: np.ndarray | None = None
+    loss: np.ndarray | None = None
+    predicted: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        shape = (len(self.influence),)
+        for field in fields(self):
+            values = getattr(self, field.name)
+            if values is None:
+                continue
+            kind = np.int64 if field.name == "times_seen" else np.float64
+            values = np.array(values, kind)
+            if values.shape != shape:
+                raise ValueError(f"{field.name} has the shape {values.shape}, not {shape}")
+            finite = np.isfinite(values)
+            if not finite.all():
+                row = int(np.argmin(finite))
+                raise ScoreError(
+                    f"{field.name} of datasource_index {row} is {values[row]}, not a finite number;"
+                    " check the model's parameters, the data and the learning rate"
+                )
+            values.flags.writeable = False
+            object.__setattr__(self, field.name, values)
+        if not self.influence.any():
+            raise ScoreError(
+                "every influence is zero; check the learning rate, and that the window saw the rows"
+            )
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.influence)

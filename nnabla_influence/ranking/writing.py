@@ -1,0 +1,133 @@
+"""The ranking CSV: every column of the dataset, and behind them the result columns.
+
+Its header keeps the Console's form, and paths are right from where it lies, so that it is itself
+a dataset CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from nnabla_influence.dataset import Dataset
+from nnabla_influence.errors import DatasetError, OutputError
+from nnabla_influence.files import replacing_file
+
+RESULT_COLUMNS = (
+    "influence",
+    "influence_std",
+    "datasource_index",
+    "times_seen",
+    "loss",
+    "predicted",
+)
+"""The columns that a ranking adds; such columns of the input, as a ranking has, are replaced."""
+
+
+def write_ranking(
+    path: str | os.PathLike[str],
+    dataset: Dataset,
+    rows: np.ndarray,
+    results: Mapping[str, np.ndarray | None],
+) -> None:
+    """Write a ranking CSV, whole or not at all.
+
+    Args:
+        path: The CSV. An existing file is replaced.
+        dataset: The rows.
+        rows: Their numbers in the order of the ranking, (N,).
+        results: The result columns in the order of the dataset's rows, (N,); None for one that is
+            not there.
+
+    Raises:
+        OutputError: It cannot be written, or it is the dataset itself.
+        DatasetError: The dataset has changed meanwhile, or see `check_columns`.
+    """
+    path = Path(path)
+    check_columns(dataset)
+    dataset.cells(int(rows[0]))  # still there, and as it was
+    if path.exists() and path.samefile(dataset.path):
+        raise OutputError(f"{path}: is the dataset itself; choose another output path")
+    kept = [c.position for c in dataset.columns if c.name not in RESULT_COLUMNS]
+    texts = {name: _texts(values) for name, values in results.items() if values is not None}
+    line = _line_writer()
+    with replacing_file(path) as temporary:
+        relocate = _Relocation(dataset, path)
+        # Spreadsheets take a CSV without BOM for the computer's old encoding; others need none.
+        encoding = "utf-8" if dataset.is_ascii and relocate.is_ascii else "utf-8-sig"
+        with open(temporary, "w", encoding=encoding, newline="") as file:
+            file.write(line([*(dataset.header[position] for position in kept), *texts]))
+            for row in map(int, rows):
+                cells = dataset.cells(row)
+                unchanged = (relocate(position, cells[position]) for position in kept)
+                file.write(line([*unchanged, *(text(row) for text in texts.values())]))
+
+
+def check_columns(dataset: Dataset) -> None:
+    """Check that a ranking of the dataset can keep every input of the network.
+
+    Raises:
+        DatasetError: An input has the name of a column that the ranking adds.
+    """
+    for name in dataset.inputs:
+        if name in RESULT_COLUMNS:
+            raise DatasetError(
+                f"{dataset.path}: the network's input {name!r} has the name of a column that the"
+                " ranking adds; rename the input and its column"
+            )
+
+
+def _texts(values: np.ndarray) -> Callable[[int], str]:
+    whole = values.dtype.kind == "i" or bool((values == np.trunc(values)).all())
+    if whole and (abs(values) < 2**53).all():
+        return lambda row: str(int(values[row]))
+    return lambda row: repr(float(values[row]))
+
+
+class _Return:
+    """A file for ``csv.writer``, which hands back what ``write`` returns."""
+
+    @staticmethod
+    def write(text: str) -> str:
+        return text
+
+
+def _line_writer() -> Callable[[list[str]], str]:
+    # With this line end the writer puts quotes around every CR and LF within a cell.
+    writer = csv.writer(_Return(), lineterminator="\r\n")
+    return lambda cells: writer.writerow(cells)[:-2] + "\n"
+
+
+class _Relocation:
+    """Rewrites relative paths of a dataset so that they are right from another CSV.
+
+    Attributes:
+        is_ascii: Whether the way from there to the dataset's folder is.
+    """
+
+    def __init__(self, dataset: Dataset, target: Path):
+        self._dataset = dataset
+        here, there = dataset.path.parent, Path(os.path.abspath(target)).parent
+        self._moved = not here.samefile(there)
+        try:
+            way = os.path.relpath(here, there)
+            # nnabla resolves `..` as text, a file system follows links: only where both arrive.
+            self._folder = there if Path(there, way).samefile(here) else None
+        except (ValueError, OSError):  # another drive; a link that leads elsewhere
+            self._folder = None
+        self.is_ascii = not self._moved or (way if self._folder else str(here)).isascii()
+
+    def __call__(self, position: int, cell: str) -> str:
+        """Return a cell as it must stand in the other CSV."""
+        if not self._moved or os.path.isabs(cell.replace("\\", "/")):
+            return cell
+        path = self._dataset.file_of(position, cell)
+        if path is None:
+            return cell
+        if self._folder is None:
+            return path.as_posix()
+        return Path(os.path.relpath(path, self._folder)).as_posix()
