@@ -375,6 +375,17 @@ def test_the_paper_s_settings(name):
     assert optimizer_batch(proto) == 32
 
 
+def test_the_readme_s_sizes_are_what_the_script_prints(capsys):
+    runpy.run_path(str(FOLDER / "parameter_size.py"), run_name="__main__")
+
+    def rows(text):  # without the last column: the size of an .h5 file depends on the HDF5 library
+        return [line.rsplit("|", 2)[0] for line in text.splitlines() if re.match(r"\| \dx", line)]
+
+    printed = rows(capsys.readouterr().out)
+    assert len(printed) == 12
+    assert printed == rows((FOLDER / "README.md").read_text())
+
+
 def test_resnet_has_110_layers_with_weights():
     graph = ProtoGraph.from_proto(
         read("resnet110_cifar10"), param_scope=OrderedDict(), rng=np.random.RandomState(0)
