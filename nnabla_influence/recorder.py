@@ -13,7 +13,7 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence.errors import RunError
-from nnabla_influence.recording import RecordedSolver, Recording, solver_name
+from nnabla_influence.recording import RecordedSolver, Recording, hyperparameters, solver_name
 from nnabla_influence.row_numbers import WatchedIterator
 from nnabla_influence.run import Run, RunSettings, check_replaceable, write_run
 
@@ -183,7 +183,7 @@ class Recorder:
                 n_rows=self._recording.n_rows,
                 total_steps=self._recording.n_updates,
                 solver=solver_name(solver),
-                hyperparameters=_hyperparameters(solver),
+                hyperparameters=hyperparameters(solver),
                 weight_decay=decay,
                 window=epochs,
                 context=str(nn.get_current_context()),
@@ -222,11 +222,3 @@ def _parameters_of(
             " Recorder in the parameter scope of the network, or give parameters="
         )
     return variables
-
-
-def _hyperparameters(solver: Any) -> dict[str, float]:
-    # nnabla calls Adam's learning rate alpha; here it is `lr` for every solver.
-    return {
-        "lr" if name in ("lr", "alpha", "eta") else name: float(value)
-        for name, value in (solver.info or {}).items()
-    }

@@ -36,8 +36,8 @@ class Recording:
     Args:
         n_rows: Rows of the training data set.
         window: How many epochs back to keep; None for all.
-        epoch_of: The epoch of an update, from how many updates and mini-batches came before it;
-            None to count epochs back from the end.
+        epoch_of: The epoch of an update, from the number of updates before it and the number of
+            mini-batches drawn, its own included; None to count epochs back from the end.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Recording:
                 f" {self.n_rows} rows are numbered from 0"
             )
         self._pending.append(rows.astype(np.int64))
+        self.n_batches += 1
 
     def zeroed(self) -> None:
         """Note that gradients were set to zero: of what was drawn before, only the last counts.
@@ -98,7 +99,6 @@ class Recording:
         update = Update(tuple(self._pending), float(learning_rate), self._decay, epoch)
         self._updates.append(update)
         self.n_updates += 1
-        self.n_batches += len(self._pending)
         self._rows_kept += update.n_rows
         self._pending, self._decay = [], 0.0
         self._let_go()
@@ -215,3 +215,11 @@ def _cannot_be_traced(method: str) -> UnsupportedError:
 def solver_name(solver: Any) -> str:
     """Return the solver's name as definition files have it, on a GPU too (``Sgd``)."""
     return re.sub("Cuda$", "", str(solver.name))
+
+
+def hyperparameters(solver: Any) -> dict[str, float]:
+    """Return the hyper-parameters by name; the learning rate (Adam: alpha) is ``lr``."""
+    return {
+        "lr" if name in ("lr", "alpha", "eta") else name: float(value)
+        for name, value in (solver.info or {}).items()
+    }

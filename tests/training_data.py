@@ -1,8 +1,27 @@
-"""A linear regression, small enough to be trained by hand, for the tests of recorded trainings."""
+"""A linear regression, small enough to be trained by hand, for the tests of recorded trainings.
+
+Run as a program, it does many trainings of nnabla_cli in one process, as a start costs two seconds.
+"""
 
 from __future__ import annotations
 
+import functools
+import json
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+
+import nnabla as nn
+import nnabla.functions as F
+import nnabla.parametric_functions as PF
+import nnabla.solvers as S
 import numpy as np
+from google.protobuf import text_format
+from nnabla.ext_utils import get_extension_context
+from nnabla.utils.save import create_proto
 
 
 def linear_data(n, seed=0):
@@ -31,3 +50,244 @@ def train_by_hand(steps, x, y, weights, bias, decay):
         weights = weights - step.learning_rate * gradient_w
         bias = bias - step.learning_rate * gradient_b
     return weights, bias
+
+
+@dataclass(frozen=True)
+class Project:
+    """A definition file, its two CSVs, and the training data as arrays."""
+
+    definition: Path
+    csv: Path
+    x: np.ndarray
+    y: np.ndarray
+
+
+def write_csv(path, x, y):
+    lines = ["x__0:number,x__1,x__2,y"]
+    lines += [",".join(f"{value:.3f}" for value in (*a, *b)) for a, b in zip(x, y)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_project(
+    folder,
+    n=20,
+    batch_size=4,
+    max_epoch=3,
+    shuffle=True,
+    dataset_index=0,
+    iter_per_epoch=None,
+    solver=None,
+    batch_norm=False,
+    edit=None,
+    **optimizer,
+):
+    """Write a project that nnabla_cli trains: the linear regression, with a validation set.
+
+    ``optimizer`` overrides entries of `nnabla.utils.save`'s optimizer; ``edit`` gets the proto.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    x, y = linear_data(n)
+    write_csv(folder / "train.csv", x, y)
+    write_csv(folder / "valid.csv", -1 - x[:5], y[:5])
+    names = ["Training", "Validation"] if dataset_index == 0 else ["Validation", "Training"]
+    uris = {"Training": folder / "train.csv", "Validation": folder / "valid.csv"}
+    solver = S.Sgd(0.1) if solver is None else solver
+    with nn.parameter_scope("", scope={}):
+        vx, vy = nn.Variable((batch_size, 3)), nn.Variable((batch_size, 1))
+        h = PF.batch_normalization(vx, name="bn") if batch_norm else vx
+        loss = F.squared_error(PF.affine(h, 1, name="affine"), vy)
+        solver.set_parameters(nn.get_parameters())
+        proto = create_proto(
+            {
+                "global_config": {"default_context": get_extension_context("cpu")},
+                "training_config": {
+                    "max_epoch": max_epoch,
+                    "iter_per_epoch": n // batch_size if iter_per_epoch is None else iter_per_epoch,
+                    "save_best": True,
+                },
+                "networks": [
+                    {
+                        "name": "Main",
+                        "batch_size": batch_size,
+                        "outputs": {"loss": loss},
+                        "names": {"x": vx, "y": vy},
+                    }
+                ],
+                "datasets": [
+                    {
+                        "name": name,
+                        "uri": str(uris[name]),
+                        "cache_dir": "",
+                        "variables": ["x", "y"],
+                        "shuffle": shuffle,
+                        "batch_size": batch_size,
+                        "no_image_normalization": False,
+                    }
+                    for name in names
+                ],
+                "optimizers": [
+                    {
+                        "name": "Optimizer",
+                        "solver": solver,
+                        "network": "Main",
+                        "dataset": "Training",
+                        "weight_decay": 0.0,
+                        "lr_decay": 1.0,
+                        "lr_decay_interval": 1,
+                        "update_interval": 1,
+                        "data_variables": {"x": "x", "y": "y"},
+                        "loss_variables": ["loss"],
+                        **optimizer,
+                    }
+                ],
+                "monitors": [
+                    {
+                        "name": "valid_error",
+                        "network": "Main",
+                        "dataset": "Validation",
+                        "data_variables": {"x": "x", "y": "y"},
+                        "monitor_variables": ["loss"],
+                    }
+                ],
+            }
+        )
+    if edit is not None:
+        edit(proto)
+    definition = folder / "net.nntxt"
+    definition.write_text(text_format.MessageToString(proto), encoding="utf-8")
+    return Project(definition, folder / "train.csv", x, y)
+
+
+CALLBACK = "nnabla_influence.nnabla_cli_callback"
+
+
+def environment(folder, **more):
+    """Return an environment in which nnabla_cli is recorded."""
+    conf = folder / "nnabla.conf"
+    conf.write_text(f"[CALLBACK]\nutil_callback_module = {CALLBACK}\n")
+    root = str(Path(__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": root, "NNABLA_CONFIG_FILE_PATH": str(conf), **more}
+
+
+def _explicit_cache(folder):
+    def edit(proto):
+        proto.dataset[0].cache_dir = str(folder / "cache")
+        proto.dataset[0].create_cache_explicitly = True
+
+    return edit
+
+
+def _step_schedule(proto):
+    solver = proto.optimizer[0].solver
+    solver.lr_scheduler_type = "Step"
+    solver.step_scheduler_param.gamma = 0.5
+    solver.step_scheduler_param.iter_steps.extend([4, 9])
+    solver.lr_warmup_scheduler_type = "Linear"
+    solver.linear_warmup_scheduler_param.warmup_iter = 3
+
+
+CASES = {
+    "plain": {"max_epoch": 4},
+    "across epochs, second dataset": {"n": 23, "batch_size": 5, "max_epoch": 5, "dataset_index": 1},
+    "in order": {"n": 23, "batch_size": 5, "max_epoch": 4, "shuffle": False},
+    "several cache files": {"n": 250, "batch_size": 32, "max_epoch": 4},
+    "not in memory": {"n": 250, "batch_size": 32, "max_epoch": 3},
+    "explicit cache": {"n": 250, "batch_size": 32, "max_epoch": 4, "edit": _explicit_cache},
+    "explicit cache in order": {
+        "n": 250,
+        "batch_size": 32,
+        "shuffle": False,
+        "edit": _explicit_cache,
+    },
+    "sums of three": {
+        "n": 20,
+        "batch_size": 4,
+        "max_epoch": 4,
+        "update_interval": 3,
+        "weight_decay": 0.01,
+    },
+    "sums of four, the last not full": {
+        "n": 22,
+        "batch_size": 4,
+        "max_epoch": 3,
+        "update_interval": 4,
+    },
+    "falling rate": {"lr_decay": 0.9, "lr_decay_interval": 2, "weight_decay": 0.02},
+    "step schedule after a warm-up": {"edit": lambda folder: _step_schedule},
+    "one batch": {"n": 6, "batch_size": 6, "max_epoch": 4},
+    "own count of iterations": {"n": 20, "batch_size": 4, "iter_per_epoch": 7, "max_epoch": 3},
+}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training of nnabla_cli: its project, its output folder, the rows it was fed in order."""
+
+    project: Project
+    outdir: Path
+    fed: list
+
+
+@functools.cache
+def trained_cases(base):
+    """Train every case by nnabla_cli, all steps recorded; once for all tests."""
+    projects, jobs = {}, []
+    for i, (name, options) in enumerate(CASES.items()):
+        folder = base / "trained" / f"{i}"
+        (folder / "out").mkdir(parents=True)
+        options = dict(options)
+        edit = options.pop("edit", None)
+        projects[name] = write_project(folder, edit=edit and edit(folder), **options)
+        jobs.append([str(projects[name].definition), str(folder / "out"), name == "not in memory"])
+    finished = subprocess.run(
+        [sys.executable, "-m", "tests.training_data", json.dumps(jobs)],
+        env=environment(base, NNABLA_INFLUENCE_WINDOW="all"),
+        cwd=base,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    trained = {}
+    for name, project in projects.items():
+        outdir = project.definition.parent / "out"
+        fed = json.loads((outdir / "fed.json").read_text())
+        trained[name] = Trained(project, outdir, fed)
+    return trained
+
+
+def _do(jobs):
+    from nnabla.config import nnabla_config
+    from nnabla.utils.cli import train
+
+    let = train.let_data_to_variable
+    fed = []
+
+    def noting(variable, data, *arguments, **named):
+        if named["variable_name"] == "x" and data[0, 0] >= 0:  # validation rows are negative
+            fed.append(rows_of(data))
+        let(variable, data, *arguments, **named)
+
+    train.let_data_to_variable = noting
+    buffer = nnabla_config.get("DATA_ITERATOR", "data_source_buffer_max_size")
+    for config, outdir, large in jobs:
+        size = "0" if large else buffer
+        nnabla_config.set("DATA_ITERATOR", "data_source_buffer_max_size", size)
+        nn.clear_parameters()
+        del fed[:]
+        arguments = Namespace(
+            config=config,
+            outdir=outdir,
+            param=None,
+            resume=False,
+            context="cpu",
+            enable_ooc=False,
+            ooc_gpu_memory_size=None,
+            ooc_window_length=None,
+        )
+        assert train.train_command(arguments)
+        Path(outdir, "fed.json").write_text(json.dumps(fed))
+
+
+if __name__ == "__main__":
+    _do(json.loads(sys.argv[1]))
