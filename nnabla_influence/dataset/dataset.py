@@ -146,7 +146,8 @@ def open_dataset(
     absolute = _checked_path(path)
     reader = CellReader(str(absolute.parent), normalize=normalize)
     scan = scan_csv(absolute, _distinct(columns), reader)
-    stored, seconds = {}, 0.0
+    stored: dict[str, StoredVariable] = {}
+    seconds = 0.0
     if scan.variables:
         home = cache_home() if cache_dir is None else Path(cache_dir)
         stored, seconds = _from_cache(home, scan, reader, progress or SilentProgress())

@@ -87,6 +87,8 @@ class RecordReader:
             self._end += len(line)
             if self._line == 1 and line.startswith(_BOM):
                 line = line[len(_BOM) :]
+                if not line:
+                    continue
             self.is_ascii = self.is_ascii and line.isascii()
             yield decode(line, self._path, self._line)
 

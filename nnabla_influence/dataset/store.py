@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from nnabla_influence.dataset.values import PIXEL_TYPES, CellError, normalized, shown_shape
 from nnabla_influence.errors import OutputError
 
-_WRITE_BYTES = 4 << 20
+_WRITE_BYTES = 1 << 20
 _RESIDENT_BYTES = 64 << 20
 
 

@@ -1,0 +1,395 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnabla_influence.dataset import ColumnSpec, Dataset, open_dataset
+from nnabla_influence.dataset import cache as cache_module
+from nnabla_influence.dataset.cache import cache_home
+from nnabla_influence.errors import DatasetError, OutputError
+from tests.dataset.common import noise, save_image, write_csv
+
+SPECS = [ColumnSpec("x", (1, 4, 4)), ColumnSpec("y", (1,), 10)]
+N = 4
+
+
+@pytest.fixture
+def loads(monkeypatch) -> list[str]:
+    """The names of the files that nnabla's loader was asked for."""
+    from nnabla.utils import data_source_loader
+
+    names: list[str] = []
+    load_image = data_source_loader.load_image
+
+    def counted(file, shape=None, normalize=False):
+        names.append(os.path.basename(file.name))
+        return load_image(file, shape, normalize)
+
+    monkeypatch.setitem(data_source_loader._load_functions, ".png", counted)
+    return names
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for k in range(N):
+        save_image(tmp_path / "data" / f"{k}.png", noise(4, 4, seed=k))
+    return write_csv(tmp_path / "data" / "x.csv", ["x", "y"], [[f"{k}.png", k] for k in range(N)])
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def pixels(dataset: Dataset) -> np.ndarray:
+    return np.rint(255 * dataset.batch(np.arange(len(dataset)))["x"][:, 0]).astype(np.uint8)
+
+
+def images(*seeds: int) -> np.ndarray:
+    return np.stack([noise(4, 4, seed=seed) for seed in seeds])
+
+
+def test_each_file_is_decoded_once_and_never_again(data, home, loads):
+    first = open_dataset(data, SPECS, cache_dir=home)
+    # The first row twice: there the look-up is compared with the loader's own scaling.
+    assert sorted(loads) == ["0.png", "0.png", "1.png", "2.png", "3.png"]
+    assert first.seconds_decoding > 0
+    loads.clear()
+    second = open_dataset(data, SPECS, cache_dir=home)
+    assert loads == []
+    assert second.seconds_decoding == 0
+    np.testing.assert_array_equal(pixels(second), images(0, 1, 2, 3))
+    np.testing.assert_array_equal(pixels(first), images(0, 1, 2, 3))
+
+
+def test_a_changed_file_of_the_same_size_is_noticed(data, home, loads):
+    before = open_dataset(data, SPECS, cache_dir=home)
+    picture = data.parent / "2.png"
+    size, modified = picture.stat().st_size, picture.stat().st_mtime_ns
+    save_image(picture, noise(4, 4, seed=9))
+    assert picture.stat().st_size == size
+    os.utime(picture, ns=(modified, modified + 1))
+    after = open_dataset(data, SPECS, cache_dir=home)
+    np.testing.assert_array_equal(pixels(after), images(0, 1, 9, 3))
+    # The one opened before goes on, from a file that has lost its name.
+    np.testing.assert_array_equal(pixels(before), images(0, 1, 2, 3))
+
+
+def test_a_file_of_another_size_is_noticed_though_its_time_is_the_same(data, home):
+    open_dataset(data, SPECS, cache_dir=home)
+    picture = data.parent / "2.png"
+    modified = picture.stat().st_mtime_ns
+    save_image(picture, noise(4, 4, seed=9), compress_level=0)
+    os.utime(picture, ns=(modified, modified))
+    np.testing.assert_array_equal(
+        pixels(open_dataset(data, SPECS, cache_dir=home)), images(0, 1, 9, 3)
+    )
+
+
+def test_a_changed_csv_is_noticed(data, home):
+    open_dataset(data, SPECS, cache_dir=home)
+    status = data.stat()
+    data.write_text("x,y\n3.png,0\n2.png,1\n1.png,2\n0.png,3\n")
+    os.utime(data, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert data.stat().st_size == status.st_size
+    np.testing.assert_array_equal(
+        pixels(open_dataset(data, SPECS, cache_dir=home)), images(3, 2, 1, 0)
+    )
+
+
+def test_what_is_superseded_is_removed_and_what_is_not_stays(data, home, loads):
+    other = write_csv(data.parent / "other.csv", ["x", "y"], [["0.png", 1]])
+    open_dataset(other, SPECS, cache_dir=home)
+    open_dataset(data, SPECS[:1], cache_dir=home)
+    for k in range(3):
+        data.write_text(f"x,y\n0.png,{k}\n")
+        open_dataset(data, SPECS, cache_dir=home)
+        assert len(list(home.iterdir())) == 3
+    loads.clear()
+    open_dataset(other, SPECS, cache_dir=home)
+    assert loads == []
+
+
+def test_what_belongs_to_a_csv_that_is_gone_is_removed(data, home):
+    other = write_csv(data.parent / "other.csv", ["x", "y"], [["0.png", 1]])
+    open_dataset(other, SPECS, cache_dir=home)
+    other.unlink()
+    open_dataset(data, SPECS, cache_dir=home)
+    assert len(list(home.iterdir())) == 1
+
+
+def test_strangers_in_the_cache_folder_stay(data, home):
+    (home / "mine").mkdir(parents=True)
+    (home / "mine" / "file").write_text("precious")
+    (home / ".hidden").mkdir()
+    open_dataset(data, SPECS, cache_dir=home)
+    assert (home / "mine" / "file").read_text() == "precious"
+    assert (home / ".hidden").is_dir()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"normalize": False},
+        {"columns": [ColumnSpec("x", (3, 4, 4)), ColumnSpec("y", (1,), 10)]},
+        {"columns": [ColumnSpec("x", (1, 4, 4)), ColumnSpec("y", (1,))]},
+    ],
+)
+def test_other_questions_to_the_same_csv_do_not_share_an_answer(data, home, other):
+    asked = {"columns": SPECS, "cache_dir": home}
+    first = open_dataset(data, **asked).batch(np.arange(N))
+    second = open_dataset(data, **{**asked, **other}).batch(np.arange(N))
+    again = open_dataset(data, **asked)
+    assert again.seconds_decoding == 0
+    assert len(list(home.iterdir())) == 2
+    for name, values in again.batch(np.arange(N)).items():
+        np.testing.assert_array_equal(values, first[name])
+    if "normalize" in other:
+        np.testing.assert_allclose(second["x"], 255 * first["x"], rtol=1e-6)
+
+
+def test_labels_are_checked_again_for_a_network_with_fewer_classes(data, home):
+    open_dataset(data, SPECS, cache_dir=home)
+    with pytest.raises(DatasetError, match="datasource_index 2, column 'y': '2' holds 2, which"):
+        open_dataset(data, [ColumnSpec("y", (1,), 2)], cache_dir=home)
+
+
+@pytest.mark.parametrize("damage", ["cut", "remove", "garbage", "empty"])
+def test_a_damaged_entry_is_made_anew(data, home, damage):
+    open_dataset(data, SPECS, cache_dir=home)
+    (victim,) = home.glob("*/0.npy")
+    content = victim.read_bytes()
+    # A new file: the old one may still be mapped.
+    victim.unlink()
+    if damage != "remove":
+        damaged = {"cut": content[:-1], "garbage": b"x" * len(content), "empty": b""}
+        victim.write_bytes(damaged[damage])
+    again = open_dataset(data, SPECS, cache_dir=home)
+    assert again.seconds_decoding > 0
+    np.testing.assert_array_equal(pixels(again), images(0, 1, 2, 3))
+    assert open_dataset(data, SPECS, cache_dir=home).seconds_decoding == 0
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_interruption_leaves_nothing(data, home, monkeypatch, error):
+    from nnabla.utils import data_source_loader
+
+    def interrupted(file, shape=None, normalize=False):
+        if file.name.endswith("2.png"):
+            raise error
+        return data_source_loader.load_image(file, shape, normalize)
+
+    monkeypatch.setitem(data_source_loader._load_functions, ".png", interrupted)
+    # Whatever is no KeyboardInterrupt is a file that cannot be decoded.
+    with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else DatasetError):
+        open_dataset(data, SPECS, cache_dir=home)
+    assert list(home.iterdir()) == []
+
+
+KILLED = """
+    import os, signal, sys
+    from nnabla.utils import data_source_loader
+    from nnabla_influence.dataset import ColumnSpec, open_dataset
+    from pathlib import Path
+
+    def killed(file, shape=None, normalize=False):
+        if file.name.endswith("2.png"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return data_source_loader.load_image(file, shape, normalize)
+
+    data_source_loader._load_functions[".png"] = killed
+    specs = [ColumnSpec("x", (1, 4, 4)), ColumnSpec("y", (1,), 10)]
+    open_dataset(sys.argv[1], specs, cache_dir=Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_killed_process_leaves_nothing_that_is_taken_for_an_entry(data, home):
+    arguments = [sys.executable, "-c", textwrap.dedent(KILLED), str(data), str(home)]
+    assert subprocess.run(arguments, capture_output=True).returncode == -9
+    (left,) = home.iterdir()
+    dataset = open_dataset(data, SPECS, cache_dir=home)
+    assert dataset.seconds_decoding > 0
+    np.testing.assert_array_equal(pixels(dataset), images(0, 1, 2, 3))
+    # It might be of a process that still works; after a day it is not.
+    assert left.exists()
+    yesterday = time.time() - 25 * 3600
+    os.utime(left, (yesterday, yesterday))
+    open_dataset(data, SPECS[:1], cache_dir=home)
+    assert not left.exists()
+
+
+def test_another_process_that_was_faster_is_as_good(data, home, monkeypatch):
+    from nnabla.utils import data_source_loader
+
+    overtaken = []
+
+    def slow(file, shape=None, normalize=False):
+        if not overtaken:
+            overtaken.append(True)
+            open_dataset(data, SPECS, cache_dir=home)
+        return data_source_loader.load_image(file, shape, normalize)
+
+    monkeypatch.setitem(data_source_loader._load_functions, ".png", slow)
+    dataset = open_dataset(data, SPECS, cache_dir=home)
+    np.testing.assert_array_equal(pixels(dataset), images(0, 1, 2, 3))
+    assert len(list(home.iterdir())) == 1
+
+
+def test_two_processes_that_finish_at_once_do_not_fail(data, home, monkeypatch):
+    # The other one's entry appears between looking and renaming.
+    real = cache_module.replacing_folder
+
+    def overtaken(path):
+        monkeypatch.setattr(cache_module, "replacing_folder", real)
+        open_dataset(data, SPECS, cache_dir=home)
+        raise OutputError(f"{path}: cannot be written (Directory not empty)")
+
+    monkeypatch.setattr(cache_module, "replacing_folder", overtaken)
+    np.testing.assert_array_equal(
+        pixels(open_dataset(data, SPECS, cache_dir=home)), images(0, 1, 2, 3)
+    )
+
+
+class Heard:
+    def __init__(self):
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+    def stage(self, description, total, unit="it"):
+        from nnabla_influence.progress import SilentProgress
+
+        return SilentProgress().stage(description, total, unit)
+
+
+def test_a_cache_that_cannot_be_written_is_replaced_for_this_run(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the folder should be")
+    heard = Heard()
+    dataset = open_dataset(data, SPECS, cache_dir=blocked, progress=heard)
+    np.testing.assert_array_equal(pixels(dataset), images(0, 1, 2, 3))
+    (line,) = heard.lines
+    assert line.startswith(f"{blocked}: cannot be written; decoded data is kept in a temporary")
+    assert "NNABLA_INFLUENCE_CACHE" in line
+    assert len(list((tmp_path / "tmp").iterdir())) == 1
+    del dataset
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_full_disk_is_said_in_one_line(data, home, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nnabla_influence.dataset.store.npy.write_array_header_1_0", full)
+    with pytest.raises(
+        OutputError, match=r"cache: cannot be written \(No space left on device\); make room, or"
+    ):
+        open_dataset(data, SPECS, cache_dir=home)
+    assert list(home.iterdir()) == []
+
+
+def test_a_csv_that_changes_while_it_is_read_is_refused(data, home, monkeypatch):
+    def meddling(folder: Path) -> bool:  # called between the two readings
+        data.write_text(data.read_text().replace("3.png,3", "3.png,4"))
+        folder.mkdir()
+        return True
+
+    monkeypatch.setattr("nnabla_influence.dataset.dataset.usable_folder", meddling)
+    with pytest.raises(DatasetError, match="has changed while it was read; start again"):
+        open_dataset(data, SPECS, cache_dir=home)
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "expected"),
+    [
+        ("linux", {"NNABLA_INFLUENCE_CACHE": "/a/b"}, "/a/b"),
+        ("linux", {"XDG_CACHE_HOME": "/x"}, "/x/nnabla-influence"),
+        ("linux", {}, "/home/me/.cache/nnabla-influence"),
+        ("darwin", {}, "/home/me/Library/Caches/nnabla-influence"),
+        ("darwin", {"XDG_CACHE_HOME": "/x"}, "/x/nnabla-influence"),
+        ("win32", {"LOCALAPPDATA": "/local"}, "/local/nnabla-influence/Cache"),
+    ],
+)
+def test_the_cache_lies_where_the_platform_keeps_such_things(
+    monkeypatch, platform, environment, expected
+):
+    for name in ("NNABLA_INFLUENCE_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("nnabla_influence.dataset.cache.sys.platform", platform)
+    assert cache_home() == Path(expected)
+
+
+def test_the_environment_names_the_cache(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("NNABLA_INFLUENCE_CACHE", str(tmp_path / "named"))
+    open_dataset(data, SPECS)
+    assert len(list((tmp_path / "named").glob("*/0.npy"))) == 1
+
+
+def peak(folder: Path, n_rows: int) -> int:
+    """Bytes that opening, gathering every row and reading every cell need at most."""
+    rows = [[f"{k % 20}.png", *[f"{k}.123456"] * 100] for k in range(n_rows)]
+    path = write_csv(folder / f"{n_rows}.csv", ["x", *(f"z__{i}" for i in range(100))], rows)
+    del rows
+    tracemalloc.reset_peak()
+    before, _ = tracemalloc.get_traced_memory()
+    specs = [ColumnSpec("x", (1, 64, 64)), ColumnSpec("z", (100,))]
+    dataset = open_dataset(path, specs, cache_dir=folder / "cache")
+    for start in range(0, n_rows, 20):
+        dataset.batch(np.arange(start, start + 20))
+    for _ in dataset.iter_cells():
+        pass
+    return tracemalloc.get_traced_memory()[1] - before
+
+
+def test_memory_does_not_grow_with_the_data(tmp_path, monkeypatch):
+    # Small blocks, so that few rows fill many of them.
+    monkeypatch.setattr("nnabla_influence.dataset.records._BLOCK", 1 << 14)
+    monkeypatch.setattr("nnabla_influence.dataset.store._WRITE_BYTES", 1 << 14)
+    for k in range(20):
+        save_image(tmp_path / f"{k}.png", noise(64, 64, seed=k))
+    tracemalloc.start()
+    try:
+        peak(tmp_path, 20)  # what is imported and made once
+        few, many = peak(tmp_path, 100), peak(tmp_path, 600)
+    finally:
+        tracemalloc.stop()
+    decoded = 500 * (64 * 64 + 4 * 100)
+    text = 500 * 11 * 100
+    assert many - few < (decoded + text) / 50
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
+def test_pages_that_were_read_are_handed_back(tmp_path, monkeypatch):
+    monkeypatch.setattr("nnabla_influence.dataset.store._RESIDENT_BYTES", 1 << 20)
+    numbers = [f"z__{i}" for i in range(1000)]
+    path = write_csv(tmp_path / "z.csv", numbers, [[k] * 1000 for k in range(2000)])
+    dataset = open_dataset(path, [ColumnSpec("z", (1000,))], cache_dir=tmp_path / "cache")
+    (stored,) = (tmp_path / "cache").glob("*/*.npy")
+    assert stored.stat().st_size > 8_000_000
+    for start in range(0, 2000, 20):
+        dataset.batch(np.arange(start, start + 20))
+    assert resident(stored) < 3_000_000
+
+
+def resident(path: Path) -> int:
+    """Bytes of a mapped file that count as memory of this process."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    (start,) = [i for i, line in enumerate(lines) if line.endswith(str(path))]
+    (size,) = [line for line in lines[start + 1 : start + 8] if line.startswith("Rss:")]
+    return 1024 * int(size.split()[1])
