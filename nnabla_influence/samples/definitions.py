@@ -4,7 +4,7 @@ A definition names three networks (``Main`` for training, ``MainValidation`` for
 ``MainRuntime`` for use), an optimizer, the datasets ``Training`` and ``Validation``, the monitors
 ``train_error`` and ``valid_error`` and an executor. `nnabla_cli train` trains it as it is::
 
-    write_definition("net.nntxt", mlp(30, 2), Training(n_rows=400))
+    write_definition("net.nntxt", mlp((30,), 2), Training(n_rows=400))
 
 This page assembles the file; `networks` has the networks, `settings` what a training may be told.
 """

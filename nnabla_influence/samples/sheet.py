@@ -227,12 +227,22 @@ class Sheet:
             source: What enters the first time.
             times: How often.
             block: Draws the block and returns its output, which has the shape of its input.
+
+        Raises:
+            ModelError: ``times`` is less than 1, or the block changes the shape.
         """
+        if times < 1:
+            raise ModelError(f"a block cannot be passed {times} times; use 1 or more")
         start = self._new_name("RepeatStart")
         self.network.repeat_info.add(id=start, times=times)
         self._repeat = start
         entry, begin = self._function("RepeatStart", start, [source.name], source.shape)
         last = block(begin)
+        if last.shape != source.shape:
+            raise ModelError(
+                f"{start}: the repeated block makes {last.shape} of {source.shape};"
+                " it must keep the shape"
+            )
         entry.input.append(last.name)  # what enters from the second time on
         self._repeat = None
         exit_, end = self._function(
