@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +88,6 @@ def scan_csv(path: Path, specs: Sequence[ColumnSpec], reader: CellReader) -> Sca
         variables = tuple(Variable(spec, columns_of(columns, spec.name)) for spec in specs)
     except ValueError as error:
         raise DatasetError(f"{path}, line 1: {error}") from error
-    wanted = [column for variable in variables for column in variable.columns]
     starts, ends, lines = array("q"), array("q"), array("q")
     files = hashlib.blake2b(digest_size=16)
     blank: Record | None = None
@@ -97,14 +98,10 @@ def scan_csv(path: Path, specs: Sequence[ColumnSpec], reader: CellReader) -> Sca
             continue
         row = len(starts)
         _check_form(path, record, row, len(columns), blank)
-        for column in wanted:
-            cell = record.cells[column.position]
-            try:
-                if as_number(cell) is None:
-                    file = reader.status(cell)
+        for variable in variables:
+            if not _all_numbers(variable.cells(record)):
+                for file in _file_statuses(path, record, row, variable, reader):
                     files.update(b"%d %d\n" % (file.st_size, file.st_mtime_ns))
-            except CellError as error:
-                raise located(path, record.line, row, column, cell, error) from error
         starts.append(record.start)
         ends.append(record.end)
         lines.append(record.line)
@@ -120,6 +117,26 @@ def scan_csv(path: Path, specs: Sequence[ColumnSpec], reader: CellReader) -> Sca
         is_ascii=csv_reader.is_ascii,
     )
     return Scan(path, columns, variables, index, csv_reader.fingerprint, files.hexdigest())
+
+
+def _all_numbers(cells: Sequence[str]) -> bool:
+    """Tell quickly, for large tables, whether all cells are finite numbers."""
+    try:
+        return math.isfinite(sum(map(float, cells)))
+    except ValueError:
+        return False
+
+
+def _file_statuses(
+    path: Path, record: Record, row: int, variable: Variable, reader: CellReader
+) -> Iterator[os.stat_result]:
+    for column in variable.columns:
+        cell = record.cells[column.position]
+        try:
+            if as_number(cell) is None:
+                yield reader.status(cell)
+        except CellError as error:
+            raise located(path, record.line, row, column, cell, error) from error
 
 
 def _check_form(path: Path, record: Record, row: int, width: int, blank: Record | None) -> None:

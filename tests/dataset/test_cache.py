@@ -393,3 +393,8 @@ def resident(path: Path) -> int:
     (start,) = [i for i, line in enumerate(lines) if line.endswith(str(path))]
     (size,) = [line for line in lines[start + 1 : start + 8] if line.startswith("Rss:")]
     return 1024 * int(size.split()[1])
+
+
+def test_cells_can_be_read_though_files_were_checked(data, home):
+    dataset = open_dataset(data, SPECS, cache_dir=home)
+    assert [dataset.cells(row) for row in (3, 0)] == [["3.png", "3"], ["0.png", "0"]]
