@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -24,6 +25,9 @@ _ENVIRONMENT = "NNABLA_INFLUENCE_CACHE"
 _FOLDER = "nnabla-influence"
 _SOURCE = "source.txt"
 _ABANDONED_AFTER = 24 * 3600.0
+_OURS = re.compile(
+    r"\.?(?P<key>[0-9a-f]{20})-[0-9a-f]{20}(?P<unfinished>\.\w+\.(tmp|old))?", re.ASCII
+)
 
 
 def cache_home() -> Path:
@@ -57,8 +61,8 @@ def make_entry(
 
     Args:
         home: The cache folder.
-        key: What is kept.
-        stamp: What it was made from.
+        key: What is kept, as 20 hexadecimal digits.
+        stamp: What it was made from, likewise.
         source: The CSV; entries whose CSV is gone are removed with the next new one.
         write: Fills a folder. What it leaves is in place whole or not at all.
 
@@ -74,19 +78,23 @@ def make_entry(
         # Another process may have made the same entry meanwhile; it is as good.
         if not (entry / _SOURCE).is_file():
             raise
-    for outdated in _outdated(home, key, entry):
-        shutil.rmtree(outdated, ignore_errors=True)
+    with contextlib.suppress(OSError):  # a folder that may be written but not listed
+        for outdated in _outdated(home, key, entry):
+            shutil.rmtree(outdated, ignore_errors=True)
     return entry
 
 
 def _outdated(home: Path, key: str, entry: Path) -> Iterator[Path]:
     for folder in home.iterdir():
+        # Only what was surely made here: the user may have named any folder as the cache.
+        name = _OURS.fullmatch(folder.name)
+        if name is None or folder == entry:
+            continue
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            if folder.name.startswith("."):
-                # Left behind by a process that was killed.
+            if name["unfinished"]:
                 if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER:
                     yield folder
-            elif folder != entry and (folder / _SOURCE).is_file():
+            elif (folder / _SOURCE).is_file():
                 source = (folder / _SOURCE).read_text(encoding="utf-8")
-                if folder.name.startswith(f"{key}-") or not os.path.exists(source):
+                if name["key"] == key or not os.path.exists(source):
                     yield folder

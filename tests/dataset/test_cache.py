@@ -127,12 +127,15 @@ def test_what_belongs_to_a_csv_that_is_gone_is_removed(data, home):
 
 
 def test_strangers_in_the_cache_folder_stay(data, home):
-    (home / "mine").mkdir(parents=True)
-    (home / "mine" / "file").write_text("precious")
-    (home / ".hidden").mkdir()
+    # Somebody's home folder, say: old, hidden, or with a file of the same name.
+    strangers = [home / ".ssh", home / "mine", home / ".mine.abc.tmp"]
+    long_ago = time.time() - 1e6
+    for stranger in strangers:
+        stranger.mkdir(parents=True)
+        (stranger / "source.txt").write_text("/no/such/file")
+        os.utime(stranger, (long_ago, long_ago))
     open_dataset(data, SPECS, cache_dir=home)
-    assert (home / "mine" / "file").read_text() == "precious"
-    assert (home / ".hidden").is_dir()
+    assert all((stranger / "source.txt").exists() for stranger in strangers)
 
 
 @pytest.mark.parametrize(
@@ -178,8 +181,11 @@ def test_a_damaged_entry_is_made_anew(data, home, damage):
     assert open_dataset(data, SPECS, cache_dir=home).seconds_decoding == 0
 
 
+@pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_an_interruption_leaves_nothing(data, home, monkeypatch, error):
+def test_an_interruption_leaves_nothing(data, home, monkeypatch, error, threads):
+    monkeypatch.setattr("nnabla_influence.dataset.decoding._THREADS_FROM_BYTES", 1)
+    monkeypatch.setattr("os.cpu_count", lambda: threads)
     from nnabla.utils import data_source_loader
 
     def interrupted(file, shape=None, normalize=False):
