@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -39,6 +40,8 @@ from nnabla_influence.run import RunSettings, write_run
 
 RUN_VARIABLE = "NNABLA_INFLUENCE_RUN"
 WINDOW_VARIABLE = "NNABLA_INFLUENCE_WINDOW"
+PARENT_VARIABLE = "NNABLA_INFLUENCE_PARENT"
+"""Set by `nnabla_influence.training`: end when standard input does, since the parent has."""
 DEFAULT_WINDOW = 2
 
 
@@ -83,6 +86,8 @@ def update_status(state: Any = None, start: bool = False, start_time: Any = None
         start_time: See ``start``.
     """
     if hasattr(state, "resume") and hasattr(state, "outdir"):
+        if os.environ.get(PARENT_VARIABLE):
+            threading.Thread(target=_end_with_parent, daemon=True).start()
         _safely(_begin, state)
     elif state == "finished":
         _safely(_finish)
@@ -99,6 +104,12 @@ def _pass_on(state: Any, start: bool, start_time: Any) -> None:
             if hasattr(module, "update_status"):
                 module.update_status(state, start, start_time)
                 return
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
 
 
 def _safely(call: Callable[..., None], *arguments: Any) -> None:

@@ -44,9 +44,11 @@ __all__ = [
     "check_replaceable",
     "last_epochs",
     "read_run",
+    "read_settings",
     "replacing_run",
     "write_run",
     "write_run_files",
+    "write_settings",
 ]
 
 PARAMETERS, STEPS, SETTINGS = "final.h5", "steps.csv", "run.json"

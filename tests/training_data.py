@@ -6,14 +6,17 @@ Run as a program, it does many trainings of nnabla_cli in one process, as a star
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import nnabla as nn
 import nnabla.functions as F
 import nnabla.parametric_functions as PF
@@ -221,11 +224,17 @@ CASES = {
 
 @dataclass(frozen=True)
 class Trained:
-    """A training of nnabla_cli: its project, its output folder, the rows it was fed in order."""
+    """A training of nnabla_cli: its project, its output folder, the rows it was fed in order.
+
+    In ``plain`` lies what the same training leaves without the callback; ``first`` are the
+    parameters that nnabla_cli starts from.
+    """
 
     project: Project
     outdir: Path
+    plain: Path
     fed: list
+    first: dict
 
 
 @functools.cache
@@ -234,33 +243,78 @@ def trained_cases(base):
     projects, jobs = {}, []
     for i, (name, options) in enumerate(CASES.items()):
         folder = base / "trained" / f"{i}"
-        (folder / "out").mkdir(parents=True)
         options = dict(options)
         edit = options.pop("edit", None)
         projects[name] = write_project(folder, edit=edit and edit(folder), **options)
-        jobs.append([str(projects[name].definition), str(folder / "out"), name == "not in memory"])
+        for recorded in (True, False):
+            jobs.append(
+                {
+                    "config": str(projects[name].definition),
+                    "outdir": str(folder / ("out" if recorded else "plain")),
+                    "large": name == "not in memory",
+                    "recorded": recorded,
+                }
+            )
+    untrained = write_project(base / "trained" / "untrained", max_epoch=0).definition
+    jobs.append({"config": str(untrained), "outdir": str(untrained.parent / "out")})
+    run_nnabla_cli(base, jobs, NNABLA_INFLUENCE_WINDOW="all")
+    first = parameters_of(untrained.parent / "out" / "results.nnp")
+    trained = {}
+    for name, project in projects.items():
+        outdir, plain = (project.definition.parent / name for name in ("out", "plain"))
+        fed = json.loads((outdir / "fed.json").read_text())
+        trained[name] = Trained(project, outdir, plain, fed, first)
+    return trained
+
+
+def run_nnabla_cli(base, jobs, **variables):
+    """Let nnabla_cli train, one job after the other in one process; return what it printed.
+
+    A job has ``config`` and ``outdir``, and may have ``param``, ``resume``, ``recorded`` (False:
+    without the callback) and ``large`` (the data are said not to fit the memory cache).
+    """
+    for job in jobs:
+        Path(job["outdir"]).mkdir(exist_ok=True)
     finished = subprocess.run(
         [sys.executable, "-m", "tests.training_data", json.dumps(jobs)],
-        env=environment(base, NNABLA_INFLUENCE_WINDOW="all"),
+        env=environment(base, **variables),
         cwd=base,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=120,
     )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    trained = {}
-    for name, project in projects.items():
-        outdir = project.definition.parent / "out"
-        fed = json.loads((outdir / "fed.json").read_text())
-        trained[name] = Trained(project, outdir, fed)
-    return trained
+    assert finished.returncode == 0, finished.stdout
+    return finished.stdout
+
+
+def final_of(outdir):
+    """Read the final parameters as nnabla_cli saved them."""
+    (path,) = outdir.glob("results_current_*.nnp")
+    return parameters_of(path)
+
+
+def parameters_of(path):
+    """Read the parameters of an .nnp."""
+    found = {}
+
+    def collect(name, item):
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()]
+
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read("parameter.h5")
+    with h5py.File(io.BytesIO(content)) as file:
+        file.visititems(collect)
+    return found
 
 
 def _do(jobs):
     from nnabla.config import nnabla_config
+    from nnabla.utils import callback
     from nnabla.utils.cli import train
 
-    let = train.let_data_to_variable
+    let, modules = train.let_data_to_variable, callback.callback_list
     fed = []
 
     def noting(variable, data, *arguments, **named):
@@ -270,23 +324,24 @@ def _do(jobs):
 
     train.let_data_to_variable = noting
     buffer = nnabla_config.get("DATA_ITERATOR", "data_source_buffer_max_size")
-    for config, outdir, large in jobs:
-        size = "0" if large else buffer
+    for job in jobs:
+        size = "0" if job.get("large") else buffer
         nnabla_config.set("DATA_ITERATOR", "data_source_buffer_max_size", size)
+        callback.callback_list = modules if job.get("recorded", True) else []
         nn.clear_parameters()
-        del fed[:]
+        fed.clear()
         arguments = Namespace(
-            config=config,
-            outdir=outdir,
-            param=None,
-            resume=False,
+            config=job["config"],
+            outdir=job["outdir"],
+            param=job.get("param"),
+            resume=job.get("resume", False),
             context="cpu",
             enable_ooc=False,
             ooc_gpu_memory_size=None,
             ooc_window_length=None,
         )
         assert train.train_command(arguments)
-        Path(outdir, "fed.json").write_text(json.dumps(fed))
+        Path(job["outdir"], "fed.json").write_text(json.dumps(fed))
 
 
 if __name__ == "__main__":

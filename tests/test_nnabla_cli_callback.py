@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import configparser
+import json
+from types import SimpleNamespace
+
+import nnabla.solvers as S
+import numpy as np
+import pytest
+from nnabla.config import nnabla_config
+from nnabla.utils import callback as nnabla_callback
+
+from nnabla_influence import nnabla_cli_callback
+from nnabla_influence.errors import RunError
+from nnabla_influence.run import read_run
+from tests.training_data import (
+    CALLBACK,
+    CASES,
+    final_of,
+    run_nnabla_cli,
+    train_by_hand,
+    trained_cases,
+    write_project,
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return trained_cases(tmp_path_factory.getbasetemp())
+
+
+def check_by_hand(run, project, first):
+    weights, bias = train_by_hand(
+        run.steps,
+        project.x,
+        project.y,
+        first["affine/affine/W"],
+        first["affine/affine/b"],
+        run.settings.weight_decay,
+    )
+    final = run.parameters()
+    np.testing.assert_allclose(final["affine/affine/W"], weights, rtol=0, atol=5e-6)
+    np.testing.assert_allclose(final["affine/affine/b"], bias, rtol=0, atol=5e-6)
+    assert np.abs(weights - first["affine/affine/W"]).max() > 0.1
+
+
+def same_parameters(one, other):
+    return set(one) == set(other) and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_steps_are_what_was_fed(trained, name):
+    case = trained[name]
+    run = read_run(case.outdir / "run")
+    interval = CASES[name].get("update_interval", 1)
+    assert [rows.tolist() for step in run.steps for rows in step.batches] == (
+        case.fed[: len(case.fed) // interval * interval]
+    )
+    assert all(len(step.batches) == interval for step in run.steps)
+    assert [step.step for step in run.steps] == list(range(len(case.fed) // interval))
+    assert run.settings.total_steps == len(run.steps)
+    assert run.settings.n_rows == len(case.project.x)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_training_is_to_the_bit_that_without_the_callback(trained, name):
+    case = trained[name]
+    recorded = read_run(case.outdir / "run").parameters()
+    assert same_parameters(recorded, final_of(case.outdir))
+    assert same_parameters(recorded, final_of(case.plain))
+    assert not (case.plain / "run").exists()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rows_rates_and_decay_alone_lead_from_the_first_to_the_final_parameters(trained, name):
+    case = trained[name]
+    check_by_hand(read_run(case.outdir / "run"), case.project, case.first)
+
+
+def test_the_settings_say_what_was_trained(trained):
+    case = trained["falling rate"]
+    settings = read_run(case.outdir / "run").settings
+    assert settings.solver == "Sgd"
+    assert settings.hyperparameters == {"lr": float(np.float32(0.1))}
+    assert settings.weight_decay == float(np.float32(0.02))
+    assert settings.network == "Main"
+    assert settings.definition == str(case.project.definition)
+    assert settings.dataset == str(case.project.csv)
+    assert settings.window == "all"
+    assert settings.recorded_by == "nnabla_cli"
+
+
+def two_optimizers(proto):
+    proto.optimizer.add().CopyFrom(proto.optimizer[0])
+    proto.optimizer[1].name = "Other"
+
+
+def two_datasets(proto):
+    proto.optimizer[0].dataset_name.append("Validation")
+
+
+def part_of_the_iterations(proto):
+    proto.optimizer[0].start_iter = 2
+
+
+def implicit_cache(folder):
+    def edit(proto):
+        proto.dataset[0].cache_dir = str(folder / "cache")
+
+    return edit
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """Further trainings in one process, with the default window: project, output and log."""
+    base = tmp_path_factory.mktemp("odd")
+    options = {
+        "begun": {"batch_norm": True, "solver": S.Momentum(0.01)},
+        "resumed": {"batch_norm": True, "solver": S.Momentum(0.01), "max_epoch": 5},
+        "from parameters": {},
+        "two optimizers": {"edit": two_optimizers},
+        "two datasets": {"edit": two_datasets},
+        "part": {"edit": part_of_the_iterations},
+        "diverged": {"solver": S.Sgd(1e20)},
+        "no epoch": {"max_epoch": 0},
+        "folder in use": {},
+        "makes a cache": {"n": 23, "batch_size": 5, "edit": implicit_cache(base)},
+        "finds the cache": {"n": 23, "batch_size": 5, "edit": implicit_cache(base)},
+    }
+    projects = {name: write_project(base / name, **more) for name, more in options.items()}
+    jobs = {
+        name: {"config": str(project.definition), "outdir": str(base / name / "out")}
+        for name, project in projects.items()
+    }
+    jobs["resumed"].update(outdir=jobs["begun"]["outdir"], resume=True)
+    start = {"affine/affine/W": np.ones((3, 1)), "affine/affine/b": np.zeros(1)}
+    jobs["from parameters"]["param"] = write_h5(base / "start.h5", start)
+    (base / "folder in use" / "out" / "run").mkdir(parents=True)
+    (base / "folder in use" / "out" / "run" / "thesis.tex").touch()
+    log = run_nnabla_cli(base, list(jobs.values()))
+    return SimpleNamespace(base=base, projects=projects, start=start, log=log)
+
+
+def write_h5(path, parameters):
+    import nnabla as nn
+
+    with nn.parameter_scope("", scope={}):
+        for name, value in parameters.items():
+            variable = nn.Variable.from_numpy_array(value.astype(np.float32), need_grad=True)
+            nn.parameter.set_parameter(name, variable)
+        nn.save_parameters(str(path))
+    return str(path)
+
+
+def test_a_resumed_training_counts_on_and_says_so(odd):
+    outdir = odd.base / "begun" / "out"
+    run = read_run(outdir / "run")
+    assert [(step.step, step.epoch) for step in run.steps] == [(i, i // 5) for i in range(15, 25)]
+    assert run.settings.window == "last 2 epochs, resumed at epoch 3"
+    assert run.settings.total_steps == 25
+    assert same_parameters(run.parameters(), final_of(outdir))
+    assert "bn/bn/mean" in run.parameters()
+
+
+def test_a_training_from_given_parameters_and_the_default_window(odd):
+    outdir = odd.base / "from parameters" / "out"
+    run = read_run(outdir / "run")
+    assert [step.epoch for step in run.steps] == [1] * 5 + [2] * 5
+    assert run.settings.window == "last 2 epochs"
+    assert same_parameters(run.parameters(), final_of(outdir))
+
+
+@pytest.mark.parametrize("name", ["makes a cache", "finds the cache"])
+def test_a_cache_folder(odd, name):
+    outdir = odd.base / name / "out"
+    run = read_run(outdir / "run")
+    fed = json.loads((outdir / "fed.json").read_text())[4:]
+    assert np.array_equal([step.rows for step in run.steps], fed)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("two optimizers", "it has 2 optimizers, not one"),
+        ("two datasets", "it has 2 datasets, not one"),
+        ("part", "its optimizer runs in a part of the iterations only"),
+        ("no epoch", "a run without steps cannot be written: no solver update was recorded"),
+        ("folder in use", "run: holds thesis.tex, so it is not a run that may be replaced"),
+    ],
+)
+def test_what_is_not_recorded_is_trained_all_the_same(odd, name, reason):
+    outdir = odd.base / name / "out"
+    assert (outdir / "results.nnp").exists()
+    assert not (outdir / "run" / "final.h5").exists()
+    assert any(
+        "This training is not recorded for nnabla-influence: " in line and reason in line
+        for line in odd.log.splitlines()
+    )
+
+
+def test_a_diverged_training_leaves_no_run(odd):
+    assert "Cost is Nan" in odd.log
+    assert not (odd.base / "diverged" / "out" / "run").exists()
+
+
+def messages(caplog):
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_failure_on_the_way_ends_the_recording_and_not_the_training(caplog):
+    recording = nnabla_cli_callback._SafeRecording(5, None)
+    recording.batch(np.array([7]))
+    recording.zeroed()
+    recording.decayed(0.1)
+    recording.updated(0.1)
+    assert isinstance(recording.failure, RunError)
+    assert messages(caplog) == [
+        "This training is not recorded for nnabla-influence: row 7 is not in the dataset, whose 5"
+        " rows are numbered from 0"
+    ]
+
+
+def test_a_window_that_is_none_does_not_stop_the_training(caplog, monkeypatch):
+    monkeypatch.setenv(nnabla_cli_callback.WINDOW_VARIABLE, "some")
+    nnabla_cli_callback.update_status(SimpleNamespace(resume=False, outdir="out", config="net"))
+    assert messages(caplog) == [
+        "This training is not recorded for nnabla-influence: window: 'some' is neither a number of"
+        " epochs from 1 nor 'all'"
+    ]
+
+
+@pytest.mark.parametrize(("text", "window"), [("all", None), ("1", 1), ("12", 12)])
+def test_windows(text, window):
+    assert nnabla_cli_callback.parse_window(text) == window
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "last 2"])
+def test_windows_that_are_none(text):
+    with pytest.raises(RunError, match=r"window: .* is neither a number of epochs from 1 nor"):
+        nnabla_cli_callback.parse_window(text)
+
+
+def test_other_callback_modules_are_called_on(monkeypatch):
+    called = []
+    other = SimpleNamespace(__name__="console", update_status=lambda *state: called.append(state))
+    without = SimpleNamespace(__name__="images")
+    monkeypatch.setattr(nnabla_callback, "callback_list", [nnabla_cli_callback, without, other])
+    nnabla_callback.update_status(("epoch.current", 1))
+    nnabla_callback.update_status("processing", True, 3.5)
+    assert called == [(("epoch.current", 1), False, None), ("processing", True, 3.5)]
+
+
+def test_the_configuration_takes_over_what_is_there(tmp_path, monkeypatch):
+    (tmp_path / "own.conf").write_text("[LOG]\nlog_console_level = WARNING\n")
+    monkeypatch.setenv("NNABLA_CONFIG_FILE_PATH", str(tmp_path / "own.conf"))
+    monkeypatch.setattr(nnabla_config, "get", lambda section, key: "[console, images]")
+    nnabla_cli_callback.write_configuration(tmp_path / "nnabla.conf")
+    written = configparser.RawConfigParser()
+    written.read(tmp_path / "nnabla.conf")
+    assert written.get("LOG", "log_console_level") == "WARNING"
+    assert written.get("CALLBACK", "util_callback_module") == f"[{CALLBACK},console,images]"
+
+
+def test_the_configuration_names_this_module_once(tmp_path, monkeypatch):
+    monkeypatch.delenv("NNABLA_CONFIG_FILE_PATH", raising=False)
+    monkeypatch.setattr(nnabla_config, "get", lambda section, key: CALLBACK)
+    nnabla_cli_callback.write_configuration(tmp_path / "nnabla.conf")
+    assert f"[{CALLBACK}]" in (tmp_path / "nnabla.conf").read_text()
