@@ -1,9 +1,15 @@
 """Network definitions of nnabla and the Console: read, and built as per-example losses."""
 
 from nnabla_influence.network.datasets import DatasetSettings
-from nnabla_influence.network.definition import Definition, SolverSettings, load_definition
+from nnabla_influence.network.definition import Definition, load_definition
+from nnabla_influence.network.independence import check_independence
 from nnabla_influence.network.inputs import Input
-from nnabla_influence.network.objective import Objective, build_objective
+from nnabla_influence.network.objective import (
+    Objective,
+    build_objective,
+    check_differentiable,
+)
+from nnabla_influence.network.solver_settings import SolverSettings
 
 __all__ = [
     "DatasetSettings",
@@ -12,5 +18,7 @@ __all__ = [
     "Objective",
     "SolverSettings",
     "build_objective",
+    "check_differentiable",
+    "check_independence",
     "load_definition",
 ]

@@ -14,30 +14,13 @@ from nnabla_influence.errors import ModelError, UnsupportedError
 from nnabla_influence.network.datasets import DatasetSettings, dataset_settings
 from nnabla_influence.network.expansion import expand, trainable_names
 from nnabla_influence.network.graph import find_network
-from nnabla_influence.network.inputs import Input, network_inputs
+from nnabla_influence.network.inputs import Input, constant_inputs, network_inputs
 from nnabla_influence.network.reading import read_model_files
-from nnabla_influence.network.schedule import (
-    LEARNING_RATE_FIELDS,
-    initial_learning_rate,
+from nnabla_influence.network.solver_settings import (
+    SolverSettings,
     learning_rate_schedule,
+    solver_settings,
 )
-
-
-@dataclass(frozen=True)
-class SolverSettings:
-    """The solver of a definition's optimizer section.
-
-    Attributes:
-        name: nnabla's name, such as ``Sgd`` or ``Momentum``.
-        hyperparameters: The initial learning rate under ``lr``, the others by nnabla's names.
-        weight_decay: L2, added to the gradient as ``weight_decay * theta``.
-        update_interval: How many mini-batches' gradients are summed for one update, at least 1.
-    """
-
-    name: str
-    hyperparameters: Mapping[str, float]
-    weight_decay: float
-    update_interval: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +37,8 @@ class Definition:
         loss_variables: Names of the variables whose means are summed to the loss.
         trainable: Names, sorted, of the parameters that the solver moves and the loss depends on.
         solver: How they are moved.
-        training: The optimizer's dataset.
-        validation: The monitor's other dataset.
+        training: The optimizer's dataset, if the file names one.
+        validation: The monitor's other dataset, if the file names one.
         max_epoch: Epochs of the training.
     """
 
@@ -85,6 +68,11 @@ class Definition:
         """The proto ``Network`` that is trained."""
         return find_network(self.proto, self.network_name)
 
+    @property
+    def optimizer(self) -> Any:
+        """The proto ``Optimizer``."""
+        return self.proto.optimizer[0]
+
 
 def load_definition(
     path: str | os.PathLike[str], parameters: str | os.PathLike[str] | None = None
@@ -97,7 +85,7 @@ def load_definition(
         parameters: An .h5 (or .protobuf, .nnp) whose parameters replace the model file's.
 
     Raises:
-        ModelError: A file is missing or damaged, or a section that scoring needs is missing.
+        ModelError: A file is missing or damaged, or lacks something that scoring needs.
         UnsupportedError: The training is of a kind that cannot be scored.
     """
     path = Path(path)
@@ -111,22 +99,22 @@ def load_definition(
             f" does not hold (it holds {names}); save the file again"
         )
     losses = _loss_variables(path, optimizer, network)
-    inputs = network_inputs(path, optimizer, network, losses)
-    trainable = trainable_names(path, optimizer, expand(path, network), losses)
+    solver = solver_settings(path, optimizer)
+    constant_inputs(path, optimizer, network, losses)  # refuses the random ones
     training, validation = dataset_settings(path, proto, optimizer)
     return Definition(
         path=path,
         proto=proto,
         parameters=values,
         network_name=network.name,
-        inputs=inputs,
+        inputs=network_inputs(path, optimizer, network, losses),
         loss_variables=losses,
-        trainable=trainable,
-        solver=_solver_settings(path, optimizer),
+        trainable=trainable_names(path, optimizer, expand(path, network), losses),
+        solver=solver,
         training=training,
         validation=validation,
-        max_epoch=proto.training_config.max_epoch,
-        _schedule=learning_rate_schedule(optimizer.solver, str(path)),
+        max_epoch=int(proto.training_config.max_epoch),
+        _schedule=learning_rate_schedule(path, optimizer.solver, solver.hyperparameters["lr"]),
     )
 
 
@@ -140,13 +128,13 @@ def _only_optimizer(path: Path, proto: Any) -> Any:
         names = ", ".join(repr(optimizer.name) for optimizer in proto.optimizer)
         raise UnsupportedError(
             f"{path}: has {len(proto.optimizer)} optimizers ({names}); only a training with one"
-            " can be scored, so train and score them one by one"
+            " can be scored, so train and score with one of them"
         )
     optimizer = proto.optimizer[0]
     if optimizer.start_iter or optimizer.end_iter:
         raise UnsupportedError(
-            f"{path}: optimizer {optimizer.name!r} runs from iteration {optimizer.start_iter} to"
-            f" {optimizer.end_iter} only; train over all iterations to score"
+            f"{path}: the optimizer {optimizer.name!r} runs from iteration {optimizer.start_iter}"
+            f" to {optimizer.end_iter} only; train over all iterations to score"
         )
     return optimizer
 
@@ -155,57 +143,14 @@ def _loss_variables(path: Path, optimizer: Any, network: Any) -> tuple[str, ...]
     losses = tuple(loss.variable_name for loss in optimizer.loss_variable)
     if not losses:
         raise ModelError(
-            f"{path}: optimizer {optimizer.name!r} names no loss; add a loss layer to the network"
-            f" {network.name!r} and save the file again"
+            f"{path}: the optimizer {optimizer.name!r} names no loss; add a loss layer to the"
+            f" network {network.name!r} and save the file again"
         )
     computed = {name for function in network.function for name in function.output}
     unknown = [name for name in losses if name not in computed]
     if unknown:
         raise ModelError(
-            f"{path}: the loss {unknown[0]!r} of optimizer {optimizer.name!r} is not computed by"
-            f" the network {network.name!r}; save the file again"
+            f"{path}: the loss {unknown[0]!r} of the optimizer {optimizer.name!r} is not computed"
+            f" by the network {network.name!r}; save the file again"
         )
     return losses
-
-
-# The fields of nnabla's proto by the solver types that nnabla_cli knows.
-_PARAMETER_FIELDS = {
-    "AMSBound": "amsbound_param",
-    "AMSGRAD": "amsgrad_param",
-    "AdaBelief": "adabelief_param",
-    "AdaBound": "adabound_param",
-    "Adadelta": "adadelta_param",
-    "Adagrad": "adagrad_param",
-    "Adam": "adam_param",
-    "AdamW": "adamw_param",
-    "Adamax": "adamax_param",
-    "Lars": "lars_param",
-    "Momentum": "momentum_param",
-    "Nesterov": "nesterov_param",
-    "RMSprop": "rmsprop_param",
-    "RMSpropGraves": "rmsprop_graves_param",
-    "Sgd": "sgd_param",
-    "SgdW": "sgdw_param",
-}
-
-
-def _solver_settings(path: Path, optimizer: Any) -> SolverSettings:
-    solver = optimizer.solver
-    name = "Sgd" if solver.type == "SGD" else solver.type
-    if name not in _PARAMETER_FIELDS:
-        raise UnsupportedError(
-            f"{path}: the solver {solver.type!r} is unknown to nnabla_cli; use one of"
-            f" {', '.join(_PARAMETER_FIELDS)}"
-        )
-    parameter = getattr(solver, _PARAMETER_FIELDS[name])
-    values = {
-        field_name: float(getattr(parameter, field_name))
-        for field_name in parameter.DESCRIPTOR.fields_by_name
-        if field_name not in LEARNING_RATE_FIELDS
-    }
-    return SolverSettings(
-        name=name,
-        hyperparameters={"lr": initial_learning_rate(solver), **values},
-        weight_decay=float(solver.weight_decay),
-        update_interval=max(int(optimizer.update_interval), 1),
-    )

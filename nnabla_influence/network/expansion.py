@@ -94,6 +94,17 @@ def trainable_names(
     return trainable
 
 
+def differentiated_inputs(function: Any) -> list[str]:
+    """Return the inputs of nnabla's ``ProtoFunction`` that gradients pass to in training."""
+    if function.type == "Unlink":
+        return []
+    if function.type in ("BatchNormalization", "SyncBatchNormalization"):
+        return function.inputs[:-2]  # not the running mean and variance
+    if function.type == "FusedBatchNormalization":
+        return function.inputs[:3] + function.inputs[5:]
+    return function.inputs
+
+
 def _moved_by_the_loss(expanded: Any, losses: Sequence[str]) -> set[str]:
     """Return the variables that the gradient of the loss reaches in training."""
     seen: set[str] = set()
@@ -104,17 +115,6 @@ def _moved_by_the_loss(expanded: Any, losses: Sequence[str]) -> set[str]:
             continue
         seen.add(name)
         variable = expanded.variables.get(name)
-        if variable is None or not variable.parent:
-            continue
-        function = expanded.functions[variable.parent]
-        if function.type == "Unlink":
-            continue
-        inputs = function.inputs
-        if function.type in BATCH_NORMALIZATIONS:
-            # The running mean and variance are never differentiated.
-            inputs = inputs[:3]
-        stack.extend(inputs)
+        if variable is not None and variable.parent:
+            stack.extend(differentiated_inputs(expanded.functions[variable.parent]))
     return seen
-
-
-BATCH_NORMALIZATIONS = ("BatchNormalization", "FusedBatchNormalization", "SyncBatchNormalization")

@@ -112,3 +112,38 @@ def _n_classes(
                 if count is not None:
                     counts.append(count)
     return min(counts, default=None)
+
+
+def constant_inputs(
+    path: Path, optimizer: Any, network: Any, losses: Sequence[str]
+) -> dict[str, float]:
+    """Return the values of the inputs that are filled with a constant, by network variable.
+
+    Raises:
+        UnsupportedError: An input that the loss depends on is filled at random.
+        ModelError: An input that the loss depends on is filled by nothing.
+    """
+    needed = upstream(network, losses)
+    constants: dict[str, float] = {}
+    for generator in optimizer.generator_variable:
+        name = generator.variable_name
+        if name not in needed:
+            continue
+        if generator.type != "Constant":
+            raise UnsupportedError(
+                f"{path}: the input {name!r} is filled at random ({generator.type}), so the loss"
+                " of an example has no single value; replace it by a constant to score"
+            )
+        constants[name] = generator.multiplier
+    computed = {name for function in network.function for name in function.output}
+    fed = {assignment.variable_name for assignment in optimizer.data_variable}
+    for variable in network.variable:
+        name = variable.name
+        if variable.type == "Parameter" or name not in needed or name in computed | fed:
+            continue
+        if name not in constants:
+            raise ModelError(
+                f"{path}: the input {name!r} of the network {network.name!r} is fed by no dataset"
+                " variable; set one and save the file again"
+            )
+    return constants

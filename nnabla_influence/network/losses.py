@@ -1,48 +1,100 @@
-"""Per-example losses, and the prediction that they judge."""
+"""Take the loss of a training apart: into one loss for each example, and penalties."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nnabla as nn
-import nnabla.functions as NF
-
 from nnabla_influence.errors import UnsupportedError
-from nnabla_influence.network.graph import producers, shapes
+from nnabla_influence.network.graph import downstream, producers, shapes
+
+# Functions that a mean passes through: the mean of what they return is the mean of their input.
+_MEAN_KEEPING = ("Identity", "Mean", "Reshape", "Transpose")
 
 
-def per_example_outputs(path: Path, network: Any, losses: Sequence[str]) -> tuple[str, ...]:
-    """Return the variables, one for each loss, that still hold one loss for each example.
+@dataclass(frozen=True)
+class Term:
+    """A variable of the network, whose mean times ``factor`` is a part of the loss."""
 
-    Neural Network Console's losses do. A scalar saved from Python is followed back through the
-    mean over the batch that made it.
+    variable: str
+    factor: float
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The loss of a mini-batch: the sum of the terms' means, and a constant.
+
+    Attributes:
+        examples: Terms with one value (or array) for each example of the mini-batch.
+        penalties: Terms that depend on parameters only, such as an L1 norm.
+        offset: What is added, whatever the data.
+    """
+
+    examples: tuple[Term, ...]
+    penalties: tuple[Term, ...]
+    offset: float
+
+
+def loss_terms(path: Path, network: Any, losses: Sequence[str], data: Iterable[str]) -> LossTerms:
+    """Take the sum of the means of ``losses`` apart.
+
+    nnabla_cli's training descends on that sum, each mean taken over all elements. The losses of
+    Neural Network Console have a value for each example; a script may have saved the mean over the
+    mini-batch, or a weighted sum of such means and of penalties, which are followed back.
+
+    Args:
+        path: The model file, for messages.
+        network: A proto network.
+        losses: The names of its loss variables.
+        data: The names of the inputs that hold examples.
 
     Raises:
-        UnsupportedError: A loss is a number for the whole batch in another way.
+        UnsupportedError: A loss is a number for the whole mini-batch in another way.
     """
     shape_of = shapes(network)
     producer = producers(network)
-    found = []
-    for loss in losses:
-        name = loss
-        while not (shape_of[name] and shape_of[name][0] == -1):
-            function = producer.get(name)
-            if function is not None and function.type in ("Identity", "Mean"):
-                name = function.input[0]
-            else:
-                maker = "" if function is None else f", made by the function {function.type},"
-                raise UnsupportedError(
-                    f"{path}: the loss {loss!r}{maker} is one number for the whole mini-batch; end"
-                    " it with the mean over the examples, or save a loss for each example"
-                )
-        found.append(name)
-    return tuple(found)
+    of_data = downstream(network, data)
+    examples: list[Term] = []
+    penalties: list[Term] = []
+    offset = 0.0
+    stack = [Term(loss, 1.0) for loss in reversed(losses)]
+    while stack:
+        term = stack.pop()
+        name, factor = term.variable, term.factor
+        if name not in of_data:
+            penalties.append(term)
+            continue
+        if shape_of[name] and shape_of[name][0] == -1:
+            examples.append(term)
+            continue
+        function = producer[name]
+        if function.type in _MEAN_KEEPING:
+            stack.append(Term(function.input[0], factor))
+        elif function.type == "MulScalar":
+            stack.append(Term(function.input[0], factor * function.mul_scalar_param.val))
+        elif function.type == "AddScalar":
+            offset += factor * function.add_scalar_param.val
+            stack.append(Term(function.input[0], factor))
+        elif function.type in ("Add2", "BcAdd2", "AddN"):
+            stack.extend(Term(part, factor) for part in reversed(function.input))
+        elif function.type == "Sub2":
+            stack.append(Term(function.input[1], -factor))
+            stack.append(Term(function.input[0], factor))
+        else:
+            raise UnsupportedError(
+                f"{path}: the loss {_origin(losses, name)} is one number for the whole mini-batch,"
+                f" made by the function {function.type} (layer {function.name!r}); make it the mean"
+                " over the examples, or save a loss for each example"
+            )
+    if not examples:
+        raise UnsupportedError(
+            f"{path}: the loss {losses[0]!r} does not depend on the data, so no row has influence;"
+            " set the loss in the optimizer section"
+        )
+    return LossTerms(tuple(examples), tuple(penalties), offset)
 
 
-def mean_over_example(loss: nn.Variable) -> nn.Variable:
-    """Return the mean over all axes but the batch axis; shape ``(B,)``."""
-    if loss.ndim == 1:
-        return loss
-    return NF.mean(loss, axis=tuple(range(1, loss.ndim)))
+def _origin(losses: Sequence[str], name: str) -> str:
+    return repr(name) if name in losses or len(losses) > 1 else repr(losses[0])

@@ -7,6 +7,7 @@ parameters twice, and they log; the formats are simple, so they are read here.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -109,7 +110,7 @@ def _read_nnp(path: Path, file: IO[bytes]) -> ModelFiles:
                         found = _read_member(f"{path}, {name}", suffix, member)
                     proto.MergeFrom(found.proto)
                     parameters.update(found.parameters)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, RuntimeError) as error:
         raise ModelError(
             f"{path}: is no whole .nnp archive ({error}); write or copy it again"
         ) from error
@@ -202,8 +203,14 @@ def check_parameters(
             f" ({shown}); give the trained parameters, an .nnp or an .h5 beside the .nntxt"
         )
     for name, shape in wanted.items():
-        if tuple(given[name].shape) != shape:
+        given_shape = tuple(np.shape(given[name]))
+        if given_shape != shape:
             raise ModelError(
-                f"{path}: parameter {name!r} has shape {tuple(given[name].shape)}, and the"
-                f" network wants {shape}; give the parameters that were trained with this network"
+                f"{path}: the parameter {name!r} has shape {given_shape}, and the network wants"
+                f" {shape}; give the parameters that were trained with this network"
+            )
+        if not np.isfinite(given[name]).all():
+            raise ModelError(
+                f"{path}: the parameter {name!r} holds values that are not finite, so the training"
+                " diverged; train again, with a lower learning rate"
             )

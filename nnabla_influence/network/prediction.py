@@ -1,0 +1,69 @@
+"""What a network predicts for an example, read off its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import nnabla as nn
+import nnabla.functions as NF
+import numpy as np
+
+from nnabla_influence.network.graph import downstream, producers, shapes
+
+_TRANSPARENT = ("Identity", "MulScalar", "AddScalar", "Mean", "Sum", "Reshape")
+_REGRESSIONS = ("SquaredError", "AbsoluteError", "HuberLoss", "EpsilonInsensitiveLoss")
+
+Prediction = Callable[[nn.Variable], nn.Variable]
+
+
+def find_prediction(network: Any, loss: str) -> tuple[str, Prediction] | None:
+    """Return the variable that holds the prediction, and how to read it, for one loss.
+
+    It is the most likely category where the loss compares categories, 0 or 1 where it compares one
+    probability, and the value itself for a regression with one output. Anything else, such as an
+    image or several labels, has no single prediction: None.
+
+    Args:
+        network: A proto network.
+        loss: A variable with a value (or array) for each example.
+    """
+    producer = producers(network)
+    function = producer.get(loss)
+    while function is not None and function.type in _TRANSPARENT:
+        function = producer.get(function.input[0])
+    if function is None:
+        return None
+    shape_of = shapes(network)
+    scores = function.input[0]
+    shape = shape_of[scores]
+    if function.type in ("SoftmaxCrossEntropy", "CategoricalCrossEntropy"):
+        settings = (
+            function.softmax_cross_entropy_param
+            if function.type == "SoftmaxCrossEntropy"
+            else function.categorical_cross_entropy_param
+        )
+        axis = settings.axis % len(shape)
+        if _size(shape) != shape[axis]:
+            return None
+        return scores, lambda variable: _flat(NF.max(variable, axis=axis, only_index=True))
+    if _size(shape) != 1:
+        return None
+    if function.type == "BinaryCrossEntropy":
+        return scores, lambda variable: _flat(NF.greater_equal_scalar(variable, 0.5))
+    if function.type == "SigmoidCrossEntropy":
+        return scores, lambda variable: _flat(NF.greater_equal_scalar(variable, 0.0))
+    if function.type in _REGRESSIONS:
+        parameters = [v.name for v in network.variable if v.type == "Parameter"]
+        computed = downstream(network, parameters)
+        outputs = [name for name in function.input if name in computed]
+        return (outputs[0], _flat) if len(outputs) == 1 else None
+    return None
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape[1:], dtype=int))
+
+
+def _flat(variable: nn.Variable) -> nn.Variable:
+    return NF.reshape(variable, (variable.shape[0],), inplace=False)
