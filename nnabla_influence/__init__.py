@@ -1,1 +1,51 @@
-"""SGD-influence for nnabla: which training examples make the model worse."""
+"""SGD-influence for nnabla: which training examples make the model worse.
+
+The names below are loaded when they are first used, so that asking for help stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nnabla_influence.errors import InfluenceError
+    from nnabla_influence.progress import ConsoleProgress, SilentProgress, TerminalProgress
+    from nnabla_influence.ranking import Ranking, read_ranking
+    from nnabla_influence.recorder import Recorder
+    from nnabla_influence.scoring import Options, score
+    from nnabla_influence.training import train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConsoleProgress",
+    "InfluenceError",
+    "Options",
+    "Ranking",
+    "Recorder",
+    "SilentProgress",
+    "TerminalProgress",
+    "read_ranking",
+    "score",
+    "train",
+]
+
+_ROOMS = {
+    "ConsoleProgress": "progress",
+    "InfluenceError": "errors",
+    "Options": "scoring",
+    "Ranking": "ranking",
+    "Recorder": "recorder",
+    "SilentProgress": "progress",
+    "TerminalProgress": "progress",
+    "read_ranking": "ranking",
+    "score": "scoring",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)

@@ -18,6 +18,23 @@ def _cannot_write(path: Path, error: OSError) -> OutputError:
     )
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out before a long computation whether a file can be written at its end.
+
+    Raises:
+        OutputError: As for `replacing_file`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; give the name of a file")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
 @contextlib.contextmanager
 def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` that takes its place when the block succeeds.

@@ -87,6 +87,9 @@ class Derivatives:
                     " replace the function that this names, or train without it"
                 ) from error
             self._double = NF.sink(*self._graph_gradient, one_input_grad=False)
+            self._injected = nn.NdArray((self.size,))
+            for variable, view in zip(self._graph_gradient, self._views(self._injected)):
+                variable.grad = view
             outputs = [objective.losses]
             if objective.prediction is not None:
                 objective.prediction.persistent = True
@@ -132,9 +135,8 @@ class Derivatives:
             self._gradient.copy_from(h)
             for chunk in self._feed(inputs, weights):
                 self._double.forward(clear_no_need_grad=True)
-                # A copy: the backward clears the buffers of what it has passed.
-                for variable, view in zip(self._graph_gradient, self._views(a)):
-                    variable.grad.copy_from(view)
+                # A copy, as the backward clears the buffers of what it has passed.
+                self._injected.copy_from(a)
                 self._weights.grad.zero()
                 self._double.backward(clear_buffer=True)
                 products[chunk] = self._weights.g[: chunk.stop - chunk.start]

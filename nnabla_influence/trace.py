@@ -29,8 +29,8 @@ import numpy as np
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.gradients import Derivatives
 from nnabla_influence.progress import Progress
-from nnabla_influence.run import Step
 from nnabla_influence.solvers import Adjoint
+from nnabla_influence.steps import Step
 
 FetchRows = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 """Row numbers of shape (n,) to the network's inputs by column, each of shape (n, ...)."""

@@ -1,0 +1,5 @@
+"""`python -m nnabla_influence`."""
+
+from nnabla_influence.cli import main
+
+main()

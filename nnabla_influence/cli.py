@@ -1,0 +1,258 @@
+"""The command line: parse, call, report.
+
+Exit codes: 0 done, 1 a failure that the user can act on (one line), 2 wrong usage, 130
+interrupted. Results go to standard output, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+
+from nnabla_influence import __version__
+from nnabla_influence.arguments import count, row_numbers, window
+from nnabla_influence.errors import InfluenceError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that ``arguments`` (by default the process's) ask for, and exit."""
+    parser = build_parser()
+    parsed = parser.parse_args(arguments)
+    # nnabla greets at import; warnings and its level 99 still come through.
+    logging.disable(logging.INFO)
+    try:
+        parsed.command(parsed)
+    except InfluenceError as error:
+        if parsed.debug:
+            traceback.print_exc()
+        sys.exit(_one_line(f"nnabla-influence {parsed.name}: {error}"))
+    except KeyboardInterrupt:
+        print("nnabla-influence: interrupted; nothing was written", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        if parsed.debug:
+            raise
+        sys.exit(
+            _one_line(
+                f"nnabla-influence {parsed.name}: unexpected {type(error).__name__}: {error};"
+                " run again with --debug and report what it shows"
+            )
+        )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    parser = argparse.ArgumentParser(
+        prog="nnabla-influence",
+        description="Which of my training examples make my model worse? Network definition and"
+        " dataset CSV in, the training rows ranked by SGD-influence out.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(
+        title="commands", dest="name", required=True, metavar="COMMAND"
+    )
+    _add_demo(commands)
+    _add_train(commands)
+    _add_score(commands)
+    return parser
+
+
+def _add_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_text: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help_text, description=help_text)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of a failure")
+    return parser
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add_command(
+        commands,
+        "demo",
+        "Train LeNet on real digits of which some labels were flipped, rank the rows, and show how"
+        " many of the flipped ones are found.",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        default="demo",
+        metavar="FOLDER",
+        help="where to put data, run and influence.csv (default: %(default)s)",
+    )
+    _add_device(parser)
+    parser.set_defaults(command=_demo)
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add_command(
+        commands,
+        "train",
+        "Train a network definition as `nnabla_cli train` does, and record the run.",
+    )
+    parser.add_argument(
+        "-c", "--config", required=True, metavar="NET", help="network definition (.nntxt, .nnp)"
+    )
+    parser.add_argument("-p", "--param", metavar="H5", help="start from these parameters")
+    parser.add_argument("-o", "--output", required=True, metavar="RUN", help="run folder to write")
+    parser.add_argument(
+        "--window",
+        default="2",
+        metavar="all|N",
+        type=window,
+        help="record all steps, or those of the last N epochs (default: %(default)s)",
+    )
+    _add_device(parser)
+    parser.set_defaults(command=_train)
+
+
+def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add_command(
+        commands,
+        "score",
+        "Rank the rows of a training CSV by SGD-influence, the most harmful first.",
+    )
+    parser.add_argument(
+        "-m",
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help="network definition with its training's settings (.nnp, .nntxt, .prototxt)",
+    )
+    parser.add_argument(
+        "--run", metavar="RUN", help="run folder of the training: its parameters and steps count"
+    )
+    parser.add_argument(
+        "-p", "--param", metavar="H5", help="trained parameters, where there is no run"
+    )
+    parser.add_argument(
+        "-t",
+        "--input-train",
+        metavar="CSV",
+        help="training CSV to rank (default: the one that the model file names)",
+    )
+    parser.add_argument(
+        "-v",
+        "--input-val",
+        metavar="CSV",
+        help="validation CSV (default: the one that the model file names)",
+    )
+    parser.add_argument(
+        "--validation-rows",
+        metavar="I,J,...",
+        type=row_numbers,
+        help="ask about the loss of these rows of the validation CSV only, numbered from 0",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="CSV",
+        help="ranking to write, such as influence.csv",
+    )
+    parser.add_argument(
+        "--method",
+        choices=["final"],
+        default="final",
+        help="final: every step at the final parameters (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--window",
+        default="last",
+        metavar="last|all|N",
+        type=window,
+        help="trace the last epoch, all epochs, or the last N (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-bs",
+        "--batch_size",
+        type=count,
+        metavar="N",
+        help="batch size of the training (default: the model file's)",
+    )
+    parser.add_argument(
+        "-nt",
+        "--n_trials",
+        type=count,
+        metavar="N",
+        help="shuffled orders to average where the training's order is not known (default: 3)",
+    )
+    parser.add_argument(
+        "--chunk-size",
+        type=count,
+        metavar="N",
+        help="examples in the network at once: memory against speed, never the numbers"
+        " (default: 32)",
+    )
+    _add_device(parser)
+    parser.set_defaults(command=_score)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="auto|cpu|cuda[:N]",
+        help="where to compute; auto takes a GPU if it really works (default: %(default)s)",
+    )
+
+
+# nnabla takes most of a second to import; the commands import what they need when they run.
+
+
+def _demo(parsed: argparse.Namespace) -> None:
+    from nnabla_influence.demo import run_demo
+    from nnabla_influence.progress import TerminalProgress
+
+    for line in run_demo(parsed.output, device=parsed.device, progress=TerminalProgress()):
+        print(line)
+
+
+def _train(parsed: argparse.Namespace) -> None:
+    from nnabla_influence.progress import TerminalProgress
+    from nnabla_influence.training import train
+
+    run = train(
+        parsed.config,
+        parsed.output,
+        parameters=parsed.param,
+        device=parsed.device,
+        window=parsed.window,
+        progress=TerminalProgress(),
+    )
+    print(f"Recorded {len(run.steps)} steps in {run.folder}")
+
+
+def _score(parsed: argparse.Namespace) -> None:
+    from nnabla_influence.progress import TerminalProgress
+    from nnabla_influence.report import summary
+    from nnabla_influence.scoring import DEFAULT_CHUNK_SIZE, Options, score
+
+    ranking = score(
+        parsed.model,
+        run=parsed.run,
+        train=parsed.input_train,
+        validation=parsed.input_val,
+        output=parsed.output,
+        parameters=parsed.param,
+        options=Options(
+            method=parsed.method,
+            window=parsed.window,
+            validation_rows=parsed.validation_rows,
+            batch_size=parsed.batch_size,
+            n_trials=parsed.n_trials,
+            device=parsed.device,
+            chunk_size=parsed.chunk_size or DEFAULT_CHUNK_SIZE,
+        ),
+        progress=TerminalProgress(),
+    )
+    for line in summary(ranking, parsed.output):
+        print(line)

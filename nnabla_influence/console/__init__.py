@@ -1,0 +1,1 @@
+"""Where the Console's plugins meet the library."""

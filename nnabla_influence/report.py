@@ -1,0 +1,47 @@
+"""What a scoring found, in a few lines for a person."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+
+from nnabla_influence.ranking import RankedRow, Ranking
+
+SHOWN = 5
+_WIDTH = 60
+
+
+def summary(ranking: Ranking, output: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield lines about a ranking that was written to ``output``."""
+    scores = ranking.scores
+    harmful, helpful = int((scores.influence < 0).sum()), int((scores.influence > 0).sum())
+    yield (
+        f"{output}: {len(ranking)} rows, the most harmful first; {harmful} harmful (influence below"
+        f" 0: without the row the validation loss falls), {helpful} helpful"
+    )
+    if scores.times_seen is not None:
+        unseen = int((scores.times_seen == 0).sum())
+        if unseen:
+            yield (
+                f"{unseen} rows were not seen in the window, so their influence is 0; --window 2"
+                " or more takes in earlier epochs"
+            )
+    yield "The most harmful rows:"
+    for row in islice(ranking, SHOWN):
+        yield "  " + _described(ranking, row)
+
+
+def _described(ranking: Ranking, row: RankedRow) -> str:
+    parts = [f"datasource_index {row.datasource_index}", f"influence {row.influence:.3g}"]
+    if row.influence_std is not None:
+        parts.append(f"+- {row.influence_std:.2g}")
+    if row.loss is not None:
+        parts.append(f"loss {row.loss:.3g}")
+    if row.predicted is not None:
+        parts.append(f"predicted {row.predicted:g}")
+    cells = " ".join(
+        f"{cell}={value}"
+        for cell, value in zip(ranking.dataset.header, ranking.dataset.cells(row.row))
+    )
+    return "  ".join(parts) + f"  ({cells[:_WIDTH]}{'...' if len(cells) > _WIDTH else ''})"

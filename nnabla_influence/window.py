@@ -1,0 +1,105 @@
+"""The window: which steps are traced, and where their mini-batches' order is known from."""
+
+from __future__ import annotations
+
+import filecmp
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from nnabla_influence.errors import RunError, UnsupportedError
+from nnabla_influence.network import Definition
+from nnabla_influence.order import nnabla_cli_steps, shuffled_steps
+from nnabla_influence.run import Run, check_fits, last_epochs
+from nnabla_influence.steps import Step
+
+DEFAULT_TRIALS = 3
+
+
+class Order(Enum):
+    """Where the order of the mini-batches is known from."""
+
+    RECORDED = "recorded"
+    REPLAYED = "replayed"
+    SHUFFLED = "shuffled"
+
+
+@dataclass(frozen=True)
+class Window:
+    """The steps to trace.
+
+    Attributes:
+        order: Where their order is from.
+        trials: One sequence of steps where the order is known; several shuffled ones else.
+        explanation: For the user: the order, and why it is that one.
+    """
+
+    order: Order
+    trials: tuple[tuple[Step, ...], ...]
+    explanation: str
+
+    def __post_init__(self) -> None:
+        if not all(self.trials):
+            raise RunError("the window holds no step; train for at least one epoch")
+
+
+def recorded_window(run: Run, n_rows: int, epochs: int | None) -> Window:
+    """Return the last ``epochs`` (None: all) of a recorded run.
+
+    Raises:
+        RunError: The run does not fit the ``n_rows`` of the data, or is shorter than ``epochs``.
+    """
+    check_fits(run, n_rows)
+    steps = run.steps if epochs is None else last_epochs(run.steps, epochs)
+    return Window(Order.RECORDED, (tuple(steps),), f"as recorded in {run.folder}")
+
+
+def unrecorded_window(
+    definition: Definition,
+    train: Path,
+    n_rows: int,
+    epochs: int | None,
+    batch_size: int | None,
+    trials: int | None,
+) -> Window:
+    """Return the last epochs of a training that was not recorded.
+
+    The order is replayed as nnabla_cli draws it; where that cannot be, each of ``trials`` is a
+    fresh shuffle of the rows.
+
+    Args:
+        definition: Of the training.
+        train: The dataset CSV that is scored.
+        n_rows: Its rows.
+        epochs: None for all of ``definition.max_epoch``.
+        batch_size: Another one than the definition's asks for shuffled trials.
+        trials: How many, at least 1; None for `DEFAULT_TRIALS`.
+
+    Raises:
+        RunError: The definition trains fewer epochs, or names no batch size.
+    """
+    try:
+        _check_same_training(definition, train, batch_size)
+        steps = nnabla_cli_steps(definition, n_rows, epochs=epochs)
+        return Window(Order.REPLAYED, (steps,), "replayed as nnabla_cli draws it")
+    except (RunError, UnsupportedError) as reason:
+        drawn = tuple(
+            shuffled_steps(definition, n_rows, seed=seed, epochs=epochs, batch_size=batch_size)
+            for seed in range(trials or DEFAULT_TRIALS)
+        )
+        return Window(
+            Order.SHUFFLED,
+            drawn,
+            f"not known ({reason}); the mean over {len(drawn)} shuffled orders is taken",
+        )
+
+
+def _check_same_training(definition: Definition, train: Path, batch_size: int | None) -> None:
+    """Raise unless the definition's training can have been on this CSV, at this batch size."""
+    settings = definition.training
+    if settings is None:
+        raise RunError("the model file names no training dataset")
+    if batch_size not in (None, settings.batch_size):
+        raise RunError(f"-bs {batch_size} is not the model's batch size {settings.batch_size}")
+    if settings.path.exists() and not filecmp.cmp(settings.path, train, shallow=False):
+        raise RunError(f"{train} is another dataset than {settings.path}, which was trained on")
