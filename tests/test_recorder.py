@@ -209,6 +209,20 @@ def test_the_updater_of_nnablas_framework(tmp_path):
     assert [len(step.batches) for step in run.steps] == [2] * 6
 
 
+def test_an_iterator_made_anew_each_epoch(tmp_path):
+    net = Net()
+    with Recorder(tmp_path / "run", solver=net.solver, n_rows=N, window="all") as recorder:
+        for _ in range(3):
+            with recorder.watch(make_iterator(shuffle=True, stop_exhausted=True)) as iterator:
+                for batch in iterator:
+                    net.feed(batch)
+                    recorder.solver.zero_grad()
+                    net.loss.backward()
+                    recorder.solver.update()
+    run = check_by_hand(tmp_path / "run", net)
+    assert [step.epoch for step in run.steps] == [0] * 3 + [1] * 3 + [2] * 3
+
+
 def train(recorder, net, count):
     for _ in range(count):
         net.feed(recorder.iterator.next())
