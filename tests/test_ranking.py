@@ -91,6 +91,16 @@ def test_the_csv_has_every_column_in_order_and_the_results_behind(project):
         assert row[11] == "3"
 
 
+def test_whole_numbers_are_written_as_such_and_huge_ones_shortly(tmp_path):
+    dataset = open_dataset(write_csv(tmp_path / "x.csv", ["y"], [[0], [1]]), [])
+    whole = Scores([-1.0, 2.5], predicted=[3.0, 7.0], loss=[1e300, 1.0])
+    Ranking(dataset, whole).write(tmp_path / "r.csv")
+    assert read_cells(tmp_path / "r.csv")[1:] == [
+        ["0", "-1.0", "0", "1e+300", "3"],
+        ["1", "2.5", "1", "1.0", "7"],
+    ]
+
+
 @pytest.mark.parametrize("where", [".", "..", "../out/deep", "画像", "../別"])
 def test_nnabla_reads_the_ranking_as_a_dataset_with_the_same_values(project, where):
     folder = project.parent / where
@@ -248,14 +258,14 @@ def test_a_ranking_that_a_spreadsheet_sorted_and_shortened_is_read(tmp_path):
     path = write_csv(
         tmp_path / "r.csv",
         ["y", "influence", "datasource_index", "times_seen"],
-        [[1, 0.5, "7.0", "1"], [2, "-3E-01", 2, 1], [3, 0.1, 5, 0]],
+        [[1, 0.5, "7.0", "1"], [2, "-3E-01", 2, 1], [3, 0.1, 5, 0], [4, 0.1, 3, 0]],
         encoding="utf-8-sig",
         line_end="\r\n",
     )
     ranking = read_ranking(path)
-    assert ranking.order.tolist() == [2, 5, 7]
-    assert ranking.influence.tolist() == [-0.3, 0.1, 0.5]
-    assert [ranking.dataset.cells(row.row)[0] for row in ranking] == ["2", "3", "1"]
+    assert ranking.order.tolist() == [2, 3, 5, 7]
+    assert ranking.influence.tolist() == [-0.3, 0.1, 0.1, 0.5]
+    assert [ranking.dataset.cells(row.row)[0] for row in ranking] == ["2", "4", "3", "1"]
 
 
 def test_sonys_output_is_a_ranking(tmp_path):

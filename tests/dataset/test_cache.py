@@ -105,6 +105,15 @@ def test_a_changed_csv_is_noticed(data, home):
     )
 
 
+def test_a_changed_number_in_the_csv_is_noticed(data, home):
+    open_dataset(data, SPECS, cache_dir=home)
+    status = data.stat()
+    data.write_text(data.read_text().replace("2.png,2", "2.png,9"))
+    os.utime(data, ns=(status.st_atime_ns, status.st_mtime_ns))
+    labels = open_dataset(data, SPECS, cache_dir=home).batch(np.arange(N))["y"]
+    assert labels[:, 0].tolist() == [0, 1, 9, 3]
+
+
 def test_what_is_superseded_is_removed_and_what_is_not_stays(data, home, loads):
     other = write_csv(data.parent / "other.csv", ["x", "y"], [["0.png", 1]])
     open_dataset(other, SPECS, cache_dir=home)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import wave
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from nnabla_influence.dataset import ColumnSpec, open_dataset
-from nnabla_influence.dataset.values import normalized
+from nnabla_influence.dataset.values import CellReader, normalized
 from tests.dataset.common import as_training_sees, noise, save_image, write_csv
 
 N = 5
@@ -101,14 +102,20 @@ def test_a_loader_that_scales_otherwise_is_believed(tmp_path, monkeypatch):
 
 def test_large_images_decoded_by_several_threads_keep_their_rows(tmp_path, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 4)
+    threads = set()
+    load = CellReader.pixels
+    monkeypatch.setattr(
+        CellReader, "pixels", lambda *a: (threads.add(threading.get_ident()), load(*a))[1]
+    )
     for k in range(12):
-        save_image(tmp_path / f"{k}.png", noise(2, 200, 300, seed=k)[0])
+        save_image(tmp_path / f"{k}.png", noise(2, 200, 600, seed=k)[0])
     path = write_csv(tmp_path / "x.csv", ["x", "y"], [[f"{k}.png", k] for k in range(12)])
-    dataset = open_dataset(path, [ColumnSpec("x", (1, 200, 300)), ColumnSpec("y", (1,))])
-    expected = np.stack([noise(2, 200, 300, seed=k)[0] for k in range(12)])
+    dataset = open_dataset(path, [ColumnSpec("x", (1, 200, 600)), ColumnSpec("y", (1,))])
+    expected = np.stack([noise(2, 200, 600, seed=k)[0] for k in range(12)])
     batch = dataset.batch(np.arange(12))
     np.testing.assert_array_equal(batch["x"][:, 0], normalized(expected))
     np.testing.assert_array_equal(batch["y"][:, 0], np.arange(12))
+    assert len(threads) > 1
 
 
 @pytest.mark.parametrize(
