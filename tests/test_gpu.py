@@ -1,0 +1,56 @@
+"""On a CUDA device: the numbers of the CPU, from the same code. Run with ``pytest -m gpu``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nnabla_influence.context import Device, choose_device, cpu_device
+from nnabla_influence.gradients import Derivatives
+from nnabla_influence.network import build_objective, load_definition
+from nnabla_influence.progress import SilentProgress
+from nnabla_influence.solvers import build_adjoint
+from nnabla_influence.trace import trace_back, validation_gradient
+from tests.cases import CASES, Case
+from tests.test_trace import as_steps, some_steps
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Device:
+    return choose_device("cuda")
+
+
+def influence_on(device: Device, case: Case, folder) -> np.ndarray:
+    definition = load_definition(case.save_definition(folder), folder / "net.h5")
+    train, validation = case.inputs(23, seed=1), case.inputs(9, seed=2)
+    derivatives = Derivatives(build_objective(definition, 8, device.context), device.context)
+    derivatives.check(case.inputs(6))
+    u = validation_gradient(
+        derivatives,
+        lambda rows: {k: v[rows] for k, v in validation.items()},
+        np.arange(9),
+        SilentProgress(),
+    )
+    return trace_back(
+        as_steps(some_steps(23, 6, epochs=2)),
+        derivatives,
+        build_adjoint("Sgd", u, 0.05, device.context),
+        lambda rows: {k: v[rows] for k, v in train.items()},
+        23,
+        SilentProgress(),
+    ).influence
+
+
+def test_asking_for_a_gpu_gives_one(gpu: Device):
+    assert gpu.description.startswith("cudnn, GPU 0")
+    assert any("cudnn" in backend for backend in gpu.context.backend)
+    assert choose_device("auto").description == gpu.description
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_scores_are_those_of_the_cpu(case: Case, tmp_path, gpu: Device):
+    on_cpu = influence_on(cpu_device("tests"), case, tmp_path)
+    on_gpu = influence_on(gpu, case, tmp_path)
+    assert np.linalg.norm(on_gpu - on_cpu) < 1e-3 * np.linalg.norm(on_cpu)
