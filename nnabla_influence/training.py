@@ -219,7 +219,7 @@ def _nnabla_cli(
         nnabla_cli_callback.write_configuration(configuration)
         package = str(Path(__file__).resolve().parents[1])
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-m", "nnabla.utils.cli.cli", "train", *arguments],
             env={
                 **os.environ,
@@ -237,16 +237,12 @@ def _nnabla_cli(
             encoding="utf-8",
             errors="replace",
             start_new_session=True,
-        )
-        try:
-            with process:
-                try:
-                    yield process
-                except BaseException:
-                    process.kill()
-                    raise
-        finally:
-            process.kill()
+        ) as process:
+            try:
+                yield process
+            except BaseException:
+                process.kill()  # At once; without it the child would see the pipe close.
+                raise
 
 
 def _reason(lines: list[str]) -> str:
