@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
@@ -103,20 +102,23 @@ class Dataset:
         line = int(self._records.lines[row])
         return f"{self.path}, line {line}, column {column!r}"
 
-    def file_of(self, position: int, cell: str) -> Path | None:
-        """Return the file that a cell names, or None where it names none.
+    def is_file(self, position: int, cell: str) -> bool:
+        """Tell whether a cell names an existing file.
 
         Args:
             position: Number of the cell's column. Comments name no files.
             cell: The cell's text.
         """
         if self.columns[position].is_comment:
-            return None
-        with contextlib.suppress(ValueError):  # not a number; and no file name with NUL
-            if as_number(cell) is None:
-                path = file_of(cell, str(self.path.parent))
-                return Path(os.path.abspath(path)) if os.path.isfile(path) else None
-        return None
+            return False
+        try:
+            return as_number(cell) is None and os.path.isfile(file_of(cell, str(self.path.parent)))
+        except ValueError:  # not a finite number; a file name with NUL
+            return False
+
+    def file_of(self, cell: str) -> Path:
+        """Return the absolute path of the file that a cell names."""
+        return Path(os.path.abspath(file_of(cell, str(self.path.parent))))
 
 
 def open_dataset(

@@ -6,8 +6,10 @@ a dataset CSV.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
+import posixpath
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -106,28 +108,25 @@ class _Relocation:
     """Rewrites relative paths of a dataset so that they are right from another CSV.
 
     Attributes:
-        is_ascii: Whether the way from there to the dataset's folder is.
+        is_ascii: Whether what it puts before a path is.
     """
 
     def __init__(self, dataset: Dataset, target: Path):
         self._dataset = dataset
         here, there = dataset.path.parent, Path(os.path.abspath(target)).parent
         self._moved = not here.samefile(there)
-        try:
+        self._way = here.as_posix()
+        # nnabla resolves `..` as text, a file system follows links: only where both arrive. There
+        # is no way to another drive.
+        with contextlib.suppress(ValueError, OSError):
             way = os.path.relpath(here, there)
-            # nnabla resolves `..` as text, a file system follows links: only where both arrive.
-            self._folder = there if Path(there, way).samefile(here) else None
-        except (ValueError, OSError):  # another drive; a link that leads elsewhere
-            self._folder = None
-        self.is_ascii = not self._moved or (way if self._folder else str(here)).isascii()
+            if Path(there, way).samefile(here):
+                self._way = Path(way).as_posix()
+        self.is_ascii = not self._moved or self._way.isascii()
 
     def __call__(self, position: int, cell: str) -> str:
         """Return a cell as it must stand in the other CSV."""
-        if not self._moved or os.path.isabs(cell.replace("\\", "/")):
+        path = cell.replace("\\", "/")
+        if not self._moved or os.path.isabs(path) or not self._dataset.is_file(position, cell):
             return cell
-        path = self._dataset.file_of(position, cell)
-        if path is None:
-            return cell
-        if self._folder is None:
-            return path.as_posix()
-        return Path(os.path.relpath(path, self._folder)).as_posix()
+        return posixpath.normpath(f"{self._way}/{path}")
