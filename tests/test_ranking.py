@@ -14,7 +14,7 @@ from nnabla.utils.data_iterator import data_iterator_csv_dataset
 
 from nnabla_influence.dataset import ColumnSpec, open_dataset
 from nnabla_influence.errors import DatasetError, OutputError, ScoreError
-from nnabla_influence.ranking import Ranking, Scores, check_columns, read_ranking
+from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns, read_ranking
 from tests.dataset.common import noise, save_image, write_csv
 
 N = 6
@@ -174,14 +174,15 @@ def test_a_bom_stands_there_where_text_is_not_ascii(tmp_path, header, cell, fold
     assert out.read_bytes().startswith(b"\xef\xbb\xbf") == bom
 
 
-def test_a_bom_for_a_path_that_became_japanese(tmp_path):
+@pytest.mark.parametrize("cells", [["1", "2"], ["1", "a.npy"]])
+def test_a_bom_where_a_path_became_japanese(tmp_path, cells):
     (tmp_path / "猫").mkdir()
     np.save(tmp_path / "猫" / "a.npy", np.zeros(1))
-    path = write_csv(tmp_path / "猫" / "x.csv", ["y"], [["a.npy"]])
-    Ranking(open_dataset(path, []), Scores([1.0])).write(tmp_path / "r.csv")
+    path = write_csv(tmp_path / "猫" / "x.csv", ["y"], [[cell] for cell in cells])
+    Ranking(open_dataset(path, []), Scores([1.0, 2.0])).write(tmp_path / "r.csv")
     content = (tmp_path / "r.csv").read_bytes()
-    assert content.startswith(b"\xef\xbb\xbf")
-    assert "猫/a.npy" in content.decode("utf-8")
+    assert content.startswith(b"\xef\xbb\xbf") == ("猫/a.npy" in content.decode("utf-8"))
+    assert content.startswith(b"\xef\xbb\xbf") == ("a.npy" in cells)
 
 
 TEXT = st.lists(
@@ -244,6 +245,25 @@ def test_a_ranking_of_a_ranking_replaces_its_results(project, tmp_path):
     assert [row[-2] for row in rows] == ["5", "4", "3", "2", "1", "0"]
     np.testing.assert_array_equal(by_nnabla(second)["v"], by_nnabla(first)["v"][::-1])
     np.testing.assert_array_equal(by_nnabla(second)["x"], by_nnabla(first)["x"][::-1])
+
+
+def test_the_orders_stand_in_a_column_with_their_origin_as_its_label(project, tmp_path):
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    Ranking(open_dataset(project, []), scores(), orders=Orders("shuffled", 3)).write(first)
+    header, *rows = read_cells(first)
+    assert header[-1] == "orders:shuffled"
+    assert {row[-1] for row in rows} == {"3"}
+    assert by_nnabla(first)["orders"].tolist() == [[3]] * N
+    back = read_ranking(first)
+    assert back.orders == Orders("shuffled", 3)
+    back.write(second)
+    assert second.read_bytes() == first.read_bytes()
+
+
+@pytest.mark.parametrize("arguments", [("", 1), ("recorded", 0)])
+def test_orders_check_themselves(arguments):
+    with pytest.raises(ValueError, match=r"\d orders, '"):
+        Orders(*arguments)
 
 
 def test_a_ranking_is_written_again_from_another_folder(project, tmp_path):

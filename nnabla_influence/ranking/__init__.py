@@ -2,7 +2,15 @@
 
 from nnabla_influence.ranking.ranking import RankedRow, Ranking
 from nnabla_influence.ranking.reading import read_ranking
-from nnabla_influence.ranking.scores import Scores
+from nnabla_influence.ranking.scores import Orders, Scores
 from nnabla_influence.ranking.writing import RESULT_COLUMNS, check_columns
 
-__all__ = ["RESULT_COLUMNS", "RankedRow", "Ranking", "Scores", "check_columns", "read_ranking"]
+__all__ = [
+    "RESULT_COLUMNS",
+    "Orders",
+    "RankedRow",
+    "Ranking",
+    "Scores",
+    "check_columns",
+    "read_ranking",
+]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.ranking.scores import Scores
+from nnabla_influence.ranking.scores import Orders, Scores
 from nnabla_influence.ranking.writing import write_ranking
 
 
@@ -42,6 +42,7 @@ class Ranking:
         dataset: The rows: the training CSV, or a ranking CSV that was read.
         scores: Their scores, in the order of the dataset's rows.
         indices: The datasource_index of each of the dataset's rows, (N,); by default its number.
+        orders: The orders of mini-batches that the scores are for; None where it is not known.
 
     Raises:
         ValueError: There are not as many scores as rows.
@@ -50,6 +51,7 @@ class Ranking:
     dataset: Dataset
     scores: Scores
     indices: np.ndarray | None = None
+    orders: Orders | None = None
 
     def __post_init__(self) -> None:
         if len(self.scores) != len(self.dataset):
@@ -113,6 +115,8 @@ class Ranking:
             "loss": self.scores.loss,
             "predicted": self.scores.predicted,
         }
+        if self.orders is not None:
+            columns[f"orders:{self.orders.origin}"] = np.full(len(self), self.orders.count)
         write_ranking(path, self.dataset, self.rows, columns)
 
 

@@ -9,10 +9,11 @@ import numpy as np
 from nnabla_influence.dataset import Dataset, open_dataset
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking.ranking import Ranking
-from nnabla_influence.ranking.scores import Scores
+from nnabla_influence.ranking.scores import Orders, Scores
 from nnabla_influence.ranking.writing import RESULT_COLUMNS
 
-_WHOLE = ("datasource_index", "times_seen")
+# The least number that may stand in a column of whole numbers.
+_WHOLE = {"datasource_index": 0, "times_seen": 0, "orders": 1}
 
 
 def read_ranking(path: str | os.PathLike[str]) -> Ranking:
@@ -27,7 +28,8 @@ def read_ranking(path: str | os.PathLike[str]) -> Ranking:
         ScoreError: Every influence is zero.
     """
     dataset = open_dataset(path, [])
-    positions = {c.name: c.position for c in dataset.columns if c.cell in RESULT_COLUMNS}
+    found = {c.name: c for c in dataset.columns if c.name in RESULT_COLUMNS and c.index is None}
+    positions = {name: column.position for name, column in found.items()}
     for name in ("influence", "datasource_index"):
         if name not in positions:
             raise DatasetError(
@@ -40,7 +42,10 @@ def read_ranking(path: str | os.PathLike[str]) -> Ranking:
             columns[name][row] = _parsed(dataset, row, name, cells[position])
     indices = columns.pop("datasource_index").astype(np.int64)
     _check_unique(dataset, indices)
-    return Ranking(dataset, Scores(**columns), indices)
+    orders = None
+    if "orders" in found:
+        orders = Orders(found["orders"].label or "unknown", int(columns.pop("orders")[0]))
+    return Ranking(dataset, Scores(**columns), indices, orders)
 
 
 def _parsed(dataset: Dataset, row: int, name: str, cell: str) -> float:
@@ -53,10 +58,10 @@ def _parsed(dataset: Dataset, row: int, name: str, cell: str) -> float:
             f"{dataset.place(row, name)}: {cell[:60]!r} is not a finite number; correct it, or"
             " remove the row"
         )
-    if name in _WHOLE and not (value >= 0 and value.is_integer()):
+    if name in _WHOLE and not (value >= _WHOLE[name] and value.is_integer()):
         raise DatasetError(
-            f"{dataset.place(row, name)}: {cell[:60]!r} is not a whole number from 0; correct it,"
-            " or remove the row"
+            f"{dataset.place(row, name)}: {cell[:60]!r} is not a whole number from {_WHOLE[name]};"
+            " correct it, or remove the row"
         )
     return value
 

@@ -9,6 +9,26 @@ import numpy as np
 from nnabla_influence.errors import ScoreError
 
 
+@dataclass(frozen=True)
+class Orders:
+    """Which orders of the mini-batches the scores are for.
+
+    Attributes:
+        origin: Where they are known from, in a word: recorded, replayed or shuffled.
+        count: How many of them were averaged.
+
+    Raises:
+        ValueError: There is no word, or fewer than one order.
+    """
+
+    origin: str
+    count: int
+
+    def __post_init__(self) -> None:
+        if not self.origin or self.count < 1:
+            raise ValueError(f"{self.count} orders, {self.origin!r}")
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """What was computed for every row of a dataset, in the order of its rows.

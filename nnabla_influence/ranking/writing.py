@@ -26,6 +26,7 @@ RESULT_COLUMNS = (
     "times_seen",
     "loss",
     "predicted",
+    "orders",
 )
 """The columns that a ranking adds; such columns of the input, as a ranking has, are replaced."""
 
@@ -42,8 +43,8 @@ def write_ranking(
         path: The CSV. An existing file is replaced.
         dataset: The rows.
         rows: Their numbers in the order of the ranking, (N,).
-        results: The result columns in the order of the dataset's rows, (N,); None for one that is
-            not there.
+        results: By header cell the result columns, in the order of the dataset's rows, (N,); None
+            for one that is not there.
 
     Raises:
         OutputError: It cannot be written, or it is the dataset itself.
@@ -59,8 +60,16 @@ def write_ranking(
     line = _line_writer()
     with replacing_file(path) as temporary:
         relocate = _Relocation(dataset, path)
+        is_ascii = dataset.is_ascii and (
+            relocate.is_ascii
+            or not any(
+                relocate(position, cells[position]) != cells[position]
+                for cells in dataset.iter_cells()
+                for position in kept
+            )
+        )
         # Spreadsheets take a CSV without BOM for the computer's old encoding; others need none.
-        encoding = "utf-8" if dataset.is_ascii and relocate.is_ascii else "utf-8-sig"
+        encoding = "utf-8" if is_ascii else "utf-8-sig"
         with open(temporary, "w", encoding=encoding, newline="") as file:
             file.write(line([*(dataset.header[position] for position in kept), *texts]))
             for row in map(int, rows):
