@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnabla_influence.errors import ModelError, UnsupportedError
+
 
 @dataclass(frozen=True)
 class DatasetSettings:
@@ -40,11 +42,26 @@ def dataset_settings(
 
     Training is the optimizer's first dataset. Validation is a dataset of a monitor that is not the
     optimizer's, preferably one called ``Validation``.
+
+    Raises:
+        ModelError: The optimizer's dataset is not among the file's.
+        UnsupportedError: The optimizer reads several datasets side by side.
     """
     datasets = {
         dataset.name: _settings(path, index, dataset) for index, dataset in enumerate(proto.dataset)
     }
-    trained = [name for name in optimizer.dataset_name if name in datasets]
+    trained = list(optimizer.dataset_name)
+    if len(trained) > 1:
+        raise UnsupportedError(
+            f"{path}: the optimizer {optimizer.name!r} reads {len(trained)} datasets"
+            f" ({', '.join(map(repr, trained))}); put the columns into one CSV, train and score"
+        )
+    # A definition may leave its datasets out altogether; then the CSVs are given by hand.
+    if datasets and trained and trained[0] not in datasets:
+        raise ModelError(
+            f"{path}: the optimizer {optimizer.name!r} reads the dataset {trained[0]!r}, which the"
+            f" file does not hold (it holds {', '.join(map(repr, datasets))}); save the file again"
+        )
     monitored = [
         name
         for monitor in proto.monitor
@@ -52,7 +69,7 @@ def dataset_settings(
         if name in datasets and name not in trained
     ]
     preferred = sorted(monitored, key=lambda name: name.lower() != "validation")
-    training = datasets[trained[0]] if trained else None
+    training = datasets[trained[0]] if datasets and trained else None
     validation = datasets[preferred[0]] if preferred else None
     return training, validation
 

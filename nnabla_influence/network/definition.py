@@ -100,6 +100,7 @@ def load_definition(
         )
     losses = _loss_variables(path, optimizer, network)
     solver = solver_settings(path, optimizer)
+    inputs = network_inputs(path, optimizer, network, losses)
     constant_inputs(path, optimizer, network, losses)  # refuses the random ones
     training, validation = dataset_settings(path, proto, optimizer)
     return Definition(
@@ -107,7 +108,7 @@ def load_definition(
         proto=proto,
         parameters=values,
         network_name=network.name,
-        inputs=network_inputs(path, optimizer, network, losses),
+        inputs=inputs,
         loss_variables=losses,
         trainable=trainable_names(path, optimizer, expand(path, network), losses),
         solver=solver,

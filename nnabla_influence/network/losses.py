@@ -88,11 +88,6 @@ def loss_terms(path: Path, network: Any, losses: Sequence[str], data: Iterable[s
                 f" made by the function {function.type} (layer {function.name!r}); make it the mean"
                 " over the examples, or save a loss for each example"
             )
-    if not examples:
-        raise UnsupportedError(
-            f"{path}: the loss {losses[0]!r} does not depend on the data, so no row has influence;"
-            " set the loss in the optimizer section"
-        )
     return LossTerms(tuple(examples), tuple(penalties), offset)
 
 

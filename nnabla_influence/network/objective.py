@@ -118,6 +118,14 @@ def build_objective(
         _build(definition, prepared, batch_size, context)
 
         terms = prepared.terms
+        for term in terms.examples:
+            shape = expanded.variables[term.variable].variable_instance.shape
+            if shape[:1] != (batch_size,):
+                raise ModelError(
+                    f"{definition.path}: the loss {term.variable!r} has shape {shape} at batch size"
+                    f" {batch_size}, not a value for each example; save the file again, with"
+                    " variable_batch_size=True"
+                )
         losses = _sum(expanded, terms.examples, _example_mean)
         prediction = None
         if len(terms.examples) == 1:
