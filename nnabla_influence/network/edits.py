@@ -44,7 +44,7 @@ def to_test_mode(path: Path, network: Any, data: Iterable[str]) -> None:
         elif function.type == "FusedConvolution":
             function.fused_convolution_param.batch_stat = False
         elif function.type == "SyncBatchNormalization":
-            _to_batch_normalization(function)
+            function.sync_batch_normalization_param.batch_stat = False
         elif function.type in _RANDOM_SOURCES or (
             # Shifting or dropping out a constant makes a random mask, as in cutout.
             function.type in _RANDOM_LAYERS and function.input[0] not in meaningful
@@ -56,17 +56,6 @@ def to_test_mode(path: Path, network: Any, data: Iterable[str]) -> None:
             )
         elif function.type in _RANDOM_LAYERS:
             _take_out(path, function, shape_of[function.input[0]], shape_of[function.output[0]])
-
-
-def _to_batch_normalization(function: Any) -> None:
-    # With running statistics there is nothing to synchronise, and nnabla crashes without peers.
-    settings = function.sync_batch_normalization_param
-    axes, decay_rate, eps = list(settings.axes), settings.decay_rate, settings.eps
-    function.type = "BatchNormalization"
-    function.batch_normalization_param.axes.extend(axes)
-    function.batch_normalization_param.decay_rate = decay_rate
-    function.batch_normalization_param.eps = eps
-    function.batch_normalization_param.batch_stat = False
 
 
 def _take_out(path: Path, function: Any, before: tuple[int, ...], after: tuple[int, ...]) -> None:

@@ -28,6 +28,9 @@ def expand(path: Path, network: Any, scope: dict[str, Any] | None = None) -> Any
     """
     proto = nnabla_pb2.NNablaProtoBuf()
     proto.network.add().CopyFrom(network)
+    for function in proto.network[0].function:
+        if function.type == "SyncBatchNormalization":
+            _unsynchronise(function)
     try:
         # nnabla makes an instance of each function only to read its arguments; any context does.
         with nn.context_scope(get_extension_context("cpu")):
@@ -46,6 +49,17 @@ def expand(path: Path, network: Any, scope: dict[str, Any] | None = None) -> Any
             f"{path}: nnabla cannot build the network {network.name!r}"
             f" ({type(error).__name__}: {reason}); check that nnabla_cli can train the file"
         ) from error
+
+
+def _unsynchronise(function: Any) -> None:
+    # nnabla cannot load it, and without other processes it is the plain function.
+    settings = function.sync_batch_normalization_param
+    axes, decay_rate, eps = list(settings.axes), settings.decay_rate, settings.eps
+    batch_stat = settings.batch_stat
+    function.type = "BatchNormalization"
+    plain = function.batch_normalization_param  # a oneof: `settings` is gone from here on
+    plain.axes.extend(axes)
+    plain.decay_rate, plain.eps, plain.batch_stat = decay_rate, eps, batch_stat
 
 
 def matching_names(pattern: str, names: Sequence[str]) -> list[str]:
