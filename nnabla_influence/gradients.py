@@ -78,6 +78,10 @@ class Derivatives:
             self._weights = nn.Variable((objective.batch_size,), need_grad=True)
             objective.losses.persistent = True
             self._weighted_loss = NF.sum(self._weights * objective.losses)
+            if objective.penalty is not None:
+                self._penalty_weight = nn.Variable((1,))
+                weighted = self._penalty_weight * NF.reshape(objective.penalty, (1,))
+                self._weighted_loss = self._weighted_loss + NF.sum(weighted)
             try:
                 self._graph_gradient = _CompleteGrad()([self._weighted_loss], parameters)
             except (NotImplementedError, TypeError, RuntimeError, NameError, ValueError) as error:
@@ -121,6 +125,8 @@ class Derivatives:
     ) -> np.ndarray:
         r"""Return J a of a mini-batch and add its H a to ``h``.
 
+        The Hessian has the penalty's part, once, where the loss has terms that are no example's.
+
         Args:
             inputs: By dataset column, arrays of shape ``(n, ...)``.
             weights: :math:`v_j`, shape ``(n,)``; ``1/n`` for the mean loss.
@@ -133,7 +139,7 @@ class Derivatives:
         products = np.empty(len(weights), np.float64)
         with nn.context_scope(self._context):
             self._gradient.copy_from(h)
-            for chunk in self._feed(inputs, weights):
+            for chunk in self._feed(inputs, weights, penalty=1):
                 self._double.forward(clear_no_need_grad=True)
                 # A copy, as the backward clears the buffers of what it has passed.
                 self._injected.copy_from(a)
@@ -144,12 +150,19 @@ class Derivatives:
         return products
 
     def add_gradient(
-        self, inputs: Mapping[str, np.ndarray], weights: np.ndarray, gradient: nn.NdArray
+        self,
+        inputs: Mapping[str, np.ndarray],
+        weights: np.ndarray,
+        gradient: nn.NdArray,
+        penalty: float = 0,
     ) -> None:
-        r"""Add :math:`\sum_j v_j \nabla l_j` of a mini-batch to ``gradient``, in place."""
+        r"""Add :math:`\sum_j v_j \nabla l_j` of a mini-batch to ``gradient``, in place.
+
+        The loss's terms that are no example's count ``penalty`` times.
+        """
         with nn.context_scope(self._context):
             self._gradient.copy_from(gradient)
-            for _ in self._feed(inputs, weights):
+            for _ in self._feed(inputs, weights, penalty):
                 self._weighted_loss.forward(clear_no_need_grad=True)
                 self._weighted_loss.backward(clear_buffer=True)
             gradient.copy_from(self._gradient)
@@ -161,7 +174,7 @@ class Derivatives:
         prediction = self.objective.prediction
         predictions = None if prediction is None else np.empty(n, np.float64)
         with nn.context_scope(self._context):
-            for chunk in self._feed(inputs, np.ones(n)):
+            for chunk in self._feed(inputs, np.ones(n), penalty=0):
                 self._outputs.forward(clear_buffer=True)
                 used = chunk.stop - chunk.start
                 losses[chunk] = self.objective.losses.d[:used]
@@ -183,14 +196,17 @@ class Derivatives:
         n = len(next(iter(inputs.values())))
         weights = np.full(n, 1 / n)
         native, h, hh = self.zeros(), self.zeros(), self.zeros()
+        self.add_gradient(inputs, weights, native, penalty=1)
+        whole = native.data.astype(np.float64)
+        built = self._built_gradient(inputs, weights)
+        native.zero()
         self.add_gradient(inputs, weights, native)
         g = native.data.astype(np.float64)
-        built = self._built_gradient(inputs, weights)
         products = self.add_products(inputs, weights, native, h)
         self.add_products(inputs, weights, h, hh)
         hg, hhg = h.data.astype(np.float64), hh.data.astype(np.float64)
         differences = {
-            "gradient": (np.linalg.norm(built - g), np.linalg.norm(g)),
+            "gradient": (np.linalg.norm(built - whole), np.linalg.norm(whole)),
             "per-example gradients": (abs(weights @ products - g @ g), g @ g),
             "Hessian": (abs(hg @ hg - g @ hhg), hg @ hg),
         }
@@ -205,12 +221,14 @@ class Derivatives:
     def _built_gradient(self, inputs: Mapping[str, np.ndarray], weights: np.ndarray) -> np.ndarray:
         total = np.zeros(self.size)
         with nn.context_scope(self._context):
-            for _ in self._feed(inputs, weights):
+            for _ in self._feed(inputs, weights, penalty=1):
                 self._double.forward()
                 total += np.concatenate([np.ravel(g.d) for g in self._graph_gradient])
         return total
 
-    def _feed(self, inputs: Mapping[str, np.ndarray], weights: np.ndarray) -> Iterator[slice]:
+    def _feed(
+        self, inputs: Mapping[str, np.ndarray], weights: np.ndarray, penalty: float
+    ) -> Iterator[slice]:
         """Put chunk after chunk into the graph's inputs; yield which examples it holds."""
         size = self.objective.batch_size
         for start in range(0, len(weights), size):
@@ -222,5 +240,7 @@ class Derivatives:
                     # A real example, since anything else could be outside a loss's domain.
                     data = np.concatenate([data, np.repeat(data[-1:], filling, axis=0)])
                 variable.d = data
+            if self.objective.penalty is not None:
+                self._penalty_weight.d = penalty if start == 0 else 0
             self._weights.d = np.pad(weights[chunk].astype(np.float32), (0, filling))
             yield chunk

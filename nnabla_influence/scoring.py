@@ -23,10 +23,16 @@ from nnabla_influence.errors import (
 )
 from nnabla_influence.files import check_writable
 from nnabla_influence.gradients import Derivatives
-from nnabla_influence.network import DatasetSettings, Definition, build_objective, load_definition
+from nnabla_influence.network import (
+    DatasetSettings,
+    Definition,
+    build_objective,
+    check_independence,
+    load_definition,
+)
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.ranking import Ranking, Scores
+from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns
 from nnabla_influence.run import Run, read_run
 from nnabla_influence.solvers import build_adjoint, check_solver
 from nnabla_influence.steps import Step
@@ -135,12 +141,15 @@ def score(
     derivatives = _derivatives(definition, recorded, options, device)
 
     trained = _open(definition, definition.training, train, "training", "-t", progress)
+    check_columns(trained)
     validated = _open(definition, definition.validation, validation, "validation", "-v", progress)
     validation_rows = _validation_rows(options.validation_rows, validated)
     window = _window(definition, recorded, trained, options)
     progress.say(f"Order of the mini-batches: {window.explanation}")
 
-    derivatives.check(trained.batch(window.trials[0][-1].batches[0]))
+    sample = trained.batch(np.arange(min(len(trained), options.chunk_size)))
+    check_independence(derivatives.objective, sample, device.context)
+    derivatives.check(sample)
     with without_futile_imports():
         u = validation_gradient(derivatives, validated.batch, validation_rows, progress)
         traces = []
@@ -153,7 +162,8 @@ def score(
             )
         _check_not_all_zero(traces, window.trials)
         loss, predicted = _losses(derivatives, trained, progress)
-    ranking = Ranking(trained, _scores(traces, loss, predicted, window))
+    orders = Orders(window.order.value, len(window.trials))
+    ranking = Ranking(trained, _scores(traces, loss, predicted), orders=orders)
     if output is not None:
         ranking.write(output)
     return ranking
@@ -269,9 +279,7 @@ def _losses(
     return np.concatenate(losses), np.concatenate(predictions) if predictions else None
 
 
-def _scores(
-    traces: Sequence[Trace], loss: np.ndarray, predicted: np.ndarray | None, window: Window
-) -> Scores:
+def _scores(traces: Sequence[Trace], loss: np.ndarray, predicted: np.ndarray | None) -> Scores:
     influence = np.stack([trace.influence for trace in traces])
     times_seen = np.stack([trace.times_seen for trace in traces])
     return Scores(

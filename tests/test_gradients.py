@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import nnabla as nn
 import nnabla.functions as F
 import nnabla.parametric_functions as PF
@@ -111,6 +113,44 @@ def test_linear_regression_has_the_closed_form_hessian(tmp_path):
     np.testing.assert_allclose(products, 2 * residual * (X @ a), rtol=1e-5, atol=1e-5)
 
 
+def test_penalty_is_in_the_hessian_once_and_in_no_example(tmp_path):
+    """mean(l) + 0.3 sum(W^2): H gets 0.6 a at W; J and the validation gradient get nothing."""
+    case = CASES[1]
+    plain = derivatives_of(case, tmp_path, 4)
+    context = {"scope": {}}
+    with nn.parameter_scope("", **context), nn.context_scope(CONTEXT):
+        inputs = {k: nn.Variable((4, *shape)) for k, shape in case.shapes.items()}
+        losses = F.reshape(case.build(inputs), (4,))
+        for name, value in case.parameters().items():
+            nn.parameter.get_parameter(name).d = value
+        parameters = dict(sorted(nn.get_parameters().items()))
+        objective = SimpleNamespace(
+            batch_size=4,
+            inputs=inputs,
+            parameters=parameters,
+            losses=losses,
+            prediction=None,
+            penalty=0.3 * F.sum(parameters["out/affine/W"] ** 2),
+        )
+        penalized = Derivatives(objective, CONTEXT)
+    data, weights = case.inputs(11), np.full(11, 1 / 11)  # three chunks
+    a = vector(plain, np.linspace(-1, 1, plain.size))
+    h_plain, h_penalized = plain.zeros(), penalized.zeros()
+    products = plain.add_products(data, weights, a, h_plain)
+    np.testing.assert_allclose(
+        penalized.add_products(data, weights, a, h_penalized), products, rtol=1e-5
+    )
+    extra = as_tree(penalized, h_penalized.data - h_plain.data)
+    for name, part in as_tree(penalized, a.data).items():
+        wanted = 0.6 * part if name == "out/affine/W" else 0 * part
+        np.testing.assert_allclose(extra[name], wanted, atol=1e-5)
+    penalized.check(data)
+    gradients = plain.zeros(), penalized.zeros()
+    plain.add_gradient(data, weights, gradients[0])
+    penalized.add_gradient(data, weights, gradients[1])
+    np.testing.assert_allclose(gradients[1].data, gradients[0].data, rtol=1e-5, atol=1e-7)
+
+
 class _Halved(nn.function.PythonFunction):
     """The identity, with half the gradient when it is taken as a graph."""
 
@@ -136,8 +176,6 @@ class _Halved(nn.function.PythonFunction):
 
 
 def test_guard_refuses_a_silently_wrong_backward(monkeypatch):
-    from types import SimpleNamespace
-
     from nnabla.backward_functions import registry
 
     monkeypatch.setitem(registry, "Halved", lambda grads, *_, **__: grads[0] * 0.5)
@@ -151,6 +189,7 @@ def test_guard_refuses_a_silently_wrong_backward(monkeypatch):
             parameters=dict(nn.get_parameters()),
             losses=losses,
             prediction=None,
+            penalty=None,
         )
         derivatives = Derivatives(objective, CONTEXT)
         inputs = {"x": np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)}
