@@ -14,7 +14,14 @@ def count(text: str) -> int:
 
 def window(text: str) -> str | int:
     """Read ``last``, ``all`` or a number of epochs."""
-    return text if text in ("last", "all") else count(text)
+    if text in ("last", "all"):
+        return text
+    try:
+        return count(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not last, all or a number of epochs from 1"
+        ) from None
 
 
 def row_numbers(text: str) -> list[int]:

@@ -1,7 +1,7 @@
 """The command line: parse, call, report.
 
 Exit codes: 0 done, 1 a failure that the user can act on (one line), 2 wrong usage, 130
-interrupted. Results go to standard output, everything else to standard error.
+interrupted, 143 terminated. Results go to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
@@ -15,38 +15,35 @@ from collections.abc import Sequence
 from nnabla_influence import __version__
 from nnabla_influence.arguments import count, row_numbers, window
 from nnabla_influence.errors import InfluenceError
+from nnabla_influence.process import INTERRUPTED, one_line, tidy_process
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command that ``arguments`` (by default the process's) ask for, and exit."""
-    parser = build_parser()
-    parsed = parser.parse_args(arguments)
-    # nnabla greets at import; warnings and its level 99 still come through.
-    logging.disable(logging.INFO)
-    try:
-        parsed.command(parsed)
-    except InfluenceError as error:
-        if parsed.debug:
-            traceback.print_exc()
-        sys.exit(_one_line(f"nnabla-influence {parsed.name}: {error}"))
-    except KeyboardInterrupt:
-        print("nnabla-influence: interrupted; nothing was written", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(1)
-    except Exception as error:
-        if parsed.debug:
+    """Run the command that ``arguments`` (by default the process's) ask for.
+
+    Raises:
+        SystemExit: It did not succeed; the exit code is one of the module's.
+    """
+    with tidy_process():
+        parsed = build_parser().parse_args(arguments)
+        prog = f"nnabla-influence {parsed.name}"
+        # nnabla greets at import; warnings and its level 99 still come through.
+        logging.disable(logging.INFO)
+        try:
+            parsed.command(parsed)
+        except KeyboardInterrupt:
+            print(f"{prog}: interrupted; nothing half-written is left", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+        except BrokenPipeError:
             raise
-        sys.exit(
-            _one_line(
-                f"nnabla-influence {parsed.name}: unexpected {type(error).__name__}: {error};"
-                " run again with --debug and report what it shows"
-            )
-        )
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+        except Exception as error:
+            if parsed.debug:
+                traceback.print_exc()
+            known = isinstance(error, InfluenceError)
+            hint = "" if known else "; run again with --debug and report what it shows"
+            sys.exit(f"{prog}: {one_line(error)}{hint}")
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def build_parser() -> argparse.ArgumentParser:

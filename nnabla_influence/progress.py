@@ -80,7 +80,7 @@ class _ConsoleStage:
         if tenth <= self._logged_tenth and now - self._logged_at < 30:
             return
         self._logged_tenth, self._logged_at = tenth, now
-        remaining = (now - self._started) * (self._total - self._done) / self._done
+        remaining = (now - self._started) * (self._total - self._done) / max(self._done, 1)
         logger.log(
             CONSOLE_LEVEL,
             f"{self._description}: {self._done} of {self._total} {self._unit}"

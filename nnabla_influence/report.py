@@ -24,11 +24,13 @@ def summary(ranking: Ranking, output: str | os.PathLike[str]) -> Iterator[str]:
         unseen = int((scores.times_seen == 0).sum())
         if unseen:
             yield (
-                f"{unseen} rows were not seen in the window, so their influence is 0; --window 2"
-                " or more takes in earlier epochs"
+                f"{unseen} rows were not seen in the window, so their influence is 0; a window of"
+                " more epochs takes in more of them"
             )
+    if not harmful:
+        return
     yield "The most harmful rows:"
-    for row in islice(ranking, SHOWN):
+    for row in islice(ranking, min(SHOWN, harmful)):
         yield "  " + _described(ranking, row)
 
 

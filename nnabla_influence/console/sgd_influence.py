@@ -2,7 +2,8 @@
 
 Neural Network Console builds the dialog from the text of ``-h``, whose options follow the grammar
 ``text (type) default=value``, and runs the script in the folder of the training's results. It
-waits for that text, so nothing here imports nnabla before the work begins.
+waits for that text, so nothing here imports nnabla before the work begins. (The text comes on
+Python 3.8 too; the work needs a later one.)
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import NoReturn
 
 from nnabla_influence.arguments import row_numbers
-
-if TYPE_CHECKING:
-    from nnabla_influence.progress import Progress
+from nnabla_influence.errors import InfluenceError
+from nnabla_influence.process import INTERRUPTED, one_line, tidy_process
 
 PAPERS = """\
 "Data Cleansing for Deep Neural Networks with Storage-efficient Approximation of
@@ -33,7 +33,7 @@ def build_parser(label: str) -> argparse.ArgumentParser:
     Args:
         label: The first line of the description, which is the name in the Console's menu.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         description=f"{label}\n\n"
         "Ranks the rows of the training dataset by their influence on the validation loss,\n"
         "the most harmful row first. Negative: without the row the loss falls.\n\n" + PAPERS,
@@ -44,6 +44,13 @@ def build_parser(label: str) -> argparse.ArgumentParser:
         "--model",
         default="results.nnp",
         help="model file of the training (model) default=results.nnp",
+    )
+    parser.add_argument(
+        "-bs",
+        "--batch_size",
+        type=int,
+        default=0,
+        help="batch size of the training, 0 for the model file's (int) default=0",
     )
     parser.add_argument(
         "-t",
@@ -62,13 +69,6 @@ def build_parser(label: str) -> argparse.ArgumentParser:
         help="ranking to write (csv) default=influence.csv",
     )
     parser.add_argument(
-        "-bs",
-        "--batch_size",
-        type=int,
-        default=0,
-        help="batch size of the training, 0 for the model file's (int) default=0",
-    )
-    parser.add_argument(
         "-nt",
         "--n_trials",
         type=int,
@@ -85,7 +85,7 @@ def build_parser(label: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "-vr",
         "--validation-rows",
-        type=lambda text: row_numbers(text) if text else None,
+        type=row_numbers,
         help="rows of the validation dataset to ask about, such as 3,17, if not all (text)",
     )
     parser.add_argument("-r", "--run", help="folder of the recorded training, if any (dir)")
@@ -98,48 +98,84 @@ def build_parser(label: str) -> argparse.ArgumentParser:
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong where the Console shows it."""
+
+    def error(self, message: str) -> NoReturn:
+        _say(f"SGD influence failed: {message}")
+        sys.exit(2)
+
+
 def main(label: str, arguments: Sequence[str] | None = None) -> None:
-    """Parse, score, report in the Console's log, and exit.
+    """Parse, score, and report in the Console's log.
 
     Args:
         label: As for `build_parser`.
         arguments: The process's by default.
-    """
-    parsed = build_parser(label).parse_args(arguments)
 
-    from nnabla_influence.errors import InfluenceError
+    Raises:
+        SystemExit: It did not succeed, as for the command line.
+    """
+    with tidy_process():
+        arguments = sys.argv[1:] if arguments is None else arguments
+        parsed = build_parser(label).parse_args(_without_empty(arguments))
+        try:
+            _check_python()
+            _score(parsed)
+        except KeyboardInterrupt:
+            _say("SGD influence was stopped; nothing was written.")
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            _say(f"SGD influence failed: {one_line(error)}")
+            sys.exit(1)
+        _say("SGD influence completed successfully.")
+
+
+def _without_empty(arguments: Sequence[str]) -> list[str]:
+    """Drop options whose field was left empty in the dialog."""
+    kept: list[str] = []
+    for argument in arguments:
+        if not argument.strip() and kept and kept[-1].startswith("-"):
+            kept.pop()
+        else:
+            kept.append(argument)
+    return kept
+
+
+def _check_python() -> None:
+    if sys.version_info < (3, 9):  # noqa: UP036 (a Console may bring an older one)
+        raise InfluenceError(
+            "this needs Python 3.9 or 3.10, but the Console's is"
+            f" {sys.version_info.major}.{sys.version_info.minor}; install nnabla-influence with"
+            " another Python, and use its command on the model file"
+        )
+
+
+def _say(message: str) -> None:
     from nnabla_influence.progress import ConsoleProgress
 
-    progress = ConsoleProgress()
-    try:
-        _score(parsed, progress)
-    except InfluenceError as error:
-        progress.say(f"SGD influence failed. {error}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        progress.say("SGD influence was stopped; nothing was written.")
-        sys.exit(130)
-    progress.say("SGD influence completed successfully.")
+    ConsoleProgress().say(message)
 
 
-def _score(parsed: argparse.Namespace, progress: Progress) -> None:
+def _score(parsed: argparse.Namespace) -> None:
+    from nnabla_influence.progress import ConsoleProgress
     from nnabla_influence.report import summary
     from nnabla_influence.scoring import Options, score
 
     ranking = score(
         parsed.model,
-        run=parsed.run or None,
-        train=parsed.input_train or None,
-        validation=parsed.input_val or None,
+        run=parsed.run,
+        train=parsed.input_train,
+        validation=parsed.input_val,
         output=parsed.output,
         options=Options(
             window=parsed.window,
             batch_size=parsed.batch_size or None,
             n_trials=parsed.n_trials,
-            validation_rows=parsed.validation_rows or None,
+            validation_rows=parsed.validation_rows,
             device=parsed.device,
         ),
-        progress=progress,
+        progress=ConsoleProgress(),
     )
     for line in summary(ranking, parsed.output):
-        progress.say(line)
+        _say(line)
