@@ -20,9 +20,9 @@ Prediction = Callable[[nn.Variable], nn.Variable]
 def find_prediction(network: Any, loss: str) -> tuple[str, Prediction] | None:
     """Return the variable that holds the prediction, and how to read it, for one loss.
 
-    It is the most likely category where the loss compares categories, 0 or 1 where it compares one
-    probability, and the value itself for a regression with one output. Anything else, such as an
-    image or several labels, has no single prediction: None.
+    It is the most likely category where the target is a category, also as one-hot; 0 or 1 where
+    the loss compares one probability; and the value itself for a regression with one output.
+    Anything else, such as an image or several labels, has no single prediction: None.
 
     Args:
         network: A proto network.
@@ -47,6 +47,10 @@ def find_prediction(network: Any, loss: str) -> tuple[str, Prediction] | None:
         if _size(shape) != shape[axis]:
             return None
         return scores, lambda variable: _flat(NF.max(variable, axis=axis, only_index=True))
+    if len(function.input) > 1 and _is_one_hot(producer.get(function.input[1])):
+        return scores, lambda variable: NF.max(
+            NF.reshape(variable, (variable.shape[0], -1), inplace=False), axis=1, only_index=True
+        )
     if _size(shape) != 1:
         return None
     if function.type == "BinaryCrossEntropy":
@@ -59,6 +63,14 @@ def find_prediction(network: Any, loss: str) -> tuple[str, Prediction] | None:
         outputs = [name for name in function.input if name in computed]
         return (outputs[0], _flat) if len(outputs) == 1 else None
     return None
+
+
+def _is_one_hot(function: Any) -> bool:
+    return (
+        function is not None
+        and function.type == "OneHot"
+        and len(function.one_hot_param.shape.dim) == 1
+    )
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -1,0 +1,113 @@
+"""The inputs: by the optimizer section's names, with the categories that their use implies."""
+
+from __future__ import annotations
+
+import nnabla.functions as F
+import nnabla.parametric_functions as PF
+import pytest
+
+from nnabla_influence.network import Input, load_definition
+
+from .definitions import BATCH, load, python_proto, write_text
+from .test_objective import elman
+
+
+def test_inputs_are_known_by_name_and_not_by_position(tmp_path):
+    proto, parameters = python_proto(
+        lambda v: F.squared_error(PF.affine(F.concatenate(v["t"], v["x"]), 2, name="a"), v["q"]),
+        {"q": (2,), "t": (1,), "x": (3,), "unused": (4,)},
+        {"x": "image", "q": "label", "t": "extra"},
+    )
+    proto.network[0].variable.add(name="unused", type="Buffer").shape.dim.extend([-1, 4])
+    proto.optimizer[0].data_variable.add(variable_name="unused", data_name="z")
+    assert load(tmp_path, proto, parameters).inputs == (
+        Input("image", "x", (3,), None),
+        Input("label", "q", (2,), None),
+        Input("extra", "t", (1,), None),
+    )
+
+
+def scores(v, n=6):
+    return PF.affine(v["x"], n, name="a")
+
+
+USES = {
+    "softmax cross entropy": (lambda v: F.softmax_cross_entropy(scores(v), v["t"]), 6),
+    "categorical cross entropy": (
+        lambda v: F.categorical_cross_entropy(F.softmax(scores(v)), v["t"]),
+        6,
+    ),
+    "along another axis": (
+        lambda v: F.softmax_cross_entropy(
+            F.reshape(scores(v), (BATCH, 1, 6)), F.reshape(v["t"], (BATCH, 1, 1)), axis=2
+        ),
+        6,
+    ),
+    "through an identity": (
+        lambda v: F.softmax_cross_entropy(scores(v), F.identity(v["t"])),
+        6,
+    ),
+    "embedding": (
+        lambda v: F.squared_error(F.sum(PF.embed(v["t"], 8, 3, name="e"), axis=1), scores(v, 3)),
+        8,
+    ),
+    "one-hot": (lambda v: F.sigmoid_cross_entropy(scores(v), F.one_hot(v["t"], (6,))), 6),
+    "two uses": (
+        lambda v: {
+            "a": F.softmax_cross_entropy(scores(v), v["t"]),
+            "b": F.sum(PF.embed(v["t"], 4, 3, name="e"), axis=1),
+        },
+        4,
+    ),
+    "a number": (lambda v: F.squared_error(scores(v, 1), v["t"]), None),
+    "a number, then a category": (
+        lambda v: F.softmax_cross_entropy(scores(v), F.minimum_scalar(v["t"], 5)),
+        None,
+    ),
+    "scores are no categories": (
+        lambda v: F.softmax_cross_entropy(
+            F.concatenate(v["t"], scores(v)), F.constant(1, (BATCH, 1))
+        ),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_the_number_of_categories_follows_from_the_use(tmp_path, name):
+    make, expected = USES[name]
+    proto, parameters = python_proto(make)
+    found = {i.variable: i.n_classes for i in load(tmp_path, proto, parameters).inputs}
+    assert found["t"] == expected
+
+
+def test_category_numbers_pass_a_loop(tmp_path):
+    proto = elman()
+    network = proto.network[0]
+    embed = network.function.add(name="Embed", type="Embed", input=["Split", "E"], output=["Row"])
+    embed.repeat_id.append("Words")
+    split = network.function.add(
+        name="Split", type="RecurrentInput", input=["Sentence"], output=["Split"]
+    )
+    split.repeat_id.append("Words")
+    split.recurrent_param.repeat_id = "Words"
+    split.recurrent_param.axis = 1
+    gather = network.function.add(
+        name="Rows", type="RecurrentOutput", input=["Row"], output=["Rows"]
+    )
+    gather.recurrent_param.repeat_id = "Words"
+    gather.recurrent_param.length = 4
+    gather.recurrent_param.axis = 1
+    network.repeat_info.add(id="Words", times=4)
+    for name, shape, loop in (
+        ("Sentence", (-1, 4), []),
+        ("Split", (-1,), ["Words"]),
+        ("Row", (-1, 2), ["Words"]),
+        ("Rows", (-1, 4, 2), []),
+    ):
+        network.variable.add(name=name, type="Buffer", repeat_id=loop).shape.dim.extend(shape)
+    network.variable.add(name="E", type="Parameter").shape.dim.extend((9, 2))
+    next(f for f in network.function if f.name == "Loss").input[1] = "Rows"
+    proto.optimizer[0].data_variable[1].variable_name = "Sentence"
+    definition = load_definition(write_text(tmp_path / "net.nntxt", proto))
+    assert definition.inputs[1] == Input("y", "Sentence", (4,), 9)
