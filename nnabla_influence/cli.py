@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from nnabla_influence import __version__
 from nnabla_influence.arguments import count, row_numbers, window
 from nnabla_influence.errors import InfluenceError
-from nnabla_influence.process import INTERRUPTED, one_line, tidy_process
+from nnabla_influence.process import INTERRUPTED, import_nnabla, one_line, tidy_process
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # nnabla greets at import; warnings and its level 99 still come through.
         logging.disable(logging.INFO)
         try:
+            import_nnabla()
             parsed.command(parsed)
         except KeyboardInterrupt:
             print(f"{prog}: interrupted; nothing half-written is left", file=sys.stderr)

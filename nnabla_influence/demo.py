@@ -68,13 +68,17 @@ def run_demo(folder: str | os.PathLike[str], *, device: str, progress: Progress)
 def _claim(folder: Path) -> None:
     """Make the folder; refuse one that holds somebody else's things."""
     known = {"digits", "lenet.nntxt", "run", "influence.csv"}
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; give the name of a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in known)
+        names = {entry.name for entry in folder.iterdir()}
     except OSError as error:
         raise OutputError(
             f"{folder}: cannot be written ({error.strerror or error}); name another folder with -o"
         ) from error
+    # Hidden ones are of the system, or left by a demo that was killed.
+    foreign = sorted(name for name in names - known if not name.startswith("."))
     if foreign:
         raise OutputError(
             f"{folder}: holds {foreign[0]}, which is not the demo's; name another folder with -o"

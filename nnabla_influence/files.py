@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -11,26 +12,31 @@ from pathlib import Path
 
 from nnabla_influence.errors import OutputError
 
-
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{path}: cannot be written ({error.strerror or error}); choose another output path"
-    )
+_ADVICE = {
+    errno.ENOENT: "make its folder first, or choose another output path",
+    errno.ENOSPC: "make room, or choose another output path",
+    errno.EDQUOT: "make room, or choose another output path",
+}
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Find out before a long computation whether a file can be written at its end.
 
     Raises:
-        OutputError: As for `replacing_file`.
+        OutputError: As for `replacing_file`; also where an existing file may not be changed, or is
+            locked by another program, as spreadsheets do on Windows.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give the name of a file")
+    target = _target(path)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        os.unlink(name)
+        if target.exists():
+            with target.open("r+b"):
+                pass
+        os.unlink(_temporary_beside(target))
+    except PermissionError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror}); close it in other programs, or choose"
+            " another output path"
+        ) from error
     except OSError as error:
         raise _cannot_write(path, error) from error
 
@@ -40,31 +46,25 @@ def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` that takes its place when the block succeeds.
 
     An existing file stays as it is until the new one is whole; when the block fails, or is
-    interrupted, the temporary file is removed.
+    interrupted, the temporary file is removed. A link stays a link.
 
     Args:
         path: The file to write. Its folder must exist.
 
     Raises:
-        OutputError: The folder is missing or not writable, or ``path`` is a folder.
+        OutputError: The folder is missing or not writable, or ``path`` is no file.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give the name of a file")
+    target = _target(path)
     try:
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=f".tmp{path.suffix}"
-        )
-        os.close(handle)
+        temporary = _temporary_beside(target)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    except BrokenPipeError:
+        raise  # of a reader of the standard output
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
@@ -91,20 +91,63 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise _cannot_write(path, error) from error
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
+        temporary.chmod(0o777 & ~_umask())
         if path.exists():
-            # Two renames, so that there is no moment with a half-deleted folder at `path`.
-            outgoing = Path(
-                tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old")
-            )
-            path.replace(outgoing / path.name)
-            temporary.replace(path)
-            shutil.rmtree(outgoing, ignore_errors=True)
+            _swap(temporary, path)
         else:
             temporary.replace(path)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    """Return the file that is to be replaced; refuse what is no file."""
+    try:
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
+            raise OutputError(f"{path}: is a folder; give the name of a file")
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{path}: is a device, which cannot be replaced; name a file")
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return target
+
+
+def _temporary_beside(target: Path) -> Path:
+    # The name begins with a dot, so that nothing takes it for a result; 40 characters of the
+    # target's tell a person where it is from.
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f".{target.name[:40]}.", suffix=f".tmp{target.suffix[:10]}"
+    )
+    os.close(handle)
+    return Path(name)
+
+
+def _swap(temporary: Path, path: Path) -> None:
+    """Put ``temporary`` into the place of the folder ``path``; that is there if it fails."""
+    # Two renames, so that there is no moment with a half-deleted folder at `path`.
+    outgoing = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
+    try:
+        path.replace(outgoing / path.name)
+        temporary.replace(path)
+    except BaseException:
+        if not path.exists():
+            (outgoing / path.name).replace(path)
+        outgoing.rmdir()
+        raise
+    shutil.rmtree(outgoing, ignore_errors=True)
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def _cannot_write(path: str | os.PathLike[str], error: OSError) -> OutputError:
+    advice = _ADVICE.get(error.errno or 0, "choose another output path")
+    return OutputError(f"{path}: cannot be written ({error.strerror or error}); {advice}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -41,11 +43,10 @@ def tidy_process() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _unwinding_sigterm() -> Iterator[None]:
-    try:
-        before = signal.signal(signal.SIGTERM, _exit)
-    except ValueError:  # not in the main thread, where nobody can do this
-        yield
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only there can it be asked for
         return
+    before = signal.signal(signal.SIGTERM, _exit)
     try:
         yield
     finally:
@@ -54,6 +55,26 @@ def _unwinding_sigterm() -> Iterator[None]:
 
 def _exit(*_: Any) -> NoReturn:
     sys.exit(TERMINATED)
+
+
+def import_nnabla() -> None:
+    """Import nnabla in one go: Ctrl-C takes effect behind it.
+
+    A process in which the import was interrupted crashes when it ends, in place of its exit code.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        importlib.import_module("nnabla")
+        return
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(kind, lambda number, _: received.append(number)) for kind in kinds]
+    try:
+        importlib.import_module("nnabla")
+    finally:
+        for kind, handler in zip(kinds, before):
+            signal.signal(kind, handler)
+    for number in received:
+        signal.raise_signal(number)
 
 
 def one_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from nnabla_influence.arguments import row_numbers
 from nnabla_influence.errors import InfluenceError
-from nnabla_influence.process import INTERRUPTED, one_line, tidy_process
+from nnabla_influence.process import INTERRUPTED, import_nnabla, one_line, tidy_process
 
 PAPERS = """\
 "Data Cleansing for Deep Neural Networks with Storage-efficient Approximation of
@@ -120,6 +120,7 @@ def main(label: str, arguments: Sequence[str] | None = None) -> None:
         arguments = sys.argv[1:] if arguments is None else arguments
         parsed = build_parser(label).parse_args(_without_empty(arguments))
         try:
+            import_nnabla()
             _check_python()
             _score(parsed)
         except KeyboardInterrupt:
