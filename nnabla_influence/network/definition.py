@@ -99,6 +99,7 @@ def load_definition(
             f" does not hold (it holds {names}); save the file again"
         )
     losses = _loss_variables(path, optimizer, network)
+    expanded = expand(path, network)
     solver = solver_settings(path, optimizer)
     inputs = network_inputs(path, optimizer, network, losses)
     constant_inputs(path, optimizer, network, losses)  # refuses the random ones
@@ -110,7 +111,7 @@ def load_definition(
         network_name=network.name,
         inputs=inputs,
         loss_variables=losses,
-        trainable=trainable_names(path, optimizer, expand(path, network), losses),
+        trainable=trainable_names(path, optimizer, expanded, losses),
         solver=solver,
         training=training,
         validation=validation,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,23 +33,52 @@ def expand(path: Path, network: Any, scope: dict[str, Any] | None = None) -> Any
         if function.type == "SyncBatchNormalization":
             _unsynchronise(function)
     try:
+        _check_names(network)
         # nnabla makes an instance of each function only to read its arguments; any context does.
         with nn.context_scope(get_extension_context("cpu")):
             graph = ProtoGraph.from_proto(proto, param_scope={} if scope is None else scope)
-            return graph.networks[network.name].expand_loop_control()
-    except (
-        KeyError,
-        ValueError,
-        IndexError,
-        AssertionError,
-        AttributeError,
-        RuntimeError,
-    ) as error:
+            expanded = graph.networks[network.name].expand_loop_control()
+        _check_order(expanded)
+    except Exception as error:  # nnabla lets through whatever a damaged network runs into
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{path}: nnabla cannot build the network {network.name!r}"
             f" ({type(error).__name__}: {reason}); check that nnabla_cli can train the file"
         ) from error
+    return expanded
+
+
+def _check_names(network: Any) -> None:
+    names = collections.Counter(function.name for function in network.function)
+    outputs = collections.Counter(name for f in network.function for name in f.output)
+    for count, what in ((names, "function"), (outputs, "output")):
+        twice = [name for name, times in count.items() if times > 1]
+        if twice:
+            raise ValueError(f"the {what} {twice[0]!r} is there twice")
+
+
+def _check_order(expanded: Any) -> None:
+    """Raise if functions wait for each other in a circle, in which nnabla would run for ever."""
+    state: dict[str, bool] = {}  # False while what a function waits for is being looked at
+    for start in expanded.functions:
+        stack = [start]
+        while stack:
+            name = stack[-1]
+            if name in state:
+                state[stack.pop()] = True
+                continue
+            state[name] = False
+            for parent in _waits_for(expanded, name):
+                if state.get(parent) is False:
+                    raise ValueError(f"the function {name!r} waits for itself")
+                if parent not in state:
+                    stack.append(parent)
+
+
+def _waits_for(expanded: Any, function: str) -> list[str]:
+    inputs = expanded.functions[function].inputs
+    parents = [expanded.variables[name].parent for name in inputs if name in expanded.variables]
+    return [parent for parent in parents if parent]
 
 
 def _unsynchronise(function: Any) -> None:

@@ -19,6 +19,22 @@ def shapes(network: Any) -> dict[str, tuple[int, ...]]:
     return {variable.name: tuple(variable.shape.dim) for variable in network.variable}
 
 
+def categories(function: Any, shape: tuple[int, ...]) -> int | None:
+    """Return the axis of the categories in the scores of a cross entropy, None for other functions.
+
+    Args:
+        function: A proto function.
+        shape: Of its first input.
+    """
+    if function.type == "SoftmaxCrossEntropy":
+        axis = function.softmax_cross_entropy_param.axis
+    elif function.type == "CategoricalCrossEntropy":
+        axis = function.categorical_cross_entropy_param.axis
+    else:
+        return None
+    return axis % len(shape) if -len(shape) <= axis < len(shape) else None
+
+
 def producers(network: Any) -> dict[str, Any]:
     """Return the function that computes each variable of a proto network."""
     return {name: function for function in network.function for name in function.output}

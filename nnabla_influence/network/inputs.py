@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnabla_influence.errors import ModelError, UnsupportedError
-from nnabla_influence.network.graph import consumers, shapes, upstream
+from nnabla_influence.network.graph import categories, consumers, shapes, upstream
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,11 @@ def _n_classes(
     seen.add(variable)
     counts = []
     for function, position in consumers(network, variable):
-        if function.type in ("SoftmaxCrossEntropy", "CategoricalCrossEntropy") and position == 1:
-            settings = (
-                function.softmax_cross_entropy_param
-                if function.type == "SoftmaxCrossEntropy"
-                else function.categorical_cross_entropy_param
-            )
-            counts.append(shape_of[function.input[0]][settings.axis])
-        elif function.type == "Embed" and position == 0:
+        read = shape_of[function.input[0]]
+        axis = categories(function, read)
+        if axis is not None and position == 1:
+            counts.append(read[axis])
+        elif function.type == "Embed" and position == 0 and shape_of[function.input[1]]:
             counts.append(shape_of[function.input[1]][0])
         elif function.type == "OneHot" and len(function.one_hot_param.shape.dim) == 1:
             counts.append(function.one_hot_param.shape.dim[0])

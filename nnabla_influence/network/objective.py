@@ -123,8 +123,8 @@ def build_objective(
             if shape[:1] != (batch_size,):
                 raise ModelError(
                     f"{definition.path}: the loss {term.variable!r} has shape {shape} at batch size"
-                    f" {batch_size}, not a value for each example; save the file again, with"
-                    " variable_batch_size=True"
+                    f" {batch_size}, not a value for each example; make it one, or the mean over"
+                    " the examples, train and score"
                 )
         losses = _sum(expanded, terms.examples, _example_mean)
         prediction = None

@@ -9,7 +9,7 @@ import nnabla as nn
 import nnabla.functions as NF
 import numpy as np
 
-from nnabla_influence.network.graph import downstream, producers, shapes
+from nnabla_influence.network.graph import categories, downstream, producers, shapes
 
 _TRANSPARENT = ("Identity", "MulScalar", "AddScalar", "Mean", "Sum", "Reshape")
 _REGRESSIONS = ("SquaredError", "AbsoluteError", "HuberLoss", "EpsilonInsensitiveLoss")
@@ -37,20 +37,14 @@ def find_prediction(network: Any, loss: str) -> tuple[str, Prediction] | None:
     shape_of = shapes(network)
     scores = function.input[0]
     shape = shape_of[scores]
-    if function.type in ("SoftmaxCrossEntropy", "CategoricalCrossEntropy"):
-        settings = (
-            function.softmax_cross_entropy_param
-            if function.type == "SoftmaxCrossEntropy"
-            else function.categorical_cross_entropy_param
-        )
-        axis = settings.axis % len(shape)
+    axis = categories(function, shape)
+    if axis is not None:
         if _size(shape) != shape[axis]:
             return None
         return scores, lambda variable: _flat(NF.max(variable, axis=axis, only_index=True))
     if len(function.input) > 1 and _is_one_hot(producer.get(function.input[1])):
-        return scores, lambda variable: NF.max(
-            NF.reshape(variable, (variable.shape[0], -1), inplace=False), axis=1, only_index=True
-        )
+        axes = tuple(range(1, len(shape)))
+        return scores, lambda variable: _flat(NF.max(variable, axis=axes, only_index=True))
     if _size(shape) != 1:
         return None
     if function.type == "BinaryCrossEntropy":

@@ -248,6 +248,22 @@ def broken_graph(proto):
     proto.network[0].function[0].input[0] = "nowhere"
 
 
+def same_name_twice(proto):
+    proto.network[0].function[1].name = proto.network[0].function[0].name
+
+
+def same_output_twice(proto):
+    proto.network[0].function[1].output[0] = proto.network[0].function[0].output[0]
+
+
+def circle(proto):
+    proto.network[0].function[0].input[0] = "loss"
+
+
+def parameter_as_output(proto):
+    proto.network[0].variable[-1].type = "Shared"
+
+
 MODEL, UNSUPPORTED = ModelError, UnsupportedError
 REFUSED = {
     no_optimizer: (MODEL, r"has no optimizer section, .*; give the file that was trained"),
@@ -271,6 +287,10 @@ REFUSED = {
     unknown_solver: (UNSUPPORTED, r"the solver 'Lion' is unknown to nnabla_cli; use one of .*Adam"),
     unknown_scheduler: (UNSUPPORTED, r"scheduler 'Custom' is unknown; use Exponential, Step, Cos"),
     unknown_function: (MODEL, r"cannot build the network 'Main' \(.*Convolute.*\); check that"),
+    same_name_twice: (MODEL, r"cannot build .* \(ValueError: the function '.*' is there twice\)"),
+    same_output_twice: (MODEL, r"cannot build .* \(ValueError: the output '.*' is there twice\)"),
+    circle: (MODEL, r"cannot build .* \(ValueError: the function '.*' waits for itself\); check"),
+    parameter_as_output: (MODEL, r"cannot build the network 'Main' \(KeyError: .*\); check that"),
     broken_graph: (
         MODEL,
         r"cannot build the network 'Main' \(.*nowhere.*\); check that nnabla_cli",
