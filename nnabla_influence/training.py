@@ -25,7 +25,7 @@ from nnabla.utils import nnabla_pb2
 from nnabla_influence import nnabla_cli_callback
 from nnabla_influence.context import Device, choose_device
 from nnabla_influence.dataset import ColumnSpec, open_dataset
-from nnabla_influence.errors import ModelError, RunError, UnsupportedError
+from nnabla_influence.errors import ModelError, RunError
 from nnabla_influence.network import Definition, load_definition
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.run import (
@@ -109,10 +109,6 @@ def _check(definition: Definition, progress: Progress) -> None:
     """
     if definition.training is None:
         raise ModelError(f"{definition.path}: names no training dataset")
-    if len(definition.proto.optimizer[0].dataset_name) > 1:
-        raise UnsupportedError(
-            f"{definition.path}: trains on several datasets at once; only one can be recorded"
-        )
     iterations = definition.max_epoch * definition.proto.training_config.iter_per_epoch
     if iterations < definition.solver.update_interval:
         raise ModelError(

@@ -181,7 +181,7 @@ def no_dataset(proto):
             r"net.nntxt: dataset 'Validation' names no CSV; set its uri",
         ),
         ({"edit": no_dataset}, ModelError, r"net.nntxt: names no training dataset"),
-        ({"edit": two_datasets}, UnsupportedError, r"trains on several datasets at once"),
+        ({"edit": two_datasets}, UnsupportedError, r"reads 2 datasets"),
         ({"max_epoch": 0}, ModelError, r"trains too little for one update \(max_epoch 0, iter_p"),
         (
             {"update_interval": 16},
