@@ -5,19 +5,25 @@ package (``nnabla_influence/_plugins`` and ``_network_defs``). `nnabla_influence
 either.
 """
 
+import os
+
 from setuptools import find_packages, setup
 
+
+def folders(top):
+    """Return the folders under ``top`` that hold files."""
+    found = (folder for folder, _, files in os.walk(top) if files)
+    return [folder for folder in found if os.path.basename(folder) != "__pycache__"]
+
+
 BUNDLED = {
-    "nnabla_influence._plugins": "plugins",
-    "nnabla_influence._network_defs": "network_defs",
+    "nnabla_influence._" + folder.replace(os.sep, "."): folder
+    for top in ("plugins", "network_defs")
+    for folder in folders(top)
 }
 
 setup(
     packages=[*find_packages(include=["nnabla_influence", "nnabla_influence.*"]), *BUNDLED],
     package_dir=BUNDLED,
-    package_data={
-        "nnabla_influence": ["py.typed"],
-        "nnabla_influence._plugins": ["**/*.py", "**/*.md"],
-        "nnabla_influence._network_defs": ["*.nntxt", "*.md", "*.py"],
-    },
+    package_data={"nnabla_influence": ["py.typed"], **{name: ["*"] for name in BUNDLED}},
 )
