@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nnabla_influence.errors import InfluenceError
+    from nnabla_influence.options import Options
     from nnabla_influence.progress import ConsoleProgress, SilentProgress, TerminalProgress
     from nnabla_influence.ranking import Ranking, read_ranking
     from nnabla_influence.recorder import Recorder
-    from nnabla_influence.scoring import Options, score
+    from nnabla_influence.scoring import score
     from nnabla_influence.training import train
 
 __version__ = "0.1.0"
@@ -34,7 +35,7 @@ __all__ = [
 _ROOMS = {
     "ConsoleProgress": "progress",
     "InfluenceError": "errors",
-    "Options": "scoring",
+    "Options": "options",
     "Ranking": "ranking",
     "Recorder": "recorder",
     "SilentProgress": "progress",

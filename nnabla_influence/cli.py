@@ -188,7 +188,7 @@ def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=count,
         metavar="N",
         help="examples in the network at once: memory against speed, never the numbers"
-        " (default: 32)",
+        " (default: what suits the network)",
     )
     _add_device(parser)
     parser.set_defaults(command=_score)
@@ -230,9 +230,10 @@ def _train(parsed: argparse.Namespace) -> None:
 
 
 def _score(parsed: argparse.Namespace) -> None:
+    from nnabla_influence.options import Options
     from nnabla_influence.progress import TerminalProgress
     from nnabla_influence.report import summary
-    from nnabla_influence.scoring import DEFAULT_CHUNK_SIZE, Options, score
+    from nnabla_influence.scoring import score
 
     ranking = score(
         parsed.model,
@@ -248,7 +249,7 @@ def _score(parsed: argparse.Namespace) -> None:
             batch_size=parsed.batch_size,
             n_trials=parsed.n_trials,
             device=parsed.device,
-            chunk_size=parsed.chunk_size or DEFAULT_CHUNK_SIZE,
+            chunk_size=parsed.chunk_size,
         ),
         progress=TerminalProgress(),
     )

@@ -13,11 +13,12 @@ from nnabla.utils import nnabla_pb2
 
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import replacing_file
+from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress
 from nnabla_influence.report import summary
 from nnabla_influence.resources import network_defs_folder
 from nnabla_influence.samples import SampleData, write_digits
-from nnabla_influence.scoring import Options, score
+from nnabla_influence.scoring import score
 from nnabla_influence.training import train
 
 FLIPPED = 0.1

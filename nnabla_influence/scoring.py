@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
 import numpy as np
 
 from nnabla_influence.best_epoch import note_on_best_epoch
+from nnabla_influence.chunk import LEAST, default_chunk_size
 from nnabla_influence.context import Device, choose_device
 from nnabla_influence.dataset import ColumnSpec, Dataset, open_dataset
 from nnabla_influence.errors import (
@@ -19,7 +19,6 @@ from nnabla_influence.errors import (
     ModelError,
     RunError,
     ScoreError,
-    UnsupportedError,
 )
 from nnabla_influence.files import check_writable
 from nnabla_influence.gradients import Derivatives
@@ -30,6 +29,7 @@ from nnabla_influence.network import (
     check_independence,
     load_definition,
 )
+from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns
@@ -40,55 +40,6 @@ from nnabla_influence.trace import Trace, trace_back, validation_gradient
 from nnabla_influence.window import Window, recorded_window, unrecorded_window
 
 PathLike = Union[str, "os.PathLike[str]"]
-
-DEFAULT_CHUNK_SIZE = 32
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user can choose about a scoring; it checks itself.
-
-    Attributes:
-        method: ``final``: every step at the final parameters (Suzuki et al.).
-        window: ``last`` epoch, ``all`` that is known of the training, or a number of last epochs.
-        validation_rows: Rows of the validation CSV whose mean loss is asked about; None for all.
-        batch_size: Of the training, where the model file does not know it.
-        n_trials: Shuffled orders to average where the order of training is not known.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        chunk_size: Examples in the network at once: memory against speed, never the numbers.
-
-    Raises:
-        InfluenceError: A value is not one of these.
-    """
-
-    method: str = "final"
-    window: str | int = "last"
-    validation_rows: Sequence[int] | None = None
-    batch_size: int | None = None
-    n_trials: int | None = None
-    device: str = "auto"
-    chunk_size: int = DEFAULT_CHUNK_SIZE
-
-    def __post_init__(self) -> None:
-        if self.method == "exact":
-            raise UnsupportedError("method 'exact' is not there yet; use final")
-        if self.method != "final":
-            raise InfluenceError(f"method {self.method!r} is unknown; use final")
-        if self.window not in ("last", "all") and not _is_count(self.window):
-            raise InfluenceError(
-                f"window {self.window!r} is not last, all or a number of epochs from 1"
-            )
-        for name in ("batch_size", "n_trials", "chunk_size"):
-            value = getattr(self, name)
-            if value is not None and not _is_count(value):
-                raise InfluenceError(f"{name} {value!r} is not a whole number from 1")
-        if self.validation_rows is not None and not len(self.validation_rows):
-            raise InfluenceError("no validation row is named; name some, or none of the option")
-
-    @property
-    def epochs(self) -> int | None:
-        """The window as a number of last epochs; None for all."""
-        return {"last": 1, "all": None}.get(self.window, self.window)  # type: ignore[arg-type]
 
 
 def score(
@@ -126,15 +77,20 @@ def score(
     """
     options = options or Options()
     progress = progress or SilentProgress()
+    if run is not None and parameters is not None:
+        raise InfluenceError(
+            f"both the run {run} and the parameters {parameters} are given; leave one out, since a"
+            " run's own parameters count"
+        )
     if output is not None:
         check_writable(output)
     device = choose_device(options.device)
     progress.say(f"Computing on {device.description}")
     definition = load_definition(model, parameters)
     recorded = None if run is None else read_run(run)
-    if recorded is None:
+    if recorded is None and parameters is None:
         note = note_on_best_epoch(definition)
-        if note and parameters is None:
+        if note:
             progress.say(note)
     solver, weight_decay = _solver(definition, recorded)
     check_solver(solver)
@@ -147,7 +103,7 @@ def score(
     window = _window(definition, recorded, trained, options)
     progress.say(f"Order of the mini-batches: {window.explanation}")
 
-    sample = trained.batch(np.arange(min(len(trained), options.chunk_size)))
+    sample = trained.batch(np.arange(min(len(trained), derivatives.objective.batch_size)))
     check_independence(derivatives.objective, sample, device.context)
     derivatives.check(sample)
     with without_futile_imports():
@@ -169,10 +125,6 @@ def score(
     return ranking
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
 def _solver(definition: Definition, run: Run | None) -> tuple[str, float]:
     """The solver that trained, and its weight decay: the run's word before the model file's."""
     if run is not None and run.settings is not None and run.settings.solver is not None:
@@ -191,8 +143,7 @@ def _derivatives(
             f"{definition.path}: holds no trained parameters; give them with -p (an .h5), or a"
             " recorded run with --run"
         )
-    # At least 2: nnabla cannot differentiate the cross entropies of a single example twice.
-    chunk_size = max(options.chunk_size, 2)
+    chunk_size = _chunk_size(definition, run, options)
     try:
         objective = build_objective(definition, chunk_size, device.context, parameters)
     except ModelError as error:
@@ -200,6 +151,17 @@ def _derivatives(
             raise
         raise RunError(f"{run.folder}: does not fit the model; {error}") from error
     return Derivatives(objective, device.context)
+
+
+def _chunk_size(definition: Definition, run: Run | None, options: Options) -> int:
+    if options.chunk_size is not None:
+        return max(options.chunk_size, LEAST)
+    if run is not None:
+        batch_size = max(len(batch) for step in run.steps for batch in step.batches)
+    else:
+        defined = definition.training.batch_size if definition.training else 0
+        batch_size = options.batch_size or defined
+    return default_chunk_size(definition, batch_size)
 
 
 def _open(

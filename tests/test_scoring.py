@@ -320,6 +320,11 @@ def test_options_check_themselves(wrong, message: str):
         Options(**wrong)
 
 
+def test_run_and_parameters_exclude_each_other(table: Project):
+    with pytest.raises(InfluenceError, match=r"both the run .* and the parameters .* are given"):
+        table.score(parameters=table.run / "final.h5")
+
+
 def test_unwritable_output_is_told_before_the_work(table: Project, tmp_path, monkeypatch):
     import nnabla_influence.scoring as scoring
 

@@ -159,9 +159,10 @@ def _say(message: str) -> None:
 
 
 def _score(parsed: argparse.Namespace) -> None:
+    from nnabla_influence.options import Options
     from nnabla_influence.progress import ConsoleProgress
     from nnabla_influence.report import summary
-    from nnabla_influence.scoring import Options, score
+    from nnabla_influence.scoring import score
 
     ranking = score(
         parsed.model,

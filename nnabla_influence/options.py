@@ -1,0 +1,60 @@
+"""What the user can choose about a scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nnabla_influence.errors import InfluenceError, UnsupportedError
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user can choose about a scoring; it checks itself.
+
+    Attributes:
+        method: ``final``: every step at the final parameters (Suzuki et al.).
+        window: ``last`` epoch, ``all`` that is known of the training, or a number of last epochs.
+        validation_rows: Rows of the validation CSV whose mean loss is asked about; None for all.
+        batch_size: Of the training, where the model file does not know it.
+        n_trials: Shuffled orders to average where the order of training is not known.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        chunk_size: Examples in the network at once: memory against speed, never the numbers; None
+            for one that suits the network.
+
+    Raises:
+        InfluenceError: A value is not one of these.
+    """
+
+    method: str = "final"
+    window: str | int = "last"
+    validation_rows: Sequence[int] | None = None
+    batch_size: int | None = None
+    n_trials: int | None = None
+    device: str = "auto"
+    chunk_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.method == "exact":
+            raise UnsupportedError("method 'exact' is not there yet; use final")
+        if self.method != "final":
+            raise InfluenceError(f"method {self.method!r} is unknown; use final")
+        if self.window not in ("last", "all") and not _is_count(self.window):
+            raise InfluenceError(
+                f"window {self.window!r} is not last, all or a number of epochs from 1"
+            )
+        for name in ("batch_size", "n_trials", "chunk_size"):
+            value = getattr(self, name)
+            if value is not None and not _is_count(value):
+                raise InfluenceError(f"{name} {value!r} is not a whole number from 1")
+        if self.validation_rows is not None and not len(self.validation_rows):
+            raise InfluenceError("no validation row is named; name some, or none of the option")
+
+    @property
+    def epochs(self) -> int | None:
+        """The window as a number of last epochs; None for all."""
+        return {"last": 1, "all": None}.get(self.window, self.window)  # type: ignore[arg-type]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
