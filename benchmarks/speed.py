@@ -22,6 +22,7 @@ import nnabla.functions as NF
 import nnabla.solvers as NS
 import numpy as np
 
+from nnabla_influence.chunk import default_chunk_size
 from nnabla_influence.context import cpu_device
 from nnabla_influence.gradients import Derivatives
 from nnabla_influence.network import Definition, build_objective, load_definition
@@ -151,8 +152,9 @@ def loop(
 def ours(
     definition: Definition, parameters: Parameters, inputs: Parameters, batch_size: int
 ) -> Callable[[], object]:
-    """J a and H a from one double backward, in chunks of 32."""
-    objective = build_objective(definition, min(batch_size, 32), CONTEXT, parameters)
+    """J a and H a from one double backward, in chunks of the default size."""
+    chunk_size = default_chunk_size(definition, batch_size)
+    objective = build_objective(definition, chunk_size, CONTEXT, parameters)
     derivatives = Derivatives(objective, CONTEXT)
     a, h = derivatives.zeros(), derivatives.zeros()
     a.data = np.random.default_rng(2).normal(size=derivatives.size)
