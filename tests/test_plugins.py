@@ -1,0 +1,358 @@
+"""The Console's plugins, held to its contract as far as it can be read from Sony's plugins."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import csv
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nnabla_influence import Options, score
+from nnabla_influence.console.sgd_influence import build_parser, main
+from tests.small_projects import REPOSITORY, Trained, environment, trained_table, write_table
+
+SCRIPTS = sorted((REPOSITORY / "plugins").glob("_*/_*/*.py")) + sorted(
+    (REPOSITORY / "plugins").glob("_*/_*/*/*.py")
+)
+XAI = REPOSITORY / "plugins" / "_Post_Process" / "_XAI"
+IMAGE = XAI / "_Image" / "nnabla_sgd_influence.py"
+TABLE = XAI / "_Table" / "nnabla_sgd_influence_tabular.py"
+LABELS = {IMAGE: "SGD Influence", TABLE: "SGD Influence (tabular)"}
+TYPES = "csv|int|float|text|bool|variable|variables|dir|model|image|file|nntxt|option:[^()]+"
+
+every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+
+
+def run(script: Path, *arguments: object, python: tuple[str, ...] = (), **more):
+    """Run a script as the Console does."""
+    return subprocess.run(
+        [sys.executable, *python, str(script), *map(str, arguments)],
+        **{
+            "env": environment(PYTHONPATH=str(REPOSITORY), PYTHONUTF8="1"),
+            "capture_output": True,
+            "check": False,
+            **more,
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Trained:
+    return trained_table(tmp_path_factory.getbasetemp())
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of the dialog, as the Console can tell it from the help text."""
+
+    short: str
+    long: str
+    text: str
+    type: str
+    default: str | None
+
+
+def dialog(help_text: str) -> list[Option]:
+    """Read a plugin's options from its help text alone."""
+    options = re.split(r"\n(?=  -)", help_text.split("\noptions:\n")[1].rstrip("\n"))
+    found = []
+    for option in options:
+        match = re.fullmatch(
+            rf"\s*(-\w+) \w+, (--[\w-]+) \w+\s+([^\n()]+) \(({TYPES})\)(?: default=(\S+))?", option
+        )
+        if "--help" not in option:
+            assert match is not None, option
+            found.append(Option(*match.groups()))
+    return found
+
+
+def helps(script: Path) -> str:
+    return run(script, "-h", check=True).stdout.decode("utf-8")
+
+
+def test_every_script_has_its_place_in_the_menu():
+    assert set(SCRIPTS) == set(LABELS)
+    for script in SCRIPTS:
+        folders = script.relative_to(REPOSITORY / "plugins").parts[:-1]
+        assert all(folder.startswith("_") for folder in folders)
+
+
+@every_script
+def test_the_help_text_is_a_dialog(script: Path):
+    text = helps(script)
+    usage, description = text.split("\n\n")[:2]
+    assert usage.startswith("usage: ")
+    assert description.splitlines()[0] == LABELS[script]
+    assert "https://arxiv.org/abs/2103.11807" in text
+    options = dialog(text)
+    # The names and the order are Sony's, as far as theirs go.
+    assert [option.short for option in options[:6]] == ["-m", "-bs", "-t", "-v", "-o", "-nt"]
+    assert [option.long for option in options[:6]] == [
+        "--model",
+        "--batch_size",
+        "--input-train",
+        "--input-val",
+        "--output",
+        "--n_trials",
+    ]
+    by_name = {option.long: option for option in options}
+    assert by_name["--model"].type == "model"
+    assert by_name["--output"].type == by_name["--input-train"].type == "csv"
+    assert by_name["--run"].type == "dir"
+    assert by_name["--device"].type == "option:auto,cpu,cuda"
+
+
+@every_script
+def test_defaults_in_the_help_text_are_the_defaults(script: Path):
+    actions = {
+        action.option_strings[-1]: action
+        for action in build_parser(LABELS[script])._actions
+        if not isinstance(action, argparse._HelpAction)
+    }
+    options = dialog(helps(script))
+    assert [option.long for option in options] == list(actions)
+    for option in options:
+        action = actions[option.long]
+        assert action.nargs is None  # every option takes one value
+        assert action.choices is None
+        assert not action.required
+        assert option.default == (None if action.default is None else str(action.default))
+        assert (option.type == "int") == (action.type is int)
+
+
+@every_script
+def test_help_is_quick_and_needs_no_recent_python(script: Path):
+    """What it imports is pure Python of ours; all of that is Python 3.8's, as the Console's is."""
+    shown = run(script, "-h", python=("-X", "importtime"), check=True, text=True)
+    imported = {line.split("|")[-1].strip() for line in shown.stderr.splitlines()}
+    assert not imported & {"nnabla", "numpy", "tqdm", "h5py", "PIL"}
+    ours = sorted(name for name in imported if name.split(".")[0] == "nnabla_influence")
+    assert "nnabla_influence.console.sgd_influence" in ours
+    paths = [(REPOSITORY / name.replace(".", "/")) for name in ours]
+    files = [path / "__init__.py" if path.is_dir() else path.with_suffix(".py") for path in paths]
+    for path in [script, *files]:
+        ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+# --------------------------------------------------------------------- at work
+
+
+def lines_of(text: bytes) -> list[str]:
+    """Return what the Console shows: the lines of level 99."""
+    marked = [line for line in text.decode("utf-8").splitlines() if "[Level 99]: " in line]
+    return [line.split("[Level 99]: ", 1)[1] for line in marked]
+
+
+def scores_in(path: Path) -> dict[int, float]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return {
+            int(row["datasource_index"]): float(row["influence"]) for row in csv.DictReader(file)
+        }
+
+
+def test_without_options_in_the_folder_of_the_results(trained: Trained, tmp_path):
+    result = shutil.copytree(trained.result, tmp_path / "結果 2")
+    before = {entry.name for entry in result.iterdir()}
+    done = run(TABLE, cwd=result)
+    lines = lines_of(done.stderr)
+    assert (done.returncode, lines[-1]) == (0, "SGD influence completed successfully.")
+    assert {entry.name for entry in result.iterdir()} - before == {"influence.csv"}
+    wanted = dict(enumerate(score(trained.model).scores.influence))
+    assert scores_in(result / "influence.csv") == wanted
+    # The header and the rows of the user's own CSV, in the order of harm.
+    own = (trained.training).read_text(encoding="utf-8").splitlines()
+    written = (result / "influence.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert written[0].startswith(own[0] + ",influence,")
+    worst = min(wanted, key=lambda row: wanted[row])
+    assert written[1].startswith(own[1 + worst] + ",")
+    assert any(line.startswith("influence.csv: 40 rows") for line in lines)
+
+
+def test_from_another_folder_as_the_desktop_console_calls(trained: Trained, tmp_path):
+    """Absolute paths, spaces and Japanese, long options, a placeholder where the output goes."""
+    results = tmp_path / "ワーク space"
+    results.mkdir()
+    output = results / "影響 1.csv"
+    output.touch()
+    done = run(
+        *(IMAGE, "--model", trained.final, "--input-train", trained.training),
+        *("--input-val", trained.validation, "--output", output, "--window", 2),
+        *("--batch_size", 0, "--n_trials", 3, "--validation-rows", "3,17", "--device", "cpu"),
+        python=("-B",),
+        cwd="/",
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert [entry.name for entry in results.iterdir()] == ["影響 1.csv"]
+    options = Options(window=2, validation_rows=[3, 17])
+    assert scores_in(output) == dict(
+        enumerate(score(trained.final, options=options).scores.influence)
+    )
+
+
+def test_the_package_may_lie_beside_the_script(trained: Trained, tmp_path):
+    """Not installed: the Console's Python finds it through the script's folder."""
+    folder = tmp_path / "plugins" / "_Post_Process" / "_XAI" / "_Table"
+    folder.mkdir(parents=True)
+    script = Path(shutil.copy(TABLE, folder))
+    shutil.copytree(
+        *(REPOSITORY / "nnabla_influence", folder / "nnabla_influence"),
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    cache = tmp_path / "pycache"
+    hide = tmp_path / "hide"
+    hide.mkdir()
+    # NNCD's Python has no pandas; ours has it for others' sake.
+    (hide / "pandas.py").write_text("raise ImportError('there is no pandas')\n")
+    env = environment(PYTHONPATH=str(hide), PYTHONPYCACHEPREFIX=str(cache))
+    done = run(script, "-m", trained.final, "-o", "out.csv", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr.decode()
+    assert len(scores_in(tmp_path / "out.csv")) == 40
+    compiled = [path.parent for path in cache.rglob("sgd_influence.*.pyc")]
+    assert compiled == [cache / (folder / "nnabla_influence/console").relative_to("/")]
+
+
+def in_process(caplog, *arguments: object) -> tuple[int, list[str]]:
+    """Run the plugin in this process; return exit code and the Console's lines."""
+    caplog.clear()
+    code = 0
+    with caplog.at_level(logging.INFO, logger="nnabla"):
+        try:
+            main("SGD Influence", [str(argument) for argument in arguments])
+        except SystemExit as exit_:
+            code = exit_.code
+    return code, [record.getMessage() for record in caplog.records if record.levelno == 99]
+
+
+def test_fields_left_empty_are_not_given(trained: Trained, tmp_path, monkeypatch, caplog):
+    """What a dialog may hand over for an empty field; blanks are as empty."""
+    shutil.copytree(trained.result, tmp_path / "result")
+    monkeypatch.chdir(tmp_path / "result")
+    names = [action.option_strings for action in build_parser("x")._actions[1:]]
+    empty = [word for short, long in names for word in (short, "")]
+    code, lines = in_process(caplog, *empty)
+    assert (code, lines[-1]) == (0, "SGD influence completed successfully.")
+    first = (tmp_path / "result" / "influence.csv").read_bytes()
+    blank = [word for short, long in names for word in (long, " ")]
+    assert in_process(caplog, *blank)[0] == 0
+    assert (tmp_path / "result" / "influence.csv").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["-m", "none.nnp"], 1, "none.nnp: does not exist; check the path"),
+        (["-t", "none.csv"], 1, "none.csv: does not exist; check the dataset's path"),
+        (["-o", "none/x.csv"], 1, r"none/x\.csv: cannot be written \(.*\); make its folder first"),
+        (["-r", "none"], 1, "none: no such folder; give the run folder"),
+        (["-vr", "99"], 1, "validation.csv: has no row 99; its 20 rows are numbered from 0"),
+        (["-w", "9"], 1, "a window of 9 epochs was asked for"),
+        (["-w", "0"], 1, "window 0 is not"),
+        (["-nt", "0"], 1, "n_trials 0 is not a whole number from 1"),
+        (["-bs", "-4"], 1, "batch_size -4 is not a whole number from 1"),
+        (["-d", "tpu"], 1, "device 'tpu' is unknown; use auto, cpu, cuda"),
+        (["-bs", "x"], 2, "argument -bs/--batch_size: invalid int value: 'x'"),
+        (["-vr", "3;4"], 2, "'3;4' is not a list of row numbers such as 3,17"),
+        (["--guess", "1"], 2, "unrecognized arguments: --guess 1"),
+    ],
+)
+def test_a_failure_is_one_line_and_leaves_nothing(
+    table: Path, monkeypatch, caplog, capsys, arguments, code: int, message: str
+):
+    folder = table.parent / "result"
+    folder.mkdir()
+    (folder / "influence.csv").write_text("kept")
+    monkeypatch.chdir(folder)
+    got, lines = in_process(caplog, "-m", make_model(table), *arguments)
+    assert got == code
+    progress = ("Computing on ", "Order of ", "Decoding ", "Note: ")
+    said = [line for line in lines if not line.startswith(progress)]
+    assert len(said) == 1, said
+    assert said[0].startswith("SGD influence failed: ")
+    assert re.search(message, said[0]), said[0]
+    assert "Traceback" not in caplog.text + capsys.readouterr().err
+    assert [entry.name for entry in folder.iterdir()] == ["influence.csv"]
+    assert (folder / "influence.csv").read_text() == "kept"
+
+
+@pytest.fixture
+def table(tmp_path) -> Path:
+    return write_table(tmp_path)
+
+
+def make_model(net: Path) -> Path:
+    """Pack a definition and its parameters as the Console does."""
+    with zipfile.ZipFile(net.parent / "results.nnp", "w") as archive:
+        archive.writestr("nnp_version.txt", "0.1\n")
+        archive.write(net, "net.nntxt")
+        archive.write(net.parent / "net.h5", "parameter.h5")
+    return net.parent / "results.nnp"
+
+
+def test_an_unforeseen_failure_says_where(table: Path, monkeypatch, caplog, tmp_path):
+    import nnabla_influence.scoring as scoring
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("first\nsecond")
+
+    monkeypatch.setattr(scoring, "choose_device", fail)
+    monkeypatch.chdir(tmp_path)
+    code, lines = in_process(caplog, "-m", make_model(table))
+    assert code == 1
+    assert re.fullmatch(
+        r"SGD influence failed: unexpected ZeroDivisionError: first second \(test_plugins\.py,"
+        r" line \d+\)",
+        lines[-1],
+    )
+
+
+def test_a_missing_package_is_named(table: Path, monkeypatch, caplog, tmp_path):
+    monkeypatch.delitem(sys.modules, "nnabla_influence.scoring", raising=False)
+    monkeypatch.setitem(sys.modules, "nnabla_influence.best_epoch", None)
+    code, lines = in_process(caplog, "-m", make_model(table))
+    assert code == 1
+    assert lines[-1].startswith("SGD influence failed: the package nnabla_influence.best_epoch is")
+    assert lines[-1].endswith(f"missing; install it for {sys.executable}")
+
+
+def test_an_older_python_is_told(table: Path, monkeypatch, caplog):
+    class Version(tuple):
+        major, minor = 3, 8
+
+    monkeypatch.setattr(sys, "version_info", Version((3, 8, 18)))
+    code, lines = in_process(caplog, "-m", table)
+    assert code == 1
+    assert lines == [
+        "SGD influence failed: this needs Python 3.9 or 3.10, but the Console's is 3.8; install"
+        " nnabla-influence with another Python, and use its command on the model file"
+    ]
+
+
+def test_stop_removes_what_is_temporary(trained: Trained, tmp_path):
+    result = shutil.copytree(trained.result, tmp_path / "result")
+    before = sorted(result.iterdir())
+    running = subprocess.Popen(
+        [sys.executable, str(TABLE), "-bs", "3", "-nt", "1500"],
+        cwd=result,
+        env=environment(PYTHONPATH=str(REPOSITORY)),
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert running.stderr is not None
+    while b"Order of the mini-batches" not in running.stderr.readline():
+        assert running.poll() is None
+    os.kill(running.pid, signal.SIGINT)
+    _, err = running.communicate()
+    assert running.returncode == 130
+    assert lines_of(err)[-1] == "SGD influence was stopped; nothing was written."
+    assert sorted(result.iterdir()) == before
