@@ -104,7 +104,9 @@ def _functions_in_the_way(
             continue
         seen.add(name)
         function = expanded.functions[name]
-        inputs = [n for n in differentiated_inputs(function) if n in moving]
-        if inputs:
-            yield function
-        stack.extend(n for n in inputs if n in expanded.variables)
+        yield function
+        stack.extend(
+            name
+            for name in differentiated_inputs(function)
+            if name in moving and name in expanded.variables
+        )

@@ -32,7 +32,7 @@ def categories(function: Any, shape: tuple[int, ...]) -> int | None:
         axis = function.categorical_cross_entropy_param.axis
     else:
         return None
-    return axis % len(shape) if -len(shape) <= axis < len(shape) else None
+    return axis if -len(shape) <= axis < len(shape) else None
 
 
 def producers(network: Any) -> dict[str, Any]:

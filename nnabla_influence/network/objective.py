@@ -112,7 +112,7 @@ def build_objective(
         with nn.parameter_scope("", prepared.scope):
             for name, variable in expanded.parameters.items():
                 variable.need_grad = name in definition.trainable
-                value = nn.Variable.from_numpy_array(np.array(values[name], np.float32))
+                value = nn.Variable.from_numpy_array(np.asarray(values[name], np.float32))
                 nn.parameter.set_parameter(name, value)
         inputs = _set_inputs(definition, expanded, batch_size)
         _build(definition, prepared, batch_size, context)

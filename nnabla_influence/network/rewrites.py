@@ -27,12 +27,6 @@ def rewrite_functions(network: Any) -> None:
         parts = rewrite(_Site(network, function, shape_of)) if rewrite else None
         functions.extend([function] if parts is None else parts)
     copies = [_copy(function) for function in functions]
-    for function in copies:
-        parameter = function.WhichOneof("parameter")
-        settings = getattr(function, parameter) if parameter else None
-        if settings is not None and "inplace" in settings.DESCRIPTOR.fields_by_name:
-            # A derivative may need what an inplace function overwrites.
-            settings.inplace = False
     del network.function[:]
     network.function.extend(copies)
 

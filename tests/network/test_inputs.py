@@ -43,6 +43,12 @@ USES = {
         ),
         6,
     ),
+    "along the last axis": (
+        lambda v: F.softmax_cross_entropy(
+            F.reshape(scores(v), (BATCH, 1, 6)), F.reshape(v["t"], (BATCH, 1, 1)), axis=-1
+        ),
+        6,
+    ),
     "through an identity": (
         lambda v: F.softmax_cross_entropy(scores(v), F.identity(v["t"])),
         6,
