@@ -1,0 +1,201 @@
+"""Whole or not at all: what is on disk after success, failure, interruption and a hard kill."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nnabla_influence.errors import OutputError
+from nnabla_influence.files import check_writable, replacing_file, replacing_folder
+from tests.small_projects import REPOSITORY, environment
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    path = tmp_path / "result.csv"
+    path.write_text("old")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / "old").touch()
+    return path
+
+
+def test_a_file_is_replaced_at_the_end_of_the_block(file: Path):
+    with replacing_file(file) as temporary:
+        temporary.write_text("new")
+        assert file.read_text() == "old"
+        assert temporary.parent == file.parent  # so that renaming is one step
+        assert temporary.suffix == ".csv"
+    assert file.read_text() == "new"
+    assert names(file.parent) == ["result.csv"]
+
+
+def test_a_folder_is_replaced_at_the_end_of_the_block(folder: Path):
+    with replacing_folder(folder) as temporary:
+        (temporary / "new").touch()
+        assert names(folder) == ["old"]
+    assert names(folder) == ["new"]
+    assert names(folder.parent) == ["run"]
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit, BrokenPipeError])
+def test_a_failed_block_changes_nothing(file: Path, folder: Path, failure):
+    def write_half(context) -> None:
+        with context as temporary:
+            (temporary / "half" if temporary.is_dir() else temporary).write_text("half")
+            raise failure
+
+    for context in (replacing_file(file), replacing_folder(folder)):
+        with pytest.raises(failure):
+            write_half(context)
+    assert names(file.parent) == ["result.csv", "run"]
+    assert (file.read_text(), names(folder)) == ("old", ["old"])
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.ENOSPC, "make room, or choose another output path"), (errno.EIO, "choose another")],
+)
+def test_what_the_disk_refuses_is_said(file: Path, folder: Path, number: int, advice: str):
+    reason = rf"cannot be written \({os.strerror(number)}\); {advice}"
+    for path, context in ((file, replacing_file(file)), (folder, replacing_folder(folder))):
+        with pytest.raises(OutputError, match=f"^{re.escape(str(path))}: {reason}"), context:
+            raise OSError(number, os.strerror(number))
+    assert names(file.parent) == ["result.csv", "run"]
+
+
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(folder: Path, monkeypatch):
+    real = Path.replace
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if target == folder and self.name.endswith(".tmp"):
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), replacing_folder(folder) as temporary:
+        (temporary / "new").touch()
+    assert names(folder) == ["old"]
+    assert names(folder.parent) == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("none/x.csv", r"cannot be written \(No such file or directory\); make its folder first"),
+        ("result.csv/x.csv", r"cannot be written \(Not a directory\); choose another output path"),
+        ("run", "is a folder; give the name of a file"),
+        ("x" * 300, r"cannot be written \(File name too long\); choose another output path"),
+        ("fifo", "is a device, which cannot be replaced; name a file"),
+    ],
+)
+def test_where_no_file_can_be_written(file: Path, folder: Path, where: str, message: str):
+    os.mkfifo(file.parent / "fifo")
+    path = file.parent / where
+    before = names(file.parent)
+    for enter in (check_writable, lambda path: replacing_file(path).__enter__()):
+        with pytest.raises(OutputError, match=f"^{re.escape(str(path))}: {message}"):
+            enter(path)
+    assert names(file.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("none/run", r"cannot be written \(No such file or directory\); make its folder first"),
+        ("result.csv", "is a file; give the name of a folder"),
+    ],
+)
+def test_where_no_folder_can_be_written(file: Path, where: str, message: str):
+    path = file.parent / where
+    with (
+        pytest.raises(OutputError, match=f"^{re.escape(str(path))}: {message}"),
+        replacing_folder(path),
+    ):
+        pytest.fail("work was begun")
+
+
+def test_checking_changes_nothing(file: Path):
+    check_writable(file)
+    check_writable(file.parent / "new.csv")
+    assert names(file.parent) == ["result.csv"]
+    assert file.read_text() == "old"
+
+
+def test_a_locked_file_is_told_before_the_work(file: Path, monkeypatch):
+    """Root may do everything and Linux locks nothing: the refusal is Windows'."""
+
+    def locked(self: Path, *_: object, **__: object):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", locked)
+    with pytest.raises(OutputError, match=r"\(Permission denied\); close it in other programs, or"):
+        check_writable(file)
+    assert names(file.parent) == ["result.csv"]
+
+
+def test_a_link_stays_a_link(file: Path):
+    link = file.parent / "link.csv"
+    link.symlink_to(file.name)
+    with replacing_file(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert file.read_text() == "new"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_permissions_are_those_of_any_new_file(tmp_path, umask: int):
+    before = os.umask(umask)
+    try:
+        with replacing_file(tmp_path / "file") as temporary:
+            temporary.touch()
+        with replacing_folder(tmp_path / "folder"):
+            pass
+        plain = tmp_path / "plain"
+        plain.touch()
+        (tmp_path / "plain folder").mkdir()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode == plain.stat().st_mode
+    assert (tmp_path / "folder").stat().st_mode == (tmp_path / "plain folder").stat().st_mode
+
+
+def test_a_hard_kill_leaves_the_old_and_does_not_disturb_the_next(file: Path, folder: Path):
+    code = """if 1:
+        import os, signal
+        from nnabla_influence.files import replacing_file, replacing_folder
+        with replacing_file("result.csv") as one, replacing_folder("run") as two:
+            one.write_text("half"), (two / "half").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=file.parent,
+        env=environment(PYTHONPATH=str(REPOSITORY)),
+        check=False,
+    )
+    assert (file.read_text(), names(folder)) == ("old", ["old"])
+    left = set(names(file.parent)) - {"result.csv", "run"}
+    assert len(left) == 2
+    assert all(name.startswith(".") for name in left)  # nobody takes them for results
+    with replacing_file(file) as temporary:
+        temporary.write_text("new")
+    with replacing_folder(folder) as temporary:
+        (temporary / "new").touch()
+    assert (file.read_text(), names(folder)) == ("new", ["new"])
+    assert set(names(file.parent)) == left | {"result.csv", "run"}
