@@ -42,8 +42,13 @@ def _described(ranking: Ranking, row: RankedRow) -> str:
         parts.append(f"loss {row.loss:.3g}")
     if row.predicted is not None:
         parts.append(f"predicted {row.predicted:g}")
-    cells = " ".join(
-        f"{cell}={value}"
-        for cell, value in zip(ranking.dataset.header, ranking.dataset.cells(row.row))
-    )
-    return "  ".join(parts) + f"  ({cells[:_WIDTH]}{'...' if len(cells) > _WIDTH else ''})"
+    return "  ".join(parts) + f"  ({_cells(ranking, row.row)})"
+
+
+def _cells(ranking: Ranking, row: int) -> str:
+    """Return what tells a person which row it is: labels and names before a vector's elements."""
+    cells = ranking.dataset.cells(row)
+    columns = sorted(ranking.dataset.columns, key=lambda column: column.index is not None)
+    text = " ".join(f"{column.cell}={cells[column.position]}" for column in columns)
+    text = " ".join(text.split())
+    return text if len(text) <= _WIDTH else text[:_WIDTH] + "..."
