@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,8 +63,9 @@ def run_demo(folder: str | os.PathLike[str], *, device: str, progress: Progress)
     yield from summary(ranking, output)
     yield from _findings(np.asarray(ranking.order), data)
     yield f"Done in {time.monotonic() - started:.0f} s. The same on your own project:"
-    yield f"  nnabla-influence train -c {network} -o RUN"
-    yield f"  nnabla-influence score -m {network} --run RUN -o influence.csv"
+    given = shlex.quote(str(network))
+    yield f"  nnabla-influence train -c {given} -o RUN"
+    yield f"  nnabla-influence score -m {given} --run RUN -o influence.csv"
 
 
 def _claim(folder: Path) -> None:
