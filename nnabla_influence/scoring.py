@@ -22,6 +22,7 @@ from nnabla_influence.errors import (
 )
 from nnabla_influence.files import check_writable
 from nnabla_influence.gradients import Derivatives
+from nnabla_influence.guard import check_derivatives
 from nnabla_influence.network import (
     DatasetSettings,
     Definition,
@@ -105,7 +106,9 @@ def score(
 
     sample = trained.batch(np.arange(min(len(trained), derivatives.objective.batch_size)))
     check_independence(derivatives.objective, sample, device.context)
-    derivatives.check(sample)
+    with progress.stage("Checking second derivatives", 1, "network") as stage:
+        check_derivatives(derivatives, sample)
+        stage.update()
     with without_futile_imports():
         u = validation_gradient(derivatives, validated.batch, validation_rows, progress)
         traces = []

@@ -7,6 +7,7 @@ import pytest
 
 from nnabla_influence.context import Device, choose_device, cpu_device
 from nnabla_influence.gradients import Derivatives
+from nnabla_influence.guard import check_derivatives
 from nnabla_influence.network import build_objective, load_definition
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.solvers import build_adjoint
@@ -26,7 +27,7 @@ def influence_on(device: Device, case: Case, folder) -> np.ndarray:
     definition = load_definition(case.save_definition(folder), folder / "net.h5")
     train, validation = case.inputs(23, seed=1), case.inputs(9, seed=2)
     derivatives = Derivatives(build_objective(definition, 8, device.context), device.context)
-    derivatives.check(case.inputs(6))
+    check_derivatives(derivatives, case.inputs(6))
     u = validation_gradient(
         derivatives,
         lambda rows: {k: v[rows] for k, v in validation.items()},
