@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from nnabla_influence.ranking import RankedRow, Ranking
+from nnabla_influence.ranking.writing import RESULT_COLUMNS
 
 SHOWN = 5
 _WIDTH = 60
@@ -48,7 +49,8 @@ def _described(ranking: Ranking, row: RankedRow) -> str:
 def _cells(ranking: Ranking, row: int) -> str:
     """Return what tells a person which row it is: labels and names before a vector's elements."""
     cells = ranking.dataset.cells(row)
-    columns = sorted(ranking.dataset.columns, key=lambda column: column.index is not None)
+    own = (column for column in ranking.dataset.columns if column.name not in RESULT_COLUMNS)
+    columns = sorted(own, key=lambda column: column.index is not None)
     text = " ".join(f"{column.cell}={cells[column.position]}" for column in columns)
     text = " ".join(text.split())
     return text if len(text) <= _WIDTH else text[:_WIDTH] + "..."

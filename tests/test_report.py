@@ -72,3 +72,9 @@ def test_a_row_is_one_line_that_begins_with_what_tells_it(tmp_path, line_break: 
     assert cells.startswith("# note=two lines y:label=0 x__0=0.5 ")
     assert cells.endswith("...)")
     assert len(cells) < 70
+
+
+def test_a_ranking_that_is_ranked_again_shows_its_new_scores_only(tmp_path):
+    header = "y:label,influence,datasource_index,orders:recorded"
+    again = ranking(tmp_path, header, ["5,-9,0,1", "6,9,1,1"], influence=[1.0, -1.0])
+    assert list(summary(again, "i.csv"))[2] == "  datasource_index 1  influence -1  (y:label=6)"
