@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterator
 from itertools import islice
 
-from nnabla_influence.ranking import RankedRow, Ranking
-from nnabla_influence.ranking.writing import RESULT_COLUMNS
+from nnabla_influence.ranking import RESULT_COLUMNS, RankedRow, Ranking
 
 SHOWN = 5
 _WIDTH = 60
