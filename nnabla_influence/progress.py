@@ -77,8 +77,11 @@ class _ConsoleStage:
         self._done += n
         now = time.monotonic()
         tenth = 10 * self._done // max(self._total, 1)
-        if tenth <= self._logged_tenth and now - self._logged_at < 30:
+        silent_for = now - self._logged_at
+        if tenth <= self._logged_tenth and silent_for < 30:
             return
+        if silent_for < 2 and self._done < self._total:
+            return  # A quick stage is worth its last line only.
         self._logged_tenth, self._logged_at = tenth, now
         remaining = (now - self._started) * (self._total - self._done) / max(self._done, 1)
         logger.log(
@@ -97,5 +100,5 @@ class ConsoleProgress:
 
     @contextmanager
     def stage(self, description: str, total: int, unit: str = "it") -> Iterator[Stage]:
-        """Log a line every ten percent."""
+        """Log a line every ten percent, but none within two seconds of another."""
         yield _ConsoleStage(description, total, unit)
