@@ -25,5 +25,5 @@ BUNDLED = {
 setup(
     packages=[*find_packages(include=["nnabla_influence", "nnabla_influence.*"]), *BUNDLED],
     package_dir=BUNDLED,
-    package_data={"nnabla_influence": ["py.typed"], **{name: ["*"] for name in BUNDLED}},
+    package_data={"nnabla_influence": ["py.typed"]},  # MANIFEST.in names the bundled files
 )
