@@ -1,7 +1,8 @@
 """The command line: parse, call, report.
 
 Exit codes: 0 done, 1 a failure that the user can act on (one line), 2 wrong usage, 130
-interrupted, 143 terminated. Results go to standard output, everything else to standard error.
+interrupted, 143 terminated, 129 left by its terminal. Results go to standard output, everything
+else to standard error.
 """
 
 from __future__ import annotations

@@ -9,12 +9,13 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from nnabla_influence.errors import InfluenceError
 
-INTERRUPTED, TERMINATED = 130, 143
+INTERRUPTED = 130
+_ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextlib.contextmanager
@@ -22,12 +23,12 @@ def tidy_process() -> Iterator[None]:
     """Let printing a path never fail, and let every end but a hard kill clean up.
 
     What the console's encoding cannot show (cp932 on Japanese Windows) is escaped. SIGTERM, as
-    batch systems and ``timeout`` send it, unwinds the program as Ctrl-C does. A reader of the
-    output that has seen enough (``| head``) ends it without a word.
+    batch systems and ``timeout`` send it, and SIGHUP, when a terminal is closed, unwind the program
+    as Ctrl-C does. A reader of the output that has seen enough (``| head``) ends it without a word.
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
-    with _unwinding_sigterm():
+    with _on_signals(_ENDS, _exit):
         try:
             try:
                 yield
@@ -41,20 +42,8 @@ def tidy_process() -> Iterator[None]:
             sys.exit(1)
 
 
-@contextlib.contextmanager
-def _unwinding_sigterm() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only there can it be asked for
-        return
-    before = signal.signal(signal.SIGTERM, _exit)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _exit(*_: Any) -> NoReturn:
-    sys.exit(TERMINATED)
+def _exit(number: int, _: Any) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def import_nnabla() -> None:
@@ -63,18 +52,26 @@ def import_nnabla() -> None:
     A process in which the import was interrupted crashes when it ends, in place of its exit code.
     """
     received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
+    with _on_signals([signal.SIGINT, *_ENDS], lambda number, _: received.append(number)):
         importlib.import_module("nnabla")
-        return
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(kind, lambda number, _: received.append(number)) for kind in kinds]
-    try:
-        importlib.import_module("nnabla")
-    finally:
-        for kind, handler in zip(kinds, before):
-            signal.signal(kind, handler)
     for number in received:
         signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def _on_signals(numbers: Sequence[int], handler: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Handle signals, but those that are ignored (``nohup``), while the block runs."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # only there it can be asked for
+        before = {number: signal.getsignal(number) for number in numbers}
+        before = {k: v for k, v in before.items() if v not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def one_line(error: Exception) -> str:

@@ -518,7 +518,9 @@ def started(line_begins: str, *arguments: object) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=lambda value: str(value)
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["Ctrl-C", "terminated", "terminal closed"],
 )
 def test_a_stopped_scoring_leaves_nothing(trained: Trained, tmp_path, number, code: int):
     (tmp_path / "influence.csv").write_text("kept")
