@@ -69,8 +69,8 @@ def test_the_demo_counts_what_it_finds(small: Path, capsys):
 
     # The commands that it names at its end can be copied.
     shown = [line for line in out.splitlines() if line.startswith("  nnabla-influence ")]
-    train, score = (shlex.split(line.replace("RUN", "'my run'"))[1:] for line in shown)
-    main(train)
+    train, score = (shlex.split(line.replace("RUN", "'デモ 1/run'"))[1:] for line in shown)
+    assert train == ["train", "-c", "デモ 1/lenet.nntxt", "-o", "デモ 1/run"]
     main(score)
     again = read(small / "influence.csv")
     assert [row["influence"] for row in again] == [row["influence"] for row in ranked]
