@@ -10,7 +10,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from types import FrameType
+from typing import Any, Optional
 
 from nnabla_influence.errors import InfluenceError
 
@@ -28,11 +29,13 @@ def tidy_process() -> Iterator[None]:
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
-    with _on_signals(_ENDS, _exit):
+    stop = _Stop()
+    with _on_signals([signal.SIGINT, *_ENDS], stop):
         try:
             try:
                 yield
             finally:
+                stop.is_over = True
                 if sys.stdout is not None:
                     sys.stdout.flush()
         except BrokenPipeError:
@@ -42,8 +45,34 @@ def tidy_process() -> Iterator[None]:
             sys.exit(1)
 
 
-def _exit(number: int, _: Any) -> NoReturn:
-    sys.exit(128 + number)
+class _Stop:
+    """A signal handler that ends the program in code of ours.
+
+    An exception that comes up in Python code below nnabla's compiled code (its imports, its
+    callbacks) is lost there, or becomes a SystemError. So a signal that arrives there is sent
+    again, until it meets our code or a second is over.
+    """
+
+    def __init__(self) -> None:
+        self.patience = 50
+        self.is_over = False
+
+    def __call__(self, number: int, frame: Optional[FrameType]) -> None:
+        name = "" if frame is None else frame.f_globals.get("__name__", "")
+        if name.split(".")[0] != __name__.split(".")[0] and self.patience > 0:
+            self.patience -= 1
+            again = threading.Timer(0.02, self.send, [number])
+            again.daemon = True
+            again.start()
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            sys.exit(128 + number)
+
+    def send(self, number: int) -> None:
+        """Send the signal again, unless the work is over meanwhile."""
+        if not self.is_over:
+            signal.raise_signal(number)
 
 
 def import_nnabla() -> None:
