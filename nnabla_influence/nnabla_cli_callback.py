@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -107,8 +108,11 @@ def _pass_on(state: Any, start: bool, start_time: Any) -> None:
 
 
 def _end_with_parent() -> None:
+    """Wait until the parent is gone, remove what it can no longer remove, and end."""
     while os.read(0, 1):
         pass
+    for folder in os.environ[PARENT_VARIABLE].split(os.pathsep):
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 

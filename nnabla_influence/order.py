@@ -97,7 +97,7 @@ def shuffled_steps(
     """
     size = batch_size or (definition.training.batch_size if definition.training else 0)
     if not size:
-        raise RunError(f"{definition.path}: names no batch size; give one")
+        raise RunError(f"{definition.path}: names no batch size; give it with -bs")
     window = _checked_epochs(definition, epochs)
     iter_per_epoch = max(n_rows // size, 1)
     rng = np.random.default_rng(seed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Union
 
 import numpy as np
@@ -17,6 +16,7 @@ from nnabla_influence.errors import (
     DatasetError,
     InfluenceError,
     ModelError,
+    OutputError,
     RunError,
     ScoreError,
 )
@@ -94,12 +94,15 @@ def score(
         if note:
             progress.say(note)
     solver, weight_decay = _solver(definition, recorded)
-    check_solver(solver)
+    check_solver(solver, recorded.folder if recorded is not None else definition.path)
     derivatives = _derivatives(definition, recorded, options, device)
 
     trained = _open(definition, definition.training, train, "training", "-t", progress)
     check_columns(trained)
     validated = _open(definition, definition.validation, validation, "validation", "-v", progress)
+    if output is not None:
+        read = [model, parameters, trained.path, validated.path]
+        _check_no_input(output, [path for path in read if path is not None])
     validation_rows = _validation_rows(options.validation_rows, validated)
     window = _window(definition, recorded, trained, options)
     progress.say(f"Order of the mini-batches: {window.explanation}")
@@ -126,6 +129,15 @@ def score(
     if output is not None:
         ranking.write(output)
     return ranking
+
+
+def _check_no_input(output: PathLike, inputs: Sequence[PathLike]) -> None:
+    for path in inputs:
+        if os.path.exists(output) and os.path.samefile(output, path):
+            raise OutputError(
+                f"{output}: is the same file as {path}, which is read; give the ranking another"
+                " name"
+            )
 
 
 def _solver(definition: Definition, run: Run | None) -> tuple[str, float]:
@@ -204,10 +216,10 @@ def _validation_rows(chosen: Sequence[int] | None, dataset: Dataset) -> np.ndarr
 
 def _window(definition: Definition, run: Run | None, trained: Dataset, options: Options) -> Window:
     if run is not None:
-        return recorded_window(run, len(trained), options.epochs)
+        return recorded_window(run, trained.path, len(trained), options.epochs)
     return unrecorded_window(
         definition,
-        Path(trained.path),
+        trained.path,
         len(trained),
         options.epochs,
         options.batch_size,

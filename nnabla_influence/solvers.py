@@ -17,6 +17,7 @@ Models Trained with SGD" (NeurIPS 2019), for the adjoint of SGD.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 import nnabla as nn
@@ -88,27 +89,31 @@ class SgdAdjoint:
 SOLVERS = {"Sgd": SgdAdjoint}
 
 
-def check_solver(name: str) -> None:
+def check_solver(name: str, where: Path) -> None:
     """Refuse a solver that has no adjoint here.
+
+    Args:
+        name: nnabla's name.
+        where: The model file or run that names it, for the message.
 
     Raises:
         UnsupportedError: It names the solver and the reason.
     """
     if name not in SOLVERS:
         raise UnsupportedError(
-            f"solver {name} cannot be traced back yet: its update depends on a state beside the"
-            " parameters, and scores that treat it as plain Sgd would be wrong; train with one of"
+            f"{where}: solver {name} cannot be traced back yet: its update depends on a state"
+            " beside the parameters, and scores that treat it as plain Sgd would be wrong; train"
+            " with one of"
             f" {', '.join(SOLVERS)} to get scores"
         )
 
 
 def build_adjoint(name: str, u: nn.NdArray, weight_decay: float, context: nn.Context) -> Adjoint:
-    """Return the adjoint of the solver called ``name``, starting at ``u`` of shape ``(p,)``.
+    """Return the adjoint of a solver of `SOLVERS`, starting at ``u`` of shape ``(p,)``.
 
     Raises:
-        UnsupportedError: The solver has no adjoint here.
+        UnsupportedError: The weight decay is no such number.
     """
-    check_solver(name)
     if not np.isfinite(weight_decay) or weight_decay < 0:
         raise UnsupportedError(f"weight decay {weight_decay} is not a number from 0 up")
     return SOLVERS[name](u, weight_decay, context)

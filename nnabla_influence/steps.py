@@ -140,7 +140,9 @@ def _parse(step: str, epoch: str, learning_rate: str, rows: str) -> Step:
     try:
         rate = float(learning_rate)
     except ValueError:
-        raise RunError(f"column learning_rate: {learning_rate!r} is not a number") from None
+        raise RunError(
+            f"column learning_rate: {learning_rate!r} is not a number; write one such as 0.05"
+        ) from None
     return Step(int(step), int(epoch), rate, tuple(_parse_batch(b) for b in rows.split("|")))
 
 

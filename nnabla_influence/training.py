@@ -222,9 +222,13 @@ def _nnabla_cli(
                 "NNABLA_CONFIG_FILE_PATH": configuration,
                 "PYTHONPATH": path,
                 "PYTHONIOENCODING": "utf-8",
+                # nnabla decodes the data into it, and leaves that behind where it is stopped.
+                **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder),
                 nnabla_cli_callback.RUN_VARIABLE: str(recorded),
                 nnabla_cli_callback.WINDOW_VARIABLE: window,
-                nnabla_cli_callback.PARENT_VARIABLE: "1",
+                nnabla_cli_callback.PARENT_VARIABLE: os.pathsep.join(
+                    [folder, str(recorded.parent)]
+                ),
             },
             # This process's end of the pipe closes when it ends, however it ends.
             stdin=subprocess.PIPE,

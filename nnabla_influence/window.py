@@ -43,13 +43,25 @@ class Window:
             raise RunError("the window holds no step; train for at least one epoch")
 
 
-def recorded_window(run: Run, n_rows: int, epochs: int | None) -> Window:
+def recorded_window(run: Run, train: Path, n_rows: int, epochs: int | None) -> Window:
     """Return the last ``epochs`` (None: all) of a recorded run.
 
+    Args:
+        run: Of the training.
+        train: The dataset CSV that is scored.
+        n_rows: Its rows.
+        epochs: None for all that the run holds.
+
     Raises:
-        RunError: The run does not fit the ``n_rows`` of the data, or is shorter than ``epochs``.
+        RunError: The run was on other data, or is shorter than ``epochs``.
     """
     check_fits(run, n_rows)
+    recorded_on = run.settings.dataset if run.settings is not None else None
+    if recorded_on and Path(recorded_on).is_file() and _differ(Path(recorded_on), train):
+        raise RunError(
+            f"{train}: is another dataset than {recorded_on}, which {run.folder} was recorded on,"
+            " so the run's row numbers may mean other rows; give that one with -t"
+        )
     steps = run.steps if epochs is None else last_epochs(run.steps, epochs)
     return Window(Order.RECORDED, (tuple(steps),), f"as recorded in {run.folder}")
 
@@ -101,5 +113,9 @@ def _check_same_training(definition: Definition, train: Path, batch_size: int | 
         raise RunError("the model file names no training dataset")
     if batch_size not in (None, settings.batch_size):
         raise RunError(f"-bs {batch_size} is not the model's batch size {settings.batch_size}")
-    if settings.path.exists() and not filecmp.cmp(settings.path, train, shallow=False):
+    if settings.path.is_file() and _differ(settings.path, train):
         raise RunError(f"{train} is another dataset than {settings.path}, which was trained on")
+
+
+def _differ(one: Path, other: Path) -> bool:
+    return not filecmp.cmp(one, other, shallow=False)

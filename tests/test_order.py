@@ -175,7 +175,7 @@ def test_a_definition_without_a_dataset(tmp_path):
     definition = definition_of(tmp_path, edit)
     with pytest.raises(RunError, match=r"net.nntxt: names no training dataset"):
         nnabla_cli_steps(definition, 20)
-    with pytest.raises(RunError, match=r"net.nntxt: names no batch size; give one"):
+    with pytest.raises(RunError, match=r"net.nntxt: names no batch size; give it with -bs"):
         shuffled_steps(definition, 20, seed=0)
     assert len(shuffled_steps(definition, 20, seed=0, batch_size=10)) == 6
 

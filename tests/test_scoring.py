@@ -325,6 +325,14 @@ def test_run_and_parameters_exclude_each_other(table: Project):
         table.score(parameters=table.run / "final.h5")
 
 
+def test_output_that_is_an_input_is_refused_before_the_work(table: Project):
+    for name in ("training.csv", "validation.csv", "net.nntxt"):
+        before = (table.folder / name).read_bytes()
+        with pytest.raises(OutputError, match=r"is the same file as .*, which is read"):
+            table.score(output=table.folder / name)
+        assert (table.folder / name).read_bytes() == before
+
+
 def test_unwritable_output_is_told_before_the_work(table: Project, tmp_path, monkeypatch):
     import nnabla_influence.scoring as scoring
 

@@ -11,7 +11,7 @@ import pytest
 
 from nnabla_influence.errors import RunError
 from nnabla_influence.network import load_definition
-from nnabla_influence.run import Run, Step, write_run
+from nnabla_influence.run import Run, RunSettings, Step, write_run
 from nnabla_influence.window import Order, recorded_window, unrecorded_window
 from tests.small_projects import edit, write_table
 
@@ -41,7 +41,7 @@ def a_run(epochs: list[int]) -> Run:
     ("epochs", "steps"), [(1, [5, 6]), (2, [2, 3, 4, 5, 6]), (None, [0, 1, 2, 3, 4, 5, 6])]
 )
 def test_the_end_of_a_recorded_run(epochs: int | None, steps: list[int]):
-    window = recorded_window(a_run([0, 0, 1, 1, 1, 2, 2]), N, epochs)
+    window = recorded_window(a_run([0, 0, 1, 1, 1, 2, 2]), Path("t.csv"), N, epochs)
     assert [step.step for step in window.trials[0]] == steps
     assert len(window.trials) == 1
     assert window.order == Order.RECORDED
@@ -50,11 +50,29 @@ def test_the_end_of_a_recorded_run(epochs: int | None, steps: list[int]):
 
 def test_a_run_that_is_too_short_or_of_other_data(tmp_path):
     with pytest.raises(RunError, match=r"window of 4 epochs was asked for, .* 3 only; ask for a s"):
-        recorded_window(a_run([0, 1, 2]), N, 4)
+        recorded_window(a_run([0, 1, 2]), Path("t.csv"), N, 4)
     steps = [Step(0, 0, 0.1, (np.array([0, 20]),))]
     run = write_run(tmp_path / "run", parameters={"W": np.ones(1)}, steps=steps, settings=None)
     with pytest.raises(RunError, match=r"row 20 is not in the dataset, whose 20 rows"):
-        recorded_window(run, N, 1)
+        recorded_window(run, Path("t.csv"), N, 1)
+
+
+def test_a_run_of_a_dataset_that_is_another_file(tmp_path):
+    """A ranking has as many rows as its dataset, in another order."""
+    recorded_on, copy, ranking = (tmp_path / name for name in ("a.csv", "b.csv", "c.csv"))
+    recorded_on.write_text("x,y\n1,2\n3,4\n")
+    copy.write_text("x,y\n1,2\n3,4\n")
+    ranking.write_text("x,y\n3,4\n1,2\n")
+    run = Run(
+        tmp_path / "run",
+        RunSettings(n_rows=2, dataset=str(recorded_on)),
+        (Step(0, 0, 0.1, (np.array([0, 1]),)),),
+    )
+    assert recorded_window(run, copy, 2, 1).order == Order.RECORDED
+    with pytest.raises(RunError, match=r"c\.csv: is another dataset than .*a\.csv, which "):
+        recorded_window(run, ranking, 2, 1)
+    recorded_on.unlink()
+    assert recorded_window(run, copy, 2, 1).order == Order.RECORDED
 
 
 def test_what_nnabla_cli_draws_is_replayed(net: Path):

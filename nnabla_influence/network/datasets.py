@@ -91,4 +91,5 @@ def _resolve(model: Path, uri: str) -> Path:
     # nnabla_cli reads a relative uri from the working directory; a model that was moved together
     # with its data is found again from its own folder.
     beside = model.parent / uri
-    return beside if beside.exists() else Path.cwd() / uri
+    from_here = Path.cwd() / uri
+    return from_here if from_here.exists() and not beside.exists() else beside

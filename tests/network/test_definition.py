@@ -132,7 +132,10 @@ def test_every_dataset_setting_is_read(tmp_path, monkeypatch):
     assert (training.batch_size, training.shuffle, training.normalize) == (BATCH, True, True)
     assert (training.cache_dir, validation.cache_dir) == ("cache", "")
     assert (validation.name, validation.uri, validation.index) == ("Validation", "valid.csv", 1)
-    assert validation.path == tmp_path / "valid.csv"  # as from the working directory
+    assert validation.path == folder / "valid.csv"  # in neither place: named beside the model
+    (tmp_path / "valid.csv").touch()
+    validation = load_definition(folder / "net.nnp").validation
+    assert validation.path == tmp_path / "valid.csv"  # from the working directory
     assert (validation.batch_size, validation.shuffle, validation.normalize) == (2, False, False)
 
 
