@@ -216,7 +216,10 @@ def _validation_rows(chosen: Sequence[int] | None, dataset: Dataset) -> np.ndarr
 
 def _window(definition: Definition, run: Run | None, trained: Dataset, options: Options) -> Window:
     if run is not None:
-        return recorded_window(run, trained.path, len(trained), options.epochs)
+        is_ranking = any(column.name == "datasource_index" for column in trained.columns)
+        return recorded_window(
+            run, trained.path, len(trained), options.epochs, is_ranking=is_ranking
+        )
     return unrecorded_window(
         definition,
         trained.path,

@@ -43,7 +43,9 @@ class Window:
             raise RunError("the window holds no step; train for at least one epoch")
 
 
-def recorded_window(run: Run, train: Path, n_rows: int, epochs: int | None) -> Window:
+def recorded_window(
+    run: Run, train: Path, n_rows: int, epochs: int | None, *, is_ranking: bool = False
+) -> Window:
     """Return the last ``epochs`` (None: all) of a recorded run.
 
     Args:
@@ -51,13 +53,20 @@ def recorded_window(run: Run, train: Path, n_rows: int, epochs: int | None) -> W
         train: The dataset CSV that is scored.
         n_rows: Its rows.
         epochs: None for all that the run holds.
+        is_ranking: Whether that CSV is a ranking, whose rows are in an order of their own.
 
     Raises:
         RunError: The run was on other data, or is shorter than ``epochs``.
     """
     check_fits(run, n_rows)
     recorded_on = run.settings.dataset if run.settings is not None else None
-    if recorded_on and Path(recorded_on).is_file() and _differ(Path(recorded_on), train):
+    if recorded_on is None or not Path(recorded_on).is_file():
+        if is_ranking:
+            raise RunError(
+                f"{train}: is a ranking, whose rows are in another order than the training's; give"
+                " the CSV that was trained on with -t"
+            )
+    elif _differ(Path(recorded_on), train):
         raise RunError(
             f"{train}: is another dataset than {recorded_on}, which {run.folder} was recorded on,"
             " so the run's row numbers may mean other rows; give that one with -t"

@@ -325,6 +325,18 @@ def test_run_and_parameters_exclude_each_other(table: Project):
         table.score(parameters=table.run / "final.h5")
 
 
+def test_ranking_in_place_of_the_dataset_is_refused_with_a_run(table: Project, tmp_path):
+    folder = tmp_path / "run"  # without run.json: nothing says what it was recorded on
+    folder.mkdir()
+    for name in ("final.h5", "steps.csv"):
+        (folder / name).write_bytes((table.run / name).read_bytes())
+    table.score(output=tmp_path / "influence.csv")
+    with pytest.raises(RunError, match=r"influence\.csv: is a ranking, whose rows are in another"):
+        table.score(run=folder, train=tmp_path / "influence.csv")
+    with pytest.raises(RunError, match=r"influence\.csv: is another dataset than .*training\.csv"):
+        table.score(train=tmp_path / "influence.csv")
+
+
 def test_output_that_is_an_input_is_refused_before_the_work(table: Project):
     for name in ("training.csv", "validation.csv", "net.nntxt"):
         before = (table.folder / name).read_bytes()
