@@ -204,5 +204,7 @@ class Derivatives:
                 variable.d = data
             if self.objective.penalty is not None:
                 self._penalty_weight.d = penalty if start == 0 else 0
-            self._weights.d = np.pad(weights[chunk].astype(np.float32), (0, filling))
+            v = np.zeros(size, np.float32)
+            v[: size - filling] = weights[chunk]
+            self._weights.d = v
             yield chunk
