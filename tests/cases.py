@@ -37,6 +37,7 @@ class Case:
         build: nnabla inputs -> loss of shape (B, ...).
         losses: (parameters, inputs) -> per-example losses (n,), in JAX.
         binary: Columns that hold 0 or 1.
+        unit: Columns that hold values between 0 and 1.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Case:
     losses: Callable[[Any, Any], Any]
     classes: Mapping[str, int] = field(default_factory=dict)
     binary: tuple[str, ...] = ()
+    unit: tuple[str, ...] = ()
 
     def inputs(self, n: int, seed: int = 0) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
@@ -54,6 +56,8 @@ class Case:
                 values = rng.integers(0, self.classes[column], (n, *shape))
             elif column in self.binary:
                 values = rng.integers(0, 2, (n, *shape))
+            elif column in self.unit:
+                values = rng.uniform(size=(n, *shape))
             else:
                 values = rng.normal(size=(n, *shape))
             arrays[column] = values.astype(np.float32)
@@ -243,6 +247,16 @@ def _binary_jax(p: Any, v: Any) -> Any:
     return -(v["y"] * jax.nn.log_sigmoid(o) + (1 - v["y"]) * jax.nn.log_sigmoid(-o))[:, 0]
 
 
+def _soft_binary(v: Any) -> Any:
+    h = F.tanh(PF.affine(v["x"], 3, name="h1"))
+    return F.binary_cross_entropy(F.sigmoid(PF.affine(h, 4, name="out")), v["x"])
+
+
+def _soft_binary_jax(p: Any, v: Any) -> Any:
+    o = _affine(p, "out", jnp.tanh(_affine(p, "h1", v["x"])))
+    return -(v["x"] * jax.nn.log_sigmoid(o) + (1 - v["x"]) * jax.nn.log_sigmoid(-o)).mean(1)
+
+
 def _cnn(v: Any) -> Any:
     h = F.max_pooling(F.relu(PF.convolution(v["x"], 4, (3, 3), pad=(1, 1), name="c1")), (2, 2))
     h = F.average_pooling(F.tanh(PF.convolution(h, 3, (3, 3), pad=(1, 1), name="c2")), (2, 2))
@@ -333,6 +347,7 @@ CASES = [
         {"y": 4},
     ),
     Case("mlp-binary", {"x": (5,), "y": (1,)}, _binary, _binary_jax, binary=("y",)),
+    Case("autoencoder-soft-binary", {"x": (4,)}, _soft_binary, _soft_binary_jax, unit=("x",)),
     Case("cnn-softmax", {"x": (2, 8, 8), "y": (1,)}, _cnn, _cnn_jax, {"y": 5}),
     Case("cnn-batchnorm-dropout", {"x": (1, 6, 6), "y": (1,)}, _cnn_bn, _cnn_bn_jax, {"y": 3}),
     Case("tied-autoencoder", {"x": (6,)}, _tied, _tied_jax),

@@ -18,7 +18,7 @@ from nnabla_influence.network.functions import check_expanded
 from nnabla_influence.network.graph import keep_only
 from nnabla_influence.network.inputs import constant_inputs
 from nnabla_influence.network.losses import LossTerms, Term, loss_terms
-from nnabla_influence.network.prediction import find_prediction
+from nnabla_influence.network.prediction import Prediction, find_prediction
 from nnabla_influence.network.reading import check_parameters
 from nnabla_influence.network.rewrites import rewrite_functions
 
@@ -128,10 +128,9 @@ def build_objective(
                 )
         losses = _sum(expanded, terms.examples, _example_mean)
         prediction = None
-        if len(terms.examples) == 1:
-            found = find_prediction(prepared.network, terms.examples[0].variable)
-            if found is not None:
-                prediction = found[1](expanded.variables[found[0]].variable_instance)
+        if prepared.prediction is not None:
+            name, read = prepared.prediction
+            prediction = read(expanded.variables[name].variable_instance)
         variables = {name: v.variable_instance for name, v in expanded.parameters.items()}
         return Objective(
             definition=definition,
@@ -151,6 +150,7 @@ class _Prepared:
     expanded: Any
     scope: dict[str, Any]
     terms: LossTerms
+    prediction: tuple[str, Prediction] | None
 
 
 def _prepare(definition: Definition) -> _Prepared:
@@ -162,11 +162,14 @@ def _prepare(definition: Definition) -> _Prepared:
     outputs = [term.variable for term in (*terms.examples, *terms.penalties)]
     keep_only(network, outputs)
     to_test_mode(path, network, data)
+    prediction = None
+    if len(terms.examples) == 1:  # read off the loss as it was trained with
+        prediction = find_prediction(network, terms.examples[0].variable)
     rewrite_functions(network)
     scope: dict[str, Any] = {}
     expanded = expand(path, network, scope)
     check_expanded(path, expanded, outputs, definition.trainable)
-    return _Prepared(network, expanded, scope, terms)
+    return _Prepared(network, expanded, scope, terms, prediction)
 
 
 def _set_inputs(definition: Definition, expanded: Any, batch_size: int) -> dict[str, nn.Variable]:
