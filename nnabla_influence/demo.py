@@ -16,6 +16,7 @@ from nnabla_influence.errors import OutputError
 from nnabla_influence.files import replacing_file
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress
+from nnabla_influence.ranking import Ranking
 from nnabla_influence.report import summary
 from nnabla_influence.resources import network_defs_folder
 from nnabla_influence.samples import SampleData, write_digits
@@ -61,7 +62,7 @@ def run_demo(folder: str | os.PathLike[str], *, device: str, progress: Progress)
         progress=progress,
     )
     yield from summary(ranking, output)
-    yield from _findings(np.asarray(ranking.order), data)
+    yield from _findings(ranking, data)
     yield f"Done in {time.monotonic() - started:.0f} s. The same on your own project:"
     given = shlex.quote(str(network))
     yield f"  nnabla-influence train -c {given} -o RUN"
@@ -101,12 +102,20 @@ def _write_network(path: Path, data: SampleData) -> Path:
     return path
 
 
-def _findings(order: np.ndarray, data: SampleData) -> Iterator[str]:
-    """Say how many flipped labels the head of the ranking holds, with chance beside it."""
+def _findings(ranking: Ranking, data: SampleData) -> Iterator[str]:
+    """Say how many flipped labels the head of the ranking holds, with two yardsticks beside it."""
     is_flipped = np.zeros(data.n_training, bool)
     is_flipped[data.flipped] = True
-    chance = is_flipped.mean()
-    yield f"Of the most harmful rows, this many had a flipped label (chance: {chance:.0%}):"
+    yield (
+        "Of the most harmful rows, this many had a flipped label (chance:"
+        f" {is_flipped.mean():.0%}; beside it, of the rows with the largest loss of their own):"
+    )
+    assert ranking.scores.loss is not None
+    by_loss = np.argsort(-ranking.scores.loss, kind="stable")
     for count in (50, 100, len(data.flipped)):
-        found = is_flipped[order[:count]].sum()
-        yield f"  {found:4d} of the first {count:4d}  {found / count:4.0%}"
+        found, with_loss = (is_flipped[order[:count]].sum() for order in (ranking.order, by_loss))
+        yield f"  {found:4d} of the first {count:4d}  {found / count:4.0%}   (by loss: {with_loss})"
+    yield (
+        "A wrong label is one way to harm; the influence is about the validation loss, whatever"
+        " the reason (docs/meaning.md)"
+    )

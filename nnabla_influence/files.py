@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -17,6 +18,15 @@ _ADVICE = {
     errno.ENOSPC: "make room, or choose another output path",
     errno.EDQUOT: "make room, or choose another output path",
 }
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """Return a hash of a file's content, to notice that it has changed."""
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -35,6 +35,7 @@ from nnabla.utils import load as nnabla_load
 from nnabla.utils.communicator_util import current_communicator
 
 from nnabla_influence.errors import RunError, UnsupportedError
+from nnabla_influence.files import file_hash
 from nnabla_influence.recording import RecordedSolver, Recording, hyperparameters, solver_name
 from nnabla_influence.row_numbers import WatchedIterator
 from nnabla_influence.run import RunSettings, write_run
@@ -175,6 +176,8 @@ class _Training:
             raise UnsupportedError("its optimizer runs in a part of the iterations only")
         ((dataset, make_iterator),) = optimizer.data_iterators.items()
         self.info, self.optimizer, self.dataset = info, optimizer, info.datasets[dataset]
+        uri = self.dataset.uri
+        self.dataset_hash = file_hash(uri) if os.path.isfile(uri) else None
         self.iter_per_epoch = max(info.training_config.iter_per_epoch, 1)
         recording = _SafeRecording(
             0,  # Not known before the data are opened.
@@ -235,6 +238,7 @@ class _Training:
                 network=self.optimizer.proto.network_name,
                 definition=os.path.abspath(self.arguments.config),
                 dataset=os.path.abspath(self.dataset.uri),
+                dataset_hash=self.dataset_hash,
                 window=words,
                 context=str(self.info.default_context),
                 recorded_by="nnabla_cli",

@@ -13,6 +13,7 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence.errors import RunError
+from nnabla_influence.files import file_hash
 from nnabla_influence.recording import RecordedSolver, Recording, hyperparameters, solver_name
 from nnabla_influence.row_numbers import WatchedIterator
 from nnabla_influence.run import Run, RunSettings, check_replaceable, write_run
@@ -82,7 +83,7 @@ class Recorder:
                 the end: the last one is the last updates that hold no more than ``n_rows`` rows.
             parameters: All that the network reads, by the names of the network definition; by
                 default those of the current parameter scope.
-            dataset: Path of the training data set's CSV, for the reader.
+            dataset: Path of the training data set's CSV; scoring notices another one, or a change.
             definition: Path of the network definition, for the reader.
             network: Name of the network in it, for the reader.
             keep_on_error: Write what there is also where the block ends with an exception, such
@@ -104,7 +105,13 @@ class Recorder:
         self._window = window
         self._weight_decay = weight_decay
         self._keep_on_error = keep_on_error
-        self._described = RunSettings(dataset=dataset, definition=definition, network=network)
+        known = dataset is not None and os.path.isfile(dataset)
+        self._described = RunSettings(
+            dataset=dataset,
+            dataset_hash=file_hash(dataset) if dataset is not None and known else None,
+            definition=definition,
+            network=network,
+        )
         self._recording = Recording(
             int(iterator.size if n_rows is None else n_rows),
             None if isinstance(window, str) else window,

@@ -31,6 +31,7 @@ class RunSettings:
         network: Name of the trained network in the definition file.
         definition: Path of the network definition file.
         dataset: Path of the training data set's CSV.
+        dataset_hash: `file_hash` of that CSV when it was trained on; None if it is not known.
         window: What was recorded, in words: ``last 2 epochs`` or ``all``.
         context: The nnabla context that trained.
         recorded_by: Who recorded: ``nnabla_cli``, ``Recorder``.
@@ -46,6 +47,7 @@ class RunSettings:
     network: Optional[str] = None
     definition: Optional[str] = None
     dataset: Optional[str] = None
+    dataset_hash: Optional[str] = None
     window: str = "all"
     context: str = ""
     recorded_by: str = ""
@@ -57,7 +59,7 @@ class RunSettings:
             value = getattr(self, name)
             if value is not None and not (_is_int(value) and value >= 0):
                 raise RunError(f"{name}: {value!r} is not a whole number from 0")
-        for name in ("solver", "network", "definition", "dataset"):
+        for name in ("solver", "network", "definition", "dataset", "dataset_hash"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise RunError(f"{name}: {value!r} is not a text")

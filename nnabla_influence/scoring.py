@@ -102,12 +102,16 @@ def score(
     validated = _open(definition, definition.validation, validation, "validation", "-v", progress)
     if output is not None:
         read = [model, parameters, trained.path, validated.path]
+        read += [] if recorded is None else list(recorded.folder.iterdir())
         _check_no_input(output, [path for path in read if path is not None])
     validation_rows = _validation_rows(options.validation_rows, validated)
     window = _window(definition, recorded, trained, options)
-    progress.say(f"Order of the mini-batches: {window.explanation}")
+    progress.say(
+        f"Order of the mini-batches: {window.explanation}; {len(window.trials[0])} steps are traced"
+    )
 
-    sample = trained.batch(np.arange(min(len(trained), derivatives.objective.batch_size)))
+    n_checked = min(len(trained), derivatives.objective.batch_size)
+    sample = trained.batch(np.linspace(0, len(trained) - 1, n_checked).astype(np.int64))
     check_independence(derivatives.objective, sample, device.context)
     with progress.stage("Checking second derivatives", 1, "network") as stage:
         check_derivatives(derivatives, sample)

@@ -32,6 +32,9 @@ from nnabla_influence.progress import Progress
 from nnabla_influence.solvers import Adjoint
 from nnabla_influence.steps import Step
 
+GROWTH_LIMIT = 1e4
+"""How many times its first length u may reach before the trace is said to have diverged."""
+
 FetchRows = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 """Row numbers of shape (n,) to the network's inputs by column, each of shape (n, ...)."""
 
@@ -101,8 +104,10 @@ def trace_back(
         progress: Shows one unit a step.
 
     Raises:
-        ScoreError: A step gives something that is not finite; it is named.
+        ScoreError: A step gives something that is not finite, or u has grown beyond
+            `GROWTH_LIMIT`, so that the scores would tell of the growth alone; it is named.
     """
+    first_length = np.linalg.norm(adjoint.u.data)
     influence = np.zeros(n_rows)
     times_seen = np.zeros(n_rows, np.int64)
     h = derivatives.zeros()
@@ -122,5 +127,14 @@ def trace_back(
                 np.add.at(influence, rows, products)
                 np.add.at(times_seen, rows, 1)
             adjoint.finish(h)
+            growth = np.linalg.norm(adjoint.u.data) / first_length
+            if growth > GROWTH_LIMIT:
+                raise ScoreError(
+                    f"step {step.step} (epoch {step.epoch}): the trace diverges (the gradient has"
+                    f" grown {growth:.1e} times), so no score would mean anything. A learning rate"
+                    " that is large for the final parameters does this, with BatchNormalization"
+                    " above all, since its running statistics are traced; choose a shorter window,"
+                    " or let the learning rate fall towards the end of the training"
+                )
             stage.update()
     return Trace(influence, times_seen)

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from nnabla_influence.errors import RunError, UnsupportedError
+from nnabla_influence.files import file_hash
 from nnabla_influence.network import Definition
 from nnabla_influence.order import nnabla_cli_steps, shuffled_steps
 from nnabla_influence.run import Run, check_fits, last_epochs
@@ -59,17 +60,17 @@ def recorded_window(
         RunError: The run was on other data, or is shorter than ``epochs``.
     """
     check_fits(run, n_rows)
-    recorded_on = run.settings.dataset if run.settings is not None else None
-    if recorded_on is None or not Path(recorded_on).is_file():
-        if is_ranking:
-            raise RunError(
-                f"{train}: is a ranking, whose rows are in another order than the training's; give"
-                " the CSV that was trained on with -t"
-            )
-    elif _differ(Path(recorded_on), train):
+    recorded = run.settings.dataset_hash if run.settings is not None else None
+    if recorded is not None and recorded != file_hash(train):
         raise RunError(
-            f"{train}: is another dataset than {recorded_on}, which {run.folder} was recorded on,"
-            " so the run's row numbers may mean other rows; give that one with -t"
+            f"{train}: is not the CSV that {run.folder} was recorded on, or was changed since, so"
+            " the run's row numbers may mean other rows; give that CSV as it was with -t, or train"
+            " again"
+        )
+    if recorded is None and is_ranking:
+        raise RunError(
+            f"{train}: is a ranking, whose rows are in another order than the training's; give the"
+            " CSV that was trained on with -t"
         )
     steps = run.steps if epochs is None else last_epochs(run.steps, epochs)
     return Window(Order.RECORDED, (tuple(steps),), f"as recorded in {run.folder}")
@@ -100,7 +101,7 @@ def unrecorded_window(
         RunError: The definition trains fewer epochs, or names no batch size.
     """
     try:
-        _check_same_training(definition, train, batch_size)
+        _check_same_training(definition, train, n_rows, batch_size)
         steps = nnabla_cli_steps(definition, n_rows, epochs=epochs)
         return Window(Order.REPLAYED, (steps,), "replayed as nnabla_cli draws it")
     except (RunError, UnsupportedError) as reason:
@@ -115,13 +116,21 @@ def unrecorded_window(
         )
 
 
-def _check_same_training(definition: Definition, train: Path, batch_size: int | None) -> None:
+def _check_same_training(
+    definition: Definition, train: Path, n_rows: int, batch_size: int | None
+) -> None:
     """Raise unless the definition's training can have been on this CSV, at this batch size."""
     settings = definition.training
     if settings is None:
         raise RunError("the model file names no training dataset")
     if batch_size not in (None, settings.batch_size):
         raise RunError(f"-bs {batch_size} is not the model's batch size {settings.batch_size}")
+    steps_per_epoch = definition.proto.training_config.iter_per_epoch
+    if not settings.path.is_file() and n_rows // settings.batch_size != steps_per_epoch:
+        raise RunError(
+            f"{n_rows} rows do not make the {steps_per_epoch} iterations of an epoch that the model"
+            " file says"
+        )
     if settings.path.is_file() and _differ(settings.path, train):
         raise RunError(f"{train} is another dataset than {settings.path}, which was trained on")
 

@@ -60,8 +60,8 @@ def test_the_demo_counts_what_it_finds(small: Path, capsys):
     wrong = [row["y:label"] != row["#true_label"] for row in ranked]
     assert (len(ranked), sum(wrong)) == (310, 31)
     assert "Data: 310 digits to train on, 31 of them with a wrong label, 60 right ones" in out
-    assert "(chance: 10%)" in out
-    said = re.findall(r"^ +(\d+) of the first +(\d+) +(\d+)%$", out, re.MULTILINE)
+    assert "(chance: 10%;" in out
+    said = re.findall(r"^ +(\d+) of the first +(\d+) +(\d+)% +\(by loss: \d+\)$", out, re.MULTILINE)
     assert [int(count) for _, count, _ in said] == [50, 100, 31]
     for found, count, percent in said:
         assert int(found) == sum(wrong[: int(count)])

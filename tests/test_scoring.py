@@ -333,12 +333,12 @@ def test_ranking_in_place_of_the_dataset_is_refused_with_a_run(table: Project, t
     table.score(output=tmp_path / "influence.csv")
     with pytest.raises(RunError, match=r"influence\.csv: is a ranking, whose rows are in another"):
         table.score(run=folder, train=tmp_path / "influence.csv")
-    with pytest.raises(RunError, match=r"influence\.csv: is another dataset than .*training\.csv"):
+    with pytest.raises(RunError, match=r"influence\.csv: is not the CSV that .*run was recorded"):
         table.score(train=tmp_path / "influence.csv")
 
 
 def test_output_that_is_an_input_is_refused_before_the_work(table: Project):
-    for name in ("training.csv", "validation.csv", "net.nntxt"):
+    for name in ("training.csv", "validation.csv", "net.nntxt", "run/steps.csv", "run/run.json"):
         before = (table.folder / name).read_bytes()
         with pytest.raises(OutputError, match=r"is the same file as .*, which is read"):
             table.score(output=table.folder / name)

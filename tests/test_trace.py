@@ -181,8 +181,20 @@ def test_a_step_that_is_not_finite_is_named(tmp_path):
     train, validation = case.inputs(6, seed=1), case.inputs(4, seed=2)
     steps = as_steps([([0, 1, 2], 0.1)] * 4)
     steps[2] = dataclasses.replace(steps[2], learning_rate=1e38)
-    with pytest.raises(ScoreError, match=r"step [12] \(epoch 0\): the influence is not finite"):
+    with pytest.raises(
+        ScoreError, match=r"step [123] \(epoch 0\): the (influence is not finite|trace diverges)"
+    ):
         trace(case, tmp_path, steps, train, validation)
+
+
+def test_a_trace_that_diverges_is_stopped(tmp_path):
+    """u is multiplied by I - 5 H in every step, and H has eigenvalues of about 2."""
+    case = BY_NAME["linear-squared"]
+    train, validation = case.inputs(12, seed=1), case.inputs(4, seed=2)
+    steps = as_steps([(list(range(12)), 5.0)] * 20)
+    with pytest.raises(ScoreError, match=r"step 1\d \(epoch 0\): the trace diverges"):
+        trace(case, tmp_path, steps, train, validation)
+    assert np.isfinite(trace(case, tmp_path, steps[:3], train, validation).influence).all()
 
 
 @pytest.mark.parametrize(

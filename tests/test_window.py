@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nnabla_influence.errors import RunError
+from nnabla_influence.files import file_hash
 from nnabla_influence.network import load_definition
 from nnabla_influence.run import Run, RunSettings, Step, write_run
 from nnabla_influence.window import Order, recorded_window, unrecorded_window
@@ -57,22 +58,17 @@ def test_a_run_that_is_too_short_or_of_other_data(tmp_path):
         recorded_window(run, Path("t.csv"), N, 1)
 
 
-def test_a_run_of_a_dataset_that_is_another_file(tmp_path):
-    """A ranking has as many rows as its dataset, in another order."""
-    recorded_on, copy, ranking = (tmp_path / name for name in ("a.csv", "b.csv", "c.csv"))
-    recorded_on.write_text("x,y\n1,2\n3,4\n")
+def test_a_run_of_a_dataset_that_has_changed(tmp_path):
+    """A ranking, or a CSV that was sorted in a spreadsheet, has as many rows as the one trained."""
+    trained_on, copy, ranking = (tmp_path / name for name in ("a.csv", "b.csv", "c.csv"))
+    trained_on.write_text("x,y\n1,2\n3,4\n")
     copy.write_text("x,y\n1,2\n3,4\n")
     ranking.write_text("x,y\n3,4\n1,2\n")
-    run = Run(
-        tmp_path / "run",
-        RunSettings(n_rows=2, dataset=str(recorded_on)),
-        (Step(0, 0, 0.1, (np.array([0, 1]),)),),
-    )
+    settings = RunSettings(n_rows=2, dataset="gone.csv", dataset_hash=file_hash(trained_on))
+    run = Run(tmp_path / "run", settings, (Step(0, 0, 0.1, (np.array([0, 1]),)),))
     assert recorded_window(run, copy, 2, 1).order == Order.RECORDED
-    with pytest.raises(RunError, match=r"c\.csv: is another dataset than .*a\.csv, which "):
+    with pytest.raises(RunError, match=r"c\.csv: is not the CSV that .*run was recorded on"):
         recorded_window(run, ranking, 2, 1)
-    recorded_on.unlink()
-    assert recorded_window(run, copy, 2, 1).order == Order.RECORDED
 
 
 def test_what_nnabla_cli_draws_is_replayed(net: Path):
