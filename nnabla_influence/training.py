@@ -82,6 +82,8 @@ def train(
     with replacing_run(run_folder) as staged:
         definition = load_definition(definition_path, parameters)
         _check(definition, progress)
+        if parameters is not None:
+            _check_start(definition, parameters)
         chosen = choose_device(device)
         progress.say(f"Training {definition.path} on {chosen.description}")
         outdir = staged / "nnabla_cli"
@@ -125,6 +127,28 @@ def _check(definition: Definition, progress: Progress) -> None:
     for settings in (definition.training, definition.validation):
         if settings is not None and not _is_remote(settings.uri):
             open_dataset(settings.path, columns, normalize=settings.normalize, progress=progress)
+
+
+def _check_start(definition: Definition, parameters: _Path) -> None:
+    """Refuse parameters that nnabla_cli would pass over without a word."""
+    shapes = {
+        variable.name: tuple(variable.shape.dim)
+        for variable in definition.network.variable
+        if variable.type == "Parameter"
+    }
+    given = {name: v.shape for name, v in definition.parameters.items() if name in shapes}
+    repeated = any("{" in name for name in shapes)  # their copies have names of their own
+    if not given and not repeated:
+        raise ModelError(
+            f"{parameters}: holds none of the network's parameters ({', '.join(list(shapes)[:3])},"
+            " ...); give a file that was saved from this network"
+        )
+    for name, shape in given.items():
+        if shape != shapes[name]:
+            raise ModelError(
+                f"{parameters}: parameter {name!r} has shape {shape}, and the network wants"
+                f" {shapes[name]}; give a file that was saved from this network"
+            )
 
 
 def _is_remote(uri: str) -> bool:

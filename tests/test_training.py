@@ -150,14 +150,33 @@ def refused(tmp_path, error, message, *, definition=None, **options):
 
 
 def test_what_nnabla_cli_fails_at_is_said_in_its_words(tmp_path):
+    """A column of text that the network does not read: nnabla_cli takes its cells for files."""
+    project = write_project(tmp_path / "project")
+    header, *rows = project.csv.read_text(encoding="utf-8").splitlines()
+    lines = [f"{header},note", *(f"{row},hello" for row in rows)]
+    project.csv.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    message = r"did not finish the training; it said: .*hello"
+    refused(tmp_path, RunError, message, definition=project.definition)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        (
+            "affine/affine/W",
+            (4, 1),
+            r"wrong.h5: parameter 'affine/affine/W' has shape \(4, 1\), and",
+        ),
+        ("other/W", (3, 1), r"wrong.h5: holds none of the network's parameters \(affine/affine/W"),
+    ],
+)
+def test_start_parameters_of_another_network_are_refused(tmp_path, name, shape, message):
+    """nnabla_cli begins from the initialisers then, without a word."""
     with nn.parameter_scope("", scope={}):
-        wrong = nn.Variable.from_numpy_array(np.ones((4, 1), np.float32), need_grad=True)
-        nn.parameter.set_parameter("affine/affine/W", wrong)
+        wrong = nn.Variable.from_numpy_array(np.ones(shape, np.float32), need_grad=True)
+        nn.parameter.set_parameter(name, wrong)
         nn.save_parameters(str(tmp_path / "wrong.h5"))
-    message = (
-        r"did not finish the training; it said: ValueError: .*\(3, 1\) is different .*\(4, 1\)"
-    )
-    refused(tmp_path, RunError, message, parameters=tmp_path / "wrong.h5")
+    refused(tmp_path, ModelError, message, parameters=tmp_path / "wrong.h5")
 
 
 def no_uri(proto):

@@ -101,6 +101,8 @@ def _n_classes(
             counts.append(read[axis])
         elif function.type == "Embed" and position == 0 and shape_of[function.input[1]]:
             counts.append(shape_of[function.input[1]][0])
+        elif function.type == "SigmoidCrossEntropy" and position == 1:
+            counts.append(2)  # nnabla rounds a target between 0 and 1 to a whole number
         elif function.type == "OneHot" and len(function.one_hot_param.shape.dim) == 1:
             counts.append(function.one_hot_param.shape.dim[0])
         elif function.type in _PASS_THROUGH:

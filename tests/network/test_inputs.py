@@ -58,6 +58,11 @@ USES = {
         8,
     ),
     "one-hot": (lambda v: F.sigmoid_cross_entropy(scores(v), F.one_hot(v["t"], (6,))), 6),
+    "yes or no": (lambda v: F.sigmoid_cross_entropy(scores(v, 1), v["t"]), 2),
+    "a probability": (
+        lambda v: F.binary_cross_entropy(F.sigmoid(scores(v, 1)), v["t"]),
+        None,
+    ),
     "two uses": (
         lambda v: {
             "a": F.softmax_cross_entropy(scores(v), v["t"]),
