@@ -541,9 +541,11 @@ def test_a_stopped_scoring_leaves_nothing(trained: Trained, tmp_path, number, co
 def test_an_interrupt_while_nnabla_is_imported_ends_well(trained: Trained, tmp_path):
     """Python with a half-imported nnabla crashes at its end, with a signal in place of a code."""
     code = "import sys, nnabla_influence.cli as c; print(1, flush=True); c.main(sys.argv[1:])"
+    # So many trials that the work is not done before.
+    arguments = ["score", "-m", trained.final, "-o", tmp_path / "a.csv", "-bs", "3", "-nt", "1500"]
     for delay in (0.1, 0.3):
         running = subprocess.Popen(
-            [sys.executable, "-c", code, "score", "-m", trained.final, "-o", tmp_path / "a.csv"],
+            [sys.executable, "-c", code, *arguments],
             env=environment(PYTHONPATH=str(REPOSITORY)),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
