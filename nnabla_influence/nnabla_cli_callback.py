@@ -21,6 +21,7 @@ because it is recorded: where it cannot be, a line in the log says why.
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import shutil
 import threading
@@ -43,7 +44,8 @@ from nnabla_influence.run import RunSettings, write_run
 RUN_VARIABLE = "NNABLA_INFLUENCE_RUN"
 WINDOW_VARIABLE = "NNABLA_INFLUENCE_WINDOW"
 PARENT_VARIABLE = "NNABLA_INFLUENCE_PARENT"
-"""Set by `nnabla_influence.training`: end when standard input does, since the parent has."""
+"""Set by `nnabla_influence.training`: end when standard input does, since the parent has. It lists,
+in JSON, the folders to remove then; a path may hold any character that could separate paths."""
 DEFAULT_WINDOW = 2
 
 
@@ -112,7 +114,7 @@ def _end_with_parent() -> None:
     """Wait until the parent is gone, remove what it can no longer remove, and end."""
     while os.read(0, 1):
         pass
-    for folder in os.environ[PARENT_VARIABLE].split(os.pathsep):
+    for folder in json.loads(os.environ[PARENT_VARIABLE]):
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 

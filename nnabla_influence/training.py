@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import subprocess
@@ -250,9 +251,7 @@ def _nnabla_cli(
                 **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder),
                 nnabla_cli_callback.RUN_VARIABLE: str(recorded),
                 nnabla_cli_callback.WINDOW_VARIABLE: window,
-                nnabla_cli_callback.PARENT_VARIABLE: os.pathsep.join(
-                    [folder, str(recorded.parent)]
-                ),
+                nnabla_cli_callback.PARENT_VARIABLE: json.dumps([folder, str(recorded.parent)]),
             },
             # This process's end of the pipe closes when it ends, however it ends.
             stdin=subprocess.PIPE,

@@ -309,10 +309,19 @@ def test_a_training_that_is_stopped_leaves_nothing_and_no_process(tmp_path):
     definition = write_project(tmp_path / "project", max_epoch=10_000_000).definition
     script = "import sys; from nnabla_influence.training import train; train(*sys.argv[1:])"
     parents = {}
+    # What stands before the colon in the folders' names is not theirs to remove.
+    kept = tmp_path / "stopped"
+    kept.mkdir()
     for stop in (signal.SIGKILL, signal.SIGINT):
-        (tmp_path / stop.name).mkdir()
+        (tmp_path / f"stopped:{stop.name}").mkdir()
         parents[stop] = subprocess.Popen(
-            [sys.executable, "-c", script, str(definition), str(tmp_path / stop.name / "run")],
+            [
+                sys.executable,
+                "-c",
+                script,
+                str(definition),
+                str(tmp_path / f"stopped:{stop.name}" / "run"),
+            ],
             env={
                 **os.environ,
                 "PYTHONPATH": str(Path(__file__).parents[1]),
@@ -321,7 +330,7 @@ def test_a_training_that_is_stopped_leaves_nothing_and_no_process(tmp_path):
             stderr=subprocess.DEVNULL,
         )
     for stop, parent in parents.items():
-        folder = tmp_path / stop.name
+        folder = tmp_path / f"stopped:{stop.name}"
         wait_until(
             lambda folder=folder: list(folder.glob(".run*/nnabla_cli/monitoring_report.yml"))
         )
@@ -332,3 +341,4 @@ def test_a_training_that_is_stopped_leaves_nothing_and_no_process(tmp_path):
         wait_until(lambda child=child: not is_alive(child))
         assert list(folder.iterdir()) == []
     assert list((tmp_path / "tmp").iterdir()) == []
+    assert kept.is_dir()
