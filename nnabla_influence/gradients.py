@@ -109,10 +109,6 @@ class Derivatives:
         vector.zero()
         return vector
 
-    def flatten(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Concatenate per-parameter arrays in the order of flat vectors; shape ``(size,)``."""
-        return np.concatenate([np.ravel(values[name]) for name in self.objective.parameters])
-
     def add_products(
         self,
         inputs: Mapping[str, np.ndarray],
