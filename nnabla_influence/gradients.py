@@ -14,7 +14,7 @@ factor belongs anywhere. (Pearlmutter, "Fast exact multiplication by the Hessian
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import nnabla as nn
@@ -23,7 +23,7 @@ import numpy as np
 from nnabla.grad import Grad
 
 from nnabla_influence.errors import UnsupportedError
-from nnabla_influence.network import Objective
+from nnabla_influence.network import Objective, Statistic
 
 
 class _Everything:
@@ -41,6 +41,32 @@ class _CompleteGrad(Grad):
 
     def _get_children(self, wrt_inputs: list[nn.Variable]) -> Any:
         return _Everything()
+
+
+class _Statistics:
+    r"""The sum :math:`-\sum_k (1 - d_k) \langle r_k, \sigma_k(\theta) \rangle`, as a graph."""
+
+    def __init__(self, statistics: Sequence[Statistic]):
+        sizes = [statistic.value.size for statistic in statistics]
+        self._r = nn.NdArray((sum(sizes),))
+        self._rates = nn.NdArray.from_numpy_array(
+            np.repeat([s.decay_rate for s in statistics], sizes).astype(np.float32)
+        )
+        terms = []
+        start = 0
+        for statistic, size in zip(statistics, sizes):
+            r = nn.Variable(statistic.value.shape)
+            r.data = self._r.narrow(0, start, size).view(statistic.value.shape)
+            terms.append(NF.sum(statistic.value * r) * (statistic.decay_rate - 1))
+            start += size
+        self.sum = NF.add_n(*(NF.reshape(term, (1,)) for term in terms))
+
+    def inject(self, r: nn.NdArray) -> None:
+        self._r.copy_from(r)
+        self.sum.grad.fill(1)
+
+    def decay(self, r: nn.NdArray) -> None:
+        r.copy_from(r * self._rates)  # nnabla's `*=` gives a new array
 
 
 class Derivatives:
@@ -88,6 +114,11 @@ class Derivatives:
                     " replace the function that this names, or train without it"
                 ) from error
             self._double = NF.sink(*self._graph_gradient, one_input_grad=False)
+            self._statistics = _Statistics(objective.statistics) if objective.statistics else None
+            if self._statistics is not None:
+                self._double_with_statistics = NF.sink(
+                    *self._graph_gradient, self._statistics.sum, one_input_grad=False
+                )
             self._injected = nn.NdArray((self.size,))
             for variable, view in zip(self._graph_gradient, self._views(self._injected)):
                 variable.grad = view
@@ -115,31 +146,49 @@ class Derivatives:
         weights: np.ndarray,
         a: nn.NdArray,
         h: nn.NdArray,
+        r: nn.NdArray | None = None,
     ) -> np.ndarray:
         r"""Return J a of a mini-batch and add its H a to ``h``.
 
         The Hessian has the penalty's part, once, where the loss has terms that are no example's.
+
+        With ``r``, the gradient of what follows by the running statistics :math:`s^+` behind this
+        mini-batch, it is also taken back through
+        :math:`s^+ = d s + (1 - d) \sigma(\theta)`: ``h`` gets
+        :math:`-(1 - d) (\partial \sigma / \partial \theta)^T r`, since h is what the adjoint
+        *subtracts*, and r becomes :math:`d r`.
 
         Args:
             inputs: By dataset column, arrays of shape ``(n, ...)``.
             weights: :math:`v_j`, shape ``(n,)``; ``1/n`` for the mean loss.
             a: Vector over the parameters, shape ``(size,)``.
             h: :math:`\sum_j v_j \nabla^2 l_j a` is added to it, in place.
+            r: Shape ``(q,)``, in the order of ``objective.statistics``; taken back in place.
 
         Returns:
             :math:`\langle a, \nabla l_j \rangle`, shape ``(n,)``.
+
+        Raises:
+            ValueError: The mini-batch is not of the length that the objective was built for, and
+                its losses depend on all of it.
         """
+        statistics = self._statistics if r is not None else None
+        double = self._double if statistics is None else self._double_with_statistics
         products = np.empty(len(weights), np.float64)
         with nn.context_scope(self._context):
             self._gradient.copy_from(h)
             for chunk in self._feed(inputs, weights, penalty=1):
-                self._double.forward(clear_no_need_grad=True)
+                if statistics is not None:
+                    statistics.inject(r)
+                double.forward(clear_no_need_grad=True)
                 # A copy, as the backward clears the buffers of what it has passed.
                 self._injected.copy_from(a)
                 self._weights.grad.zero()
-                self._double.backward(clear_buffer=True)
+                double.backward(clear_buffer=True)
                 products[chunk] = self._weights.g[: chunk.stop - chunk.start]
             h.copy_from(self._gradient)
+            if statistics is not None:
+                statistics.decay(r)
         return products
 
     def add_gradient(
@@ -189,6 +238,11 @@ class Derivatives:
     ) -> Iterator[slice]:
         """Put chunk after chunk into the graph's inputs; yield which examples it holds."""
         size = self.objective.batch_size
+        if self.objective.statistics and len(weights) != size:
+            raise ValueError(
+                f"a mini-batch of {len(weights)} examples for a training objective of {size}, whose"
+                " losses depend on all of them; build one of the mini-batch's size"
+            )
         for start in range(0, len(weights), size):
             chunk = slice(start, min(start + size, len(weights)))
             filling = size - (chunk.stop - start)

@@ -152,6 +152,7 @@ def test_penalty_is_in_the_hessian_once_and_in_no_example(tmp_path):
             parameters=parameters,
             losses=losses,
             prediction=None,
+            statistics=(),
             penalty=0.3 * F.sum(parameters["out/affine/W"] ** 2),
         )
         penalized = Derivatives(objective, CONTEXT)

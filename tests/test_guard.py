@@ -36,6 +36,7 @@ def test_a_derivative_that_is_not_finite_is_told(tmp_path):
             parameters=parameters,
             losses=losses,
             prediction=None,
+            statistics=(),
             penalty=None,
         )
         inputs = {"x": np.ones((4, 3), np.float32), "y": np.ones((4, 1), np.float32)}
@@ -79,6 +80,7 @@ def test_guard_refuses_a_silently_wrong_backward(monkeypatch):
             parameters=dict(nn.get_parameters()),
             losses=losses,
             prediction=None,
+            statistics=(),
             penalty=None,
         )
         derivatives = Derivatives(objective, CONTEXT)

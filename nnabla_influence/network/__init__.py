@@ -4,6 +4,8 @@ from nnabla_influence.network.datasets import DatasetSettings
 from nnabla_influence.network.definition import Definition, load_definition
 from nnabla_influence.network.independence import check_independence
 from nnabla_influence.network.inputs import Input
+from nnabla_influence.network.mode import Mode
+from nnabla_influence.network.normalization import Statistic, running_statistics
 from nnabla_influence.network.objective import (
     Objective,
     build_objective,
@@ -15,10 +17,13 @@ __all__ = [
     "DatasetSettings",
     "Definition",
     "Input",
+    "Mode",
     "Objective",
     "SolverSettings",
+    "Statistic",
     "build_objective",
     "check_differentiable",
     "check_independence",
     "load_definition",
+    "running_statistics",
 ]

@@ -8,6 +8,13 @@ from typing import Any
 
 from nnabla_influence.errors import UnsupportedError
 from nnabla_influence.network.graph import downstream, shapes
+from nnabla_influence.network.mode import Mode
+
+_NORMALIZATIONS = {
+    "BatchNormalization": "batch_normalization_param",
+    "FusedBatchNormalization": "fused_batch_normalization_param",
+    "SyncBatchNormalization": "sync_batch_normalization_param",
+}
 
 _RANDOM_LAYERS = (
     *("Dropout", "RandomFlip", "RandomShift", "RandomErase", "RandomCrop", "ImageAugmentation"),
@@ -19,32 +26,43 @@ _RANDOM_SOURCES = (
 )
 
 
-def to_test_mode(path: Path, network: Any, data: Iterable[str]) -> None:
+def to_test_mode(path: Path, network: Any, data: Iterable[str], mode: Mode = Mode.TEST) -> None:
     """Edit a proto network in place, so that it computes what the validation network does.
 
-    Batch normalisations use their running statistics. Dropout and augmentations are taken out;
-    where an augmentation also crops, the centre is cut out.
+    Batch normalisations use their running statistics if ``mode`` is TEST; else they stay as the
+    file has them, to be built as the mode wants them (`Normalizations`). Dropout and augmentations
+    are taken out; where an augmentation also crops, the centre is cut out.
 
     Args:
         path: The model file, for messages.
         network: The proto network.
         data: The names of the inputs that hold examples.
+        mode: Of the objective.
 
     Raises:
-        UnsupportedError: A random function has no such form.
+        UnsupportedError: A random function has no such form, or training changes a function's own
+            state in a way that TRAINING mode does not follow.
     """
     shape_of = shapes(network)
     parameters = [v.name for v in network.variable if v.type == "Parameter"]
     meaningful = downstream(network, [*data, *parameters])
     for function in network.function:
-        if function.type == "BatchNormalization":
-            function.batch_normalization_param.batch_stat = False
-        elif function.type == "FusedBatchNormalization":
-            function.fused_batch_normalization_param.batch_stat = False
+        if function.type in _NORMALIZATIONS:
+            if mode is Mode.TEST:
+                getattr(function, _NORMALIZATIONS[function.type]).batch_stat = False
         elif function.type == "FusedConvolution":
-            function.fused_convolution_param.batch_stat = False
-        elif function.type == "SyncBatchNormalization":
-            function.sync_batch_normalization_param.batch_stat = False
+            if mode is not Mode.TRAINING:
+                function.fused_convolution_param.batch_stat = False
+        elif (
+            mode is Mode.TRAINING
+            and function.type == "MeanSubtraction"
+            and function.mean_subtraction_param.update_running_mean
+        ):
+            raise UnsupportedError(
+                f"{path}: the function MeanSubtraction (layer {function.name!r}) moves a running"
+                " mean that the training's loss depends on, which exact scores do not follow;"
+                " choose --method final, or subtract the mean from the dataset and train again"
+            )
         elif function.type in _RANDOM_SOURCES or (
             # Shifting or dropping out a constant makes a random mask, as in cutout.
             function.type in _RANDOM_LAYERS and function.input[0] not in meaningful

@@ -36,6 +36,11 @@ class LossTerms:
     penalties: tuple[Term, ...]
     offset: float
 
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the terms' variables."""
+        return [term.variable for term in (*self.examples, *self.penalties)]
+
 
 def loss_terms(path: Path, network: Any, losses: Sequence[str], data: Iterable[str]) -> LossTerms:
     """Take the sum of the means of ``losses`` apart.

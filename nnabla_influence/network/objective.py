@@ -1,4 +1,4 @@
-"""The objective: the loss graph of a definition in test mode, one loss for each example."""
+"""The objective: the loss graph of a definition in one of its modes, one loss for each example."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ import nnabla.functions as NF
 import numpy as np
 
 from nnabla_influence.errors import ModelError
+from nnabla_influence.network.building import build_functions, set_inputs
 from nnabla_influence.network.definition import Definition
 from nnabla_influence.network.edits import to_test_mode
 from nnabla_influence.network.expansion import expand
 from nnabla_influence.network.functions import check_expanded
 from nnabla_influence.network.graph import keep_only
-from nnabla_influence.network.inputs import constant_inputs
 from nnabla_influence.network.losses import LossTerms, Term, loss_terms
+from nnabla_influence.network.mode import Mode
+from nnabla_influence.network.normalization import (
+    Normalizations,
+    Statistic,
+    check_normalizations,
+    moved_statistics,
+)
 from nnabla_influence.network.prediction import Prediction, find_prediction
 from nnabla_influence.network.reading import check_parameters
 from nnabla_influence.network.rewrites import rewrite_functions
@@ -25,7 +32,7 @@ from nnabla_influence.network.rewrites import rewrite_functions
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """A definition's training network, built at one batch size in test mode.
+    """A definition's training network, built at one batch size.
 
     Made by `build_objective`.
 
@@ -33,8 +40,9 @@ class Objective:
         definition: What it was built from.
         batch_size: B.
         inputs: Variables to fill, by dataset column, of shape ``(B, *Input.shape)``.
-        parameters: The trainable parameters by name, with ``need_grad``, in the order of
-            ``definition.trainable``.
+        parameters: What derivatives are taken by: the trainable parameters by name, with
+            ``need_grad``, in the order of ``definition.trainable``; in VALIDATION mode followed by
+            the `running_statistics`.
         buffers: The other parameters that the network reads.
         losses: Per-example losses, shape ``(B,)``.
         penalty: What the training adds to the mean of the losses and no example is to blame for,
@@ -42,6 +50,9 @@ class Objective:
             decay is the solver's, and not in here.)
         prediction: What the network predicts for each example, shape ``(B,)``: a label, or the
             value of a regression with one output; None where there is no such thing.
+        statistics: In TRAINING mode, what the mini-batch does to each of the
+            `running_statistics`. Where there is one the losses depend on the whole mini-batch,
+            which must have B examples.
     """
 
     definition: Definition
@@ -52,6 +63,7 @@ class Objective:
     losses: nn.Variable
     penalty: nn.Variable | None
     prediction: nn.Variable | None
+    statistics: tuple[Statistic, ...] = ()
 
     def set_parameters(self, values: Mapping[str, np.ndarray]) -> None:
         """Copy ``values`` into the network's parameters and buffers.
@@ -86,6 +98,7 @@ def build_objective(
     batch_size: int,
     context: nn.Context,
     parameters: Mapping[str, np.ndarray] | None = None,
+    mode: Mode = Mode.TEST,
 ) -> Objective:
     """Build the per-example losses of a definition as a graph.
 
@@ -93,29 +106,35 @@ def build_objective(
 
     Args:
         definition: The network.
-        batch_size: B; it need not be the one of the training.
+        batch_size: B; it need not be the one of the training, except in TRAINING mode.
         context: Where to compute.
         parameters: Arrays by name instead of ``definition.parameters``.
+        mode: As in use, as in training, or as in use with the running statistics as parameters.
 
     Raises:
         ModelError: Parameters are missing or do not fit, or nnabla cannot build the network.
         UnsupportedError: The network is random in a way that cannot be taken out, its loss cannot
             be split into examples, or nnabla cannot differentiate it twice.
     """
-    prepared = _prepare(definition)
+    prepared = _prepare(definition, mode)
     expanded = prepared.expanded
     values = definition.parameters if parameters is None else parameters
-    wanted = {name: tuple(variable.shape) for name, variable in expanded.parameters.items()}
+    by = (*definition.trainable, *(prepared.moved if mode is Mode.VALIDATION else ()))
+    unread = prepared.moved if mode is Mode.TRAINING else ()
+    wanted = {n: tuple(v.shape) for n, v in expanded.parameters.items() if n not in unread}
     check_parameters(definition.path, wanted, values)
 
     with nn.context_scope(context), nn.auto_forward(False):
         with nn.parameter_scope("", prepared.scope):
-            for name, variable in expanded.parameters.items():
-                variable.need_grad = name in definition.trainable
+            for name in wanted:
+                expanded.parameters[name].need_grad = name in by
                 value = nn.Variable.from_numpy_array(np.asarray(values[name], np.float32))
                 nn.parameter.set_parameter(name, value)
-        inputs = _set_inputs(definition, expanded, batch_size)
-        _build(definition, prepared, batch_size, context)
+        inputs = set_inputs(definition, expanded, batch_size)
+        normalizations = Normalizations(definition.path, expanded, mode)
+        build_functions(
+            definition, expanded, prepared.scope, batch_size, context, normalizations.build
+        )
 
         terms = prepared.terms
         for term in terms.examples:
@@ -131,16 +150,17 @@ def build_objective(
         if prepared.prediction is not None:
             name, read = prepared.prediction
             prediction = read(expanded.variables[name].variable_instance)
-        variables = {name: v.variable_instance for name, v in expanded.parameters.items()}
+        variables = {name: expanded.parameters[name].variable_instance for name in wanted}
         return Objective(
             definition=definition,
             batch_size=batch_size,
             inputs=inputs,
-            parameters={name: variables[name] for name in definition.trainable},
-            buffers={n: v for n, v in variables.items() if n not in definition.trainable},
+            parameters={name: variables[name] for name in by},
+            buffers={name: v for name, v in variables.items() if name not in by},
             losses=losses if terms.offset == 0.0 else losses + terms.offset,
             penalty=_sum(expanded, terms.penalties, NF.mean) if terms.penalties else None,
             prediction=prediction,
+            statistics=(normalizations.statistics(terms.outputs) if mode is Mode.TRAINING else ()),
         )
 
 
@@ -151,67 +171,29 @@ class _Prepared:
     scope: dict[str, Any]
     terms: LossTerms
     prediction: tuple[str, Prediction] | None
+    moved: tuple[str, ...]  # running statistics; known in TRAINING and VALIDATION mode
 
 
-def _prepare(definition: Definition) -> _Prepared:
+def _prepare(definition: Definition, mode: Mode = Mode.TEST) -> _Prepared:
     path = definition.path
     network = type(definition.network)()
     network.CopyFrom(definition.network)
     data = [assignment.variable_name for assignment in definition.optimizer.data_variable]
     terms = loss_terms(path, network, definition.loss_variables, data)
-    outputs = [term.variable for term in (*terms.examples, *terms.penalties)]
+    outputs = terms.outputs
     keep_only(network, outputs)
-    to_test_mode(path, network, data)
+    to_test_mode(path, network, data, mode)
     prediction = None
     if len(terms.examples) == 1:  # read off the loss as it was trained with
         prediction = find_prediction(network, terms.examples[0].variable)
     rewrite_functions(network)
     scope: dict[str, Any] = {}
     expanded = expand(path, network, scope)
-    check_expanded(path, expanded, outputs, definition.trainable)
-    return _Prepared(network, expanded, scope, terms, prediction)
-
-
-def _set_inputs(definition: Definition, expanded: Any, batch_size: int) -> dict[str, nn.Variable]:
-    inputs = {i.column: nn.Variable((batch_size, *i.shape)) for i in definition.inputs}
-    for assignment in definition.optimizer.data_variable:
-        if assignment.variable_name in expanded.variables:
-            expanded.variables[assignment.variable_name].variable_instance = inputs[
-                assignment.data_name
-            ]
-    constants = constant_inputs(
-        definition.path, definition.optimizer, definition.network, definition.loss_variables
-    )
-    for name, value in constants.items():
-        if name in expanded.variables:
-            shape = tuple(d if d >= 1 else batch_size for d in expanded.variables[name].shape)
-            constant = np.full(shape, value, np.float32)
-            expanded.variables[name].variable_instance = nn.Variable.from_numpy_array(constant)
-    return inputs
-
-
-def _build(
-    definition: Definition, prepared: _Prepared, batch_size: int, context: nn.Context
-) -> None:
-    expanded = prepared.expanded
-    expanded.owner().current_context = context
-
-    def build(function: Any) -> None:
-        try:
-            function.graph_call(batch_size=batch_size)
-        except (RuntimeError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())[-200:]
-            raise ModelError(
-                f"{definition.path}: nnabla cannot build the function {function.type} (layer"
-                f" {function.name!r}) at batch size {batch_size} (...{reason}); save the file with"
-                " variable_batch_size=True"
-            ) from error
-        if function.type == "Unlink":
-            # nnabla's Unlink has no second derivative; this stops gradients all the same.
-            expanded.variables[function.outputs[0]].variable_instance.need_grad = False
-
-    with nn.parameter_scope("", prepared.scope):
-        expanded.execute_on_proto(build)
+    moved = moved_statistics(expanded, outputs)
+    check_normalizations(path, expanded, outputs)
+    by = (*definition.trainable, *(moved if mode is Mode.VALIDATION else ()))
+    check_expanded(path, expanded, outputs, by)
+    return _Prepared(network, expanded, scope, terms, prediction, moved)
 
 
 def _example_mean(variable: nn.Variable) -> nn.Variable:

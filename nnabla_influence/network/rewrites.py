@@ -169,7 +169,8 @@ def _fused_batch_normalization(site: _Site) -> list[Any] | None:
     new.decay_rate, new.eps, new.batch_stat = old.decay_rate, old.eps, old.batch_stat
     parts = [normalization]
     if len(site.function.input) > 5:
-        parts.append(site.part("Add2", [normalization.output[0], site.function.input[5]], shape))
+        # In this order, since nnabla computes z before the normalisation.
+        parts.append(site.part("Add2", [site.function.input[5], normalization.output[0]], shape))
     last = "ReLU" if old.nonlinearity == "relu" else "Identity"
     return [*parts, site.part(last, parts[-1].output)]
 
