@@ -6,7 +6,7 @@ import contextlib
 import csv
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,9 @@ import numpy as np
 from nnabla_influence.errors import RunError
 
 COLUMNS = ("step", "epoch", "learning_rate", "rows")
+
+FetchRows = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+"""Row numbers of shape (n,) to the network's inputs by column, each of shape (n, ...)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,14 @@ from scipy.stats import kendalltau, spearmanr
 from nnabla_influence.context import cpu_device
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.gradients import Derivatives
-from nnabla_influence.network import build_objective, load_definition
+from nnabla_influence.moments import Moment
+from nnabla_influence.network import SolverSettings, build_objective, load_definition
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.run import Step
-from nnabla_influence.solvers import build_adjoint
+from nnabla_influence.solvers import SolverState, build_adjoint
+from nnabla_influence.step_derivatives import StepDerivatives
 from nnabla_influence.trace import Trace, trace_back, validation_gradient
+from nnabla_influence.trajectory import FinalTrajectory
 from tests.cases import CASES, Case
 from tests.reference import MiniBatch, Reference
 
@@ -63,10 +66,11 @@ def trace(
         SilentProgress(),
         block=7,
     )
-    adjoint = build_adjoint("Sgd", u, weight_decay, CONTEXT)
+    adjoint = build_adjoint(SolverSettings("Sgd", {"lr": 0.1}, weight_decay, 1), u, CONTEXT)
     return trace_back(
         steps,
-        derivatives,
+        FinalTrajectory(Moment(len(steps), definition.parameters, SolverState(len(steps), {}))),
+        StepDerivatives(lambda size: derivatives, whole=False, chunk_size=chunk),
         adjoint,
         lambda rows: {k: v[rows] for k, v in train.items()},
         n_rows,
