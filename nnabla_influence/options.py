@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nnabla_influence.errors import InfluenceError, UnsupportedError
+from nnabla_influence.errors import InfluenceError
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,8 @@ class Options:
     """What the user can choose about a scoring; it checks itself.
 
     Attributes:
-        method: ``final``: every step at the final parameters (Suzuki et al.).
+        method: ``final``: every step at the final parameters (Suzuki et al.); ``exact``: each step at
+            its own, as the training had them (Hara et al., for any solver).
         window: ``last`` epoch, ``all`` that is known of the training, or a number of last epochs.
         validation_rows: Rows of the validation CSV whose mean loss is asked about; None for all.
         batch_size: Of the training, where the model file does not know it.
@@ -35,10 +36,8 @@ class Options:
     chunk_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.method == "exact":
-            raise UnsupportedError("method 'exact' is not there yet; use final")
-        if self.method != "final":
-            raise InfluenceError(f"method {self.method!r} is unknown; use final")
+        if self.method not in ("final", "exact"):
+            raise InfluenceError(f"method {self.method!r} is unknown; use final or exact")
         if self.window not in ("last", "all") and not _is_count(self.window):
             raise InfluenceError(
                 f"window {self.window!r} is not last, all or a number of epochs from 1"

@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import Union
 
+import nnabla as nn
 import numpy as np
 
+from nnabla_influence import __version__
 from nnabla_influence.best_epoch import note_on_best_epoch
-from nnabla_influence.chunk import LEAST, default_chunk_size
 from nnabla_influence.context import Device, choose_device
-from nnabla_influence.dataset import ColumnSpec, Dataset, open_dataset
-from nnabla_influence.errors import (
-    DatasetError,
-    InfluenceError,
-    ModelError,
-    OutputError,
-    RunError,
-    ScoreError,
-)
-from nnabla_influence.files import check_writable
+from nnabla_influence.dataset import Dataset
+from nnabla_influence.errors import InfluenceError, ScoreError
+from nnabla_influence.files import check_writable, file_hash
 from nnabla_influence.gradients import Derivatives
 from nnabla_influence.guard import check_derivatives
+from nnabla_influence.methods import Method, exact_method, final_method
 from nnabla_influence.network import (
-    DatasetSettings,
     Definition,
-    build_objective,
+    SolverSettings,
     check_independence,
     load_definition,
+)
+from nnabla_influence.opening import (
+    PathLike,
+    check_no_input,
+    chosen_rows,
+    open_training,
+    open_validation,
 )
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns
+from nnabla_influence.resuming import resumed, trace_file
 from nnabla_influence.run import Run, read_run
 from nnabla_influence.solvers import build_adjoint, check_solver
 from nnabla_influence.steps import Step
 from nnabla_influence.trace import Trace, trace_back, validation_gradient
 from nnabla_influence.window import Window, recorded_window, unrecorded_window
-
-PathLike = Union[str, "os.PathLike[str]"]
-
 
 def score(
     model: PathLike,
@@ -93,41 +90,53 @@ def score(
         note = note_on_best_epoch(definition)
         if note:
             progress.say(note)
-    solver, weight_decay = _solver(definition, recorded)
-    check_solver(solver, recorded.folder if recorded is not None else definition.path)
-    derivatives = _derivatives(definition, recorded, options, device)
+    solver = _solver(definition, recorded)
+    check_solver(solver.name, recorded.folder if recorded is not None else definition.path)
 
-    trained = _open(definition, definition.training, train, "training", "-t", progress)
+    trained = open_training(definition, train, progress)
     check_columns(trained)
-    validated = _open(definition, definition.validation, validation, "validation", "-v", progress)
+    validated = open_validation(definition, validation, progress)
     if output is not None:
-        read = [model, parameters, trained.path, validated.path]
-        read += [] if recorded is None else list(recorded.folder.iterdir())
-        _check_no_input(output, [path for path in read if path is not None])
-    validation_rows = _validation_rows(options.validation_rows, validated)
+        kept = [] if recorded is None else list(recorded.folder.iterdir())
+        check_no_input(output, [model, parameters, trained.path, validated.path, *kept])
+    validation_rows = chosen_rows(options.validation_rows, validated)
     window = _window(definition, recorded, trained, options)
     progress.say(
         f"Order of the mini-batches: {window.explanation}; {len(window.trials[0])} steps are traced"
     )
+    if options.method == "exact":
+        method = exact_method(definition, recorded, solver, options, device, trained.batch)
+    else:
+        method = final_method(definition, recorded, solver, options, device)
+    progress.say(f"Method {options.method}: {method.explanation}")
+    _check_network(method, trained, window, device, progress)
 
-    n_checked = min(len(trained), derivatives.objective.batch_size)
-    sample = trained.batch(np.linspace(0, len(trained) - 1, n_checked).astype(np.int64))
-    check_independence(derivatives.objective, sample, device.context)
-    with progress.stage("Checking second derivatives", 1, "network") as stage:
-        check_derivatives(derivatives, sample)
-        stage.update()
     with without_futile_imports():
-        u = validation_gradient(derivatives, validated.batch, validation_rows, progress)
+        gradient = validation_gradient(method.at_end, validated.batch, validation_rows, progress)
+        loss, predicted = _losses(method.at_end, trained, progress)
+        scored = _scored(definition, solver, method, options, trained, validated)
         traces = []
-        for steps in window.trials:
-            start = derivatives.zeros()
-            start.copy_from(u)
-            adjoint = build_adjoint(solver, start, weight_decay, device.context)
-            traces.append(
-                trace_back(steps, derivatives, adjoint, trained.batch, len(trained), progress)
-            )
+        for number, steps in enumerate(window.trials):
+            u, r = method.split(gradient)
+            adjoint = build_adjoint(solver, u, device.context)
+            method.check_state(adjoint, solver.name)
+            file = output and trace_file(output, number, *scored, list(steps))
+            with resumed(file or None, adjoint, r, progress) as (so_far, after_step):
+                traces.append(
+                    trace_back(
+                        steps,
+                        method.trajectory,
+                        method.of_steps,
+                        adjoint,
+                        trained.batch,
+                        len(trained),
+                        progress,
+                        r=r,
+                        so_far=so_far,
+                        after_step=after_step,
+                    )
+                )
         _check_not_all_zero(traces, window.trials)
-        loss, predicted = _losses(derivatives, trained, progress)
     orders = Orders(window.order.value, len(window.trials))
     ranking = Ranking(trained, _scores(traces, loss, predicted), orders=orders)
     if output is not None:
@@ -135,87 +144,50 @@ def score(
     return ranking
 
 
-def _check_no_input(output: PathLike, inputs: Sequence[PathLike]) -> None:
-    for path in inputs:
-        if os.path.exists(output) and os.path.samefile(output, path):
-            raise OutputError(
-                f"{output}: is the same file as {path}, which is read; give the ranking another"
-                " name"
-            )
+def _solver(definition: Definition, run: Run | None) -> SolverSettings:
+    """The solver that trained: the run's word before the model file's."""
+    if run is None or run.settings is None or run.settings.solver is None:
+        return definition.solver
+    return SolverSettings(
+        name=run.settings.solver,
+        hyperparameters=run.settings.hyperparameters,
+        weight_decay=run.settings.weight_decay,
+        update_interval=definition.solver.update_interval,
+    )
 
 
-def _solver(definition: Definition, run: Run | None) -> tuple[str, float]:
-    """The solver that trained, and its weight decay: the run's word before the model file's."""
-    if run is not None and run.settings is not None and run.settings.solver is not None:
-        return run.settings.solver, run.settings.weight_decay
-    return definition.solver.name, definition.solver.weight_decay
-
-
-def _derivatives(
-    definition: Definition, run: Run | None, options: Options, device: Device
-) -> Derivatives:
-    parameters = definition.parameters
-    if run is not None:
-        parameters = run.parameters()
-    elif not parameters:
-        raise ModelError(
-            f"{definition.path}: holds no trained parameters; give them with -p (an .h5), or a"
-            " recorded run with --run"
-        )
-    chunk_size = _chunk_size(definition, run, options)
-    try:
-        objective = build_objective(definition, chunk_size, device.context, parameters)
-    except ModelError as error:
-        if run is None:
-            raise
-        raise RunError(f"{run.folder}: does not fit the model; {error}") from error
-    return Derivatives(objective, device.context)
-
-
-def _chunk_size(definition: Definition, run: Run | None, options: Options) -> int:
-    if options.chunk_size is not None:
-        return max(options.chunk_size, LEAST)
-    if run is not None:
-        batch_size = max(len(batch) for step in run.steps for batch in step.batches)
-    else:
-        defined = definition.training.batch_size if definition.training else 0
-        batch_size = options.batch_size or defined
-    return default_chunk_size(definition, batch_size)
-
-
-def _open(
+def _scored(
     definition: Definition,
-    settings: DatasetSettings | None,
-    given: PathLike | None,
-    what: str,
-    option: str,
-    progress: Progress,
-) -> Dataset:
-    if given is None and settings is None:
-        raise DatasetError(
-            f"{definition.path}: names no {what} dataset; give the CSV with {option}"
-        )
-    path = given if settings is None or given is not None else settings.path
-    if given is None and not os.path.exists(str(path)):
-        raise DatasetError(
-            f"{path}: the {what} dataset that {definition.path} names does not exist; give the"
-            f" CSV with {option}"
-        )
-    columns = [ColumnSpec(i.column, i.shape, i.n_classes) for i in definition.inputs]
-    normalize = True if settings is None else settings.normalize
-    assert path is not None
-    return open_dataset(path, columns, normalize=normalize, progress=progress)
+    solver: SolverSettings,
+    method: Method,
+    options: Options,
+    trained: Dataset,
+    validated: Dataset,
+) -> list[object]:
+    """All that the scores depend on, but the steps."""
+    final = method.final
+    return [
+        *(__version__, nn.__version__, options, solver, method.explanation),
+        *(definition.network.SerializeToString(deterministic=True), definition.trainable),
+        *(file_hash(trained.path), file_hash(validated.path)),
+        *(dict(final.parameters), {k: dict(v) for k, v in final.solver.values.items()}),
+    ]
 
 
-def _validation_rows(chosen: Sequence[int] | None, dataset: Dataset) -> np.ndarray:
-    if chosen is None:
-        return np.arange(len(dataset))
-    for row in chosen:
-        if not 0 <= row < len(dataset):
-            raise DatasetError(
-                f"{dataset.path}: has no row {row}; its {len(dataset)} rows are numbered from 0"
-            )
-    return np.asarray(chosen, np.int64)
+def _check_network(
+    method: Method, trained: Dataset, window: Window, device: Device, progress: Progress
+) -> None:
+    """Refuse a network that mixes examples in test mode, or that nnabla differentiates wrongly."""
+    size = method.at_end.objective.batch_size
+    evenly = np.linspace(0, len(trained) - 1, min(len(trained), size)).astype(np.int64)
+    check_independence(method.at_end.objective, trained.batch(evenly), device.context)
+    with progress.stage("Checking second derivatives", 1, "network") as stage:
+        if method.n_statistics:
+            rows = window.trials[0][-1].batches[-1]  # a whole mini-batch, which sees itself
+            check_derivatives(method.of_steps.of_size(len(rows)), trained.batch(rows))
+        else:
+            check_derivatives(method.at_end, trained.batch(evenly))
+        stage.update()
 
 
 def _window(definition: Definition, run: Run | None, trained: Dataset, options: Options) -> Window:

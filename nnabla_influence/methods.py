@@ -1,0 +1,209 @@
+"""The two methods: which state, and which objective, stands for each step of the trace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nnabla as nn
+
+from nnabla_influence.chunk import LEAST, default_chunk_size
+from nnabla_influence.context import Device
+from nnabla_influence.errors import ModelError, RunError, ScoreError
+from nnabla_influence.gradients import Derivatives
+from nnabla_influence.moments import Moment
+from nnabla_influence.network import (
+    Definition,
+    Mode,
+    SolverSettings,
+    build_objective,
+    running_statistics,
+)
+from nnabla_influence.options import Options
+from nnabla_influence.run import Run
+from nnabla_influence.solvers import STATE_NAMES, Adjoint, SolverState, read_solver_state
+from nnabla_influence.step_derivatives import StepDerivatives
+from nnabla_influence.steps import FetchRows
+from nnabla_influence.trainer import Trainer
+from nnabla_influence.trajectory import (
+    FinalTrajectory,
+    RecordedTrajectory,
+    ReplayedTrajectory,
+    Trajectory,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """How the steps of a trace are seen.
+
+    Attributes:
+        at_end: Of the mean loss in test mode at the final parameters; it gives the validation
+            gradient, with respect to ``n_statistics`` running statistics too.
+        of_steps: Of the training objective at each step's state. It may share its network with
+            ``at_end``, whose parameters then move once the trace begins.
+        trajectory: The states.
+        final: The last one.
+        n_statistics: q, the number of values of running statistics that the trace takes back.
+        explanation: For the user.
+    """
+
+    at_end: Derivatives
+    of_steps: StepDerivatives
+    trajectory: Trajectory
+    final: Moment
+    n_statistics: int
+    explanation: str
+
+    def split(self, gradient: nn.NdArray) -> tuple[nn.NdArray, nn.NdArray | None]:
+        """Return copies of u and r, the parts of ``at_end``'s gradient; r is None where q is 0."""
+        n_parameters = gradient.size - self.n_statistics
+        u, r = nn.NdArray((n_parameters,)), nn.NdArray((self.n_statistics,))
+        u.copy_from(gradient.narrow(0, 0, n_parameters))
+        if not self.n_statistics:
+            return u, None
+        r.copy_from(gradient.narrow(0, n_parameters, self.n_statistics))
+        return u, r
+
+    def check_state(self, adjoint: Adjoint, solver: str) -> None:
+        """Refuse to trace a solver whose state is needed and not known.
+
+        Raises:
+            ScoreError: It is not.
+        """
+        if adjoint.needs_before and set(STATE_NAMES[solver]) - set(self.final.solver.values):
+            raise ScoreError(
+                f"solver {solver} moves the parameters by a state of its own, which neither the"
+                " run nor the model file carries; train with `nnabla-influence train` or record"
+                " with the Recorder, or use --method exact"
+            )
+
+
+def final_method(
+    definition: Definition,
+    recorded: Run | None,
+    solver: SolverSettings,
+    options: Options,
+    device: Device,
+) -> Method:
+    """Every step at the final parameters, running statistics and solver state (Suzuki et al.).
+
+    Raises:
+        ModelError: There are no parameters, or they do not fit.
+        RunError: Those of the run do not fit.
+        ScoreError: The solver has a state, and neither run nor model file carries it.
+    """
+    final = final_moment(definition, recorded, solver)
+    chunk_size = _chunk_size(definition, recorded, options)
+    derivatives = _derivatives(definition, recorded, final, chunk_size, device, Mode.TEST)
+    return Method(
+        at_end=derivatives,
+        of_steps=StepDerivatives(lambda size: derivatives, whole=False, chunk_size=chunk_size),
+        trajectory=FinalTrajectory(final),
+        final=final,
+        n_statistics=0,
+        explanation="every step at the final parameters",
+    )
+
+
+def exact_method(
+    definition: Definition,
+    recorded: Run,
+    solver: SolverSettings,
+    options: Options,
+    device: Device,
+    fetch: FetchRows,
+) -> Method:
+    """Every step at its own parameters, batch statistics and solver state.
+
+    Args:
+        definition: Of the training.
+        recorded: Keeps states (`Run.moments`).
+        solver: That trained.
+        options: The user's.
+        device: Where to compute.
+        fetch: Gives the rows of the training data, to replay what the run does not keep.
+
+    Raises:
+        ModelError: The network cannot be built.
+        RunError: The run does not fit the model.
+    """
+    final = final_moment(definition, recorded, solver)
+    chunk_size = _chunk_size(definition, recorded, options)
+    mixing = bool(running_statistics(definition))
+    at_end = _derivatives(definition, recorded, final, chunk_size, device, Mode.VALIDATION)
+
+    def build(size: int) -> Derivatives:
+        if not mixing:
+            return at_end
+        return _derivatives(definition, recorded, final, size, device, Mode.TRAINING)
+
+    of_steps = StepDerivatives(build, whole=mixing, chunk_size=chunk_size)
+    numbers = [step.step for step in recorded.steps]
+    trajectory: Trajectory
+    if set(numbers) <= set(recorded.moments):
+        trajectory = RecordedTrajectory(recorded, recorded.steps)
+        explanation = "every step at its own parameters, as the run kept them"
+    else:
+        trainer = Trainer(definition, solver, device.context)
+        trajectory = ReplayedTrajectory(recorded, trainer, fetch)
+        explanation = (
+            "every step at its own parameters, replayed from"
+            f" {len(recorded.moments)} that the run kept"
+        )
+    return Method(
+        at_end=at_end,
+        of_steps=of_steps,
+        trajectory=trajectory,
+        final=final,
+        n_statistics=at_end.size - sum(final.parameters[n].size for n in definition.trainable),
+        explanation=explanation,
+    )
+
+
+def final_moment(definition: Definition, recorded: Run | None, solver: SolverSettings) -> Moment:
+    """Return the state after the last step.
+
+    Raises:
+        ModelError: There are no trained parameters.
+        ScoreError: The solver has a state that its adjoint needs, and it is not to be found.
+    """
+    if recorded is not None:
+        parameters, state = recorded.parameters(), recorded.solver_state()
+        n_steps = recorded.steps[-1].step + 1
+    else:
+        parameters, state = definition.parameters, read_solver_state(definition.path)
+        n_steps = 0
+        if not parameters:
+            raise ModelError(
+                f"{definition.path}: holds no trained parameters; give them with -p (an .h5), or a"
+                " recorded run with --run"
+            )
+    return Moment(n_steps, parameters, state or SolverState(n_steps, {}))
+
+
+def _derivatives(
+    definition: Definition,
+    recorded: Run | None,
+    moment: Moment,
+    size: int,
+    device: Device,
+    mode: Mode,
+) -> Derivatives:
+    try:
+        objective = build_objective(definition, size, device.context, moment.parameters, mode)
+    except ModelError as error:
+        if recorded is None:
+            raise
+        raise RunError(f"{recorded.folder}: does not fit the model; {error}") from error
+    return Derivatives(objective, device.context)
+
+
+def _chunk_size(definition: Definition, run: Run | None, options: Options) -> int:
+    if options.chunk_size is not None:
+        return max(options.chunk_size, LEAST)
+    if run is not None:
+        batch_size = max(len(batch) for step in run.steps for batch in step.batches)
+    else:
+        defined = definition.training.batch_size if definition.training else 0
+        batch_size = options.batch_size or defined
+    return default_chunk_size(definition, batch_size)

@@ -1,0 +1,141 @@
+"""Take up a training that was not recorded: do it again, and see whether it arrives there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from google.protobuf import text_format
+from nnabla.utils import nnabla_pb2
+
+from nnabla_influence.errors import RunError
+from nnabla_influence.network import Definition
+from nnabla_influence.progress import Progress
+from nnabla_influence.run import Run, read_run
+from nnabla_influence.training import train
+
+NEAR = 1e-3
+"""How far, relative to their length, the parameters may be off for the replay to stand for them:
+another device's rounding does that, another training is off by far more."""
+
+
+@dataclass(frozen=True, eq=False)
+class PastTraining:
+    """A training done again.
+
+    Attributes:
+        run: As it was recorded, up to the epoch whose parameters come closest.
+        distance: Of its final parameters from those that were looked for, relative; 0 for the same
+            bytes.
+        epochs: How many it trained.
+    """
+
+    run: Run
+    distance: float
+    epochs: int
+
+
+def train_again(
+    definition: Definition,
+    parameters: Mapping[str, np.ndarray],
+    folder: Path,
+    *,
+    device: str,
+    window: int | None,
+    progress: Progress,
+) -> PastTraining:
+    """Train the definition from nnabla_cli's own initial values, in its own order.
+
+    nnabla_cli saves the best epoch's parameters as its result, so where the end of the training is
+    not what is looked for, the training is done up to its best epoch too.
+
+    Args:
+        definition: Of the training; its datasets must be where it says.
+        parameters: That the training is known to have arrived at.
+        folder: To write the run into; one that is there already is taken if it belongs to the same
+            training.
+        device: As for `train`.
+        window: Epochs to record, counted from the end; None for all.
+        progress: Where to tell how far it is.
+
+    Raises:
+        InfluenceError: It cannot be trained or recorded.
+    """
+    last = _train(definition, definition.max_epoch, folder, device, window, progress)
+    distance = _distance(definition, last.parameters(), parameters)
+    best = _best_epoch(folder / "nnabla_cli" / "monitoring_report.yml")
+    if distance == 0 or best is None or best >= definition.max_epoch:
+        return PastTraining(last, distance, definition.max_epoch)
+    progress.say(
+        "The end of the training is not what the model file holds; trying its best epoch,"
+        f" {best} of {definition.max_epoch}"
+    )
+    to_best = folder.with_name(f"{folder.name}.best")
+    run = _train(definition, best, to_best, device, window, progress)
+    distance_to_best = _distance(definition, run.parameters(), parameters)
+    if distance_to_best < distance:
+        return PastTraining(run, distance_to_best, best)
+    return PastTraining(last, distance, definition.max_epoch)
+
+
+def _train(
+    definition: Definition,
+    epochs: int,
+    folder: Path,
+    device: str,
+    window: int | None,
+    progress: Progress,
+) -> Run:
+    """Train ``epochs`` epochs of the definition alone: no parameters, no solver states."""
+    proto = nnabla_pb2.NNablaProtoBuf()
+    proto.CopyFrom(definition.proto)
+    proto.training_config.max_epoch = epochs
+    for dataset in proto.dataset:
+        beside = definition.path.parent / dataset.uri
+        dataset.uri = os.path.abspath(beside if beside.exists() else dataset.uri)
+    for optimizer in proto.optimizer:
+        optimizer.solver.ClearField("states")
+    text = text_format.MessageToString(proto)
+    written = folder.with_name(f"{folder.name}.nntxt")
+    before = written.read_text("utf-8") if written.exists() else None
+    if before == text and folder.exists():
+        try:
+            return read_run(folder)
+        except RunError:
+            pass  # It is done again.
+    written.write_text(text, "utf-8")
+    return train(
+        written,
+        folder,
+        device=device,
+        window="all" if window is None else min(window, epochs),
+        keep="sqrt",
+        progress=progress,
+    )
+
+
+def _distance(
+    definition: Definition, got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]
+) -> float:
+    names = [name for name in definition.trainable if name in wanted]
+    off = sum(float(np.sum((got[name] - wanted[name]) ** 2.0)) for name in names)
+    length = sum(float(np.sum(wanted[name] ** 2.0)) for name in names)
+    return (off / length) ** 0.5 if length else float(off > 0)
+
+
+def _best_epoch(report: Path) -> int | None:
+    """Return the epoch, from 1, that nnabla_cli saved as its result; None where nothing tells."""
+    try:
+        epochs = yaml.safe_load(report.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    best, least = None, 0.0
+    for epoch, errors in sorted((epochs or {}).items()):
+        error = (errors or {}).get("valid_error", 0.0)
+        if not least or error <= least:  # nnabla_cli's rule, an error of 0 included
+            best, least = int(epoch) + 1, error
+    return best
