@@ -30,3 +30,23 @@ def row_numbers(text: str) -> list[int]:
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of row numbers such as 3,17")
     return [int(part) for part in parts]
+
+
+def count_or_none(text: str) -> int:
+    """Read a whole number from 0."""
+    return 0 if text == "0" else count(text)
+
+
+def count_or_fraction(text: str) -> int | float:
+    """Read a number of rows from 1, such as ``5``, or a fraction of them, such as ``0.1``."""
+    if text.isascii() and text.isdigit():
+        return count(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number of rows from 1 nor a fraction between 0 and 1"
+        )
+    return value
