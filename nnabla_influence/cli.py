@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from nnabla_influence import __version__
+from nnabla_influence import __version__, validate_command
 from nnabla_influence.arguments import count, row_numbers, window
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.process import INTERRUPTED, import_nnabla, one_line, tidy_process
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     with tidy_process():
         parsed = build_parser().parse_args(arguments)
+        parsed.typed = ["nnabla-influence", *(sys.argv[1:] if arguments is None else arguments)]
         prog = f"nnabla-influence {parsed.name}"
         # nnabla greets at import; warnings and its level 99 still come through.
         logging.disable(logging.INFO)
@@ -62,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_train(commands)
     _add_score(commands)
+    _add_validate(commands)
     return parser
 
 
@@ -193,6 +195,13 @@ def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     _add_device(parser)
     parser.set_defaults(command=_score)
+
+
+def _add_validate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add_command(commands, "validate", validate_command.DESCRIPTION)
+    validate_command.add_options(parser)
+    _add_device(parser)
+    parser.set_defaults(command=validate_command.run)
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
