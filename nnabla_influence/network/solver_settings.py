@@ -68,6 +68,9 @@ def solver_settings(path: Path, optimizer: Any) -> SolverSettings:
         "lr" if field == "alpha" else field: float(getattr(parameter, field))
         for field in parameter.DESCRIPTOR.fields_by_name
     }
+    if "bias_correction" in hyperparameters:
+        # nnabla_cli does not pass the file's on, so its solvers have the constructor's default.
+        hyperparameters["bias_correction"] = 0.0
     return SolverSettings(
         name=name,
         hyperparameters=hyperparameters,

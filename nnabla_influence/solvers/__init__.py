@@ -1,0 +1,22 @@
+"""The solvers that can be traced: each rule with its adjoint, and the states between updates."""
+
+from nnabla_influence.solvers.adjoint import Adjoint, Before
+from nnabla_influence.solvers.build import SOLVERS, build_adjoint, build_solver, check_solver
+from nnabla_influence.solvers.reading import read_solver_state
+from nnabla_influence.solvers.settings import FUSED_DECAY
+from nnabla_influence.solvers.state import STATE_NAMES, SolverState, get_state, set_state
+
+__all__ = [
+    "FUSED_DECAY",
+    "SOLVERS",
+    "STATE_NAMES",
+    "Adjoint",
+    "Before",
+    "SolverState",
+    "build_adjoint",
+    "build_solver",
+    "check_solver",
+    "get_state",
+    "read_solver_state",
+    "set_state",
+]
