@@ -38,6 +38,9 @@ class Case:
         losses: (parameters, inputs) -> per-example losses (n,), in JAX.
         binary: Columns that hold 0 or 1.
         unit: Columns that hold values between 0 and 1.
+        training_losses: As ``losses``, with batch statistics; None where there are none.
+        statistics: (parameters, inputs) -> by name, what a mini-batch moves the running statistics
+            towards, in JAX; their decay rate is 0.9.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Case:
     classes: Mapping[str, int] = field(default_factory=dict)
     binary: tuple[str, ...] = ()
     unit: tuple[str, ...] = ()
+    training_losses: Callable[[Any, Any], Any] | None = None
+    statistics: Callable[[Any, Any], dict[str, Any]] | None = None
 
     def inputs(self, n: int, seed: int = 0) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
@@ -201,6 +206,19 @@ def _batch_normalization(p: Any, name: str, x: Any, eps: float = 1e-5) -> Any:
     return (x - p[f"{name}/bn/mean"]) * scale + p[f"{name}/bn/beta"]
 
 
+def _batch_normalization_in_training(
+    p: Any, name: str, x: Any, statistics: dict[str, Any], eps: float = 1e-5
+) -> Any:
+    axes = tuple(axis for axis in range(x.ndim) if axis != 1)
+    n = x.size // x.shape[1]
+    mean = x.mean(axes, keepdims=True)
+    variance = ((x - mean) ** 2).mean(axes, keepdims=True)
+    statistics[f"{name}/bn/mean"] = mean
+    statistics[f"{name}/bn/var"] = variance * n / (n - 1)
+    scale = p[f"{name}/bn/gamma"] / jnp.sqrt(variance + eps)
+    return (x - mean) * scale + p[f"{name}/bn/beta"]
+
+
 def _cross_entropy(o: Any, y: Any) -> Any:
     return -jax.nn.log_softmax(o)[jnp.arange(len(y)), y[:, 0].astype(int)]
 
@@ -283,6 +301,22 @@ def _cnn_bn_jax(p: Any, v: Any) -> Any:
     return _cross_entropy(_affine(p, "out", jnp.tanh(h)), v["y"])
 
 
+def _deep_bn(v: Any) -> Any:
+    h = PF.convolution(v["x"], 4, (3, 3), pad=(1, 1), name="c1")
+    h = F.max_pooling(F.relu(PF.batch_normalization(h, name="n1")), (2, 2))
+    h = PF.batch_normalization(PF.affine(h, 6, name="a1"), name="n2")
+    return F.softmax_cross_entropy(PF.affine(F.tanh(h), 3, name="out"), v["y"])
+
+
+def _deep_bn_in_training_jax(p: Any, v: Any) -> tuple[Any, dict[str, Any]]:
+    statistics: dict[str, Any] = {}
+    h = _convolution(p, "c1", v["x"], 1)
+    h = _batch_normalization_in_training(p, "n1", h, statistics)
+    h = _affine(p, "a1", _pool(jax.nn.relu(h), jax.lax.max, -jnp.inf))
+    h = _batch_normalization_in_training(p, "n2", h, statistics)
+    return _cross_entropy(_affine(p, "out", jnp.tanh(h)), v["y"]), statistics
+
+
 def _tied(v: Any) -> Any:
     W = nn.parameter.get_parameter_or_create("W", (6, 3))
     b = nn.parameter.get_parameter_or_create("b", (6,))
@@ -350,6 +384,15 @@ CASES = [
     Case("autoencoder-soft-binary", {"x": (4,)}, _soft_binary, _soft_binary_jax, unit=("x",)),
     Case("cnn-softmax", {"x": (2, 8, 8), "y": (1,)}, _cnn, _cnn_jax, {"y": 5}),
     Case("cnn-batchnorm-dropout", {"x": (1, 6, 6), "y": (1,)}, _cnn_bn, _cnn_bn_jax, {"y": 3}),
+    Case(
+        "cnn-batchnorm",
+        {"x": (1, 6, 6), "y": (1,)},
+        _deep_bn,
+        _cnn_bn_jax,
+        {"y": 3},
+        training_losses=lambda p, v: _deep_bn_in_training_jax(p, v)[0],
+        statistics=lambda p, v: _deep_bn_in_training_jax(p, v)[1],
+    ),
     Case("tied-autoencoder", {"x": (6,)}, _tied, _tied_jax),
     Case("recurrent-reused", {"x": (3, 2), "y": (2,)}, _recurrent, _recurrent_jax),
     Case(
