@@ -107,9 +107,17 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--window",
         default="2",
-        metavar="all|N",
+        metavar="last|all|N",
         type=window,
-        help="record all steps, or those of the last N epochs (default: %(default)s)",
+        help="record the steps of the last epoch, all, or those of the last N epochs (default:"
+        " %(default)s)",
+    )
+    parser.add_argument(
+        "--keep",
+        choices=["final", "sqrt", "all"],
+        default="final",
+        help="states of the training to keep for the exact method: the last alone, as many as the"
+        " square root of the steps (the others are computed again), or all (default: %(default)s)",
     )
     _add_device(parser)
     parser.set_defaults(command=_train)
@@ -161,9 +169,10 @@ def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--method",
-        choices=["final"],
+        choices=["final", "exact"],
         default="final",
-        help="final: every step at the final parameters (default: %(default)s)",
+        help="final: every step at the final parameters; exact: each step at its own (default:"
+        " %(default)s)",
     )
     parser.add_argument(
         "--window",
@@ -226,6 +235,7 @@ def _demo(parsed: argparse.Namespace) -> None:
 
 def _train(parsed: argparse.Namespace) -> None:
     from nnabla_influence.progress import TerminalProgress
+    from nnabla_influence.storage import describe_kept
     from nnabla_influence.training import train
 
     run = train(
@@ -234,9 +244,10 @@ def _train(parsed: argparse.Namespace) -> None:
         parameters=parsed.param,
         device=parsed.device,
         window=parsed.window,
+        keep=parsed.keep,
         progress=TerminalProgress(),
     )
-    print(f"Recorded {len(run.steps)} steps in {run.folder}")
+    print(f"Recorded {len(run.steps)} steps in {run.folder} ({describe_kept(run)})")
 
 
 def _score(parsed: argparse.Namespace) -> None:

@@ -12,11 +12,14 @@ from typing import Any, Optional, Union
 import nnabla as nn
 import numpy as np
 
+from nnabla_influence.capture import MomentKeeper, final_solver_state, trained_names
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import file_hash
+from nnabla_influence.keep import Kept, check_keep, recorder_plan, window_epochs, window_words
 from nnabla_influence.recording import RecordedSolver, Recording, hyperparameters, solver_name
 from nnabla_influence.row_numbers import WatchedIterator
 from nnabla_influence.run import Run, RunSettings, check_replaceable, write_run
+from nnabla_influence.staging import remove_leftovers
 
 
 class Recorder:
@@ -63,7 +66,9 @@ class Recorder:
         n_rows: Optional[int] = None,
         weight_decay: Optional[float] = None,
         window: Union[int, str] = 2,
+        keep: str = "final",
         steps_per_epoch: Optional[int] = None,
+        total_steps: Optional[int] = None,
         parameters: Optional[Mapping[str, nn.Variable]] = None,
         dataset: Optional[str] = None,
         definition: Optional[str] = None,
@@ -78,9 +83,18 @@ class Recorder:
             iterator: The nnabla ``DataIterator`` of the training, best as soon as it is made.
             n_rows: Rows of the training data set; the iterator's by default.
             weight_decay: The rate, where the loop does not call ``recorder.solver.weight_decay``.
-            window: Epochs to keep, counted from the end; ``"all"`` for every step.
+            window: Epochs to keep, counted from the end; ``"last"`` for one, ``"all"`` for every
+                step.
+            keep: Which states of the training to keep beside the last: none (``"final"``), so many
+                that the others are quickly computed again (``"sqrt"``), or that before every step
+                (``"all"``; they are written through the whole training, and those that fall out of
+                the window removed). Make the Recorder before the first step, after loading what the
+                training starts from.
             steps_per_epoch: Solver updates of an epoch. By default epochs are counted back from
                 the end: the last one is the last updates that hold no more than ``n_rows`` rows.
+            total_steps: Solver updates of the whole training, so that ``keep="sqrt"`` finds the
+                spacing at once; by default the states thin out as the training goes on. A
+                window of a number of epochs needs ``steps_per_epoch`` too.
             parameters: All that the network reads, by the names of the network definition; by
                 default those of the current parameter scope.
             dataset: Path of the training data set's CSV; scoring notices another one, or a change.
@@ -98,11 +112,9 @@ class Recorder:
         check_replaceable(self.folder)
         if n_rows is None and iterator is None:
             raise RunError("give the data iterator, or n_rows, the number of rows of the dataset")
-        if not (window == "all" or (isinstance(window, int) and window >= 1)):
-            raise RunError(f"window: {window!r} is neither a number of epochs from 1 nor 'all'")
+        epochs = window_epochs(window)
         self._raw_solver = solver
         self._parameters = _parameters_of(solver, parameters)
-        self._window = window
         self._weight_decay = weight_decay
         self._keep_on_error = keep_on_error
         known = dataset is not None and os.path.isfile(dataset)
@@ -111,14 +123,22 @@ class Recorder:
             dataset_hash=file_hash(dataset) if dataset is not None and known else None,
             definition=definition,
             network=network,
+            window=window_words(epochs),
+            keep=check_keep(keep),
         )
         self._recording = Recording(
             int(iterator.size if n_rows is None else n_rows),
-            None if isinstance(window, str) else window,
+            epochs,
             (lambda n_updates, n_batches: n_updates // steps_per_epoch)
             if steps_per_epoch
             else None,
         )
+        remove_leftovers(self.folder)
+        if keep != "final":
+            plan = recorder_plan(total_steps, steps_per_epoch, epochs)
+            kept = Kept(keep, plan)
+            self._recording.keeper = MomentKeeper(self.folder, solver, self._parameters, kept)
+            self._recording.begun()
         self.solver = RecordedSolver(solver, self._recording)
         self.iterator = None if iterator is None else self.watch(iterator)
 
@@ -128,7 +148,12 @@ class Recorder:
         Raises:
             UnsupportedError: The rows of this iterator cannot be told.
         """
-        return WatchedIterator(iterator, self._recording.batch)
+        return WatchedIterator(iterator, self._drawn)
+
+    def _drawn(self, rows: Any) -> None:
+        if self._recording.n_batches == 0:
+            self._recording.begun()  # once more: what it starts from may have been loaded since
+        self._recording.batch(rows)
 
     def batch(self, rows: Any) -> None:
         """Say that the next update adds the gradient of the mini-batch of these rows.
@@ -178,14 +203,15 @@ class Recorder:
                 " leave the argument out"
             )
         decay = noted if self._weight_decay is None else float(np.float32(self._weight_decay))
-        epochs = "all" if isinstance(self._window, str) else f"last {self._window} epochs"
-        solver = self._raw_solver
-        trainable = set(solver.get_parameters().values())
+        solver, keeper = self._raw_solver, self._recording.keeper
+        steps = self._recording.steps()
         return write_run(
             self.folder,
             parameters={name: v.data.get_data("r") for name, v in self._parameters.items()},
-            trainable={name for name, v in self._parameters.items() if v in trainable},
-            steps=self._recording.steps(),
+            trainable=trained_names(solver, self._parameters),
+            steps=steps,
+            solver_state=final_solver_state(solver, self._parameters, self._described.keep),
+            checkpoints=None if keeper is None else keeper.publisher(steps),
             settings=dataclasses.replace(
                 self._described,
                 n_rows=self._recording.n_rows,
@@ -193,7 +219,6 @@ class Recorder:
                 solver=solver_name(solver),
                 hyperparameters=hyperparameters(solver),
                 weight_decay=decay,
-                window=epochs,
                 context=str(nn.get_current_context()),
                 recorded_by="Recorder",
             ),
@@ -208,8 +233,12 @@ class Recorder:
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
-        if error is None or (self._keep_on_error and self._recording.n_updates):
-            self.save()
+        try:
+            if error is None or (self._keep_on_error and self._recording.n_updates):
+                self.save()
+        finally:
+            if self._recording.keeper is not None:
+                self._recording.keeper.close()
 
 
 def _parameters_of(

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from nnabla_influence.capture import MomentKeeper
 from nnabla_influence.errors import RunError, UnsupportedError
 from nnabla_influence.steps import Step
 
@@ -38,6 +39,10 @@ class Recording:
         window: How many epochs back to keep; None for all.
         epoch_of: The epoch of an update, from the number of updates before it and the number of
             mini-batches drawn, its own included; None to count epochs back from the end.
+
+    Attributes:
+        keeper: Keeps the moments of the training; the updates then reach back to the last moment
+            at or before the window, from where it can be replayed. None keeps none.
     """
 
     def __init__(
@@ -50,9 +55,11 @@ class Recording:
         self.window = window
         self.n_updates = 0
         self.n_batches = 0
+        self.keeper: Optional[MomentKeeper] = None
         self._epoch_of = epoch_of
         self._updates: deque[Update] = deque()
-        self._rows_kept = 0
+        self._n_before = 0  # updates that are kept for the replay, before the window
+        self._rows_in_window = 0
         self._pending: list[np.ndarray] = []
         self._decay = 0.0
 
@@ -99,23 +106,41 @@ class Recording:
         update = Update(tuple(self._pending), float(learning_rate), self._decay, epoch)
         self._updates.append(update)
         self.n_updates += 1
-        self._rows_kept += update.n_rows
+        self._rows_in_window += update.n_rows
         self._pending, self._decay = [], 0.0
         self._let_go()
+        if self.keeper is not None:
+            self.keeper.take(self.n_updates)
+
+    def begun(self) -> None:
+        """Note that the first update comes next: the training starts from the moment of now."""
+        if self.keeper is not None and self.n_updates == 0:
+            self.keeper.take(0)
 
     def _let_go(self) -> None:
         if self.window is None:
             return
         last = self._updates[-1]
         while True:
-            first = self._updates[0]
+            first = self._updates[self._n_before]
             if last.epoch is not None and first.epoch is not None:
                 spare = first.epoch <= last.epoch - self.window
             else:
-                spare = self._rows_kept - first.n_rows >= self.window * self.n_rows
+                spare = self._rows_in_window - first.n_rows >= self.window * self.n_rows
             if not spare:
-                return
-            self._rows_kept -= self._updates.popleft().n_rows
+                break
+            self._rows_in_window -= first.n_rows
+            self._n_before += 1
+        window_start = self.n_updates - len(self._updates) + self._n_before
+        if self.keeper is not None:
+            self.keeper.release(window_start)
+        needed = self._needed_from(window_start)
+        while self.n_updates - len(self._updates) < needed:
+            self._updates.popleft()
+            self._n_before -= 1
+
+    def _needed_from(self, number: int) -> int:
+        return number if self.keeper is None else self.keeper.anchor(number)
 
     def steps(self, first_step: int = 0, first_epoch: int = 0) -> tuple[Step, ...]:
         """Return the window's steps.
@@ -124,21 +149,25 @@ class Recording:
             first_step: Number of the recording's first update within the whole training.
             first_epoch: Added to each epoch that was said.
 
+        Before the window's own come those that a replay to its first step needs.
+
         Where nobody said the epochs, the last epoch is the last updates that hold no more rows
         than the data set, the one before that the updates before these, and so on.
         """
         updates = list(self._updates)
+        n_gone = self.n_updates - len(updates)
+        in_window = self._n_before
         if any(update.epoch is None for update in updates):
             epochs = _epochs_from_the_end([u.n_rows for u in updates], self.n_rows, self.n_updates)
             if self.window is not None:
-                kept = [i for i, e in enumerate(epochs) if e > epochs[-1] - self.window]
-                updates, epochs = [updates[i] for i in kept], [epochs[i] for i in kept]
+                in_window = next(i for i, e in enumerate(epochs) if e > epochs[-1] - self.window)
         else:
             epochs = [update.epoch or 0 for update in updates]
-        first = first_step + self.n_updates - len(updates)
+        first = self._needed_from(n_gone + in_window)
         return tuple(
-            Step(first + i, first_epoch + epoch, update.learning_rate, update.batches)
-            for i, (update, epoch) in enumerate(zip(updates, epochs))
+            Step(first_step + number, first_epoch + epoch, update.learning_rate, update.batches)
+            for number, (update, epoch) in enumerate(zip(updates, epochs), n_gone)
+            if number >= first
         )
 
     def weight_decay(self) -> float:

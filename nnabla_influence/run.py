@@ -8,6 +8,11 @@
     summed the gradients of several mini-batches, ``|`` stands between these.
 ``run.json``
     The settings (`RunSettings`), for the reader and to notice a data set that does not fit.
+``solver_states.h5``
+    The solver's state after the last step, as ``solver.save_states`` writes it.
+``checkpoints``
+    Moments of the training, where it was asked to keep them (`nnabla_influence.checkpoints`). One
+    of them is at, or before, the first step of the window, and ``steps.csv`` reaches back to it.
 
 The first two alone, written by hand or by a script of any framework, are a valid run. What else
 belongs to a run lies beside them, in the entries that `RUN_ENTRIES` names.
@@ -15,28 +20,47 @@ belongs to a run lies beside them, in the entries that `RUN_ENTRIES` names.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
 
-import h5py
 import numpy as np
 
-from nnabla_influence.errors import OutputError, RunError
-from nnabla_influence.files import replacing_folder
+from nnabla_influence.checkpoints import Layout, read_layout, read_moment
+from nnabla_influence.errors import RunError
+from nnabla_influence.moments import Moment
+from nnabla_influence.parameter_file import read_parameters, write_parameters
+from nnabla_influence.run_folder import (
+    CHECKPOINTS,
+    PARAMETERS,
+    RUN_ENTRIES,
+    SETTINGS,
+    SOLVER_STATES,
+    STEPS,
+    check_replaceable,
+    replacing_run,
+)
 from nnabla_influence.run_settings import (
     FORMAT_VERSION,
     RunSettings,
     read_settings,
     write_settings,
 )
+from nnabla_influence.solver_states import read_solver_state, write_solver_state
+from nnabla_influence.solvers.state import SolverState
 from nnabla_influence.steps import Step, line_of_step, read_steps, write_steps
 
 __all__ = [
+    "CHECKPOINTS",
     "FORMAT_VERSION",
+    "PARAMETERS",
+    "RUN_ENTRIES",
+    "SETTINGS",
+    "SOLVER_STATES",
+    "STEPS",
     "Run",
     "RunSettings",
     "Step",
@@ -50,12 +74,6 @@ __all__ = [
     "write_run_files",
     "write_settings",
 ]
-
-PARAMETERS, STEPS, SETTINGS = "final.h5", "steps.csv", "run.json"
-RUN_ENTRIES = frozenset(
-    {PARAMETERS, STEPS, SETTINGS, "solver_states.h5", "checkpoints", "nnabla_cli"}
-)
-"""Every name that a run folder may hold; a folder with others is never replaced."""
 
 _Path = Union[str, "os.PathLike[str]"]
 
@@ -80,7 +98,59 @@ class Run:
         Raises:
             RunError: ``final.h5`` cannot be read, holds no parameters, or not finite ones.
         """
-        return _read_parameters(self.folder / PARAMETERS)
+        return read_parameters(self.folder / PARAMETERS)
+
+    def solver_state(self) -> Optional[SolverState]:
+        """Read the solver's state after the last step; None where the run has none.
+
+        Raises:
+            RunError: ``solver_states.h5`` cannot be read, or holds no finite states.
+        """
+        path = self.folder / SOLVER_STATES
+        return read_solver_state(path) if path.is_file() else None
+
+    def final_moment(self) -> Moment:
+        """Read the moment after the last step.
+
+        Raises:
+            RunError: A file is missing or cannot be read.
+        """
+        solver = self.solver_state()
+        if solver is None:
+            raise RunError(
+                f"{self.folder}: has no {SOLVER_STATES}; save it with solver.save_states, or train"
+                " again to record it"
+            )
+        return Moment(self.steps[-1].step + 1, self.parameters(), solver)
+
+    @property
+    def moments(self) -> tuple[int, ...]:
+        """The steps before which a moment of the training is kept, ascending.
+
+        Raises:
+            RunError: The folder of checkpoints is damaged.
+        """
+        return () if self._layout is None else tuple(step for step, _ in self._layout.moments)
+
+    def moment(self, step: int) -> Moment:
+        """Read the moment before ``step``, one of `moments`.
+
+        Raises:
+            RunError: There is none, or its file is damaged.
+        """
+        if self._layout is None:
+            raise RunError(f"{self.folder}: has no checkpoints; train with keep sqrt or all")
+        return read_moment(self.folder / CHECKPOINTS, self._layout, step)
+
+    @property
+    def seconds_keeping(self) -> float:
+        """What keeping the moments took of the training, in seconds."""
+        return 0.0 if self._layout is None else self._layout.seconds
+
+    @functools.cached_property
+    def _layout(self) -> Optional[Layout]:
+        folder = self.folder / CHECKPOINTS
+        return read_layout(folder) if folder.is_dir() else None
 
 
 def read_run(folder: _Path) -> Run:
@@ -101,8 +171,15 @@ def read_run(folder: _Path) -> Run:
     settings = None
     if (folder / SETTINGS).is_file():
         settings = read_settings(folder / SETTINGS)
-    _read_parameters(folder / PARAMETERS)
-    return Run(folder, settings, read_steps(folder / STEPS))
+    read_parameters(folder / PARAMETERS)
+    run = Run(folder, settings, read_steps(folder / STEPS))
+    outside = [step for step in run.moments if not _is_within(step, run.steps)]
+    if outside:
+        raise RunError(
+            f"{folder / CHECKPOINTS}: step {outside[0]} of a checkpoint is not in {STEPS}; train"
+            " again to record both"
+        )
+    return run
 
 
 def write_run(
@@ -112,6 +189,8 @@ def write_run(
     steps: Sequence[Step],
     settings: Optional[RunSettings],
     trainable: Optional[Collection[str]] = None,
+    solver_state: Optional[SolverState] = None,
+    checkpoints: Optional[Callable[[Path], None]] = None,
 ) -> Run:
     """Write a run folder, whole or not at all.
 
@@ -123,6 +202,8 @@ def write_run(
         settings: How the run was trained; None leaves ``run.json`` out.
         trainable: Names of the parameters that the solver updated (``need_grad`` in the file);
             all by default.
+        solver_state: The solver's state after the last step.
+        checkpoints: Makes the folder of checkpoints that it is given, where there are any.
 
     Raises:
         OutputError: ``folder`` cannot be written, or holds other things than a run.
@@ -130,46 +211,16 @@ def write_run(
     """
     with replacing_run(folder) as temporary:
         write_run_files(
-            temporary, parameters=parameters, steps=steps, settings=settings, trainable=trainable
+            temporary,
+            parameters=parameters,
+            steps=steps,
+            settings=settings,
+            trainable=trainable,
+            solver_state=solver_state,
         )
+        if checkpoints is not None:
+            checkpoints(temporary / CHECKPOINTS)
     return Run(Path(folder), settings, tuple(steps))
-
-
-@contextlib.contextmanager
-def replacing_run(folder: _Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes the run folder when the block succeeds.
-
-    Raises:
-        OutputError: As for `write_run`; raised before the block runs where it can be known.
-    """
-    folder = Path(folder).resolve()
-    check_replaceable(folder)
-    with replacing_folder(folder) as temporary:
-        yield temporary
-
-
-def check_replaceable(folder: _Path) -> None:
-    """Check early that `write_run` may write here.
-
-    Raises:
-        OutputError: ``folder`` is a file, holds other things than a run, or lies nowhere.
-    """
-    folder = Path(folder).resolve()
-    if not folder.parent.is_dir():
-        raise OutputError(f"{folder}: the folder {folder.parent} does not exist; make it first")
-    if folder.is_file():
-        raise OutputError(f"{folder}: is a file; give the name of a folder")
-    if not folder.is_dir():
-        return
-    entries = {entry.name for entry in folder.iterdir()}
-    foreign = sorted(entries - RUN_ENTRIES)
-    if foreign or (entries and STEPS not in entries):
-        raise OutputError(
-            f"{folder}: holds {(foreign or sorted(entries))[0]}, so it is not a run that may"
-            " be replaced; give a new folder"
-        )
-    if folder == Path.cwd():
-        raise OutputError(f"{folder}: is the current folder; give the name of a new folder")
 
 
 def write_run_files(
@@ -179,19 +230,18 @@ def write_run_files(
     steps: Sequence[Step],
     settings: Optional[RunSettings],
     trainable: Optional[Collection[str]] = None,
+    solver_state: Optional[SolverState] = None,
 ) -> None:
     """Write a run's files into an existing folder, such as `replacing_run` yields."""
     if not parameters:
         raise RunError("a run without parameters cannot be written")
     if not steps:
         raise RunError("a run without steps cannot be written: no solver update was recorded")
-    # The layout of nnabla.save_parameters, without its variables: no context, no global scope.
-    with h5py.File(folder / PARAMETERS, "w") as file:
-        for index, (name, value) in enumerate(parameters.items()):
-            file[name] = np.asarray(value, np.float32)
-            file[name].attrs["need_grad"] = trainable is None or name in trainable
-            file[name].attrs["index"] = index
+    write_parameters(folder / PARAMETERS, parameters, trainable)
     write_steps(folder / STEPS, steps)
+    if solver_state is not None:
+        names = [name for name in parameters if trainable is None or name in trainable]
+        write_solver_state(folder / SOLVER_STATES, solver_state, names)
     if settings is not None:
         write_settings(folder / SETTINGS, settings)
 
@@ -236,28 +286,5 @@ def check_fits(run: Run, n_rows: int) -> None:
             )
 
 
-def _read_parameters(path: Path) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
-
-    def collect(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
-            found[name] = np.asarray(item[()], np.float32)
-
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(collect)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise RunError(
-            f"{path}: is not a readable parameter file ({reason}); write it with"
-            " nnabla.save_parameters"
-        ) from error
-    if not found:
-        raise RunError(f"{path}: holds no parameters; write it with nnabla.save_parameters")
-    for name, value in found.items():
-        if not np.isfinite(value).all():
-            raise RunError(
-                f"{path}: parameter {name} is not finite; the training diverged, train again with"
-                " a lower learning rate"
-            )
-    return found
+def _is_within(step: int, steps: Sequence[Step]) -> bool:
+    return steps[0].step <= step <= steps[-1].step

@@ -13,6 +13,7 @@ from typing import Any, Optional
 import nnabla as nn
 
 from nnabla_influence.errors import RunError
+from nnabla_influence.keep import check_keep
 
 FORMAT_VERSION = 1
 
@@ -25,14 +26,18 @@ class RunSettings:
         n_rows: Rows of the training data set; None if the recorder was not told.
         total_steps: Solver updates of the whole training, of which ``steps.csv`` may hold the last.
         solver: nnabla's name of the solver, such as ``Sgd``.
-        hyperparameters: The solver's own, by name; the learning rate of each step is in
-            ``steps.csv``.
-        weight_decay: The rate that every recorded step used; 0 for none.
+        hyperparameters: The solver's own, by name, as it was made with them; the learning rate of
+            each step is in ``steps.csv``. ``lr``, and ``wd`` of AdamW and SgdW, scale the decay
+            that these solvers fuse into their update.
+        weight_decay: The rate that every recorded step was told; 0 for none. AdamW and SgdW then
+            use ``wd``.
         network: Name of the trained network in the definition file.
         definition: Path of the network definition file.
         dataset: Path of the training data set's CSV.
         dataset_hash: `file_hash` of that CSV when it was trained on; None if it is not known.
         window: What was recorded, in words: ``last 2 epochs`` or ``all``.
+        keep: Which moments of the training lie in ``checkpoints``: ``final`` (none), ``sqrt``,
+            ``all``.
         context: The nnabla context that trained.
         recorded_by: Who recorded: ``nnabla_cli``, ``Recorder``.
         nnabla_version: The nnabla that trained.
@@ -49,6 +54,7 @@ class RunSettings:
     dataset: Optional[str] = None
     dataset_hash: Optional[str] = None
     window: str = "all"
+    keep: str = "final"
     context: str = ""
     recorded_by: str = ""
     nnabla_version: str = nn.__version__
@@ -63,6 +69,7 @@ class RunSettings:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise RunError(f"{name}: {value!r} is not a text")
+        check_keep(self.keep)
         if not _is_finite(self.weight_decay):
             raise RunError(f"weight_decay: {self.weight_decay!r} is not a finite number")
         if not isinstance(self.hyperparameters, Mapping):

@@ -6,19 +6,12 @@ that it always gives; `nnabla_influence.nnabla_cli_callback` records within it.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
+import math
 import os
-import re
-import subprocess
-import sys
-import tempfile
 import zipfile
-from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
@@ -26,8 +19,11 @@ from nnabla.utils import nnabla_pb2
 from nnabla_influence import nnabla_cli_callback
 from nnabla_influence.context import Device, choose_device
 from nnabla_influence.dataset import ColumnSpec, open_dataset
-from nnabla_influence.errors import ModelError, RunError
+from nnabla_influence.errors import ModelError
+from nnabla_influence.keep import check_keep, nnabla_cli_plan, window_epochs
 from nnabla_influence.network import Definition, load_definition
+from nnabla_influence.network.expansion import expand
+from nnabla_influence.nnabla_cli_process import run_nnabla_cli
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.run import (
     SETTINGS,
@@ -37,14 +33,12 @@ from nnabla_influence.run import (
     replacing_run,
     write_settings,
 )
+from nnabla_influence.solvers import STATE_NAMES
+from nnabla_influence.storage import Storage
 
 _Path = Union[str, "os.PathLike[str]"]
 
-_EPOCH = re.compile(r"epoch (\d+) of \d+ cost=")
-_NOT_RECORDED = re.compile(r"This training is not recorded for nnabla-influence: (.*)")
-# nnabla_cli's exit code does not tell a training that stopped from one that finished.
-_FINISHED = "Training Completed."
-_DIVERGED = "Cost is Nan"
+_UNKNOWN_STATES = ("", "")  # most of the solvers that cannot be traced have two
 
 
 def train(
@@ -54,6 +48,7 @@ def train(
     parameters: Optional[_Path] = None,
     device: str = "auto",
     window: Union[int, str] = nnabla_cli_callback.DEFAULT_WINDOW,
+    keep: str = "final",
     progress: Optional[Progress] = None,
 ) -> Run:
     """Train a network definition and write the run folder, whole or not at all.
@@ -67,25 +62,32 @@ def train(
         run_folder: To write. A run that is there is replaced.
         parameters: Start from these: .h5, .protobuf or .nnp.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, in place of the definition's context.
-        window: Epochs to record, counted from the end, or ``"all"``.
+        window: Epochs to record, counted from the end, ``"last"`` or ``"all"``.
+        keep: Which states of the training to keep beside the last: none (``"final"``), so many
+            that the others are quickly computed again (``"sqrt"``), or that before every step of
+            the window (``"all"``). What each takes is said before the training.
         progress: Where to tell how far it is.
 
     Raises:
         ModelError: The definition or the parameters cannot be used.
         DatasetError: A dataset CSV, or a file that it names, cannot be used.
         DeviceError: The device that was asked for does not work.
-        OutputError: The run folder cannot be written, or holds other things than a run.
+        OutputError: The run folder cannot be written, or holds other things than a run; or what is
+            to be kept does not fit the disk.
         RunError: The training failed, or could not be recorded.
     """
     progress = SilentProgress() if progress is None else progress
-    words = "1" if window == "last" else str(window)
-    nnabla_cli_callback.parse_window(words)
+    epochs = window_epochs(window)
+    check_keep(keep)
     with replacing_run(run_folder) as staged:
         definition = load_definition(definition_path, parameters)
         _check(definition, progress)
         if parameters is not None:
             _check_start(definition, parameters)
         chosen = choose_device(device)
+        storage = _storage(definition, epochs)
+        storage.check_room(staged, keep)
+        progress.say(storage.describe(keep, storage.measure_writing(staged)))
         progress.say(f"Training {definition.path} on {chosen.description}")
         outdir = staged / "nnabla_cli"
         outdir.mkdir()
@@ -95,7 +97,11 @@ def train(
         if parameters is not None:
             arguments += ["-p", os.path.abspath(parameters)]
         recorded = staged / "recorded"
-        _run_nnabla_cli(definition, arguments, recorded, words, outdir / "log.txt", progress)
+        variables = {
+            nnabla_cli_callback.WINDOW_VARIABLE: str(epochs or "all"),
+            nnabla_cli_callback.KEEP_VARIABLE: keep,
+        }
+        run_nnabla_cli(definition, arguments, recorded, variables, outdir / "log.txt", progress)
         for entry in recorded.iterdir():
             entry.replace(staged / entry.name)
         recorded.rmdir()
@@ -152,6 +158,26 @@ def _check_start(definition: Definition, parameters: _Path) -> None:
             )
 
 
+def _storage(definition: Definition, window: Optional[int]) -> Storage:
+    """Return what keeping states of this training takes."""
+    expanded = expand(definition.path, definition.network)
+    sizes = {name: math.prod(v.shape) for name, v in expanded.parameters.items()}
+    n_trained = sum(sizes[name] for name in definition.trainable)
+    solver = definition.solver
+    n_states = len(STATE_NAMES.get(solver.name, _UNKNOWN_STATES))
+    return Storage(
+        n_parameters=sum(sizes.values()),
+        n_states=n_trained * n_states,
+        n_arrays=len(sizes) + len(definition.trainable) * max(n_states, 1),
+        plan=nnabla_cli_plan(
+            definition.max_epoch,
+            max(definition.proto.training_config.iter_per_epoch, 1),
+            solver.update_interval,
+            window,
+        ),
+    )
+
+
 def _is_remote(uri: str) -> bool:
     return "://" in uri
 
@@ -195,88 +221,3 @@ def _context_argument(device: Device) -> str:
     if any(backend.startswith("cudnn") for backend in device.context.backend):
         return f"cudnn:{device.context.device_id or 0}"
     return "cpu"
-
-
-def _run_nnabla_cli(
-    definition: Definition,
-    arguments: list[str],
-    recorded: Path,
-    window: str,
-    log: Path,
-    progress: Progress,
-) -> None:
-    """Run ``nnabla_cli train`` until it is finished, and say why it if it did not.
-
-    Raises:
-        RunError: It did not finish, or recorded nothing.
-    """
-    lines: deque[str] = deque(maxlen=200)
-    with (
-        _nnabla_cli(arguments, recorded, window) as process,
-        log.open("w", encoding="utf-8") as file,
-        progress.stage("Training", definition.max_epoch, "epoch") as stage,
-    ):
-        assert process.stdout is not None
-        for line in process.stdout:
-            file.write(line)
-            lines.append(line.rstrip())
-            if _EPOCH.search(line):
-                stage.update()
-    output = "\n".join(lines)
-    if _FINISHED not in output:
-        raise RunError(f"{definition.path}: {_reason(list(lines))}")
-    if not recorded.is_dir():
-        said = _NOT_RECORDED.search(output)
-        reason = said.group(1) if said else "nnabla_cli did not load the callback module"
-        raise RunError(f"{definition.path}: trained, but the run was not recorded: {reason}")
-
-
-@contextlib.contextmanager
-def _nnabla_cli(
-    arguments: list[str], recorded: Path, window: str
-) -> Iterator[subprocess.Popen[str]]:
-    with tempfile.TemporaryDirectory() as folder:
-        configuration = os.path.join(folder, "nnabla.conf")
-        nnabla_cli_callback.write_configuration(configuration)
-        package = str(Path(__file__).resolve().parents[1])
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        with subprocess.Popen(
-            [sys.executable, "-m", "nnabla.utils.cli.cli", "train", *arguments],
-            env={
-                **os.environ,
-                "NNABLA_CONFIG_FILE_PATH": configuration,
-                "PYTHONPATH": path,
-                "PYTHONIOENCODING": "utf-8",
-                # nnabla decodes the data into it, and leaves that behind where it is stopped.
-                **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder),
-                nnabla_cli_callback.RUN_VARIABLE: str(recorded),
-                nnabla_cli_callback.WINDOW_VARIABLE: window,
-                nnabla_cli_callback.PARENT_VARIABLE: json.dumps([folder, str(recorded.parent)]),
-            },
-            # This process's end of the pipe closes when it ends, however it ends.
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-        ) as process:
-            try:
-                yield process
-            except BaseException:
-                process.kill()  # At once; without it the child would see the pipe close.
-                raise
-
-
-def _reason(lines: list[str]) -> str:
-    """Return one line for what nnabla_cli says at its end."""
-    if any(_DIVERGED in line for line in lines):
-        epoch = 1 + max((int(m.group(1)) for m in map(_EPOCH.search, lines) if m), default=0)
-        return (
-            f"the training diverged in epoch {epoch} (the cost is not finite); lower the learning"
-            " rate, or look for values that are not numbers in the dataset"
-        )
-    errors = [line for line in lines if re.match(r"[A-Za-z_.]+(Error|Exception|Interrupt)\b", line)]
-    logged = [line.split("]: ", 1)[1] for line in lines if re.search(r"\[(CRITICAL|Fatal)", line)]
-    said: Any = (logged[-1:] + errors[-1:]) or lines[-1:] or ["nothing"]
-    return f"nnabla_cli did not finish the training; it said: {'; '.join(said)[:500]}"

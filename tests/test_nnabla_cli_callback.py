@@ -12,6 +12,7 @@ from nnabla.utils import callback as nnabla_callback
 
 from nnabla_influence import nnabla_cli_callback
 from nnabla_influence.errors import RunError
+from nnabla_influence.nnabla_cli_training import _SafeRecording
 from nnabla_influence.run import read_run
 from tests.training_data import (
     CALLBACK,
@@ -208,7 +209,7 @@ def messages(caplog):
 
 
 def test_a_failure_on_the_way_ends_the_recording_and_not_the_training(caplog):
-    recording = nnabla_cli_callback._SafeRecording(5, None)
+    recording = _SafeRecording(5, None)
     recording.batch(np.array([7]))
     recording.zeroed()
     recording.decayed(0.1)
@@ -225,19 +226,8 @@ def test_a_window_that_is_none_does_not_stop_the_training(caplog, monkeypatch):
     nnabla_cli_callback.update_status(SimpleNamespace(resume=False, outdir="out", config="net"))
     assert messages(caplog) == [
         "This training is not recorded for nnabla-influence: window: 'some' is neither a number of"
-        " epochs from 1 nor 'all'"
+        " epochs from 1 nor 'last' or 'all'"
     ]
-
-
-@pytest.mark.parametrize(("text", "window"), [("all", None), ("1", 1), ("12", 12)])
-def test_windows(text, window):
-    assert nnabla_cli_callback.parse_window(text) == window
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "last 2"])
-def test_windows_that_are_none(text):
-    with pytest.raises(RunError, match=r"window: .* is neither a number of epochs from 1 nor"):
-        nnabla_cli_callback.parse_window(text)
 
 
 def test_other_callback_modules_are_called_on(monkeypatch):

@@ -362,7 +362,9 @@ def test_what_can_be_known_before_the_training_is_said_before(tmp_path):
     net = Net()
     with pytest.raises(RunError, match="give the data iterator, or n_rows"):
         Recorder(tmp_path / "run", solver=net.solver)
-    with pytest.raises(RunError, match="window: 0 is neither a number of epochs from 1 nor 'all'"):
+    with pytest.raises(
+        RunError, match="window: 0 is neither a number of epochs from 1 nor 'last' or 'all'"
+    ):
         Recorder(tmp_path / "run", solver=net.solver, n_rows=N, window=0)
     with pytest.raises(RunError, match=r"the solver has no parameters; call solver.set_parameters"):
         Recorder(tmp_path / "run", solver=S.Sgd(), n_rows=N)

@@ -117,12 +117,16 @@ def test_it_gives_what_the_unmodified_nnabla_cli_gives_to_the_bit(tmp_path, monk
         "final.h5",
         "nnabla_cli",
         "run.json",
+        "solver_states.h5",
         "steps.csv",
     ]
     own = tmp_path / "my run" / "nnabla_cli"
     assert {"log.txt", "monitoring_report.yml", "results.nnp"} <= {p.name for p in own.iterdir()}
     assert ["Training", 3, "epoch", 3] in said.stages
-    assert said.lines == ["Training 学習 data/net.nntxt on CPU (as asked for)"]
+    assert said.lines == [
+        "Checkpoints: final 15 kB, sqrt 16 kB (3 sets), all 18 kB (12 sets); keeping final",
+        "Training 学習 data/net.nntxt on CPU (as asked for)",
+    ]
 
 
 def test_an_nnp_is_trained_and_a_run_replaced(tmp_path, tmp_path_factory):
@@ -233,7 +237,8 @@ def test_what_is_asked_for_wrongly(tmp_path):
     refused(tmp_path, ModelError, r"nowhere.nntxt: does not exist", definition="nowhere.nntxt")
     refused(tmp_path, ModelError, r"nowhere.h5: does not exist", parameters="nowhere.h5")
     refused(tmp_path, DeviceError, r"device 'gpu' is unknown", device="gpu")
-    refused(tmp_path, RunError, r"window: '0' is neither a number of epochs from 1", window=0)
+    refused(tmp_path, RunError, r"window: 0 is neither a number of epochs from 1", window=0)
+    refused(tmp_path, RunError, r"keep: 'some' is none of final, sqrt, all", keep="some")
 
 
 def test_a_folder_with_other_things_is_refused_before_the_training(tmp_path):

@@ -1,0 +1,70 @@
+"""``solver_states.h5`` of a run: the solver's state after the last step.
+
+The file is one of ``solver.save_states``: ``solver.load_states`` reads it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from nnabla_influence.errors import RunError
+from nnabla_influence.solvers.state import SolverState, collect_state
+
+
+def write_solver_state(path: Path, state: SolverState, trainable: list[str]) -> None:
+    """Write the state of the solver of the parameters ``trainable``."""
+    with h5py.File(path, "w") as file:
+        for index, name in enumerate(trainable):
+            group = file.create_group(name)
+            group.attrs["index"] = index
+            group["t"] = state.t
+            for position, (kind, values) in enumerate(state.values.items()):
+                if name in values:
+                    group[kind] = np.asarray(values[name], np.float32)
+                    group[kind].attrs["index"] = position
+
+
+def read_solver_state(path: Path) -> SolverState:
+    """Read it.
+
+    Raises:
+        RunError: The file is damaged, or not one of a solver's states.
+    """
+    counts: dict[str, int] = {}
+    values: dict[str, dict[str, np.ndarray]] = {}
+
+    def collect(key: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            name, _, kind = key.rpartition("/")
+            if kind == "t":
+                counts[name] = int(item[()])
+            else:
+                values.setdefault(name, {})[kind] = np.asarray(item[()], np.float32)
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(collect)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise RunError(
+            f"{path}: is not a readable file of a solver's states ({reason}); write it with"
+            " solver.save_states, or remove it"
+        ) from error
+    if not counts:
+        raise RunError(
+            f"{path}: holds no solver's states; write it with solver.save_states, or remove it"
+        )
+    for name, arrays in values.items():
+        for kind, value in arrays.items():
+            if not np.isfinite(value).all():
+                raise RunError(
+                    f"{path}: state {kind} of {name} is not finite; the training diverged, train"
+                    " again with a lower learning rate"
+                )
+    try:
+        return collect_state(counts, values)
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from error
