@@ -155,7 +155,7 @@ def test_hyperparameters_are_those_of_nnablas_solver(tmp_path, settings):
     common = found.hyperparameters.keys() & info.keys()
     assert common >= {"lr"}
     assert {k: found.hyperparameters[k] for k in common} == {k: info[k] for k in common}
-    given = next(value for key, value in settings.items() if key != "type")
+    given = dict(next(value for key, value in settings.items() if key != "type"))
     given.pop("bias_correction", None)  # which nnabla_cli ignores
     for key, value in given.items():
         name = "lr" if key == "alpha" else key

@@ -26,6 +26,15 @@ def validation_loss(theta):
     return jnp.sum(jnp.sin(theta + 0.3) ** 2)
 
 
+def mean_loss(theta, weights, data):
+    return weights @ losses(theta, data)
+
+
+_gradient = jax.jit(jax.grad(mean_loss))
+_gradients = jax.jit(jax.jacobian(losses))
+_hessian = jax.jit(jax.hessian(mean_loss))
+
+
 @dataclass(frozen=True)
 class Training:
     """Updates of a solver, from given parameters and states.
@@ -51,7 +60,7 @@ class Training:
         """Return the parameters behind the last step, and what each step started from."""
         before = []
         for k, rate in enumerate(self.rates):
-            g = jax.grad(lambda at, k=k: weights[k] @ losses(at, self.data[k]))(theta)
+            g = _gradient(theta, weights[k], self.data[k])
             before.append((theta, g, states))
             theta, states = RULES[self.solver.name](
                 *(theta, states, g, rate, self.t + k),
@@ -80,10 +89,8 @@ class Training:
             before = Before(flat(at), flat(g), {n: flat(s) for n, s in states.items()}, self.t + k)
             given = before if adjoint.needs_before else None
             a = np.array(adjoint.begin(self.rates[k], given).data, float)
-            gradients = jax.jacobian(losses)(at, self.data[k])
-            hessian = jax.hessian(lambda x, k=k: self.weights[k] @ losses(x, self.data[k]))(at)
-            influence[k] = self.weights[k] * (gradients @ a)
-            adjoint.finish(flat(hessian @ a))
+            influence[k] = self.weights[k] * (_gradients(at, self.data[k]) @ a)
+            adjoint.finish(flat(_hessian(at, self.weights[k], self.data[k]) @ a))
         vectors = {name: np.array(v.data, float) for name, v in adjoint.vectors().items()}
         return vectors.pop("u"), vectors, influence
 
