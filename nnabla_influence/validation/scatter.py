@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from nnabla_influence.validation.agreement import RowAgreement, SubsetAgreement
 from nnabla_influence.validation.result import Validation
 from nnabla_influence.validation.sampling import subset_sums
 
 _INCHES = 4.2
+_NAME = 30
 
 
 def write_scatter(path: Path, validation: Validation) -> None:
@@ -23,20 +26,21 @@ def write_scatter(path: Path, validation: Validation) -> None:
     """
     n_lines = bool(len(validation.rows)) + bool(validation.subsets)
     n_columns = len(validation.scores)
-    figure = Figure(figsize=(_INCHES * n_columns + 0.6, _INCHES * n_lines + 0.5), dpi=120)
+    figure = Figure(figsize=(_INCHES * n_columns + 0.6, _INCHES * n_lines + 0.6), dpi=120)
     FigureCanvasAgg(figure)
     axes = figure.subplots(n_lines, n_columns, squeeze=False)
-    figure.suptitle(f'"{validation.question.words}"')
+    words = f'"{validation.question.words}"\nline: the score says what happens'
+    figure.suptitle(words, fontsize=10)
     for column, (name, scores) in enumerate(validation.scores.items()):
         # A name is the user's: no $ in it begins a formula.
-        shown = name.replace("$", r"\$")
+        shown = name[-_NAME:].replace("$", r"\$")
         line = 0
         rows = validation.row_agreements[name]
         if rows is not None:
             _draw(axes[line][column], validation.row_changes, scores[validation.rows])
             axes[line][column].set_title(f"{shown}: {_row_words(rows)}", fontsize=9)
             axes[line][column].set_xlabel("true change of the validation loss without the row")
-            axes[line][column].set_ylabel("influence (change of the loss by the score)")
+            axes[line][column].set_ylabel("influence (the change that the score says)")
             line += 1
         subsets = validation.subset_agreements[name]
         if subsets is not None:
@@ -46,8 +50,11 @@ def write_scatter(path: Path, validation: Validation) -> None:
             size = len(validation.subsets[0])
             axes[line][column].set_xlabel(f"true change of the validation loss without {size} rows")
             axes[line][column].set_ylabel("sum of their influences")
-    figure.tight_layout()
-    figure.savefig(path)
+    with warnings.catch_warnings():
+        # A name that the font has no signs for is shown as boxes; the files hold it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.tight_layout()
+        figure.savefig(path)
 
 
 def _draw(axes: Axes, truth: np.ndarray, said: np.ndarray) -> None:
@@ -56,7 +63,9 @@ def _draw(axes: Axes, truth: np.ndarray, said: np.ndarray) -> None:
     axes.axhline(0, color="0.9", linewidth=0.8, zorder=0)
     axes.axvline(0, color="0.9", linewidth=0.8, zorder=0)
     axes.scatter(truth, said, s=14, alpha=0.7, linewidths=0)
-    axes.ticklabel_format(style="sci", scilimits=(-2, 3))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_formatter("{x:.3g}")
     axes.tick_params(labelsize=8)
 
 

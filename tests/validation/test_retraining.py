@@ -24,9 +24,7 @@ SILENT = SilentProgress()
 
 
 def retraining(problem: Problem, trainer: LinearTrainer) -> Retraining:
-    return Retraining(
-        trainer, problem.start, problem.steps, problem.fetch, problem.loss, problem.n
-    )
+    return Retraining(trainer, problem.start, problem.steps, problem.fetch, problem.loss, problem.n)
 
 
 def measured(problem: Problem, left_out, trainer=None, journal=None, fingerprint="f"):
@@ -108,22 +106,22 @@ def test_a_row_counts_in_every_step_and_mini_batch_that_holds_it():
     problem = Problem(n=4, batch_size=4, epochs=1)
     twice = Step(0, 0, 0.1, (np.array([0, 1, 0]), np.array([2, 0])))
     object.__setattr__(problem, "steps", (twice,))
-    trained = retraining(problem, LinearTrainer())
+    without = retraining(problem, LinearTrainer()).without
     x, y = problem.x, problem.y
     gradients = [2 * (x[j].sum() - y[j]) * x[j] for j in range(4)]
     theta = 1 - 0.1 * (gradients[1] / 3 + gradients[2] / 2)
-    assert trained.without([0]) == pytest.approx(problem.loss({"theta": theta}), rel=1e-12)
+    assert without([0]) == pytest.approx(problem.loss({"theta": theta}), rel=1e-12)
 
 
 def test_the_base_says_that_it_reproduces_the_run():
     problem = Problem()
-    final = {"theta": LinearTrainerEnd(problem)}
+    final = {"theta": trained(problem)}
     base, _ = measure(retraining(problem, LinearTrainer()), final, problem.loss, [], SILENT)
     assert (base.difference, base.noise, base.final_loss) == (0, 0, base.loss)
     assert "byte for byte: its own noise is 0" in base.words
 
 
-def LinearTrainerEnd(problem: Problem) -> np.ndarray:  # noqa: N802
+def trained(problem: Problem) -> np.ndarray:
     trainer = LinearTrainer()
     trainer.start(problem.start)
     for step in problem.steps:
@@ -147,9 +145,7 @@ def test_the_base_says_by_how_much_it_differs():
 def test_final_parameters_of_another_network():
     problem = Problem()
     with pytest.raises(RunError, match=r"final\.h5 holds no parameter 'theta' of shape \(3,\)"):
-        measure(
-            retraining(problem, LinearTrainer()), {"W": np.ones(3)}, problem.loss, [], SILENT
-        )
+        measure(retraining(problem, LinearTrainer()), {"W": np.ones(3)}, problem.loss, [], SILENT)
 
 
 @pytest.mark.filterwarnings("ignore:.*(overflow|invalid)")
@@ -219,11 +215,11 @@ def test_another_validation_is_not_gone_on_from(tmp_path: Path):
     before = file.read_bytes()
     for other, fingerprint in ((problem, "g"), (Problem(learning_rate=0.04), "f")):
         journal = Journal(tmp_path / "result")
-        with pytest.raises(OutputError, match=r"result\.partial: holds a validation that was inter"):
+        with pytest.raises(OutputError, match=r"\.partial: holds a validation that was inter"):
             # Other settings; or the same ones where the machine gives another loss.
             measure(
                 retraining(other, LinearTrainer()),
-                {"theta": LinearTrainerEnd(other)},
+                {"theta": trained(other)},
                 other.loss,
                 [],
                 SILENT,
