@@ -9,7 +9,14 @@ import nnabla as nn
 import nnabla.functions as NF
 
 from nnabla_influence.network.solver_settings import SolverSettings
-from nnabla_influence.solvers.adjoint import Behind, RuleAdjoint, square_root
+from nnabla_influence.solvers.adjoint import (
+    Behind,
+    RuleAdjoint,
+    larger,
+    minus,
+    square_root,
+    times,
+)
 from nnabla_influence.solvers.settings import hyperparameter
 from nnabla_influence.solvers.state import STATE_NAMES
 
@@ -55,13 +62,13 @@ class AdamAdjoint(RuleAdjoint):
         r"""Return :math:`\partial L / \partial g` and the states' adjoints before the step."""
         g = behind.g
         m = self.beta1 * behind.states["mean"] + (1 - self.beta1) * g
-        v = self.beta2 * behind.states["var"] + (1 - self.beta2) * g * g
+        v = self.beta2 * behind.states["var"] + (1 - self.beta2) * times(g, g)
         root, per_root = square_root(v)
-        q = root + self.eps
-        step = behind.rate * behind.u / q
-        along_m = behind.lambdas["mean"] - step
-        along_v = behind.lambdas["var"] + 0.5 * step * (m * per_root) / q
-        d = (1 - self.beta1) * along_m + 2 * (1 - self.beta2) * g * along_v
+        per_q = 1.0 / (root + self.eps)
+        step = times(behind.rate, behind.u, per_q)
+        along_m = minus(behind.lambdas["mean"], step)
+        along_v = behind.lambdas["var"] + 0.5 * times(m, per_root, step, per_q)
+        d = (1 - self.beta1) * along_m + 2 * (1 - self.beta2) * times(g, along_v)
         return d, {"mean": self.beta1 * along_m, "var": self.beta2 * along_v}
 
 
@@ -116,19 +123,19 @@ class AmsgradAdjoint(AdamAdjoint):
         r"""Return :math:`\partial L / \partial g` and the states' adjoints before the step."""
         g, v_hat = behind.g, behind.states["v_hat"]
         m = self.beta1 * behind.states["m"] + (1 - self.beta1) * g
-        v = self.beta2 * behind.states["v"] + (1 - self.beta2) * g * g
-        from_v = NF.greater(v, v_hat)
-        root, per_root = square_root(NF.maximum2(v_hat, v))
-        q = root + self.eps
-        step = behind.rate * behind.u / q
-        along_m = behind.lambdas["m"] - step
-        along_hat = behind.lambdas["v_hat"] + 0.5 * step * (m * per_root) / q
-        along_v = behind.lambdas["v"] + from_v * along_hat
-        d = (1 - self.beta1) * along_m + 2 * (1 - self.beta2) * g * along_v
+        v = self.beta2 * behind.states["v"] + (1 - self.beta2) * times(g, g)
+        v_hat, from_v = larger(v_hat, v)
+        root, per_root = square_root(v_hat)
+        per_q = 1.0 / (root + self.eps)
+        step = times(behind.rate, behind.u, per_q)
+        along_m = minus(behind.lambdas["m"], step)
+        along_hat = behind.lambdas["v_hat"] + 0.5 * times(m, per_root, step, per_q)
+        along_v = behind.lambdas["v"] + times(from_v, along_hat)
+        d = (1 - self.beta1) * along_m + 2 * (1 - self.beta2) * times(g, along_v)
         return d, {
             "m": self.beta1 * along_m,
             "v": self.beta2 * along_v,
-            "v_hat": (1.0 - from_v) * along_hat,
+            "v_hat": times(1.0 - from_v, along_hat),
         }
 
 
@@ -165,11 +172,10 @@ class AdamaxAdjoint(AdamAdjoint):
         r"""Return :math:`\partial L / \partial g` and the states' adjoints before the step."""
         g = behind.g
         m = self.beta1 * behind.states["m"] + (1 - self.beta1) * g
-        decayed, size = self.beta2 * behind.states["u"], NF.abs(g)
-        from_g = NF.greater(size, decayed)
-        q = NF.maximum2(decayed, size) + self.eps
-        step = behind.rate * behind.u / q
-        along_m = behind.lambdas["m"] - step
-        along_w = behind.lambdas["u"] + step * m / q
-        d = (1 - self.beta1) * along_m + from_g * NF.sign(g) * along_w
-        return d, {"m": self.beta1 * along_m, "u": self.beta2 * (1.0 - from_g) * along_w}
+        w, from_g = larger(self.beta2 * behind.states["u"], NF.abs(g))
+        per_q = 1.0 / (w + self.eps)
+        step = times(behind.rate, behind.u, per_q)
+        along_m = minus(behind.lambdas["m"], step)
+        along_w = behind.lambdas["u"] + times(step, m, per_q)
+        d = (1 - self.beta1) * along_m + times(from_g, NF.sign(g), along_w)
+        return d, {"m": self.beta1 * along_m, "u": self.beta2 * times(1.0 - from_g, along_w)}

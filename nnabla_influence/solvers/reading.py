@@ -18,6 +18,9 @@ from nnabla.utils import nnabla_pb2
 from nnabla_influence.errors import InfluenceError, ModelError
 from nnabla_influence.solvers.state import SolverState, collect_state
 
+_TEXTS = (".nntxt", ".prototxt")
+_SUFFIXES = (".h5.optimizer", ".protobuf.optimizer", *_TEXTS)
+
 
 def read_solver_state(path: Path) -> SolverState | None:
     """Return the solver's state that goes with the parameters of a file, if it has one.
@@ -41,10 +44,13 @@ def read_solver_state(path: Path) -> SolverState | None:
                 states = [
                     state
                     for name in archive.namelist()
+                    if name.lower().endswith(_SUFFIXES)
                     for state in _read_member(f"{path}, {name}", name, archive.read(name))
                 ]
-        else:
+        elif path.suffix.lower() in _TEXTS:
             states = list(_read_member(str(path), path.name, path.read_bytes()))
+        else:
+            return None
     except FileNotFoundError as error:
         raise ModelError(f"{path}: does not exist; check the path") from error
     except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, RuntimeError) as error:
@@ -70,7 +76,7 @@ def _read_member(where: str, name: str, content: bytes) -> Iterator[SolverState]
             yield _from_h5(content)
         elif name.endswith(".protobuf.optimizer"):
             yield from _from_proto(nnabla_pb2.NNablaProtoBuf.FromString(content))
-        elif name.endswith((".nntxt", ".prototxt")):
+        else:
             proto = nnabla_pb2.NNablaProtoBuf()
             text_format.Merge(content.decode("utf-8-sig"), proto)
             yield from _from_proto(proto)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import nnabla as nn
 
 from nnabla_influence.network.solver_settings import SolverSettings
-from nnabla_influence.solvers.adjoint import Behind, RuleAdjoint, square_root
+from nnabla_influence.solvers.adjoint import Behind, RuleAdjoint, minus, square_root, times
 from nnabla_influence.solvers.settings import hyperparameter
 from nnabla_influence.solvers.state import STATE_NAMES
 
@@ -42,12 +42,12 @@ class RmspropAdjoint(RuleAdjoint):
     def backward(self, behind: Behind) -> tuple[nn.Variable, Mapping[str, nn.Variable]]:
         r"""Return :math:`\partial L / \partial g` and the states' adjoints before the step."""
         g, (rho, c) = behind.g, self.weights()
-        v = rho * behind.states["v"] + c * g * g
+        v = rho * behind.states["v"] + c * times(g, g)
         root, per_root = square_root(v)
-        q = root + hyperparameter(self.solver, "eps")
-        step = behind.rate * behind.u / q
-        along_v = behind.lambdas["v"] + 0.5 * step * (g * per_root) / q
-        return 2 * c * g * along_v - step, {"v": rho * along_v}
+        per_q = 1.0 / (root + hyperparameter(self.solver, "eps"))
+        step = times(behind.rate, behind.u, per_q)
+        along_v = behind.lambdas["v"] + 0.5 * times(g, per_root, step, per_q)
+        return minus(2 * c * times(g, along_v), step), {"v": rho * along_v}
 
 
 class AdagradAdjoint(RmspropAdjoint):
@@ -97,14 +97,16 @@ class AdadeltaAdjoint(RuleAdjoint):
     def backward(self, behind: Behind) -> tuple[nn.Variable, Mapping[str, nn.Variable]]:
         r"""Return :math:`\partial L / \partial g` and the states' adjoints before the step."""
         g, rho = behind.g, self.rho
-        v = rho * behind.states["e_sqr_grad"] + (1 - rho) * g * g + self.eps
+        v = rho * behind.states["e_sqr_grad"] + (1 - rho) * times(g, g) + self.eps
+        per_v = 1.0 / v
         x = behind.states["e_sqr_delta"] + self.eps
-        s = (x / v) ** 0.5
-        delta = s * g
+        s = times(x, per_v) ** 0.5
+        delta = times(s, g)
         lambda_x = behind.lambdas["e_sqr_delta"]
-        along_delta = 2 * (1 - rho) * delta * lambda_x - behind.rate * behind.u
-        along_v = behind.lambdas["e_sqr_grad"] - 0.5 * along_delta * delta / v
-        return s * along_delta + 2 * (1 - rho) * g * along_v, {
+        along_delta = minus(2 * (1 - rho) * times(delta, lambda_x), times(behind.rate, behind.u))
+        half = 0.5 * times(along_delta, delta)
+        along_v = minus(behind.lambdas["e_sqr_grad"], times(half, per_v))
+        return times(s, along_delta) + 2 * (1 - rho) * times(g, along_v), {
             "e_sqr_grad": rho * along_v,
-            "e_sqr_delta": rho * lambda_x + 0.5 * along_delta * delta / x,
+            "e_sqr_delta": rho * lambda_x + times(half, 1.0 / x),
         }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import nnabla as nn
 
-from nnabla_influence.solvers.adjoint import Behind, RuleAdjoint
+from nnabla_influence.solvers.adjoint import Behind, RuleAdjoint, minus, times
 from nnabla_influence.solvers.settings import hyperparameter
 from nnabla_influence.solvers.state import STATE_NAMES
 
@@ -22,7 +22,7 @@ class SgdAdjoint(RuleAdjoint):
 
     def backward(self, behind: Behind) -> tuple[nn.Variable, Mapping[str, nn.Variable]]:
         r"""Return :math:`\partial L / \partial g` and the states' adjoints before the step."""
-        return -1.0 * behind.rate * behind.u, {}
+        return -1.0 * times(behind.rate, behind.u), {}
 
 
 class MomentumAdjoint(RuleAdjoint):
@@ -49,8 +49,8 @@ class MomentumAdjoint(RuleAdjoint):
     def backward(self, behind: Behind) -> tuple[nn.Variable, Mapping[str, nn.Variable]]:
         r"""Return :math:`\partial L / \partial g` and the states' adjoints before the step."""
         momentum = hyperparameter(self.solver, "momentum")
-        along_m = behind.lambdas["m"] - behind.u
-        return behind.rate * along_m, {"m": momentum * along_m}
+        along_m = minus(behind.lambdas["m"], behind.u)
+        return times(behind.rate, along_m), {"m": momentum * along_m}
 
 
 class SgdWAdjoint(MomentumAdjoint):
@@ -94,4 +94,4 @@ class NesterovAdjoint(RuleAdjoint):
         r"""Return :math:`\partial L / \partial g` and the states' adjoints before the step."""
         momentum = hyperparameter(self.solver, "momentum")
         along_m = behind.lambdas["m"] + (1 + momentum) * behind.u
-        return -1.0 * behind.rate * along_m, {"m": momentum * (along_m - behind.u)}
+        return -1.0 * times(behind.rate, along_m), {"m": momentum * minus(along_m, behind.u)}

@@ -176,8 +176,9 @@ def test_a_missing_file(tmp_path):
 
 
 def test_a_folder(tmp_path):
+    (tmp_path / "net.nnp").mkdir()
     with pytest.raises(ModelError, match=r": cannot be read \(.*directory\); check the file"):
-        read_solver_state(tmp_path)
+        read_solver_state(tmp_path / "net.nnp")
 
 
 def test_a_damaged_archive(tmp_path):
