@@ -92,6 +92,10 @@ class Derivatives:
         self.objective = objective
         self.size = sum(variable.size for variable in objective.parameters.values())
         self._context = context
+        self._inputs = {
+            **objective.inputs,
+            **{draw.name: draw.variable for draw in objective.draws},
+        }
         parameters = list(objective.parameters.values())
         # Every parameter's gradient is a view on one flat array, so that H a comes out flat.
         self._gradient = nn.NdArray((self.size,))
@@ -159,7 +163,8 @@ class Derivatives:
         *subtracts*, and r becomes :math:`d r`.
 
         Args:
-            inputs: By dataset column, arrays of shape ``(n, ...)``.
+            inputs: By dataset column, arrays of shape ``(n, ...)``; where the objective has draws,
+                these too, by their names.
             weights: :math:`v_j`, shape ``(n,)``; ``1/n`` for the mean loss.
             a: Vector over the parameters, shape ``(size,)``.
             h: :math:`\sum_j v_j \nabla^2 l_j a` is added to it, in place.
@@ -238,7 +243,7 @@ class Derivatives:
     ) -> Iterator[slice]:
         """Put chunk after chunk into the graph's inputs; yield which examples it holds."""
         size = self.objective.batch_size
-        if self.objective.statistics and len(weights) != size:
+        if self.objective.whole_batch and len(weights) != size:
             raise ValueError(
                 f"a mini-batch of {len(weights)} examples for a training objective of {size}, whose"
                 " losses depend on all of them; build one of the mini-batch's size"
@@ -246,8 +251,8 @@ class Derivatives:
         for start in range(0, len(weights), size):
             chunk = slice(start, min(start + size, len(weights)))
             filling = size - (chunk.stop - start)
-            for column, variable in self.objective.inputs.items():
-                data = inputs[column][chunk].astype(np.float32, copy=False)
+            for name, variable in self._inputs.items():
+                data = inputs[name][chunk].astype(np.float32, copy=False)
                 if filling:
                     # A real example, since anything else could be outside a loss's domain.
                     data = np.concatenate([data, np.repeat(data[-1:], filling, axis=0)])

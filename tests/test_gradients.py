@@ -153,6 +153,8 @@ def test_penalty_is_in_the_hessian_once_and_in_no_example(tmp_path):
             losses=losses,
             prediction=None,
             statistics=(),
+            draws=(),
+            whole_batch=False,
             penalty=0.3 * F.sum(parameters["out/affine/W"] ** 2),
         )
         penalized = Derivatives(objective, CONTEXT)

@@ -37,6 +37,8 @@ def test_a_derivative_that_is_not_finite_is_told(tmp_path):
             losses=losses,
             prediction=None,
             statistics=(),
+            draws=(),
+            whole_batch=False,
             penalty=None,
         )
         inputs = {"x": np.ones((4, 3), np.float32), "y": np.ones((4, 1), np.float32)}
@@ -81,6 +83,8 @@ def test_guard_refuses_a_silently_wrong_backward(monkeypatch):
             losses=losses,
             prediction=None,
             statistics=(),
+            draws=(),
+            whole_batch=False,
             penalty=None,
         )
         derivatives = Derivatives(objective, CONTEXT)

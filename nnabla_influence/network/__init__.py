@@ -2,6 +2,7 @@
 
 from nnabla_influence.network.datasets import DatasetSettings
 from nnabla_influence.network.definition import Definition, load_definition
+from nnabla_influence.network.draws import Draw
 from nnabla_influence.network.independence import check_independence
 from nnabla_influence.network.inputs import Input
 from nnabla_influence.network.mode import Mode
@@ -11,14 +12,17 @@ from nnabla_influence.network.objective import (
     build_objective,
     check_differentiable,
 )
+from nnabla_influence.network.random_layers import RandomLayers, seed_random_layers
 from nnabla_influence.network.solver_settings import SolverSettings
 
 __all__ = [
     "DatasetSettings",
     "Definition",
+    "Draw",
     "Input",
     "Mode",
     "Objective",
+    "RandomLayers",
     "SolverSettings",
     "Statistic",
     "build_objective",
@@ -26,4 +30,5 @@ __all__ = [
     "check_independence",
     "load_definition",
     "running_statistics",
+    "seed_random_layers",
 ]

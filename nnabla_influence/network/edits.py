@@ -16,7 +16,7 @@ _NORMALIZATIONS = {
     "SyncBatchNormalization": "sync_batch_normalization_param",
 }
 
-_RANDOM_LAYERS = (
+RANDOM_LAYERS = (
     *("Dropout", "RandomFlip", "RandomShift", "RandomErase", "RandomCrop", "ImageAugmentation"),
 )
 _CROPPING_LAYERS = ("RandomCrop", "ImageAugmentation")
@@ -31,7 +31,8 @@ def to_test_mode(path: Path, network: Any, data: Iterable[str], mode: Mode = Mod
 
     Batch normalisations use their running statistics if ``mode`` is TEST; else they stay as the
     file has them, to be built as the mode wants them (`Normalizations`). Dropout and augmentations
-    are taken out; where an augmentation also crops, the centre is cut out.
+    are taken out, if ``mode`` is not TRAINING; where an augmentation also crops, the centre is cut
+    out.
 
     Args:
         path: The model file, for messages.
@@ -65,14 +66,14 @@ def to_test_mode(path: Path, network: Any, data: Iterable[str], mode: Mode = Mod
             )
         elif function.type in _RANDOM_SOURCES or (
             # Shifting or dropping out a constant makes a random mask, as in cutout.
-            function.type in _RANDOM_LAYERS and function.input[0] not in meaningful
+            function.type in RANDOM_LAYERS and function.input[0] not in meaningful
         ):
             raise UnsupportedError(
                 f"{path}: the function {function.type} (layer {function.name!r}) makes random"
                 " numbers, so the loss of an example has no single value; train without it to"
                 " score"
             )
-        elif function.type in _RANDOM_LAYERS:
+        elif function.type in RANDOM_LAYERS and mode is not Mode.TRAINING:
             _take_out(path, function, shape_of[function.input[0]], shape_of[function.output[0]])
 
 

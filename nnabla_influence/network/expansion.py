@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,36 @@ def differentiated_inputs(function: Any) -> list[str]:
     if function.type == "FusedBatchNormalization":
         return function.inputs[:3] + function.inputs[5:]
     return function.inputs
+
+
+def execution_order(
+    expanded: Any, outputs: Iterable[str], past: Callable[[Any], bool] = lambda function: True
+) -> list[Any]:
+    """Return the functions that ``outputs`` need, in the order in which nnabla runs them.
+
+    That is depth first from the outputs, the inputs of a function one after the other before it.
+
+    Args:
+        expanded: nnabla's unrolled ``ProtoNetwork``.
+        outputs: Names of variables.
+        past: What a function needs is left out where this is false of it.
+    """
+    order: list[Any] = []
+    opened: set[str] = set()
+    stack: list[tuple[str, bool]] = [(name, False) for name in reversed(list(outputs))]
+    while stack:
+        name, ready = stack.pop()
+        if ready:
+            order.append(expanded.functions[name])
+            continue
+        parent = expanded.variables[name].parent if name in expanded.variables else None
+        if parent and parent not in opened:
+            opened.add(parent)
+            stack.append((parent, True))
+            function = expanded.functions[parent]
+            if past(function):
+                stack.extend((i, False) for i in reversed(function.inputs))
+    return order
 
 
 def _moved_by_the_loss(expanded: Any, losses: Sequence[str]) -> set[str]:

@@ -55,7 +55,7 @@ def check_expanded(
     Raises:
         UnsupportedError: Names the function and its layer, and says what to do.
     """
-    moving = _moving(expanded, trainable)
+    moving = moving_variables(expanded, trainable)
     for function in _functions_in_the_way(expanded, losses, moving):
         where = f"{path}: the function {function.type} (layer {function.name!r})"
         if function.type in _HANGING:
@@ -81,7 +81,7 @@ def check_expanded(
             )
 
 
-def _moving(expanded: Any, trainable: Collection[str]) -> set[str]:
+def moving_variables(expanded: Any, trainable: Collection[str]) -> set[str]:
     """Return the variables that change, differentiably, with the trainable parameters."""
     moving = set(trainable)
     pending = list(expanded.functions.values())

@@ -26,7 +26,11 @@ import nnabla.functions as NF
 import numpy as np
 
 from nnabla_influence.errors import UnsupportedError
-from nnabla_influence.network.expansion import differentiated_inputs, expand
+from nnabla_influence.network.expansion import (
+    differentiated_inputs,
+    execution_order,
+    expand,
+)
 from nnabla_influence.network.graph import keep_only
 from nnabla_influence.network.losses import loss_terms
 from nnabla_influence.network.mode import Mode
@@ -183,22 +187,5 @@ def _statistics(function: Any) -> Sequence[str]:
 
 
 def _movers(expanded: Any, outputs: Iterable[str]) -> list[Any]:
-    """Return the functions that move running statistics, in the order in which nnabla runs them.
-
-    That is depth first from the outputs, the inputs of a function one after the other before it.
-    """
-    order: list[Any] = []
-    opened: set[str] = set()
-    stack: list[tuple[str, bool]] = [(name, False) for name in reversed(list(outputs))]
-    while stack:
-        name, ready = stack.pop()
-        if ready:
-            order.append(expanded.functions[name])
-            continue
-        parent = expanded.variables[name].parent if name in expanded.variables else None
-        if parent and parent not in opened:
-            opened.add(parent)
-            stack.append((parent, True))
-            inputs = expanded.functions[parent].inputs
-            stack.extend((i, False) for i in reversed(inputs))
-    return [function for function in order if _moves(function)]
+    """Return the functions that move running statistics, in the order in which nnabla runs them."""
+    return [function for function in execution_order(expanded, outputs) if _moves(function)]

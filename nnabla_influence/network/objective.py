@@ -13,6 +13,7 @@ import numpy as np
 from nnabla_influence.errors import ModelError
 from nnabla_influence.network.building import build_functions, set_inputs
 from nnabla_influence.network.definition import Definition
+from nnabla_influence.network.draws import Draw, Draws, random_functions
 from nnabla_influence.network.edits import to_test_mode
 from nnabla_influence.network.expansion import expand
 from nnabla_influence.network.functions import check_expanded
@@ -51,8 +52,9 @@ class Objective:
         prediction: What the network predicts for each example, shape ``(B,)``: a label, or the
             value of a regression with one output; None where there is no such thing.
         statistics: In TRAINING mode, what the mini-batch does to each of the
-            `running_statistics`. Where there is one the losses depend on the whole mini-batch,
-            which must have B examples.
+            `running_statistics`.
+        draws: In TRAINING mode, inputs for what the random layers drew (`RandomLayers`), sorted by
+            name.
     """
 
     definition: Definition
@@ -64,6 +66,13 @@ class Objective:
     penalty: nn.Variable | None
     prediction: nn.Variable | None
     statistics: tuple[Statistic, ...] = ()
+    draws: tuple[Draw, ...] = ()
+
+    @property
+    def whole_batch(self) -> bool:
+        """Whether a loss depends on the whole mini-batch, which then must have B examples."""
+        shapes = [draw.variable.shape[:1] for draw in self.draws]
+        return bool(self.statistics) or any(shape != (self.batch_size,) for shape in shapes)
 
     def set_parameters(self, values: Mapping[str, np.ndarray]) -> None:
         """Copy ``values`` into the network's parameters and buffers.
@@ -113,8 +122,9 @@ def build_objective(
 
     Raises:
         ModelError: Parameters are missing or do not fit, or nnabla cannot build the network.
-        UnsupportedError: The network is random in a way that cannot be taken out, its loss cannot
-            be split into examples, or nnabla cannot differentiate it twice.
+        UnsupportedError: The network is random in a way that cannot be taken out (in TRAINING mode:
+            drawn again), its loss cannot be split into examples, or nnabla cannot differentiate it
+            twice.
     """
     prepared = _prepare(definition, mode)
     expanded = prepared.expanded
@@ -132,9 +142,12 @@ def build_objective(
                 nn.parameter.set_parameter(name, value)
         inputs = set_inputs(definition, expanded, batch_size)
         normalizations = Normalizations(definition.path, expanded, mode)
-        build_functions(
-            definition, expanded, prepared.scope, batch_size, context, normalizations.build
-        )
+        draws = Draws(expanded, prepared.random, batch_size)
+
+        def build_instead(function: Any) -> bool:
+            return draws.build(function) or normalizations.build(function)
+
+        build_functions(definition, expanded, prepared.scope, batch_size, context, build_instead)
 
         terms = prepared.terms
         for term in terms.examples:
@@ -160,6 +173,7 @@ def build_objective(
             losses=losses if terms.offset == 0.0 else losses + terms.offset,
             penalty=_sum(expanded, terms.penalties, NF.mean) if terms.penalties else None,
             prediction=prediction,
+            draws=draws.draws,
             statistics=(normalizations.statistics(terms.outputs) if mode is Mode.TRAINING else ()),
         )
 
@@ -172,6 +186,7 @@ class _Prepared:
     terms: LossTerms
     prediction: tuple[str, Prediction] | None
     moved: tuple[str, ...]  # running statistics; known in TRAINING and VALIDATION mode
+    random: list[Any]  # functions; in TRAINING mode
 
 
 def _prepare(definition: Definition, mode: Mode = Mode.TEST) -> _Prepared:
@@ -191,9 +206,12 @@ def _prepare(definition: Definition, mode: Mode = Mode.TEST) -> _Prepared:
     expanded = expand(path, network, scope)
     moved = moved_statistics(expanded, outputs)
     check_normalizations(path, expanded, outputs)
+    random = []
+    if mode is Mode.TRAINING:
+        random = random_functions(path, expanded, outputs, definition.trainable)
     by = (*definition.trainable, *(moved if mode is Mode.VALIDATION else ()))
     check_expanded(path, expanded, outputs, by)
-    return _Prepared(network, expanded, scope, terms, prediction, moved)
+    return _Prepared(network, expanded, scope, terms, prediction, moved, random)
 
 
 def _example_mean(variable: nn.Variable) -> nn.Variable:

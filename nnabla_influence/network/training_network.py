@@ -1,4 +1,4 @@
-"""The training network as it is trained: nothing rewritten, so that a replay gives the same bits."""
+"""The training network as it is trained: nothing rewritten, so a replay gives the same bits."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from nnabla_influence.errors import ModelError
 from nnabla_influence.network.building import build_functions, set_inputs
 from nnabla_influence.network.definition import Definition
+from nnabla_influence.network.draws import Draw, Draws, random_functions
 from nnabla_influence.network.expansion import expand
 from nnabla_influence.network.graph import keep_only
 from nnabla_influence.network.losses import Term, loss_terms
@@ -29,11 +30,14 @@ class TrainingNetwork:
         inputs: Variables to fill, by dataset column, of shape ``(B, *Input.shape)``.
         parameters: Every parameter that the network reads, by name; those of
             ``definition.trainable`` with ``need_grad``.
+        draws: Inputs to fill with what the random layers drew (`RandomLayers`); the one difference
+            from the file's network, and none in what it computes.
     """
 
     batch_size: int
     inputs: Mapping[str, nn.Variable]
     parameters: Mapping[str, nn.Variable]
+    draws: tuple[Draw, ...]
     _examples: tuple[tuple[Term, nn.Variable], ...]
     _penalties: tuple[tuple[Term, nn.Variable], ...]
     _target: nn.Variable
@@ -72,16 +76,19 @@ def build_training_network(
 
     Raises:
         ModelError: nnabla cannot build the network.
-        UnsupportedError: Its loss cannot be split into examples.
+        UnsupportedError: Its loss cannot be split into examples, or a random layer's draws are
+            lost.
     """
     path = definition.path
     network = type(definition.network)()
     network.CopyFrom(definition.network)
     data = [assignment.variable_name for assignment in definition.optimizer.data_variable]
     terms = loss_terms(path, network, definition.loss_variables, data)
-    keep_only(network, [term.variable for term in (*terms.examples, *terms.penalties)])
+    keep_only(network, terms.outputs)
     scope: dict[str, nn.Variable] = {}
     expanded = expand(path, network, scope)
+    random = random_functions(path, expanded, terms.outputs, definition.trainable)
+    draws = Draws(expanded, random, batch_size)
     with nn.context_scope(context), nn.auto_forward(False):
         with nn.parameter_scope("", scope):
             for name, variable in expanded.parameters.items():
@@ -93,7 +100,7 @@ def build_training_network(
                     shared or nn.Variable(variable.shape, need_grad=name in definition.trainable),
                 )
         inputs = set_inputs(definition, expanded, batch_size)
-        build_functions(definition, expanded, scope, batch_size, context)
+        build_functions(definition, expanded, scope, batch_size, context, draws.build)
         variables = {name: v.variable_instance for name, v in expanded.variables.items()}
         examples = tuple((term, variables[term.variable]) for term in terms.examples)
         for term, variable in examples:
@@ -109,6 +116,7 @@ def build_training_network(
         batch_size=batch_size,
         inputs=inputs,
         parameters={name: v.variable_instance for name, v in expanded.parameters.items()},
+        draws=draws.draws,
         _examples=examples,
         _penalties=penalties,
         _target=target,
