@@ -15,7 +15,8 @@ from nnabla_influence.errors import OutputError
 from nnabla_influence.keep import KEEP, Plan
 from nnabla_influence.run import CHECKPOINTS, PARAMETERS, SOLVER_STATES, Run
 
-_H5_BYTES = 1500  # of each array in an .h5, beside its values
+# What was seen to lie in final.h5 and solver_states.h5 beside the values: of both, and per array.
+_H5_BYTES, _H5_BYTES_PER_ARRAY = 5600, 1500
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Storage:
 
     def disk_bytes(self, keep: str) -> int:
         """Bytes of the parameter sets on disk, that of the end included."""
-        final = 4 * (self.n_parameters + self.n_states) + _H5_BYTES * self.n_arrays
+        beside = _H5_BYTES + _H5_BYTES_PER_ARRAY * self.n_arrays
+        final = 4 * (self.n_parameters + self.n_states) + beside
         return final + self.set_bytes * self.plan.n_moments(keep)
 
     def memory_bytes(self, keep: str) -> int:

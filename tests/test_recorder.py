@@ -280,6 +280,192 @@ def test_statistics_of_batch_normalization_are_kept_and_marked_as_not_trained(tm
     assert not np.array_equal(last["net/bn/bn/mean"], first["net/bn/bn/mean"])
 
 
+def train_noted(recorder, net, count):
+    """Train; return parameters and the solver's state before each step and at the end."""
+    noted = []
+    for _ in range(count):
+        noted.append(state_of(net))
+        train(recorder, net, 1)
+    return [*noted, state_of(net)]
+
+
+def state_of(net):
+    states = net.solver.get_states()
+    values = {f"{n}/{kind}": v.d.copy() for n, s in states.items() for kind, v in s.pstate.items()}
+    return {**net.last(), **values}, {s.t for s in states.values()}
+
+
+def check_moment(moment, noted):
+    values, counts = noted
+    found = dict(moment.parameters)
+    for kind, arrays in moment.solver.values.items():
+        found.update({f"{name}/{kind}": value for name, value in arrays.items()})
+    assert set(found) == set(values)
+    assert all(np.array_equal(found[name], value) for name, value in values.items())
+    assert {moment.solver.t} == counts
+
+
+# 13 rows in batches of 4: three updates an epoch.
+@pytest.mark.parametrize(
+    ("options", "moments", "first"),
+    [
+        ({"window": "all", "keep": "all"}, range(37), 0),
+        ({"window": "all", "keep": "sqrt", "total_steps": 37}, range(0, 37, 7), 0),
+        ({"window": "all", "keep": "sqrt"}, range(0, 37, 8), 0),
+        ({"window": "last", "keep": "all"}, range(34, 37), 34),
+        ({"window": 2, "keep": "all"}, range(31, 37), 31),
+        # Five steps an epoch: the window is that of the steps 30 to 36, seven.
+        (
+            {"window": 2, "keep": "sqrt", "total_steps": 37, "steps_per_epoch": 5},
+            [30, 33, 36],
+            30,
+        ),
+        # It was said to end with step 49, so its moments are those that lead to 40, 44, ...: 28 is
+        # the last before the window.
+        (
+            {"window": 2, "keep": "sqrt", "total_steps": 50, "steps_per_epoch": 5},
+            [28, 32, 36],
+            28,
+        ),
+        # Moments thinned out to every fourth; the one before the window's first step, 31, is 28.
+        ({"window": 2, "keep": "sqrt"}, [28, 32, 36], 28),
+    ],
+)
+def test_the_moments_that_are_kept(tmp_path, options, moments, first):
+    net = Net(S.Adam(0.05), batch_norm=True)
+    with (
+        make_iterator(shuffle=True) as iterator,
+        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, **options) as recorder,
+    ):
+        noted = train_noted(recorder, net, 37)
+    run = read_run(tmp_path / "run")
+    assert run.moments == tuple(moments)
+    assert [step.step for step in run.steps] == list(range(first, 37))
+    for number in run.moments:
+        check_moment(run.moment(number), noted[number])
+    check_moment(run.final_moment(), noted[37])
+    assert run.settings.keep == options["keep"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_only_the_end_is_kept_by_default(tmp_path):
+    net = Net(S.Momentum(0.05))
+    with (
+        make_iterator() as iterator,
+        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, window="last") as recorder,
+    ):
+        noted = train_noted(recorder, net, 7)
+        assert [path.name for path in tmp_path.iterdir()] == []
+    run = read_run(tmp_path / "run")
+    assert (run.moments, run.settings.keep, run.settings.window) == ((), "final", "last 1 epochs")
+    check_moment(run.final_moment(), noted[7])
+    assert len(run.steps) == 3
+
+
+def test_a_run_can_be_saved_on_the_way_and_goes_on(tmp_path):
+    net = Net(S.Momentum(0.05))
+    with (
+        make_iterator() as iterator,
+        Recorder(
+            tmp_path / "run", solver=net.solver, iterator=iterator, window="all", keep="all"
+        ) as recorder,
+    ):
+        noted = train_noted(recorder, net, 4)
+        assert recorder.save().moments == (0, 1, 2, 3)
+        noted[4:] = train_noted(recorder, net, 3)
+    run = read_run(tmp_path / "run")
+    assert run.moments == tuple(range(7))
+    for number in run.moments:
+        check_moment(run.moment(number), noted[number])
+
+
+def test_what_the_training_starts_from_may_be_loaded_after_the_recorder_is_made(tmp_path):
+    net = Net(S.Momentum(0.05))
+    with (
+        make_iterator() as iterator,
+        Recorder(
+            tmp_path / "run", solver=net.solver, iterator=iterator, keep="sqrt", total_steps=9
+        ) as recorder,
+    ):
+        for variable in nn.get_parameters().values():
+            variable.d = 3.0
+        noted = train_noted(recorder, net, 2)
+    check_moment(read_run(tmp_path / "run").moment(0), noted[0])
+
+
+def test_moments_by_the_names_of_the_definition_and_rows_of_the_users_own(tmp_path):
+    net = Net(S.Momentum(0.05))
+    with nn.parameter_scope("net"):
+        inner = nn.get_parameters(grad_only=False)
+    rows = [0, 1, 2, 3]
+    with Recorder(
+        tmp_path / "run", solver=net.solver, n_rows=N, parameters=inner, window="all", keep="all"
+    ) as recorder:
+        for _ in range(3):
+            net.feed((X[rows], Y[rows]))
+            net.solver.zero_grad()
+            net.loss.backward()
+            net.solver.update()
+            recorder.step(rows)
+    run = read_run(tmp_path / "run")
+    first = run.moment(0)
+    assert set(first.parameters) == set(first.solver.values["m"]) == {"affine/W", "affine/b"}
+    assert np.array_equal(first.parameters["affine/W"], net.first["net/affine/W"])
+    final = run.final_moment()
+    assert np.array_equal(final.solver.values["m"]["affine/W"], momentum_of(net, "net/affine/W"))
+
+
+def momentum_of(net, name):
+    return net.solver.get_states()[name].pstate["m"].d
+
+
+def test_hyperparameters_are_the_constructors_whatever_the_schedule_did(tmp_path):
+    for solver, expected in (
+        (S.AdamW(0.01, wd=0.25), {"lr": 0.01, "wd": 0.25}),
+        (S.SgdW(0.02, 0.5, 0.125), {"lr": 0.02, "momentum": 0.5, "wd": 0.125}),
+    ):
+        with nn.parameter_scope("", scope={}):
+            with Recorder(tmp_path / "run", solver=Net(solver).solver, n_rows=N) as recorder:
+                recorder.solver.set_learning_rate(0.5)
+                recorder.step([1])
+            run = read_run(tmp_path / "run")
+        found = run.settings.hyperparameters
+        assert {name: found[name] for name in expected} == pytest.approx(expected)
+        # Nobody called weight_decay: the constructor's is what the solver uses.
+        assert (run.settings.weight_decay, run.steps[0].learning_rate) == (0.0, 0.5)
+
+
+def test_a_disk_that_is_full_says_so_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    net = Net()
+
+    def training():
+        with (
+            make_iterator() as iterator,
+            Recorder(
+                tmp_path / "run", solver=net.solver, iterator=iterator, keep="all"
+            ) as recorder,
+        ):
+            monkeypatch.setattr("nnabla_influence.capture.write_values", full)
+            train(recorder, net, 3)
+
+    with pytest.raises(
+        OutputError, match=r"checkpoint cannot be written \(No space .*; make room, or record with"
+    ):
+        training()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_parameter_that_changes_its_shape_is_refused(tmp_path):
+    net = Net()
+    recorder = Recorder(tmp_path / "run", solver=net.solver, n_rows=N, keep="all")
+    net.solver.get_parameters()["net/affine/W"].reset_shape((4, 1), force=True)
+    with pytest.raises(RunError, match=r"net/affine/W or its solver's state changed its shape"):
+        recorder.step([1])
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_training_that_ends_with_an_exception(tmp_path, error, keep):
@@ -289,7 +475,11 @@ def test_a_training_that_ends_with_an_exception(tmp_path, error, keep):
         with (
             make_iterator() as iterator,
             Recorder(
-                tmp_path / "run", solver=net.solver, iterator=iterator, keep_on_error=keep
+                tmp_path / "run",
+                solver=net.solver,
+                iterator=iterator,
+                keep="all",
+                keep_on_error=keep,
             ) as recorder,
         ):
             train(recorder, net, 4)
@@ -300,7 +490,8 @@ def test_a_training_that_ends_with_an_exception(tmp_path, error, keep):
         interrupted()
     assert [entry.name for entry in tmp_path.iterdir()] == (["run"] if keep else [])
     if keep:
-        assert len(read_run(tmp_path / "run").steps) == 4
+        run = read_run(tmp_path / "run")
+        assert (len(run.steps), run.moments) == (4, (0, 1, 2, 3))
 
 
 def test_an_update_without_a_batch_is_refused_at_once(tmp_path):
@@ -366,6 +557,12 @@ def test_what_can_be_known_before_the_training_is_said_before(tmp_path):
         RunError, match="window: 0 is neither a number of epochs from 1 nor 'last' or 'all'"
     ):
         Recorder(tmp_path / "run", solver=net.solver, n_rows=N, window=0)
+    with pytest.raises(RunError, match="keep: 'some' is none of final, sqrt, all"):
+        Recorder(tmp_path / "run", solver=net.solver, n_rows=N, keep="some")
+    with pytest.raises(RunError, match="total_steps: 0 is not a whole number from 1"):
+        Recorder(
+            tmp_path / "run", solver=net.solver, n_rows=N, window="all", keep="all", total_steps=0
+        )
     with pytest.raises(RunError, match=r"the solver has no parameters; call solver.set_parameters"):
         Recorder(tmp_path / "run", solver=S.Sgd(), n_rows=N)
     with (

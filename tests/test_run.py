@@ -7,7 +7,9 @@ import nnabla as nn
 import numpy as np
 import pytest
 
+from nnabla_influence.checkpoints import write_moments
 from nnabla_influence.errors import OutputError, RunError
+from nnabla_influence.moments import Moment
 from nnabla_influence.run import (
     Run,
     RunSettings,
@@ -18,6 +20,7 @@ from nnabla_influence.run import (
     replacing_run,
     write_run,
 )
+from nnabla_influence.solvers import SolverState
 
 PARAMETERS = {
     "affine/b": np.array([1.0, -2.0], np.float32),
@@ -93,6 +96,75 @@ def test_parameters_saved_by_nnabla_and_handwritten_steps_are_a_valid_run(tmp_pa
     check_fits(run, 6)
 
 
+STATE = SolverState(13, {"m": {name: PARAMETERS[name] + 1 for name in ("affine/W", "affine/b")}})
+
+
+def with_moments(*numbers):
+    """Return what makes a folder of checkpoints of parameters that tell the moment's step."""
+
+    def make(folder):
+        folder.mkdir()
+        values = [{name: v + n for name, v in PARAMETERS.items()} for n in np.float32(numbers)]
+        write_moments(
+            folder, [Moment(n, v, SolverState(n, STATE.values)) for n, v in zip(numbers, values)]
+        )
+
+    return make
+
+
+def test_moments_and_the_solvers_state_belong_to_a_run(tmp_path):
+    written(tmp_path / "run", solver_state=STATE, checkpoints=with_moments(10, 12))
+    run = read_run(tmp_path / "run")
+    assert run.moments == (10, 12)
+    for number in run.moments:
+        moment = run.moment(number)
+        assert moment.solver.t == moment.step == number
+        assert np.array_equal(moment.parameters["affine/b"], PARAMETERS["affine/b"] + number)
+    final = run.final_moment()
+    assert (final.step, final.solver.t) == (13, 13)
+    assert np.array_equal(final.parameters["bn/mean"], PARAMETERS["bn/mean"])
+    for name in ("affine/W", "affine/b"):
+        assert np.array_equal(run.solver_state().values["m"][name], PARAMETERS[name] + 1)
+    # And are replaced with it.
+    written(tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "final.h5",
+        "run.json",
+        "steps.csv",
+    ]
+
+
+def test_a_run_without_moments_and_state_as_of_an_earlier_version(tmp_path):
+    written(tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    settings = json.loads(path.read_text())
+    del settings["keep"]
+    path.write_text(json.dumps(settings))
+    run = read_run(tmp_path / "run")
+    assert (run.moments, run.solver_state(), run.settings.keep) == ((), None, "final")
+    with pytest.raises(RunError, match="run: has no checkpoints; train with keep sqrt or all"):
+        run.moment(10)
+    with pytest.raises(RunError, match=r"run: has no solver_states.h5; save it with solver.save_"):
+        run.final_moment()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [((9, 10), "step 9 of a checkpoint"), ((13,), "step 13 of a checkpoint")],
+)
+def test_moments_of_steps_that_the_run_does_not_hold(tmp_path, numbers, message):
+    written(tmp_path / "run", checkpoints=with_moments(*numbers))
+    with pytest.raises(RunError, match=f"checkpoints: {message} is not in steps.csv; train again"):
+        read_run(tmp_path / "run")
+
+
+def test_damaged_moments_are_named_when_the_run_is_read(tmp_path):
+    written(tmp_path / "run", checkpoints=with_moments(10, 12))
+    (tmp_path / "run" / "checkpoints" / "12.npy").unlink()
+    with pytest.raises(RunError, match=r"12.npy: is missing"):
+        read_run(tmp_path / "run")
+
+
 @pytest.mark.parametrize("missing", ["final.h5", "steps.csv"])
 def test_a_missing_file_is_named(tmp_path, missing):
     written(tmp_path / "run")
@@ -133,6 +205,7 @@ def test_parameters_that_cannot_be_read(tmp_path):
         ({"format_version": None}, r"run.json: format version None is unknown"),
         ({"n_rows": "9"}, r"run.json: n_rows: '9' is not a whole number from 0"),
         ({"total_steps": -1}, r"run.json: total_steps: -1 is not a whole number from 0"),
+        ({"keep": "some"}, r"run.json: keep: 'some' is none of final, sqrt, all"),
         ({"solver": 3}, r"run.json: solver: 3 is not a text"),
         ({"weight_decay": "x"}, r"run.json: weight_decay: 'x' is not a finite number"),
         ({"hyperparameters": {"lr": None}}, r"run.json: hyperparameters: lr None is not a finite"),

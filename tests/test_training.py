@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nnabla as nn
 import nnabla.solvers as S
@@ -21,6 +23,7 @@ from nnabla_influence.errors import (
     RunError,
     UnsupportedError,
 )
+from nnabla_influence.storage import describe_kept as kept
 from nnabla_influence.training import train
 from tests.training_data import final_of, parameters_of, trained_cases, write_project
 
@@ -124,7 +127,7 @@ def test_it_gives_what_the_unmodified_nnabla_cli_gives_to_the_bit(tmp_path, monk
     assert {"log.txt", "monitoring_report.yml", "results.nnp"} <= {p.name for p in own.iterdir()}
     assert ["Training", 3, "epoch", 3] in said.stages
     assert said.lines == [
-        "Checkpoints: final 15 kB, sqrt 16 kB (3 sets), all 18 kB (12 sets); keeping final",
+        "Checkpoints: final 21 kB, sqrt 21 kB (3 sets), all 23 kB (12 sets); keeping final",
         "Training 学習 data/net.nntxt on CPU (as asked for)",
     ]
 
@@ -140,6 +143,46 @@ def test_an_nnp_is_trained_and_a_run_replaced(tmp_path, tmp_path_factory):
     assert run.settings.definition == str(model)
     assert [step.epoch for step in run.steps] == [3] * 5
     assert (tmp_path / "run" / "nnabla_cli" / model.name).exists()
+
+
+def test_moments_are_kept_and_what_they_take_is_said_before(tmp_path):
+    definition = write_project(
+        tmp_path / "project", solver=S.Adam(0.05), max_epoch=4, update_interval=2
+    ).definition
+    said = Said()
+    run = train(
+        definition, tmp_path / "run", device="cpu", window="last", keep="all", progress=said
+    )
+    # The last epoch's mini-batches, 15 to 19, end the updates 7, 8 and 9; a set is the four
+    # parameters and Adam's two states of each.
+    assert run.moments == (7, 8, 9)
+    assert run.settings.keep == "all"
+    assert run.seconds_keeping > 0
+    (first,) = (line for line in said.lines if line.startswith("Checkpoints: "))
+    pattern = (
+        r"Checkpoints: final 15 kB, sqrt 15 kB \(2 sets\), all 15 kB \(3 sets\); keeping all:"
+        r" about 0.\d\d s of writing, and 176 bytes of memory to replay"
+    )
+    assert re.fullmatch(pattern, first)
+    sizes = {path.stat().st_size for path in (run.folder / "checkpoints").glob("*.npy")}
+    assert sizes == {176}
+    # What was said of the end is right.
+    written = [(run.folder / name).stat().st_size for name in ("final.h5", "solver_states.h5")]
+    assert sum(written) == pytest.approx(14_672, rel=0.1)
+    assert re.fullmatch(r"checkpoints: all, 3 sets, \d+ kB, \d.\d\d s of the training", kept(run))
+    assert [path.name for path in run.folder.glob(".*")] == []
+
+
+def test_what_does_not_fit_the_disk_is_refused_before_the_training(tmp_path, monkeypatch):
+    usage = SimpleNamespace(free=15_100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    definition = write_project(
+        tmp_path / "project", solver=S.Adam(0.05), max_epoch=4, update_interval=2
+    ).definition
+    message = (
+        r"keeping all takes 15 kB of disk, and 15 kB are free; --keep sqrt \(keep='sqrt'\) would"
+    )
+    refused(tmp_path, OutputError, message, definition=definition, keep="all", window=1)
 
 
 def refused(tmp_path, error, message, *, definition=None, **options):

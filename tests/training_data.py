@@ -271,7 +271,9 @@ def run_nnabla_cli(base, jobs, **variables):
     """Let nnabla_cli train, one job after the other in one process; return what it printed.
 
     A job has ``config`` and ``outdir``, and may have ``param``, ``resume``, ``recorded`` (False:
-    without the callback) and ``large`` (the data are said not to fit the memory cache).
+    without the callback), ``large`` (the data are said not to fit the memory cache), ``variables``
+    (of the environment) and ``noted``: a folder, into which the training's state after each
+    iteration goes by nnabla's own hand, ``0`` being that before the first.
     """
     for job in jobs:
         Path(job["outdir"]).mkdir(exist_ok=True)
@@ -296,15 +298,19 @@ def final_of(outdir):
 
 def parameters_of(path):
     """Read the parameters of an .nnp."""
+    with zipfile.ZipFile(path) as archive:
+        return arrays_of(io.BytesIO(archive.read("parameter.h5")))
+
+
+def arrays_of(path):
+    """Read all arrays of an .h5."""
     found = {}
 
     def collect(name, item):
         if isinstance(item, h5py.Dataset):
             found[name] = item[()]
 
-    with zipfile.ZipFile(path) as archive:
-        content = archive.read("parameter.h5")
-    with h5py.File(io.BytesIO(content)) as file:
+    with h5py.File(path) as file:
         file.visititems(collect)
     return found
 
@@ -322,7 +328,22 @@ def _do(jobs):
             fed.append(rows_of(data))
         let(variable, data, *arguments, **named)
 
-    train.let_data_to_variable = noting
+    def noting_states(update, folder):
+        def save(number, config):
+            (optimizer,) = config.optimizers.values()
+            nn.save_parameters(os.path.join(folder, f"{number}.h5"))
+            optimizer.optimizer.solver.save_states(os.path.join(folder, f"{number}.states.h5"))
+
+        def updating(i, config, *arguments):
+            if not os.listdir(folder):
+                save(i, config)
+            cost = update(i, config, *arguments)
+            save(i + 1, config)
+            return cost
+
+        return updating if folder else update
+
+    train.let_data_to_variable, update = noting, train._update
     buffer = nnabla_config.get("DATA_ITERATOR", "data_source_buffer_max_size")
     for job in jobs:
         size = "0" if job.get("large") else buffer
@@ -330,6 +351,8 @@ def _do(jobs):
         callback.callback_list = modules if job.get("recorded", True) else []
         nn.clear_parameters()
         fed.clear()
+        os.environ.update(job.get("variables", {}))
+        train._update = noting_states(update, job.get("noted"))
         arguments = Namespace(
             config=job["config"],
             outdir=job["outdir"],
@@ -342,6 +365,8 @@ def _do(jobs):
         )
         assert train.train_command(arguments)
         Path(job["outdir"], "fed.json").write_text(json.dumps(fed))
+        for name in job.get("variables", {}):
+            del os.environ[name]
 
 
 if __name__ == "__main__":
