@@ -154,7 +154,10 @@ class Case:
                             "loss_variables": ["loss"],
                         }
                     ],
-                    "monitors": [
+                    # A monitor of the same network moves running statistics between the epochs.
+                    "monitors": []
+                    if self.statistics
+                    else [
                         {
                             "name": "valid_error",
                             "network": "Main",

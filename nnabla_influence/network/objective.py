@@ -20,6 +20,7 @@ from nnabla_influence.network.functions import check_expanded
 from nnabla_influence.network.graph import keep_only
 from nnabla_influence.network.losses import LossTerms, Term, loss_terms
 from nnabla_influence.network.mode import Mode
+from nnabla_influence.network.monitors import check_monitors
 from nnabla_influence.network.normalization import (
     Normalizations,
     Statistic,
@@ -91,15 +92,15 @@ class Objective:
             variable.d = np.asarray(values[name], np.float32)
 
 
-def check_differentiable(definition: Definition) -> None:
-    """Refuse a definition whose network nnabla cannot differentiate twice.
+def check_differentiable(definition: Definition, mode: Mode = Mode.TEST) -> None:
+    """Refuse a definition without an objective of ``mode`` that nnabla differentiates twice.
 
     It needs no parameters, so it can come before a training. `build_objective` does it too.
 
     Raises:
         UnsupportedError: Names the function and its layer, and says what to do.
     """
-    _prepare(definition)
+    _prepare(definition, mode)
 
 
 def build_objective(
@@ -124,7 +125,7 @@ def build_objective(
         ModelError: Parameters are missing or do not fit, or nnabla cannot build the network.
         UnsupportedError: The network is random in a way that cannot be taken out (in TRAINING mode:
             drawn again), its loss cannot be split into examples, or nnabla cannot differentiate it
-            twice.
+            twice. In TRAINING mode: a monitor disturbs the training (`check_monitors`).
     """
     prepared = _prepare(definition, mode)
     expanded = prepared.expanded
@@ -209,6 +210,7 @@ def _prepare(definition: Definition, mode: Mode = Mode.TEST) -> _Prepared:
     random = []
     if mode is Mode.TRAINING:
         random = random_functions(path, expanded, outputs, definition.trainable)
+        check_monitors(definition, moved, random)
     by = (*definition.trainable, *(moved if mode is Mode.VALIDATION else ()))
     check_expanded(path, expanded, outputs, by)
     return _Prepared(network, expanded, scope, terms, prediction, moved, random)

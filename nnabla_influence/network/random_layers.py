@@ -9,7 +9,6 @@ import nnabla as nn
 import nnabla.functions as NF
 import numpy as np
 
-from nnabla_influence.errors import UnsupportedError
 from nnabla_influence.network.building import set_inputs
 from nnabla_influence.network.definition import Definition
 from nnabla_influence.network.draws import draw_name, is_input, random_functions, sized
@@ -17,6 +16,7 @@ from nnabla_influence.network.edits import RANDOM_LAYERS
 from nnabla_influence.network.expansion import execution_order, expand
 from nnabla_influence.network.graph import find_network, keep_only
 from nnabla_influence.network.losses import loss_terms
+from nnabla_influence.network.monitors import check_monitors
 
 
 class RandomLayers:
@@ -56,8 +56,7 @@ class RandomLayers:
         keep_only(network, terms.outputs)
         expanded = expand(definition.path, network)
         functions = random_functions(definition.path, expanded, terms.outputs, definition.trainable)
-        if functions:
-            _check_monitors(definition)
+        check_monitors(definition, (), functions)
         with nn.context_scope(self._context), nn.auto_forward(False):
             self._inputs = set_inputs(definition, expanded, self._batch_size)
             self._variables = self._build(expanded, functions)
@@ -149,14 +148,3 @@ def seed_random_layers(proto: Any) -> dict[str, int]:
             if setting.seed == -1:
                 setting.seed = seeds[name] = next(free)
     return seeds
-
-
-def _check_monitors(definition: Definition) -> None:
-    for monitor in definition.proto.monitor:
-        if monitor.network_name == definition.network_name:
-            raise UnsupportedError(
-                f"{definition.path}: the monitor {monitor.name!r} runs the trained network"
-                f" {definition.network_name!r}, whose random layers draw then too, between the"
-                " mini-batches; give it a network of its own and train again, or choose --method"
-                " final"
-            )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import nnabla as nn
 import nnabla.functions as F
 import nnabla.parametric_functions as PF
@@ -17,12 +20,14 @@ from nnabla_influence.network import (
     Mode,
     RandomLayers,
     build_objective,
+    load_definition,
     running_statistics,
     seed_random_layers,
 )
+from nnabla_influence.network.reading import read_parameters
 from nnabla_influence.network.training_network import build_training_network
 
-from .definitions import CPU, load, python_proto, random_parameters
+from .definitions import CPU, load, python_proto, random_parameters, write_nnp
 
 N = 6
 STEPS = 5
@@ -259,15 +264,6 @@ def test_draws_that_are_lost_are_refused_by_name(tmp_path, name):
     assert build_objective(definition, N, CPU).draws == ()  # test mode takes them out
 
 
-def test_a_monitor_that_draws_between_is_refused(tmp_path):
-    proto, parameters = python_proto(NETWORKS["dropout"], SHAPES)
-    monitor = proto.monitor.add()
-    monitor.name, monitor.network_name = "valid_error", "Main"
-    definition = load(tmp_path, proto, parameters)
-    with pytest.raises(UnsupportedError, match=r"monitor 'valid_error' runs the trained network"):
-        RandomLayers(definition, N, CPU)
-
-
 def test_seeds_are_given_where_there_is_none(tmp_path):
     def drop(x):
         return F.dropout(F.dropout(F.dropout(x, 0.2, seed=2), 0.3), 0.1)
@@ -289,3 +285,38 @@ def test_seeds_are_given_where_there_is_none(tmp_path):
     assert seed_random_layers(proto) == {}
     definition = load(tmp_path, proto, parameters)
     assert len(RandomLayers(definition, N, CPU).names) == 7
+
+
+def test_nnabla_cli_itself_draws_so(tmp_path):
+    """Two epochs of an unmodified nnabla_cli, which reads the seeds from the file's text."""
+
+    def make(v):
+        return NETWORKS["everything"]({**v, "x": F.reshape(v["x"], (-1, 2, 6, 6))})
+
+    proto, parameters = python_proto(make, {"x": (72,), "t": (1,)}, solver=S.Momentum(0.2))
+    proto.training_config.max_epoch, proto.training_config.iter_per_epoch = 2, 3
+    proto.dataset[0].shuffle = False
+    proto.dataset[0].batch_size = proto.network[0].batch_size = N
+    path = write_nnp(tmp_path / "net.nnp", proto, parameters)
+    rng = np.random.RandomState(2)
+    x, t = rng.rand(3, N, 72).round(3), rng.randint(0, 3, (3, N, 1))
+    rows = [",".join(map(str, (*a, *b))) for xs, ts in zip(x, t) for a, b in zip(xs, ts)]
+    header = ",".join([*(f"x__{i}" for i in range(72)), "y"])
+    (tmp_path / "train.csv").write_text("\n".join([header, *rows]) + "\n")
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, "-m", "nnabla.utils.cli.cli", "train", "-c", path, "-p", path]
+    subprocess.run(
+        [*command, "-o", "out"], cwd=tmp_path, check=True, capture_output=True, timeout=120
+    )
+    trained = read_parameters(tmp_path / "out" / "results_current_2.nnp")
+
+    definition = load_definition(path)
+    batches = [
+        {"x": images.astype(np.float32), "y": labels.astype(np.float32)}
+        for images, labels in zip(x, t)
+    ]
+    layers = RandomLayers(definition, N, CPU)
+    found = train_again(definition, parameters, batches * 2, layers)[-1]
+    assert trained.keys() == found.keys()
+    for name, value in trained.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
