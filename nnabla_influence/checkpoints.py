@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -94,9 +95,17 @@ class Layout:
 
 
 def write_values(path: Path, flat: np.ndarray) -> None:
-    """Write a moment's flat values."""
-    with path.open("wb") as file:
-        np.save(file, flat, allow_pickle=False)
+    """Write a moment's flat values, float32, as numpy.save does, which takes twice as long."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(flat))
+    with path.open("wb", buffering=0) as file:
+        file.write(header.getvalue())
+        _write_all(file, flat.data.cast("B"))
+
+
+def _write_all(file: io.RawIOBase, content: memoryview) -> None:
+    while content:  # the system may take less than it is given
+        content = content[file.write(content) or 0 :]
 
 
 def write_layout(folder: Path, layout: Layout) -> None:

@@ -11,7 +11,7 @@ import nnabla as nn
 from nnabla.logger import logger
 from nnabla.utils.communicator_util import current_communicator
 
-from nnabla_influence.capture import MomentKeeper, final_solver_state, trained_names
+from nnabla_influence.capture import MomentKeeper
 from nnabla_influence.errors import UnsupportedError
 from nnabla_influence.files import file_hash
 from nnabla_influence.keep import (
@@ -25,6 +25,7 @@ from nnabla_influence.keep import (
 from nnabla_influence.recording import RecordedSolver, Recording, hyperparameters, solver_name
 from nnabla_influence.row_numbers import WatchedIterator
 from nnabla_influence.run import RunSettings, write_run
+from nnabla_influence.snapshot import final_solver_state, trained_names
 from nnabla_influence.staging import remove_leftovers
 
 

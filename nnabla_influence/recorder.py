@@ -12,13 +12,14 @@ from typing import Any, Optional, Union
 import nnabla as nn
 import numpy as np
 
-from nnabla_influence.capture import MomentKeeper, final_solver_state, trained_names
+from nnabla_influence.capture import MomentKeeper
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import file_hash
 from nnabla_influence.keep import Kept, check_keep, recorder_plan, window_epochs, window_words
 from nnabla_influence.recording import RecordedSolver, Recording, hyperparameters, solver_name
 from nnabla_influence.row_numbers import WatchedIterator
 from nnabla_influence.run import Run, RunSettings, check_replaceable, write_run
+from nnabla_influence.snapshot import final_solver_state, trained_names
 from nnabla_influence.staging import remove_leftovers
 
 

@@ -355,7 +355,11 @@ def wait_until(condition):
 def test_a_training_that_is_stopped_leaves_nothing_and_no_process(tmp_path):
     (tmp_path / "tmp").mkdir()
     definition = write_project(tmp_path / "project", max_epoch=10_000_000).definition
-    script = "import sys; from nnabla_influence.training import train; train(*sys.argv[1:])"
+    script = """if True:
+        import sys
+        from nnabla_influence.training import train
+        train(*sys.argv[1:], window="all", keep="sqrt")
+    """
     parents = {}
     # What stands before the colon in the folders' names is not theirs to remove.
     kept = tmp_path / "stopped"
@@ -382,6 +386,7 @@ def test_a_training_that_is_stopped_leaves_nothing_and_no_process(tmp_path):
         wait_until(
             lambda folder=folder: list(folder.glob(".run*/nnabla_cli/monitoring_report.yml"))
         )
+        assert list(folder.glob(".run*/.recorded.*.recording/0.npy"))
         (child,) = children(parent.pid)
         assert is_alive(child)
         parent.send_signal(stop)
