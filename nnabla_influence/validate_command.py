@@ -78,6 +78,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=count_or_none,
         help="draws the rows and the subsets (default: %(default)s)",
     )
+    parser.add_argument(
+        "--no-retest",
+        action="store_true",
+        help="half the time: do not retrain again to see how far the truth agrees with itself",
+    )
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -94,7 +99,7 @@ def run(parsed: argparse.Namespace) -> None:
         validation=parsed.input_val,
         output=parsed.output,
         window=parsed.window,
-        sample=Sample(parsed.rows, parsed.subsets, parsed.leave, parsed.seed),
+        sample=Sample(parsed.rows, parsed.subsets, parsed.leave, parsed.seed, not parsed.no_retest),
         validation_rows=parsed.validation_rows,
         device=parsed.device,
         command=parsed.typed,

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Collection
 from pathlib import Path
 
 from nnabla_influence.errors import OutputError
+
+Key = tuple[tuple[int, ...], float]
+"""The rows of a retraining, and the weight that was left of their gradients."""
 
 _FORMAT = 1
 _FILE = "retrainings.jsonl"
 
 
 class Journal:
-    """The losses of finished retrainings, by the rows that were left out.
+    """The losses of finished retrainings, by the rows that were left out and their weight.
 
     One line a retraining is written as soon as it is done, into ``FOLDER.partial`` beside the
     output. What is asked for (which rows, which subsets) may change from call to call; what the
@@ -30,7 +32,7 @@ class Journal:
 
     def __init__(self, output: Path):
         self.folder = output.with_name(output.name + ".partial")
-        self.done: dict[tuple[int, ...], float] = {}
+        self.done: dict[Key, float] = {}
         self._file = self.folder / _FILE
         self._is_own = False
         try:
@@ -62,7 +64,7 @@ class Journal:
                     " another output folder"
                 )
             for entry in entries[1:]:
-                self.done[tuple(entry["left_out"])] = float(entry["loss"])
+                self.done[tuple(entry["left_out"]), entry["weight"]] = float(entry["loss"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise OutputError(
                 f"{self._file}: is not what a validation wrote; remove that folder, or choose"
@@ -73,11 +75,10 @@ class Journal:
         if not entries:
             self._append(header)
 
-    def add(self, rows: Collection[int], loss: float) -> None:
-        """Keep the loss of a retraining without ``rows``."""
-        left_out = tuple(int(row) for row in rows)
-        self.done[left_out] = loss
-        self._append({"left_out": left_out, "loss": loss})
+    def add(self, key: Key, loss: float) -> None:
+        """Keep the loss of a retraining."""
+        self.done[key] = loss
+        self._append({"left_out": key[0], "weight": key[1], "loss": loss})
 
     def remove(self) -> None:
         """Remove it: the output is written."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from nnabla_influence.errors import RunError
 from nnabla_influence.progress import Progress
-from nnabla_influence.validation.journal import Journal
+from nnabla_influence.validation.journal import Journal, Key
 from nnabla_influence.validation.result import Base
 from nnabla_influence.validation.retraining import Parameters, Retraining
 
@@ -22,8 +22,11 @@ def measure(
     progress: Progress,
     journal: Optional[Journal] = None,
     fingerprint: str = "",
+    weights: Sequence[float] = (0.0,),
 ) -> tuple[Base, np.ndarray]:
     """Return the base, and how much the mean validation loss changes without each set of rows.
+
+    The changes have the shape ``(len(weights), len(left_out))``.
 
     Args:
         retraining: Of the window.
@@ -33,6 +36,7 @@ def measure(
         progress: Shows one unit a retraining.
         journal: Keeps what is finished; None for memory only.
         fingerprint: Of everything that the losses depend on.
+        weights: What is left of the rows' gradients; 0 leaves them out.
 
     Raises:
         RunError: What the retraining ends with has other parameters than the run.
@@ -41,19 +45,19 @@ def measure(
     """
     base = _base(retraining, final, loss, progress)
     progress.say(base.words)
-    done: dict[tuple[int, ...], float] = {}
+    done: dict[Key, float] = {}
     if journal is not None:
         # Where retraining reproduces, a machine that gives another loss must not go on.
         journal.open(fingerprint + (base.loss.hex() if base.noise == 0 else ""))
         done = journal.done
-    keys = [tuple(rows.tolist()) for rows in left_out]
+    keys = [(tuple(rows.tolist()), weight) for weight in weights for rows in left_out]
     missing = [key for key in dict.fromkeys(keys) if key not in done]
     if journal is not None and done:
         progress.say(f"{journal.folder}: holds {len(done)} finished retrainings; going on from it")
     try:
         with progress.stage("Retraining", len(missing), "retrainings") as stage:
             for key in missing:
-                done[key] = retraining.without(key)
+                done[key] = retraining.without(*key)
                 if journal is not None:
                     journal.add(key, done[key])
                 stage.update()
@@ -61,7 +65,8 @@ def measure(
         if journal is not None and done:
             progress.say(f"The same command goes on from {journal.folder}; remove it to begin anew")
         raise
-    return base, np.array([done[key] for key in keys]) - base.loss
+    losses = np.array([done[key] for key in keys]).reshape(len(weights), len(left_out))
+    return base, losses - base.loss
 
 
 def _base(

@@ -10,12 +10,15 @@ from typing import Any, Optional
 import numpy as np
 
 from nnabla_influence.validation.agreement import (
+    EXTREMES,
     RowAgreement,
     SubsetAgreement,
     row_agreement,
     subset_agreement,
 )
 from nnabla_influence.validation.sampling import subset_sums
+
+RETEST = "(retest)"
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,13 @@ class Base:
         if self.difference == 0:
             return (
                 "Retraining with nothing left out gives the run's final parameters byte for byte:"
-                " its own noise is 0"
+                " no noise from the machine"
             )
         return (
             "Retraining with nothing left out does NOT give the run's final parameters: they differ"
             f" by up to {self.difference:.2g}, the mean validation loss is {self.loss:.6g} and not"
-            f" {self.final_loss:.6g}; the redone training is compared with. Its own noise (redone"
-            f" twice): {self.noise:.2g}"
+            f" {self.final_loss:.6g}; the redone training is compared with. Noise from the machine"
+            f" (two of them differ by): {self.noise:.2g}"
         )
 
 
@@ -88,6 +91,8 @@ class Validation:
         subsets: Row numbers that were left out together.
         subset_changes: Change without each of the subsets, ``(m,)``.
         scores: By name, ``(N,)``: influence in the same sense.
+        retest: The changes once more, ``(n + m,)``, from leaving nine tenths of the gradients out,
+            over 0.9; None where that was not done.
         times_seen: How often the window saw each row, ``(N,)``.
         settings: How it was computed, for the reader.
         notes: What the reader should know.
@@ -100,27 +105,40 @@ class Validation:
     subsets: tuple[np.ndarray, ...]
     subset_changes: np.ndarray
     scores: Mapping[str, np.ndarray]
+    retest: Optional[np.ndarray]
     times_seen: np.ndarray
     settings: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
     @cached_property
-    def row_agreements(self) -> Mapping[str, Optional[RowAgreement]]:
-        """By the scores' names, their agreement with leave-one-out; None where none was done."""
-        return {
-            name: row_agreement(values[self.rows], self.row_changes) if len(self.rows) else None
-            for name, values in self.scores.items()
-        }
+    def row_agreements(self) -> Mapping[str, RowAgreement]:
+        """By the scores' names, their agreement with leave-one-out; empty where none was done."""
+        if not len(self.rows):
+            return {}
+        said = {name: values[self.rows] for name, values in self.scores.items()}
+        return {k: row_agreement(v, self.row_changes) for k, v in said.items()}
 
     @cached_property
-    def subset_agreements(self) -> Mapping[str, Optional[SubsetAgreement]]:
-        """By the scores' names, their agreement over the subsets; None where there are none."""
-        return {
-            name: subset_agreement(subset_sums(values, self.subsets), self.subset_changes)
-            if self.subsets
-            else None
-            for name, values in self.scores.items()
-        }
+    def subset_agreements(self) -> Mapping[str, SubsetAgreement]:
+        """By the scores' names, their agreement over the subsets; empty where there are none."""
+        if not self.subsets:
+            return {}
+        said = {name: subset_sums(values, self.subsets) for name, values in self.scores.items()}
+        return {k: subset_agreement(v, self.subset_changes) for k, v in said.items()}
+
+    @cached_property
+    def row_retest(self) -> Optional[RowAgreement]:
+        """How well leave-one-out agrees with itself."""
+        if self.retest is None or not len(self.rows):
+            return None
+        return row_agreement(self.retest[: len(self.rows)], self.row_changes)
+
+    @cached_property
+    def subset_retest(self) -> Optional[SubsetAgreement]:
+        """How well leaving subsets out agrees with itself."""
+        if self.retest is None or not self.subsets:
+            return None
+        return subset_agreement(self.retest[len(self.rows) :], self.subset_changes)
 
     def table(self) -> Iterator[str]:
         """Yield the lines that a person reads."""
@@ -131,16 +149,17 @@ class Validation:
         )
         yield self.base.words
         yield from self.notes
-        titles = ["scores"]
-        cells = [[name] for name in self.scores]
+        names = [*self.scores, *([] if self.retest is None else [RETEST])]
+        titles, lines = ["scores"], [[name] for name in names]
         if len(self.rows):
-            n = min(a.extremes for a in self.row_agreements.values() if a is not None)
+            by_row = [*self.row_agreements.values(), self.row_retest]
+            n = min(len(self.rows) // 2, EXTREMES)
             yield (
-                f"Leave-one-out: {len(self.rows)} rows; Jaccard of the {n} most harmful and the"
-                f" {n} most helpful of them; slope 1 would be the right size"
+                f"Leave-one-out: {len(self.rows)} rows; harmful, helpful: Jaccard of the {n} most"
+                " harmful and helpful of them; slope: 1 is the right size"
             )
             titles += ["tau", "Spearman", "harmful", "helpful", "slope"]
-            for line, a in zip(cells, self.row_agreements.values()):
+            for line, a in zip(lines, by_row):
                 assert a is not None
                 sets = (a.jaccard_harmful, a.jaccard_helpful)
                 line += map(_shown, (a.kendall_tau, a.spearman, *sets, a.slope))
@@ -150,11 +169,16 @@ class Validation:
                 " 95 % confidence interval"
             )
             titles.append("LDS")
-            for line, s in zip(cells, self.subset_agreements.values()):
+            for line, s in zip(lines, [*self.subset_agreements.values(), self.subset_retest]):
                 assert s is not None
                 line.append(f"{_shown(s.lds)} [{_shown(s.low)}, {_shown(s.high)}]")
-        widths = [max(map(len, column)) for column in zip(titles, *cells)]
-        for line in (titles, *cells):
+        if self.retest is not None:
+            yield (
+                f"{RETEST}: the truth against itself, nine tenths left out; where that is far from"
+                " 1, the training is chaotic and the truth mostly noise"
+            )
+        widths = [max(map(len, column)) for column in zip(titles, *lines)]
+        for line in (titles, *lines):
             figures = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:])]
             yield "  ".join([line[0].ljust(widths[0]), *figures])
 

@@ -92,11 +92,14 @@ class Retraining:
                 stage.update()
         return self._end()
 
-    def without(self, rows: Collection[int]) -> float:
-        """Return the mean validation loss after retraining without ``rows``."""
+    def without(self, rows: Collection[int], weight: float = 0.0) -> float:
+        """Return the mean validation loss after retraining without ``rows``.
+
+        With a ``weight`` other than 0 their gradients are scaled by it, in place of left out.
+        """
         first = int(self._first_use[list(rows)].min())
         start = max(position for position in self._moments if position <= first)
-        weights = {int(row): 0.0 for row in rows}
+        weights = {int(row): weight for row in rows}
         self._trainer.start(self._moments[start])
         for step in self._steps[start:]:
             self._trainer.step(step, self._fetch, weights)

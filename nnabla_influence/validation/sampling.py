@@ -14,6 +14,9 @@ from nnabla_influence.errors import InfluenceError
 DEFAULT_ROWS = 50
 DEFAULT_SUBSETS = 50
 DEFAULT_LEAVE = 0.1
+RETEST_WEIGHT = 0.1
+"""What is left of the gradients in the retest. Where the loss is smooth in them, the change is
+nine tenths of the whole one; where training is chaotic, it is another number."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Sample:
         subsets: How many subsets to leave out; 0 for none.
         leave: Rows of a subset: a number of rows, or a fraction of those that the window saw.
         seed: Draws them. More rows, or more subsets, with the same seed contain the fewer.
+        retest: Whether everything is done once more with nine tenths of the gradients left out, to
+            see how far the truth itself can be relied on.
 
     Raises:
         InfluenceError: A value is not one of these.
@@ -35,6 +40,7 @@ class Sample:
     subsets: int = DEFAULT_SUBSETS
     leave: Union[int, float] = DEFAULT_LEAVE
     seed: int = 0
+    retest: bool = True
 
     def __post_init__(self) -> None:
         for name, value in (("rows", self.rows), ("subsets", self.subsets), ("seed", self.seed)):

@@ -35,14 +35,14 @@ def write_scatter(path: Path, validation: Validation) -> None:
         # A name is the user's: no $ in it begins a formula.
         shown = name[-_NAME:].replace("$", r"\$")
         line = 0
-        rows = validation.row_agreements[name]
+        rows = validation.row_agreements.get(name)
         if rows is not None:
             _draw(axes[line][column], validation.row_changes, scores[validation.rows])
             axes[line][column].set_title(f"{shown}: {_row_words(rows)}", fontsize=9)
             axes[line][column].set_xlabel("true change of the validation loss without the row")
             axes[line][column].set_ylabel("influence (the change that the score says)")
             line += 1
-        subsets = validation.subset_agreements[name]
+        subsets = validation.subset_agreements.get(name)
         if subsets is not None:
             sums = subset_sums(scores, validation.subsets)
             _draw(axes[line][column], validation.subset_changes, sums)

@@ -33,7 +33,7 @@ from nnabla_influence.validation.journal import Journal
 from nnabla_influence.validation.measuring import measure
 from nnabla_influence.validation.result import Question, Validation
 from nnabla_influence.validation.retraining import MeanLoss, Retraining
-from nnabla_influence.validation.sampling import Sample, draw_rows, draw_subsets
+from nnabla_influence.validation.sampling import RETEST_WEIGHT, Sample, draw_rows, draw_subsets
 from nnabla_influence.validation.writing import check_output, write_validation
 from nnabla_influence.window import recorded_window
 
@@ -102,8 +102,9 @@ def validate(
             )
         question = Question(steps[0].step, len(steps), len({step.epoch for step in steps}))
         progress.say(
-            f'The question: "{question.words}". To retrain: {len(rows)} times without a row,'
-            f" {len(subsets)} times without a subset; {len(steps)} steps each"
+            f'The question: "{question.words}". To retrain{" twice" if sample.retest else ""}:'
+            f" without {len(rows)} rows, one at a time, and without {len(subsets)} subsets;"
+            f" {len(steps)} steps each"
         )
         solver, final = _solver(definition, recorded), recorded.parameters()
         block = default_chunk_size(definition, BLOCK)
@@ -125,15 +126,17 @@ def validate(
                     steps,
                     [file_hash(trained.path), file_hash(validated.path), asked],
                 ),
+                (0.0, RETEST_WEIGHT) if sample.retest else (0.0,),
             )
         result = Validation(
             question=question,
             base=base,
             rows=rows,
-            row_changes=changes[: len(rows)],
+            row_changes=changes[0, : len(rows)],
             subsets=subsets,
-            subset_changes=changes[len(rows) :],
+            subset_changes=changes[0, len(rows) :],
             scores=given,
+            retest=changes[1] / (1 - RETEST_WEIGHT) if sample.retest else None,
             times_seen=times_seen,
             settings={
                 "model": str(definition.path),

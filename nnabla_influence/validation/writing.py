@@ -54,29 +54,32 @@ def write_validation(folder: Path, validation: Validation) -> None:
     with replacing_folder(folder) as temporary:
         text = json.dumps(_result(validation), indent=2, ensure_ascii=False, allow_nan=False)
         (temporary / RESULT).write_text(text + "\n", encoding="utf-8")
-        names = list(validation.scores)
-        rows = validation.rows
+        names, rows, subsets = list(validation.scores), validation.rows, validation.subsets
+        retest = validation.retest
+        header = ["loss_change", *([] if retest is None else ["retest"]), *names]
         if len(rows):
+            changes = [validation.row_changes, *([] if retest is None else [retest[: len(rows)]])]
+            changes += [validation.scores[name][rows] for name in names]
             _write_csv(
                 temporary / TRUTH,
-                ["datasource_index", "times_seen", "loss_change", *names],
+                ["datasource_index", "times_seen", *header],
                 zip(
                     rows.tolist(),
                     validation.times_seen[rows].tolist(),
-                    validation.row_changes.tolist(),
-                    *(validation.scores[name][rows].tolist() for name in names),
+                    *(column.tolist() for column in changes),
                 ),
             )
-        if validation.subsets:
-            sums = [subset_sums(validation.scores[name], validation.subsets) for name in names]
+        if subsets:
+            changes = [validation.subset_changes]
+            changes += [] if retest is None else [retest[len(rows) :]]
+            changes += [subset_sums(validation.scores[name], subsets) for name in names]
             _write_csv(
                 temporary / SUBSETS,
-                ["subset", "loss_change", *names, "rows"],
+                ["subset", *header, "rows"],
                 zip(
-                    range(len(validation.subsets)),
-                    validation.subset_changes.tolist(),
-                    *(values.tolist() for values in sums),
-                    (" ".join(map(str, some.tolist())) for some in validation.subsets),
+                    range(len(subsets)),
+                    *(column.tolist() for column in changes),
+                    (" ".join(map(str, some.tolist())) for some in subsets),
                 ),
             )
         write_scatter(temporary / SCATTER, validation)
@@ -91,11 +94,13 @@ def _result(validation: Validation) -> dict[str, Any]:
         "leave_one_out": {
             "rows": len(validation.rows),
             "agreement": {k: _jsonable(v) for k, v in validation.row_agreements.items()},
+            "retest": _jsonable(validation.row_retest),
         },
         "leave_k_out": {
             "subsets": len(validation.subsets),
             "rows_of_a_subset": len(validation.subsets[0]) if validation.subsets else 0,
             "agreement": {k: _jsonable(v) for k, v in validation.subset_agreements.items()},
+            "retest": _jsonable(validation.subset_retest),
         },
         "notes": list(validation.notes),
         "settings": dict(validation.settings),

@@ -5,7 +5,7 @@ Its losses, leaving rows out and all, are written out again in `redone`, without
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,14 +100,14 @@ class Problem:
         x, y = self.validation
         return float(((x @ parameters["theta"] - y) ** 2).mean())
 
-    def redone(self, left_out: Collection[int] = (), steps: Sequence[Step] | None = None) -> Any:
+    def redone(self, left_out: Collection[int] = (), weight: float = 0.0) -> np.ndarray:
         """Final theta of the whole run without rows, from the definition."""
         theta, v = np.ones(3), np.zeros(3)
-        for step in self.steps if steps is None else steps:
+        for step in self.steps:
             g = np.zeros(3)
             for j in step.rows:
-                if j not in left_out:
-                    g += 2 * (self.x[j] @ theta - self.y[j]) * self.x[j] / len(step.rows)
+                v_j = (weight if j in left_out else 1.0) / len(step.rows)
+                g += v_j * 2 * (self.x[j] @ theta - self.y[j]) * self.x[j]
             v = MU * v + step.learning_rate * g
             theta = theta - v
         return theta

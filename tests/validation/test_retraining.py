@@ -27,16 +27,17 @@ def retraining(problem: Problem, trainer: LinearTrainer) -> Retraining:
     return Retraining(trainer, problem.start, problem.steps, problem.fetch, problem.loss, problem.n)
 
 
-def measured(problem: Problem, left_out, trainer=None, journal=None, fingerprint="f"):
-    return measure(
+def measured(problem: Problem, left_out, trainer=None, journal=None):
+    base, changes = measure(
         retraining(problem, trainer or LinearTrainer()),
         {"theta": problem.redone()},
         problem.loss,
         [np.asarray(rows) for rows in left_out],
         SILENT,
         journal,
-        fingerprint,
+        "f",
     )
+    return base, changes[0]
 
 
 SETS = [*([row] for row in range(24)), [3, 8], [0, 5, 11, 23], list(range(12))]
@@ -49,6 +50,44 @@ def test_every_change_is_that_of_the_definition():
     wanted = [problem.loss({"theta": problem.redone(rows)}) - before for rows in SETS]
     assert base.loss == pytest.approx(before, rel=1e-12)
     np.testing.assert_allclose(changes, wanted, rtol=1e-8, atol=1e-12)
+
+
+def test_weights_scale_the_gradients_and_more_of_them_go_on_from_fewer(tmp_path: Path):
+    problem, trainer = Problem(), LinearTrainer()
+    journal = Journal(tmp_path / "result")
+    measured(problem, SETS, trainer, journal)
+    alone = trainer.n_steps
+    base, changes = measure(
+        retraining(problem, trainer),
+        {"theta": problem.redone()},
+        problem.loss,
+        [np.asarray(rows) for rows in SETS],
+        SILENT,
+        Journal(tmp_path / "result"),
+        "f",
+        (0.0, 0.1),
+    )
+    assert trainer.n_steps == 2 * alone  # the first weight's are at hand, the base is done again
+    wanted = [problem.loss({"theta": problem.redone(rows, 0.1)}) - base.loss for rows in SETS]
+    np.testing.assert_allclose(changes[1], wanted, rtol=1e-8, atol=1e-12)
+    # Smooth as it is, the loss changes by nine tenths of the whole change, nearly.
+    assert row_agreement(changes[1][:24] / 0.9, changes[0][:24]).kendall_tau > 0.95
+
+
+def test_the_retest_tells_a_truth_that_is_noise():
+    problem = Problem()
+    noisy, trainer = [], LinearTrainer(jitter=0.05)
+    for weights in ((0.0, 0.1), (0.0, 0.0)):
+        _, changes = measure(
+            retraining(problem, trainer),
+            {"theta": problem.redone()},
+            problem.loss,
+            [np.array([row]) for row in range(24)],
+            SILENT,
+            weights=weights,
+        )
+        noisy.append(changes)
+    assert abs(row_agreement(noisy[0][1], noisy[0][0]).kendall_tau) < 0.5
 
 
 def test_one_step_has_a_closed_form():
@@ -118,7 +157,7 @@ def test_the_base_says_that_it_reproduces_the_run():
     final = {"theta": trained(problem)}
     base, _ = measure(retraining(problem, LinearTrainer()), final, problem.loss, [], SILENT)
     assert (base.difference, base.noise, base.final_loss) == (0, 0, base.loss)
-    assert "byte for byte: its own noise is 0" in base.words
+    assert "byte for byte: no noise from the machine" in base.words
 
 
 def trained(problem: Problem) -> np.ndarray:
@@ -169,8 +208,8 @@ from pathlib import Path
 from nnabla_influence.validation.journal import Journal
 from tests.validation.test_retraining import SETS, Problem, measured
 class Killed(Journal):
-    def add(self, rows, loss):
-        super().add(rows, loss)
+    def add(self, key, loss):
+        super().add(key, loss)
         if len(self.done) == 9:
             with self._file.open("ab") as file:
                 file.write(b'{"left_out": [9], "lo')  # a line that the kill cut short

@@ -218,7 +218,13 @@ def test_the_command_writes_the_folder_and_prints_the_table(project, tmp_path, c
     }
     result = json.loads((output / "result.json").read_text("utf-8"))
     assert result["settings"]["command"].startswith("nnabla-influence validate -m ")
-    assert result["settings"]["sample"] == {"rows": 10, "subsets": 6, "leave": 3, "seed": 4}
+    assert result["settings"]["sample"] == {
+        "rows": 10,
+        "subsets": 6,
+        "leave": 3,
+        "seed": 4,
+        "retest": True,
+    }
     assert result["question"] == "redo the last 2 epochs without it"
 
 
@@ -227,8 +233,8 @@ import os, signal, sys
 from nnabla_influence.validation import Sample, validate
 from nnabla_influence.validation.journal import Journal
 add = Journal.add
-def killed(self, rows, loss):
-    add(self, rows, loss)
+def killed(self, key, loss):
+    add(self, key, loss)
     if len(self.done) == 7:
         os.kill(os.getpid(), getattr(signal, sys.argv[5]))
 Journal.add = killed
@@ -253,10 +259,10 @@ def test_an_interrupted_validation_goes_on(project, tmp_path, monkeypatch, end):
     project.validate(output=tmp_path / "whole", sample=sample)
     calls, without = [], Retraining.without
     monkeypatch.setattr(
-        Retraining, "without", lambda self, rows: calls.append(rows) or without(self, rows)
+        Retraining, "without", lambda self, *key: calls.append(key) or without(self, *key)
     )
     project.validate(output=tmp_path / "out", sample=sample)
-    assert len(calls) == 15 - 7
+    assert len(calls) == 2 * 15 - 7
     assert {entry.name for entry in tmp_path.iterdir()} == {"out", "whole"}
     for name in ("result.json", "truth.csv", "subsets.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

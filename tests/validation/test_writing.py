@@ -18,6 +18,7 @@ from nnabla_influence.validation.writing import check_output, write_validation
 N = 30
 RNG = np.random.default_rng(0)
 TRUE = RNG.normal(size=N)
+AGAIN = TRUE + 0.2 * RNG.normal(size=N)
 SCORES = {"猫 $a$": TRUE + 0.3 * RNG.normal(size=N), "other": RNG.normal(size=N)}
 SUBSETS = tuple(np.sort(RNG.permutation(N)[:4]) for _ in range(15))
 SEEN = np.arange(N) % 4
@@ -34,6 +35,7 @@ def validation(rows=EVERY_SECOND, subsets=SUBSETS, **more) -> Validation:
             "subsets": subsets,
             "subset_changes": np.array([TRUE[s].sum() for s in subsets]),
             "scores": SCORES,
+            "retest": np.concatenate([AGAIN[rows], [AGAIN[s].sum() for s in subsets]]),
             "times_seen": SEEN,
             "settings": {"seed": 0},
             "notes": ("something to know",),
@@ -69,6 +71,7 @@ def test_the_files_hold_the_numbers_themselves(tmp_path: Path):
     rows = read(tmp_path / "out" / "truth.csv")
     assert [int(row["datasource_index"]) for row in rows] == list(range(0, N, 2))
     assert [float(row["loss_change"]) for row in rows] == TRUE[::2].tolist()
+    assert [float(row["retest"]) for row in rows] == AGAIN[::2].tolist()
     assert [int(row["times_seen"]) for row in rows] == SEEN[::2].tolist()
     subsets = read(tmp_path / "out" / "subsets.csv")
     for line, subset in zip(subsets, SUBSETS):
@@ -86,19 +89,28 @@ def test_the_files_hold_the_numbers_themselves(tmp_path: Path):
         assert figures["kendall_tau"] == pytest.approx(kendalltau(values[::2], TRUE[::2])[0])
         lds = result["leave_k_out"]["agreement"][name]["lds"]
         assert lds == pytest.approx(spearmanr(sums, changes)[0])
+    for key, figure, again, truth in (
+        ("leave_one_out", "spearman", AGAIN[::2], TRUE[::2]),
+        ("leave_k_out", "lds", *([x[s].sum() for s in SUBSETS] for x in (AGAIN, TRUE))),
+    ):
+        assert result[key]["retest"][figure] == pytest.approx(spearmanr(again, truth)[0])
     with Image.open(tmp_path / "out" / "scatter.png") as image:
         assert len(image.convert("L").getcolors()) > 10
 
 
 def test_the_table_shows_the_figures():
     lines = list(validation().table())
-    assert "its own noise is 0" in lines[1]
+    assert "byte for byte: no noise from the machine" in lines[1]
     assert lines[2] == "something to know"
-    header, *figures = lines[-3:]
+    header, *figures, retest = lines[-4:]
     assert header.split() == ["scores", "tau", "Spearman", "harmful", "helpful", "slope", "LDS"]
     for line, values in zip(figures, SCORES.values()):
         assert f"{kendalltau(values[::2], TRUE[::2])[0]:.3f}" in line
         assert f"{spearmanr(values[::2], TRUE[::2])[0]:.3f}" in line
+    assert retest.split()[:2] == ["(retest)", f"{kendalltau(AGAIN[::2], TRUE[::2])[0]:.3f}"]
+    without = list(validation(retest=None).table())
+    assert "retest" not in "\n".join(without)
+    assert len(without[-1].split()) == len(header.split()) + 2  # the interval's two ends
 
 
 def test_only_rows_or_only_subsets(tmp_path: Path):
@@ -115,7 +127,7 @@ def test_only_rows_or_only_subsets(tmp_path: Path):
 
 
 def test_figures_that_are_not_defined_are_null(tmp_path: Path):
-    constant = validation(row_changes=np.zeros(15))
+    constant = validation(row_changes=np.zeros(15), retest=None)
     write_validation(tmp_path / "out", constant)
     result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
     assert result["leave_one_out"]["agreement"]["other"]["kendall_tau"] is None
