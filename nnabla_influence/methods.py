@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import nnabla as nn
+import numpy as np
 
 from nnabla_influence.chunk import LEAST, default_chunk_size
 from nnabla_influence.context import Device
@@ -168,7 +170,8 @@ def final_moment(definition: Definition, recorded: Run | None, solver: SolverSet
         ScoreError: The solver has a state that its adjoint needs, and it is not to be found.
     """
     if recorded is not None:
-        parameters, state = recorded.parameters(), recorded.solver_state()
+        parameters: Mapping[str, np.ndarray] = recorded.parameters()
+        state = recorded.solver_state()
         n_steps = recorded.steps[-1].step + 1
     else:
         parameters, state = definition.parameters, read_solver_state(definition.path)

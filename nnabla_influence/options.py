@@ -13,8 +13,8 @@ class Options:
     """What the user can choose about a scoring; it checks itself.
 
     Attributes:
-        method: ``final``: every step at the final parameters (Suzuki et al.); ``exact``: each step at
-            its own, as the training had them (Hara et al., for any solver).
+        method: ``final``: every step at the final parameters (Suzuki et al.); ``exact``: each step
+            at its own, as the training had them (Hara et al., for any solver).
         window: ``last`` epoch, ``all`` that is known of the training, or a number of last epochs.
         validation_rows: Rows of the validation CSV whose mean loss is asked about; None for all.
         batch_size: Of the training, where the model file does not know it.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
 from nnabla_influence.errors import RunError
+from nnabla_influence.files import file_hash
 from nnabla_influence.network import Definition
 from nnabla_influence.progress import Progress
 from nnabla_influence.run import Run, read_run
@@ -37,6 +41,38 @@ class PastTraining:
     run: Run
     distance: float
     epochs: int
+
+    @property
+    def stands_for_it(self) -> bool:
+        """Whether a trace of this training is one of the training that was."""
+        return self.distance <= NEAR
+
+    @property
+    def explanation(self) -> str:
+        """Where it arrived, for the user."""
+        if self.distance == 0:
+            arrived = "arrives at the very parameters that were trained"
+        else:
+            arrived = f"arrives at parameters that are off by a relative {self.distance:.1e}"
+        return f"The training done again, {self.epochs} epochs, {arrived}"
+
+
+@contextlib.contextmanager
+def folder_to_train_in(output: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Yield the name of a folder that `train_again` may write; it goes when the block succeeds.
+
+    Beside ``output``, so that a command which was killed finds the training done; a temporary one
+    where nothing is written.
+    """
+    if output is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary) / "run"
+        return
+    target = Path(os.path.realpath(output))
+    folder = target.with_name(f".{target.name}.replay")
+    folder.mkdir(exist_ok=True)
+    yield folder / "run"
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def train_again(
@@ -103,10 +139,12 @@ def _train(
     written = folder.with_name(f"{folder.name}.nntxt")
     before = written.read_text("utf-8") if written.exists() else None
     if before == text and folder.exists():
-        try:
-            return read_run(folder)
-        except RunError:
-            pass  # It is done again.
+        with contextlib.suppress(RunError):  # A damaged one is done again.
+            found = read_run(folder)
+            assert definition.training is not None
+            now = file_hash(definition.training.path)
+            if found.settings is not None and found.settings.dataset_hash == now:
+                return found
     written.write_text(text, "utf-8")
     return train(
         written,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Sequence
 
 import nnabla as nn
@@ -37,8 +39,10 @@ from nnabla_influence.resuming import resumed, trace_file
 from nnabla_influence.run import Run, read_run
 from nnabla_influence.solvers import build_adjoint, check_solver
 from nnabla_influence.steps import Step
+from nnabla_influence.taking_up import taken_up
 from nnabla_influence.trace import Trace, trace_back, validation_gradient
-from nnabla_influence.window import Window, recorded_window, unrecorded_window
+from nnabla_influence.window import Order, Window, recorded_window, unrecorded_window
+
 
 def score(
     model: PathLike,
@@ -100,48 +104,74 @@ def score(
         kept = [] if recorded is None else list(recorded.folder.iterdir())
         check_no_input(output, [model, parameters, trained.path, validated.path, *kept])
     validation_rows = chosen_rows(options.validation_rows, validated)
-    window = _window(definition, recorded, trained, options)
-    progress.say(
-        f"Order of the mini-batches: {window.explanation}; {len(window.trials[0])} steps are traced"
-    )
-    if options.method == "exact":
-        method = exact_method(definition, recorded, solver, options, device, trained.batch)
-    else:
-        method = final_method(definition, recorded, solver, options, device)
-    progress.say(f"Method {options.method}: {method.explanation}")
-    _check_network(method, trained, window, device, progress)
-
-    with without_futile_imports():
-        gradient = validation_gradient(method.at_end, validated.batch, validation_rows, progress)
-        loss, predicted = _losses(method.at_end, trained, progress)
-        scored = _scored(definition, solver, method, options, trained, validated)
-        traces = []
-        for number, steps in enumerate(window.trials):
-            u, r = method.split(gradient)
-            adjoint = build_adjoint(solver, u, device.context)
-            method.check_state(adjoint, solver.name)
-            file = output and trace_file(output, number, *scored, list(steps))
-            with resumed(file or None, adjoint, r, progress) as (so_far, after_step):
-                traces.append(
-                    trace_back(
-                        steps,
-                        method.trajectory,
-                        method.of_steps,
-                        adjoint,
-                        trained.batch,
-                        len(trained),
-                        progress,
+    with contextlib.ExitStack() as stack:
+        method, window = _method_and_window(
+            definition, recorded, solver, trained, output, options, device, progress, stack
+        )
+        _check_network(method, trained, window, device, progress)
+        with without_futile_imports():
+            gradient = validation_gradient(
+                method.at_end, validated.batch, validation_rows, progress
+            )
+            loss, predicted = _losses(method.at_end, trained, progress)
+            scored = _scored(definition, solver, method, options, trained, validated)
+            traces = []
+            for number, steps in enumerate(window.trials):
+                u, r = method.split(gradient)
+                adjoint = build_adjoint(solver, u, device.context)
+                method.check_state(adjoint, solver.name)
+                file = None if output is None else trace_file(output, number, *scored, list(steps))
+                with resumed(file, adjoint, r, progress) as (so_far, after_step):
+                    trace = trace_back(
+                        *(steps, method.trajectory, method.of_steps, adjoint),
+                        *(trained.batch, len(trained), progress),
                         r=r,
                         so_far=so_far,
                         after_step=after_step,
                     )
-                )
-        _check_not_all_zero(traces, window.trials)
-    orders = Orders(window.order.value, len(window.trials))
-    ranking = Ranking(trained, _scores(traces, loss, predicted), orders=orders)
-    if output is not None:
-        ranking.write(output)
+                traces.append(trace)
+            _check_not_all_zero(traces, window.trials)
+        orders = Orders(window.order.value, len(window.trials))
+        ranking = Ranking(trained, _scores(traces, loss, predicted), orders=orders)
+        if output is not None:
+            ranking.write(output)
     return ranking
+
+
+def _method_and_window(
+    definition: Definition,
+    recorded: Run | None,
+    solver: SolverSettings,
+    trained: Dataset,
+    output: PathLike | None,
+    options: Options,
+    device: Device,
+    progress: Progress,
+    stack: contextlib.ExitStack,
+) -> tuple[Method, Window]:
+    """Decide what is traced and how, and tell the user."""
+    run, again = recorded, False
+    exact = options.method == "exact"
+    if exact and (recorded is None or not recorded.moments):
+        trained_again = stack.enter_context(
+            taken_up(definition, recorded, trained.path, len(trained), output, options, progress)
+        )
+        exact = again = trained_again is not None
+        run = trained_again or recorded
+    window = _window(definition, run, trained, options)
+    if again:
+        window = dataclasses.replace(
+            window, order=Order.REPLAYED, explanation="of the training done again"
+        )
+    progress.say(
+        f"Order of the mini-batches: {window.explanation}; {len(window.trials[0])} steps are traced"
+    )
+    if exact and run is not None:
+        method = exact_method(definition, run, solver, options, device, trained.batch)
+    else:
+        method = final_method(definition, run, solver, options, device)
+    progress.say(f"Method {'exact' if exact else 'final'}: {method.explanation}")
+    return method, window
 
 
 def _solver(definition: Definition, run: Run | None) -> SolverSettings:

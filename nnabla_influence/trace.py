@@ -145,7 +145,7 @@ def trace_back(
                 np.add.at(trace.times_seen, rows, 1)
             adjoint.finish(h)
             if not trajectory.exact:
-                _check_growth(step, np.linalg.norm(adjoint.u.data) / first_length)
+                _check_growth(step, float(np.linalg.norm(adjoint.u.data) / first_length))
             trace = Trace(trace.influence, trace.times_seen, trace.n_steps + 1)
             if after_step is not None:
                 after_step(trace)

@@ -55,9 +55,7 @@ class Trainer:
             set_state(self._solver, moment.solver)
         self._next = moment.step
 
-    def step(
-        self, step: Step, fetch: FetchRows, weights: Mapping[int, float] = NOTHING
-    ) -> None:
+    def step(self, step: Step, fetch: FetchRows, weights: Mapping[int, float] = NOTHING) -> None:
         """Do the next solver update.
 
         Args:

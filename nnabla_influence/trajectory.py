@@ -149,8 +149,9 @@ def describe_difference(got: Moment, expected: Moment) -> Optional[str]:
     unequal = [(n, a, b) for n, a, b in pairs if not np.array_equal(a, b)]
     if not unequal:
         return None
-    distances = [
-        (float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30)), n) for n, a, b in unequal
-    ]
-    distance, name = max(distances)
+    distance, name = max((_relative(a, b), n) for n, a, b in unequal)
     return f"{name} is off by a relative {distance:.1e}"
+
+
+def _relative(got: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.linalg.norm(got - expected) / max(float(np.linalg.norm(expected)), 1e-30))

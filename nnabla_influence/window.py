@@ -101,7 +101,7 @@ def unrecorded_window(
         RunError: The definition trains fewer epochs, or names no batch size.
     """
     try:
-        _check_same_training(definition, train, n_rows, batch_size)
+        check_same_training(definition, train, n_rows, batch_size)
         steps = nnabla_cli_steps(definition, n_rows, epochs=epochs)
         return Window(Order.REPLAYED, (steps,), "replayed as nnabla_cli draws it")
     except (RunError, UnsupportedError) as reason:
@@ -116,7 +116,7 @@ def unrecorded_window(
         )
 
 
-def _check_same_training(
+def check_same_training(
     definition: Definition, train: Path, n_rows: int, batch_size: int | None
 ) -> None:
     """Raise unless the definition's training can have been on this CSV, at this batch size."""

@@ -34,10 +34,12 @@ def influence_on(device: Device, case: Case, folder) -> np.ndarray:
         np.arange(9),
         SilentProgress(),
     )
+    final = Moment(8, definition.parameters, SolverState(8, {}))
     return trace_back(
         as_steps(some_steps(23, 6, epochs=2)),
-        derivatives,
-        build_adjoint("Sgd", u, 0.05, device.context),
+        FinalTrajectory(final),
+        StepDerivatives(lambda size: derivatives, whole=False, chunk_size=8),
+        build_adjoint(SolverSettings("Sgd", {"lr": 0.1}, 0.05, 1), u, device.context),
         lambda rows: {k: v[rows] for k, v in train.items()},
         23,
         SilentProgress(),
