@@ -50,7 +50,7 @@ def check_expanded(
         path: The model file, for messages.
         expanded: nnabla's unrolled ``ProtoNetwork``.
         losses: The variables that gradients start from.
-        trainable: The names of the parameters that they must reach.
+        trainable: The names of the parameters, or variables, that they must reach.
 
     Raises:
         UnsupportedError: Names the function and its layer, and says what to do.

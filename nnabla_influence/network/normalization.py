@@ -76,6 +76,11 @@ def moved_statistics(expanded: Any, outputs: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({name for f in _movers(expanded, outputs) for name in _statistics(f)}))
 
 
+def normalized_variables(expanded: Any, outputs: Iterable[str]) -> tuple[str, ...]:
+    """Return the variables that depend on the moved statistics at once, in VALIDATION mode."""
+    return tuple(function.outputs[0] for function in _movers(expanded, outputs))
+
+
 def check_normalizations(path: Path, expanded: Any, outputs: Iterable[str]) -> None:
     """Refuse running statistics that the training's loss depends on.
 

@@ -26,6 +26,7 @@ from nnabla_influence.network.normalization import (
     Statistic,
     check_normalizations,
     moved_statistics,
+    normalized_variables,
 )
 from nnabla_influence.network.prediction import Prediction, find_prediction
 from nnabla_influence.network.reading import check_parameters
@@ -211,7 +212,9 @@ def _prepare(definition: Definition, mode: Mode = Mode.TEST) -> _Prepared:
     if mode is Mode.TRAINING:
         random = random_functions(path, expanded, outputs, definition.trainable)
         check_monitors(definition, moved, random)
-    by = (*definition.trainable, *(moved if mode is Mode.VALIDATION else ()))
+    by = definition.trainable
+    if mode is Mode.VALIDATION:
+        by = (*by, *normalized_variables(expanded, outputs))
     check_expanded(path, expanded, outputs, by)
     return _Prepared(network, expanded, scope, terms, prediction, moved, random)
 

@@ -320,3 +320,17 @@ def test_a_mean_that_moves_is_refused_in_training_mode(tmp_path):
     definition = load(tmp_path, *python_proto(make))
     with pytest.raises(UnsupportedError, match=r"MeanSubtraction .* moves a running mean"):
         build_objective(definition, N, CPU, mode=Mode.TRAINING)
+
+
+def test_what_only_running_statistics_pass_through_must_be_differentiable_too(tmp_path):
+    """A frozen normalisation in front of a Sort, which nnabla cannot differentiate twice."""
+
+    def make(v):
+        h = PF.batch_normalization(v["x"], no_scale=True, no_bias=True, name="n")
+        return F.squared_error(PF.affine(F.sort(h), 1, name="b"), v["t"])
+
+    definition = load(tmp_path, *python_proto(make))
+    for mode in (Mode.TEST, Mode.TRAINING):
+        assert build_objective(definition, N, CPU, mode=mode).batch_size == N
+    with pytest.raises(UnsupportedError, match=r"the function Sort \(layer '.*'\) cannot be"):
+        build_objective(definition, N, CPU, mode=Mode.VALIDATION)

@@ -27,7 +27,7 @@ from nnabla_influence.network import (
 from nnabla_influence.network.reading import read_parameters
 from nnabla_influence.network.training_network import build_training_network
 
-from .definitions import CPU, load, python_proto, random_parameters, write_nnp
+from .definitions import CPU, console_proto, load, python_proto, random_parameters, write_nnp
 
 N = 6
 STEPS = 5
@@ -320,3 +320,59 @@ def test_nnabla_cli_itself_draws_so(tmp_path):
     assert trained.keys() == found.keys()
     for name, value in trained.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def test_every_pass_of_a_loop_has_a_mask(tmp_path):
+    """h <- dropout(h W) twice; nnabla's own unrolled network, three mini-batches long."""
+    loop = ["Loop"]
+    repeat = {"repeat_param": {"repeat_id": "Loop", "times": 2}}
+    functions = [
+        {"type": "RepeatStart", "input": ["Input", "Dropout"], "repeat_id": loop, **repeat},
+        {
+            "type": "Affine",
+            "input": ["RepeatStart", "W{Loop}"],
+            "repeat_id": loop,
+            "affine_param": {"base_axis": 1},
+        },
+        {
+            "type": "Dropout",
+            "input": ["Affine"],
+            "repeat_id": loop,
+            "dropout_param": {"p": 0.4, "seed": 3},
+        },
+        {"type": "RepeatEnd", "input": ["Dropout"], **repeat},
+        {"type": "SquaredError", "input": ["RepeatEnd", "T"], "output": ["Loss"]},
+    ]
+    for function in functions:
+        function.setdefault("output", [function["type"]])
+        function["name"] = function["type"]
+    variables = {
+        **dict.fromkeys(("Input", "T", "RepeatEnd", "Loss"), (-1, 3)),
+        **dict.fromkeys(("RepeatStart", "Affine", "Dropout"), ((-1, 3), "Loop")),
+    }
+    proto = console_proto(functions, variables, {"W{Loop}": ((3, 3), "Loop")}, {"Loop": 2})
+    definition = load(tmp_path, proto)
+    values = random_parameters(definition)
+    layers = RandomLayers(definition, N, CPU)
+    assert len(layers.names) == 2
+    objective = build_objective(definition, N, CPU, values, Mode.TRAINING)
+    scope: dict = {}
+    with nn.context_scope(CPU), nn.parameter_scope("", scope):
+        for name, value in values.items():
+            nn.parameter.set_parameter(name, nn.Variable.from_numpy_array(value))
+        graph = ProtoGraph.from_proto(definition.proto, param_scope=scope)
+        network = graph["Main"].expand_loop_control()
+        inputs = {name: nn.Variable((N, 3)) for name in ("Input", "T")}
+        for name, variable in inputs.items():
+            network.variables[name].variable_instance = variable
+        network(batch_size=N)
+        loss = network.variables["Loss"].variable_instance
+    derivatives = Derivatives(objective, CPU)
+    rng = np.random.RandomState(0)
+    for _ in range(3):
+        batch = {c: rng.randn(N, 3).astype(np.float32) for c in ("x", "y")}
+        inputs["Input"].d, inputs["T"].d = batch["x"], batch["y"]
+        loss.forward()
+        drawn = layers.draw(batch)
+        found, _ = derivatives.outputs({**batch, **drawn})
+        np.testing.assert_allclose(found, loss.d.mean(1), rtol=1e-5)
