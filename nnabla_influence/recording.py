@@ -212,9 +212,15 @@ class RecordedSolver:
         self._solver.zero_grad()
 
     def weight_decay(self, decay_rate: float, *hooks: Any, **named_hooks: Any) -> None:
-        """Add weight decay to the gradients."""
+        """Add weight decay to the gradients; AdamW and SgdW replace their own by it instead."""
+        fused = self._solver.weight_decay_is_fused()
+        if fused and not decay_rate and hyperparameters(self._solver).get("wd"):
+            raise UnsupportedError(
+                "solver.weight_decay(0) cannot be told in a run from the solver's own decay wd;"
+                " make the solver with wd=0 and leave the call out"
+            )
         self._solver.weight_decay(decay_rate, *hooks, **named_hooks)
-        self._recording.decayed(decay_rate, replaces=self._solver.weight_decay_is_fused())
+        self._recording.decayed(decay_rate, replaces=fused)
 
     def update(self, *hooks: Any, **named_hooks: Any) -> None:
         """Update the parameters."""
@@ -247,7 +253,10 @@ def solver_name(solver: Any) -> str:
 
 
 def hyperparameters(solver: Any) -> dict[str, float]:
-    """Return the hyper-parameters by name; the learning rate (Adam: alpha) is ``lr``."""
+    """Return the hyper-parameters by name; the learning rate (Adam: alpha) is ``lr``.
+
+    They are those that the solver was made with, whatever a schedule has set since.
+    """
     return {
         "lr" if name in ("lr", "alpha", "eta") else name: float(value)
         for name, value in (solver.info or {}).items()

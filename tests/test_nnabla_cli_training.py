@@ -19,6 +19,16 @@ def keep(choice, window="all"):
     return {"NNABLA_INFLUENCE_KEEP": choice, "NNABLA_INFLUENCE_WINDOW": window}
 
 
+def adamw(proto):
+    # nnabla.utils.save writes none of these.
+    parameter = proto.optimizer[0].solver.adamw_param
+    parameter.alpha, parameter.beta1, parameter.beta2 = 0.5, 0.75, 0.875
+    parameter.eps, parameter.wd = 0.125, 0.25
+    proto.optimizer[0].solver.lr_scheduler_type = "Exponential"
+    proto.optimizer[0].solver.exponential_scheduler_param.gamma = 0.5
+    proto.optimizer[0].solver.exponential_scheduler_param.iter_interval = 1
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Trainings in one process; each also without the callback, and noted after each iteration."""
@@ -43,6 +53,11 @@ def trained(tmp_path_factory):
             "resume": True,
             "variables": keep("sqrt"),
             "noted": "states of resumed",
+        },
+        "adamw": {
+            "config": write_project(
+                base / "w", solver=S.AdamW(), max_epoch=1, edit=adamw
+            ).definition
         },
         "wrong choice": {"config": sgd, "variables": keep("some")},
         "diverged": {
@@ -141,6 +156,14 @@ def test_a_resumed_training_keeps_from_where_it_was_resumed(trained):
     assert [step.step for step in run.steps] == list(range(25, 40))
     assert run.moment(25).solver.t == 25
     assert run.settings.window == "all, resumed at epoch 5"
+
+
+def test_the_constructors_rate_and_decay_whatever_the_schedule_did(trained):
+    run = read_run(trained.base / "adamw" / "run")
+    wanted = {"lr": 0.5, "beta1": 0.75, "beta2": 0.875, "eps": 0.125, "wd": 0.25}
+    assert run.settings.hyperparameters == wanted
+    assert [step.learning_rate for step in run.steps] == [0.5, 0.25, 0.125, 0.0625, 0.03125]
+    assert run.settings.weight_decay == 0
 
 
 def test_nothing_else_is_left_behind(trained):

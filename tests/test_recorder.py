@@ -435,6 +435,17 @@ def test_hyperparameters_are_the_constructors_whatever_the_schedule_did(tmp_path
         assert (run.settings.weight_decay, run.steps[0].learning_rate) == (0.0, 0.5)
 
 
+def test_a_decay_of_0_that_would_be_taken_for_the_solvers_own_is_refused(tmp_path):
+    recorder = Recorder(tmp_path / "run", solver=Net(S.AdamW(wd=0.1)).solver, n_rows=N)
+    with pytest.raises(
+        UnsupportedError, match=r"weight_decay\(0\) cannot be told .* with wd=0 and"
+    ):
+        recorder.solver.weight_decay(0.0)
+    with nn.parameter_scope("", scope={}):
+        recorder = Recorder(tmp_path / "run", solver=Net(S.AdamW(wd=0.0)).solver, n_rows=N)
+        recorder.solver.weight_decay(0.0)
+
+
 def test_a_disk_that_is_full_says_so_and_leaves_nothing(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")

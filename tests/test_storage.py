@@ -19,10 +19,10 @@ def test_what_each_choice_takes_in_words():
         "Checkpoints: final 1.2 MB, sqrt 214 MB (177 sets), all 38 GB (31,250 sets); keeping final"
     )
     assert STORAGE.describe("sqrt", 0.001).endswith(
-        "; keeping sqrt: about 0.18 s of writing, and 214 MB of memory to replay"
+        "; keeping sqrt: about 0.18 s of the training, and 214 MB of memory to replay"
     )
     assert STORAGE.describe("all", 0.001).endswith(
-        "; keeping all: about 31 s of writing, and 1.2 MB of memory to replay"
+        "; keeping all: about 31 s of the training, and 1.2 MB of memory to replay"
     )
 
 

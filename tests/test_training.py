@@ -161,7 +161,7 @@ def test_moments_are_kept_and_what_they_take_is_said_before(tmp_path):
     (first,) = (line for line in said.lines if line.startswith("Checkpoints: "))
     pattern = (
         r"Checkpoints: final 15 kB, sqrt 15 kB \(2 sets\), all 15 kB \(3 sets\); keeping all:"
-        r" about 0.\d\d s of writing, and 176 bytes of memory to replay"
+        r" about 0.\d\d s of the training, and 176 bytes of memory to replay"
     )
     assert re.fullmatch(pattern, first)
     sizes = {path.stat().st_size for path in (run.folder / "checkpoints").glob("*.npy")}
