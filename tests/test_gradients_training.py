@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import nnabla as nn
+import nnabla.functions as F
+import nnabla.parametric_functions as PF
 import numpy as np
 import pytest
 
@@ -209,3 +211,22 @@ def test_traced_back_it_is_the_derivative_of_the_training(tmp_path):
         found[t * n : (t + 1) * n] = -products / n  # a descent step: minus the gradient
         u -= h.data
     assert relative(found, wanted) < 1e-5
+
+
+def test_statistics_that_no_parameter_moves_only_decay(tmp_path):
+    """A normalisation of the input itself: its statistics are the data's, whatever the weights."""
+
+    def build(v):
+        h = PF.batch_normalization(v["x"], no_scale=True, no_bias=True, name="n")
+        return F.squared_error(PF.affine(F.tanh(h), 1, name="out"), v["y"])
+
+    case = Case("frozen", {"x": (4,), "y": (1,)}, build, None, statistics=lambda p, v: {})
+    derivatives = derivatives_of(tmp_path, 5, Mode.TRAINING, case)
+    inputs, weights = case.inputs(5), np.full(5, 1 / 5)
+    a = vector(derivatives, random(derivatives.size, 0))
+    h, with_r = derivatives.zeros(), derivatives.zeros()
+    r = nn.NdArray.from_numpy_array(np.arange(8, dtype=np.float32))
+    products = derivatives.add_products(inputs, weights, a, h)
+    np.testing.assert_array_equal(derivatives.add_products(inputs, weights, a, with_r, r), products)
+    np.testing.assert_array_equal(with_r.data, h.data)
+    np.testing.assert_allclose(r.data, DECAY * np.arange(8), rtol=1e-6)
