@@ -220,6 +220,7 @@ class Recorder:
                 solver=solver_name(solver),
                 hyperparameters=hyperparameters(solver),
                 weight_decay=decay,
+                window_start=self._recording.window_start(steps),
                 context=str(nn.get_current_context()),
                 recorded_by="Recorder",
             ),

@@ -170,6 +170,13 @@ class Recording:
             if number >= first
         )
 
+    def window_start(self, steps: Sequence[Step]) -> Optional[int]:
+        """Return the first step of the window, if `steps` reach further back than that."""
+        if self.window is None or not steps:
+            return None
+        first = next(s.step for s in steps if s.epoch > steps[-1].epoch - self.window)
+        return None if first == steps[0].step else first
+
     def weight_decay(self) -> float:
         """Return the rate that every recorded step used.
 

@@ -92,6 +92,12 @@ class Run:
     settings: Optional[RunSettings]
     steps: tuple[Step, ...]
 
+    @property
+    def window_steps(self) -> tuple[Step, ...]:
+        """The steps of the window: `steps` without those before it, for the replay only."""
+        start = None if self.settings is None else self.settings.window_start
+        return tuple(step for step in self.steps if start is None or step.step >= start)
+
     def parameters(self) -> dict[str, np.ndarray]:
         """Read the parameters after the last step, float32, by nnabla's names (``affine/W``).
 

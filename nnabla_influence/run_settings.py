@@ -36,6 +36,8 @@ class RunSettings:
         dataset: Path of the training data set's CSV.
         dataset_hash: `file_hash` of that CSV when it was trained on; None if it is not known.
         window: What was recorded, in words: ``last 2 epochs`` or ``all``.
+        window_start: The window's first step, where ``steps.csv`` reaches further back, to a moment
+            from which it can be replayed; None where it does not.
         keep: Which moments of the training lie in ``checkpoints``: ``final`` (none), ``sqrt``,
             ``all``.
         context: The nnabla context that trained.
@@ -54,6 +56,7 @@ class RunSettings:
     dataset: Optional[str] = None
     dataset_hash: Optional[str] = None
     window: str = "all"
+    window_start: Optional[int] = None
     keep: str = "final"
     context: str = ""
     recorded_by: str = ""
@@ -61,7 +64,7 @@ class RunSettings:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        for name in ("n_rows", "total_steps"):
+        for name in ("n_rows", "total_steps", "window_start"):
             value = getattr(self, name)
             if value is not None and not (_is_int(value) and value >= 0):
                 raise RunError(f"{name}: {value!r} is not a whole number from 0")

@@ -341,6 +341,9 @@ def test_the_moments_that_are_kept(tmp_path, options, moments, first):
     run = read_run(tmp_path / "run")
     assert run.moments == tuple(moments)
     assert [step.step for step in run.steps] == list(range(first, 37))
+    # What lies before the window, for the replay only, is told apart.
+    window = {"all": 0, "last": 34, 2: 30 if "steps_per_epoch" in options else 31}
+    assert [step.step for step in run.window_steps] == list(range(window[options["window"]], 37))
     for number in run.moments:
         check_moment(run.moment(number), noted[number])
     check_moment(run.final_moment(), noted[37])
