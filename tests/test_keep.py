@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -142,10 +143,10 @@ def test_an_unknown_number_of_steps_thins_out(n_steps):
     assert spacing <= max(2 * math.sqrt(n_steps), 1)
 
 
-@pytest.mark.parametrize("window", [1, 2, 10, 37])
 @pytest.mark.parametrize("keep", ["sqrt", "all"])
-def test_an_unknown_number_of_steps_with_a_window_at_its_end(window, keep):
-    for n_steps in (1, 36, 37, 38, 300):
+def test_an_unknown_number_of_steps_with_a_window_at_its_end(keep):
+    # Every one, as the moment before the window may be the one that would thin out.
+    for window, n_steps in itertools.product(range(1, 60), (1, 36, 37, 38, 99)):
         numbers, most = kept_of(Kept(keep), n_steps, window)
         start = max(n_steps - window, 0)
         assert numbers[0] <= start  # from where the window's first step can be replayed
@@ -156,3 +157,14 @@ def test_an_unknown_number_of_steps_with_a_window_at_its_end(window, keep):
         else:
             assert max(gaps, default=1) <= 2 * math.sqrt(2 * window)
             assert most <= 2 * math.sqrt(2 * window) + 2
+
+
+def test_the_moment_before_the_window_does_not_thin_out():
+    """Epochs that a script says may be of any length."""
+    kept = Kept("sqrt")
+    for number in (0, 1):
+        assert kept.add(number) == []
+    assert kept.release(1) == [0]
+    assert kept.add(2) == []
+    assert kept.add(3) == [3]
+    assert (kept.numbers, kept.anchor(1)) == ([1, 2], 1)
