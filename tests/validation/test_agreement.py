@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import bootstrap, spearmanr
 
 from nnabla_influence.validation import row_agreement, subset_agreement
 
@@ -93,6 +93,23 @@ def test_lds_is_spearman_over_the_subsets():
     assert got.low < got.lds < got.high
     perfect = subset_agreement(sums, sums)
     assert (perfect.lds, perfect.low, perfect.high) == pytest.approx((1, 1, 1), abs=1e-12)
+
+
+def test_the_interval_is_that_of_scipys_bootstrap():
+    rng = np.random.default_rng(0)
+    sums, changes = rng.normal(size=(2, 25)) + rng.normal(size=25)
+    got = subset_agreement(sums, changes)
+    drawn = bootstrap(
+        (sums, changes),
+        lambda a, b: spearmanr(a, b).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=3000,
+        method="percentile",
+        random_state=7,
+    ).bootstrap_distribution
+    assert (drawn < got.low).mean() == pytest.approx(0.025, abs=0.015)
+    assert (drawn > got.high).mean() == pytest.approx(0.025, abs=0.015)
 
 
 def test_the_interval_covers_the_true_lds():

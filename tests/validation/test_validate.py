@@ -32,6 +32,7 @@ def test_agrees_with_retraining_in_float64(project: Project, window, first_epoch
     assert got.base.loss == pytest.approx(before, rel=1e-5)
     wanted = [project.true_loss(first_epoch, [row]) - before for row in got.rows]
     assert np.linalg.norm(got.row_changes - wanted) < 2e-3 * np.linalg.norm(wanted)
+    assert got.row_retest.slope == pytest.approx(1, abs=0.05)
     subsets = [project.true_loss(first_epoch, rows) - before for rows in got.subsets]
     assert np.linalg.norm(got.subset_changes - subsets) < 2e-3 * np.linalg.norm(subsets)
 
@@ -43,7 +44,7 @@ def test_each_ranking_answers_its_own_question_best(project: Project):
     for window, own, other in (("last", *names), ("all", *reversed(names))):
         got = project.validate(window=window, scores=rankings, sample=sample)
         rows, subsets = got.row_agreements, got.subset_agreements
-        assert rows[own].slope == pytest.approx(1, abs=0.1)
+        assert rows[own].slope == pytest.approx(1, abs=0.2)
         assert abs(rows[other].slope - 1) > 0.5
         assert rows[own].kendall_tau > rows[other].kendall_tau
         assert subsets[own].lds > subsets[other].lds
