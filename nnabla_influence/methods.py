@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from nnabla_influence.options import Options
 from nnabla_influence.run import Run
 from nnabla_influence.solvers import STATE_NAMES, Adjoint, SolverState, read_solver_state
 from nnabla_influence.step_derivatives import StepDerivatives
+from nnabla_influence.step_inputs import StepInputs, step_inputs
 from nnabla_influence.steps import FetchRows
 from nnabla_influence.trainer import Trainer
 from nnabla_influence.trajectory import (
@@ -45,6 +47,7 @@ class Method:
             ``at_end``, whose parameters then move once the trace begins.
         trajectory: The states.
         final: The last one.
+        inputs: The training data of each step.
         n_statistics: q, the number of values of running statistics that the trace takes back.
         explanation: For the user.
     """
@@ -53,6 +56,7 @@ class Method:
     of_steps: StepDerivatives
     trajectory: Trajectory
     final: Moment
+    inputs: StepInputs
     n_statistics: int
     explanation: str
 
@@ -86,6 +90,7 @@ def final_method(
     solver: SolverSettings,
     options: Options,
     device: Device,
+    fetch: FetchRows,
 ) -> Method:
     """Every step at the final parameters, running statistics and solver state (Suzuki et al.).
 
@@ -102,6 +107,7 @@ def final_method(
         of_steps=StepDerivatives(lambda size: derivatives, whole=False, chunk_size=chunk_size),
         trajectory=FinalTrajectory(final),
         final=final,
+        inputs=StepInputs(fetch),
         n_statistics=0,
         explanation="every step at the final parameters",
     )
@@ -131,15 +137,19 @@ def exact_method(
     """
     final = final_moment(definition, recorded, solver)
     chunk_size = _chunk_size(definition, recorded, options)
-    mixing = bool(running_statistics(definition))
     at_end = _derivatives(definition, recorded, final, chunk_size, device, Mode.VALIDATION)
+    inputs = step_inputs(definition, recorded, fetch, device.context)
 
+    @functools.cache
     def build(size: int) -> Derivatives:
-        if not mixing:
-            return at_end
         return _derivatives(definition, recorded, final, size, device, Mode.TRAINING)
 
-    of_steps = StepDerivatives(build, whole=mixing, chunk_size=chunk_size)
+    if running_statistics(definition) or inputs.random:
+        largest = max(len(batch) for step in recorded.steps for batch in step.batches)
+        whole = build(largest).objective.whole_batch
+        of_steps = StepDerivatives(build, whole=whole, chunk_size=chunk_size)
+    else:
+        of_steps = StepDerivatives(lambda size: at_end, whole=False, chunk_size=chunk_size)
     numbers = [step.step for step in recorded.steps]
     trajectory: Trajectory
     if set(numbers) <= set(recorded.moments):
@@ -147,7 +157,7 @@ def exact_method(
         explanation = "every step at its own parameters, as the run kept them"
     else:
         trainer = Trainer(definition, solver, device.context)
-        trajectory = ReplayedTrajectory(recorded, trainer, fetch)
+        trajectory = ReplayedTrajectory(recorded, trainer, inputs)
         explanation = (
             "every step at its own parameters, replayed from"
             f" {len(recorded.moments)} that the run kept"
@@ -157,6 +167,7 @@ def exact_method(
         of_steps=of_steps,
         trajectory=trajectory,
         final=final,
+        inputs=inputs,
         n_statistics=at_end.size - sum(final.parameters[n].size for n in definition.trainable),
         explanation=explanation,
     )

@@ -124,7 +124,7 @@ def score(
                 with resumed(file, adjoint, r, progress) as (so_far, after_step):
                     trace = trace_back(
                         *(steps, method.trajectory, method.of_steps, adjoint),
-                        *(trained.batch, len(trained), progress),
+                        *(method.inputs, len(trained), progress),
                         r=r,
                         so_far=so_far,
                         after_step=after_step,
@@ -169,7 +169,7 @@ def _method_and_window(
     if exact and run is not None:
         method = exact_method(definition, run, solver, options, device, trained.batch)
     else:
-        method = final_method(definition, run, solver, options, device)
+        method = final_method(definition, run, solver, options, device, trained.batch)
     progress.say(f"Method {'exact' if exact else 'final'}: {method.explanation}")
     return method, window
 
@@ -212,11 +212,12 @@ def _check_network(
     evenly = np.linspace(0, len(trained) - 1, min(len(trained), size)).astype(np.int64)
     check_independence(method.at_end.objective, trained.batch(evenly), device.context)
     with progress.stage("Checking second derivatives", 1, "network") as stage:
-        if method.n_statistics:
-            rows = window.trials[0][-1].batches[-1]  # a whole mini-batch, which sees itself
-            check_derivatives(method.of_steps.of_size(len(rows)), trained.batch(rows))
+        last = window.trials[0][-1]
+        of_steps = method.of_steps.of_size(len(last.batches[-1]))
+        if of_steps is method.at_end:
+            check_derivatives(of_steps, trained.batch(evenly))
         else:
-            check_derivatives(method.at_end, trained.batch(evenly))
+            check_derivatives(of_steps, method.inputs.of(last)[-1])
         stage.update()
 
 

@@ -12,9 +12,6 @@ from nnabla_influence.gradients import Derivatives
 from nnabla_influence.moments import Moment
 from nnabla_influence.solvers import Before
 
-Batch = tuple[np.ndarray, Mapping[str, np.ndarray]]
-"""Row numbers, and the network's inputs for them by column."""
-
 
 class StepDerivatives:
     """`Derivatives`, moved from state to state; one for each mini-batch size where need be.
@@ -48,15 +45,15 @@ class StepDerivatives:
         """Do `Derivatives.add_products` at the moment."""
         return self.of_size(len(weights)).add_products(inputs, weights, a, h, r)
 
-    def before(self, batches: Sequence[Batch]) -> Before:
+    def before(self, inputs: Sequence[Mapping[str, np.ndarray]]) -> Before:
         """Return what the update of these mini-batches started from, with their gradient."""
         moment = self._moment
         assert moment is not None
-        derivatives = self.of_size(len(batches[0][0]))
+        derivatives = self.of_size(_length(inputs[0]))
         gradient = derivatives.zeros()
-        for rows, inputs in batches:
-            weights = np.full(len(rows), 1 / len(rows))
-            self.of_size(len(rows)).add_gradient(inputs, weights, gradient, penalty=1)
+        for batch in inputs:
+            n = _length(batch)
+            self.of_size(n).add_gradient(batch, np.full(n, 1 / n), gradient, penalty=1)
         names = list(derivatives.objective.parameters)
         return Before(
             theta=_flat([moment.parameters[name] for name in names]),
@@ -78,6 +75,10 @@ class StepDerivatives:
             derivatives.objective.set_parameters(self._moment.parameters)
             self._set_to[size] = self._moment
         return derivatives
+
+
+def _length(inputs: Mapping[str, np.ndarray]) -> int:
+    return len(next(iter(inputs.values())))
 
 
 def _flat(arrays: Sequence[np.ndarray]) -> nn.NdArray:

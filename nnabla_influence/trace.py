@@ -36,6 +36,7 @@ from nnabla_influence.gradients import Derivatives
 from nnabla_influence.progress import Progress
 from nnabla_influence.solvers import Adjoint
 from nnabla_influence.step_derivatives import StepDerivatives
+from nnabla_influence.step_inputs import StepInputs
 from nnabla_influence.steps import FetchRows, Step
 from nnabla_influence.trajectory import Trajectory
 
@@ -97,7 +98,7 @@ def trace_back(
     trajectory: Trajectory,
     derivatives: StepDerivatives,
     adjoint: Adjoint,
-    fetch: FetchRows,
+    step_inputs: StepInputs,
     n_rows: int,
     progress: Progress,
     *,
@@ -112,7 +113,7 @@ def trace_back(
         trajectory: The state that stands for each step.
         derivatives: Of the training objective.
         adjoint: The solver's, holding the validation gradient; left at the window's beginning.
-        fetch: Gives the rows of the training data.
+        step_inputs: Gives the training data of each step.
         n_rows: N.
         progress: Shows one unit a step.
         r: Gradient of the validation loss with respect to the running statistics of batch
@@ -132,13 +133,13 @@ def trace_back(
     with progress.stage("Trace back", len(ahead), "steps") as stage:
         for step in reversed(ahead):
             derivatives.set_moment(trajectory.before(step))
-            batches = [(rows, fetch(rows)) for rows in step.batches]
-            before = derivatives.before(batches) if adjoint.needs_before else None
+            inputs = step_inputs.of(step)
+            before = derivatives.before(inputs) if adjoint.needs_before else None
             a = adjoint.begin(step.learning_rate, before)
             h.zero()
-            for rows, inputs in reversed(batches):
+            for rows, batch in reversed(list(zip(step.batches, inputs))):
                 weights = np.full(len(rows), 1 / len(rows))
-                products = weights * derivatives.add_products(inputs, weights, a, h, r)
+                products = weights * derivatives.add_products(batch, weights, a, h, r)
                 _check_finite(step, products)
                 # add.at, since a batch that straddles two epochs can hold a row twice.
                 np.add.at(trace.influence, rows, products)

@@ -12,7 +12,8 @@ from nnabla_influence.moments import Moment
 from nnabla_influence.network import Definition, SolverSettings
 from nnabla_influence.network.training_network import TrainingNetwork, build_training_network
 from nnabla_influence.solvers import build_solver, get_state, set_state
-from nnabla_influence.steps import FetchRows, Step
+from nnabla_influence.step_inputs import StepInputs
+from nnabla_influence.steps import Step
 
 NOTHING: Mapping[int, float] = {}
 
@@ -55,12 +56,12 @@ class Trainer:
             set_state(self._solver, moment.solver)
         self._next = moment.step
 
-    def step(self, step: Step, fetch: FetchRows, weights: Mapping[int, float] = NOTHING) -> None:
+    def step(self, step: Step, inputs: StepInputs, weights: Mapping[int, float] = NOTHING) -> None:
         """Do the next solver update.
 
         Args:
             step: Which rows, and the learning rate.
-            fetch: Gives the rows of the training data.
+            inputs: Gives the training data of each step.
             weights: By row, the weight of its gradient, 1 where there is none; 0 leaves the row
                 out, while 1/|S| and, of batch normalisations, the statistics stay.
         """
@@ -68,10 +69,12 @@ class Trainer:
             raise ValueError(f"step {step.step} does not follow {self._next - 1}")
         with nn.context_scope(self._context):
             self._solver.zero_grad()
-            for rows in step.batches:
+            for rows, batch in zip(step.batches, inputs.of(step)):
                 network = self._network(len(rows))
-                for column, values in fetch(rows).items():
-                    network.inputs[column].d = np.asarray(values, np.float32)
+                for name, variable in network.inputs.items():
+                    variable.d = np.asarray(batch[name], np.float32)
+                for draw in network.draws:
+                    draw.variable.d = batch[draw.name]
                 network.add_gradient(np.array([weights.get(int(row), 1.0) for row in rows]))
             if self._settings.weight_decay > 0:
                 self._solver.weight_decay(self._settings.weight_decay)

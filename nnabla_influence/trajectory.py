@@ -10,7 +10,8 @@ import numpy as np
 from nnabla_influence.errors import RunError
 from nnabla_influence.moments import Moment
 from nnabla_influence.run import Run
-from nnabla_influence.steps import FetchRows, Step
+from nnabla_influence.step_inputs import StepInputs
+from nnabla_influence.steps import Step
 from nnabla_influence.trainer import Trainer
 
 
@@ -74,13 +75,13 @@ class ReplayedTrajectory:
         run: Keeps the state before the window's first step at least.
         steps: All the run's steps, in the order of training.
         trainer: Of the same definition, solver and context.
-        fetch: Gives the rows of the training data.
+        inputs: Gives the training data of each step.
     """
 
     exact = True
 
-    def __init__(self, run: Run, trainer: Trainer, fetch: FetchRows):
-        self._run, self._trainer, self._fetch = run, trainer, fetch
+    def __init__(self, run: Run, trainer: Trainer, inputs: StepInputs):
+        self._run, self._trainer, self._inputs = run, trainer, inputs
         self._steps = {step.step: step for step in run.steps}
         self._segment: dict[int, Moment] = {}
 
@@ -105,7 +106,7 @@ class ReplayedTrajectory:
         segment = {first: moment}
         self._trainer.start(moment)
         for at in range(first, end):
-            self._trainer.step(self._steps[at], self._fetch)
+            self._trainer.step(self._steps[at], self._inputs)
             moment = self._trainer.moment()
             segment[at + 1] = moment
         expected = self._run.moment(end) if later else self._run.final_moment()
@@ -124,7 +125,7 @@ class ReplayedTrajectory:
         for _ in range(2):
             self._trainer.start(self._run.moment(first))
             for at in range(first, min(first + 2, end)):
-                self._trainer.step(self._steps[at], self._fetch)
+                self._trainer.step(self._steps[at], self._inputs)
             again.append(self._trainer.moment())
         if describe_difference(*again) is not None:
             reason = "this device does not give the same result twice"

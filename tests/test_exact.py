@@ -13,6 +13,7 @@ from nnabla_influence.network import Mode, build_objective, load_definition, run
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.solvers import STATE_NAMES, SolverState, build_adjoint
 from nnabla_influence.step_derivatives import StepDerivatives
+from nnabla_influence.step_inputs import StepInputs
 from nnabla_influence.steps import Step
 from nnabla_influence.trace import trace_back, validation_gradient
 from nnabla_influence.trainer import Trainer
@@ -68,7 +69,7 @@ def train_and_trace(case: Case, folder, steps, train, validation, solver, window
     moments = {}
     for step in steps:
         moments[step.step] = trainer.moment()
-        trainer.step(step, fetch)
+        trainer.step(step, StepInputs(fetch))
     final = trainer.moment()
 
     def derivatives(size: int, mode: Mode) -> Derivatives:
@@ -95,7 +96,7 @@ def train_and_trace(case: Case, folder, steps, train, validation, solver, window
         Kept(moments),
         StepDerivatives(lambda size: derivatives(size, Mode.TRAINING), whole, chunk),
         build_adjoint(solver, gradient, CONTEXT),
-        fetch,
+        StepInputs(fetch),
         n_rows,
         SilentProgress(),
         r=r,

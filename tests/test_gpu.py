@@ -8,10 +8,14 @@ import pytest
 from nnabla_influence.context import Device, choose_device, cpu_device
 from nnabla_influence.gradients import Derivatives
 from nnabla_influence.guard import check_derivatives
-from nnabla_influence.network import build_objective, load_definition
+from nnabla_influence.moments import Moment
+from nnabla_influence.network import SolverSettings, build_objective, load_definition
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.solvers import build_adjoint
+from nnabla_influence.solvers import SolverState, build_adjoint
+from nnabla_influence.step_derivatives import StepDerivatives
+from nnabla_influence.step_inputs import StepInputs
 from nnabla_influence.trace import trace_back, validation_gradient
+from nnabla_influence.trajectory import FinalTrajectory
 from tests.cases import CASES, Case
 from tests.test_trace import as_steps, some_steps
 
@@ -40,7 +44,7 @@ def influence_on(device: Device, case: Case, folder) -> np.ndarray:
         FinalTrajectory(final),
         StepDerivatives(lambda size: derivatives, whole=False, chunk_size=8),
         build_adjoint(SolverSettings("Sgd", {"lr": 0.1}, 0.05, 1), u, device.context),
-        lambda rows: {k: v[rows] for k, v in train.items()},
+        StepInputs(lambda rows: {k: v[rows] for k, v in train.items()}),
         23,
         SilentProgress(),
     ).influence

@@ -19,6 +19,7 @@ from nnabla_influence.progress import SilentProgress
 from nnabla_influence.run import Step
 from nnabla_influence.solvers import SolverState, build_adjoint
 from nnabla_influence.step_derivatives import StepDerivatives
+from nnabla_influence.step_inputs import StepInputs
 from nnabla_influence.trace import Trace, trace_back, validation_gradient
 from nnabla_influence.trajectory import FinalTrajectory
 from tests.cases import CASES, Case
@@ -72,7 +73,7 @@ def trace(
         FinalTrajectory(Moment(len(steps), definition.parameters, SolverState(len(steps), {}))),
         StepDerivatives(lambda size: derivatives, whole=False, chunk_size=chunk),
         adjoint,
-        lambda rows: {k: v[rows] for k, v in train.items()},
+        StepInputs(lambda rows: {k: v[rows] for k, v in train.items()}),
         n_rows,
         SilentProgress(),
     )

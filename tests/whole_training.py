@@ -69,7 +69,9 @@ class WholeTraining:
 
                 v = weights[step.epoch, np.asarray(rows)] / len(rows)
 
-                def weighted_loss(theta: Any, batch: Any = batch, v: Any = v) -> Any:
+                def weighted_loss(
+                    theta: Any, batch: Any = batch, v: Any = v, rest: Any = rest
+                ) -> Any:
                     return (v * self.training_losses({**rest, **self.named(theta)}, batch)).sum()
 
                 g = g + jax.grad(weighted_loss)(theta)

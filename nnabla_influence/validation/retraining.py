@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import nnabla as nn
 import numpy as np
@@ -35,7 +35,7 @@ class AnyTrainer(Protocol):
     def start(self, moment: Moment) -> None:
         """Go to a moment."""
 
-    def step(self, step: Step, fetch: FetchRows, weights: Mapping[int, float]) -> None:
+    def step(self, step: Step, inputs: Any, weights: Mapping[int, float]) -> None:
         """Do the next update, each row's gradient with its weight, 1 by default."""
 
     def moment(self) -> Moment:
@@ -59,7 +59,7 @@ class Retraining:
         trainer: Does the steps.
         start: The moment before the first of them.
         steps: The window, at least one.
-        fetch: Gives the rows of the training data.
+        inputs: Gives the training data of each step, as the trainer takes it.
         loss: Parameters to mean validation loss.
         n_rows: N.
     """
@@ -69,11 +69,11 @@ class Retraining:
         trainer: AnyTrainer,
         start: Moment,
         steps: Sequence[Step],
-        fetch: FetchRows,
+        inputs: Any,
         loss: Callable[[Parameters], float],
         n_rows: int,
     ):
-        self._trainer, self._steps, self._fetch, self._loss = trainer, steps, fetch, loss
+        self._trainer, self._steps, self._inputs, self._loss = trainer, steps, inputs, loss
         self._moments = {0: start}
         self._first_use = np.full(n_rows, len(steps))
         for position in reversed(range(len(steps))):
@@ -88,7 +88,7 @@ class Retraining:
             for position, step in enumerate(self._steps):
                 if position in keep_at and position not in self._moments:
                     self._moments[position] = self._trainer.moment()
-                self._trainer.step(step, self._fetch, {})
+                self._trainer.step(step, self._inputs, {})
                 stage.update()
         return self._end()
 
@@ -102,7 +102,7 @@ class Retraining:
         weights = {int(row): weight for row in rows}
         self._trainer.start(self._moments[start])
         for step in self._steps[start:]:
-            self._trainer.step(step, self._fetch, weights)
+            self._trainer.step(step, self._inputs, weights)
         try:
             return self._end().loss
         except InfluenceError as error:  # a moment that is not finite is refused by itself

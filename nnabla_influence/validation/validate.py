@@ -26,6 +26,7 @@ from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.resuming import fingerprint
 from nnabla_influence.run import Run, read_run
+from nnabla_influence.step_inputs import StepInputs, step_inputs
 from nnabla_influence.steps import Step
 from nnabla_influence.trainer import Trainer
 from nnabla_influence.validation.given_scores import GivenScores, PathLike, read_scores
@@ -110,10 +111,11 @@ def validate(
         block = default_chunk_size(definition, BLOCK)
         loss = MeanLoss(definition, chosen.context, final, validated.batch, asked, block)
         trainer = Trainer(definition, solver, chosen.context)
+        inputs = step_inputs(definition, recorded, trained.batch, chosen.context)
         with without_futile_imports():
-            start = _replayed(recorded, trainer, kept, steps[0].step, trained)
+            start = _replayed(recorded, trainer, kept, steps[0].step, inputs)
             base, changes = measure(
-                Retraining(trainer, start, steps, trained.batch, loss, len(trained)),
+                Retraining(trainer, start, steps, inputs, loss, len(trained)),
                 final,
                 loss,
                 [*rows[:, None], *subsets],
@@ -211,7 +213,7 @@ def _kept_before(recorded: Run, first: Step) -> int:
     return max(earlier)
 
 
-def _replayed(recorded: Run, trainer: Trainer, kept: int, first: int, trained: Dataset) -> Moment:
+def _replayed(recorded: Run, trainer: Trainer, kept: int, first: int, inputs: StepInputs) -> Moment:
     """Return the moment before step ``first``, replayed from the kept one."""
     moment = recorded.moment(kept)
     if kept == first:
@@ -224,5 +226,5 @@ def _replayed(recorded: Run, trainer: Trainer, kept: int, first: int, trained: D
         )
     trainer.start(moment)
     for step in between:
-        trainer.step(step, trained.batch, {})
+        trainer.step(step, inputs, {})
     return trainer.moment()
