@@ -1,0 +1,1 @@
+"""Scripts that redo the papers' experiments, with their results."""
