@@ -40,6 +40,7 @@ class RunSettings:
             from which it can be replayed; None where it does not.
         keep: Which moments of the training lie in ``checkpoints``: ``final`` (none), ``sqrt``,
             ``all``.
+        random_seeds: Seeds that random layers were given for this training, by layer.
         context: The nnabla context that trained.
         recorded_by: Who recorded: ``nnabla_cli``, ``Recorder``.
         nnabla_version: The nnabla that trained.
@@ -58,6 +59,7 @@ class RunSettings:
     window: str = "all"
     window_start: Optional[int] = None
     keep: str = "final"
+    random_seeds: Mapping[str, int] = field(default_factory=dict)
     context: str = ""
     recorded_by: str = ""
     nnabla_version: str = nn.__version__
@@ -81,6 +83,11 @@ class RunSettings:
             if not _is_finite(value):
                 raise RunError(f"hyperparameters: {name} {value!r} is not a finite number")
         object.__setattr__(self, "hyperparameters", dict(self.hyperparameters))
+        if not isinstance(self.random_seeds, Mapping) or not all(
+            _is_int(seed) for seed in self.random_seeds.values()
+        ):
+            raise RunError(f"random_seeds: {self.random_seeds!r} does not give layers seeds")
+        object.__setattr__(self, "random_seeds", dict(self.random_seeds))
 
 
 def write_settings(path: Path, settings: RunSettings) -> None:

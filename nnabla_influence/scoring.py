@@ -13,7 +13,7 @@ from nnabla_influence import __version__
 from nnabla_influence.best_epoch import note_on_best_epoch
 from nnabla_influence.context import Device, choose_device
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.errors import InfluenceError, ScoreError
+from nnabla_influence.errors import InfluenceError, ModelError, RunError, ScoreError
 from nnabla_influence.files import check_writable, file_hash
 from nnabla_influence.gradients import Derivatives
 from nnabla_influence.guard import check_derivatives
@@ -23,7 +23,9 @@ from nnabla_influence.network import (
     SolverSettings,
     check_independence,
     load_definition,
+    with_seeds,
 )
+from nnabla_influence.network.reading import check_parameters
 from nnabla_influence.opening import (
     PathLike,
     check_no_input,
@@ -94,6 +96,10 @@ def score(
         note = note_on_best_epoch(definition)
         if note:
             progress.say(note)
+    if recorded is not None:
+        _check_belongs(definition, recorded)
+        if recorded.settings is not None:
+            definition = with_seeds(definition, recorded.settings.random_seeds)
     solver = _solver(definition, recorded)
     check_solver(solver.name, recorded.folder if recorded is not None else definition.path)
 
@@ -172,6 +178,16 @@ def _method_and_window(
         method = final_method(definition, run, solver, options, device, trained.batch)
     progress.say(f"Method {'exact' if exact else 'final'}: {method.explanation}")
     return method, window
+
+
+def _check_belongs(definition: Definition, run: Run) -> None:
+    """Refuse a run of another network."""
+    shapes = {variable.name: tuple(variable.shape.dim) for variable in definition.network.variable}
+    wanted = {name: shapes[name] for name in definition.trainable if name in shapes}
+    try:
+        check_parameters(definition.path, wanted, run.parameters())
+    except ModelError as error:
+        raise RunError(f"{run.folder}: does not fit the model; {error}") from error
 
 
 def _solver(definition: Definition, run: Run | None) -> SolverSettings:

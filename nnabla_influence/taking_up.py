@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nnabla_influence.errors import InfluenceError, ModelError, RunError, UnsupportedError
-from nnabla_influence.network import Definition
+from nnabla_influence.network import Definition, Mode, check_differentiable
 from nnabla_influence.opening import PathLike
 from nnabla_influence.options import Options
 from nnabla_influence.past_training import folder_to_train_in, train_again
@@ -53,6 +53,7 @@ def taken_up(
             f"{definition.path}: holds no trained parameters; give them with -p (an .h5), or a"
             " recorded run with --run"
         )
+    check_differentiable(definition, Mode.TRAINING)  # before it is done in vain
     try:
         check_same_training(definition, train, n_rows, options.batch_size)
     except (RunError, UnsupportedError) as reason:

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Optional, Union
 
@@ -19,9 +20,17 @@ from nnabla.utils import nnabla_pb2
 from nnabla_influence import nnabla_cli_callback
 from nnabla_influence.context import Device, choose_device
 from nnabla_influence.dataset import ColumnSpec, open_dataset
-from nnabla_influence.errors import ModelError
+from nnabla_influence.errors import InfluenceError, ModelError
 from nnabla_influence.keep import check_keep, nnabla_cli_plan, window_epochs
-from nnabla_influence.network import Definition, load_definition
+from nnabla_influence.network import (
+    Definition,
+    Mode,
+    check_differentiable,
+    load_definition,
+    seed_random_layers,
+    set_seeds,
+    with_seeds,
+)
 from nnabla_influence.network.expansion import expand
 from nnabla_influence.nnabla_cli_process import run_nnabla_cli
 from nnabla_influence.progress import Progress, SilentProgress
@@ -33,7 +42,7 @@ from nnabla_influence.run import (
     replacing_run,
     write_settings,
 )
-from nnabla_influence.solvers import STATE_NAMES
+from nnabla_influence.solvers import STATE_NAMES, check_solver
 from nnabla_influence.storage import Storage
 
 _Path = Union[str, "os.PathLike[str]"]
@@ -89,10 +98,16 @@ def train(
         storage.check_room(staged, keep)
         progress.say(storage.describe(keep, storage.measure_writing(staged)))
         progress.say(f"Training {definition.path} on {chosen.description}")
+        seeds = _seeds(definition)
+        if seeds:
+            progress.say(
+                f"Random layers without a seed get one, to be drawn again: {', '.join(seeds)}"
+            )
+        _foretell(with_seeds(definition, seeds), keep, progress)
         outdir = staged / "nnabla_cli"
         outdir.mkdir()
         copy = outdir / definition.path.name
-        _write_copy(definition, chosen, copy)
+        _write_copy(definition, chosen, seeds, copy)
         arguments = ["-c", str(copy), "-o", str(outdir), "-C", _context_argument(chosen)]
         if parameters is not None:
             arguments += ["-p", os.path.abspath(parameters)]
@@ -107,7 +122,8 @@ def train(
         recorded.rmdir()
         settings = read_settings(staged / SETTINGS)
         written = os.path.abspath(definition.path)
-        write_settings(staged / SETTINGS, dataclasses.replace(settings, definition=written))
+        settings = dataclasses.replace(settings, definition=written, random_seeds=seeds)
+        write_settings(staged / SETTINGS, settings)
     return read_run(run_folder)
 
 
@@ -182,26 +198,53 @@ def _is_remote(uri: str) -> bool:
     return "://" in uri
 
 
-def _write_copy(definition: Definition, device: Device, copy: Path) -> None:
+def _seeds(definition: Definition) -> dict[str, int]:
+    """Return seeds for the random layers that have none: what nnabla draws then is lost."""
+    proto = nnabla_pb2.NNablaProtoBuf()
+    proto.CopyFrom(definition.proto)
+    return seed_random_layers(proto)
+
+
+def _foretell(definition: Definition, keep: str, progress: Progress) -> None:
+    """Say before the training what scoring will refuse after it."""
+    try:
+        check_solver(definition.solver.name, definition.path)
+        check_differentiable(definition)
+    except InfluenceError as error:
+        progress.say(f"Note: this training will not be scored: {error}")
+        return
+    if keep != "final":
+        try:
+            check_differentiable(definition, Mode.TRAINING)
+        except InfluenceError as error:
+            progress.say(f"Note: this training will not be scored exactly: {error}")
+
+
+def _write_copy(
+    definition: Definition, device: Device, seeds: Mapping[str, int], copy: Path
+) -> None:
     """Write the definition with absolute paths of the datasets, and the context to train in.
 
     nnabla_cli looks for datasets from the current folder only, and builds a part of the graph in
     the file's context even where it is told another.
     """
     if definition.path.suffix.lower() != ".nnp":
-        copy.write_text(_edited(definition, device, definition.path.read_bytes()), "ascii")
+        copy.write_text(_edited(definition, device, seeds, definition.path.read_bytes()), "ascii")
         return
     with zipfile.ZipFile(definition.path) as archive, zipfile.ZipFile(copy, "w") as edited:
         for name in archive.namelist():
             content = archive.read(name)
             if name.lower().endswith((".nntxt", ".prototxt")):
-                content = _edited(definition, device, content).encode("ascii")
+                content = _edited(definition, device, seeds, content).encode("ascii")
             edited.writestr(name, content)
 
 
-def _edited(definition: Definition, device: Device, content: bytes) -> str:
+def _edited(
+    definition: Definition, device: Device, seeds: Mapping[str, int], content: bytes
+) -> str:
     proto = nnabla_pb2.NNablaProtoBuf()
     text_format.Merge(content.decode("utf-8-sig"), proto)
+    set_seeds(proto, seeds)
     for dataset in proto.dataset:
         if not _is_remote(dataset.uri):
             beside = definition.path.parent / dataset.uri

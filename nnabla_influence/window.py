@@ -72,7 +72,9 @@ def recorded_window(
             f"{train}: is a ranking, whose rows are in another order than the training's; give the"
             " CSV that was trained on with -t"
         )
-    steps = run.steps if epochs is None else last_epochs(run.steps, epochs)
+    steps = run.window_steps
+    if epochs is not None:
+        steps = last_epochs(steps, epochs)
     return Window(Order.RECORDED, (tuple(steps),), f"as recorded in {run.folder}")
 
 

@@ -12,7 +12,12 @@ from nnabla_influence.network.objective import (
     build_objective,
     check_differentiable,
 )
-from nnabla_influence.network.random_layers import RandomLayers, seed_random_layers
+from nnabla_influence.network.random_layers import (
+    RandomLayers,
+    seed_random_layers,
+    set_seeds,
+    with_seeds,
+)
 from nnabla_influence.network.solver_settings import SolverSettings
 
 __all__ = [
@@ -31,4 +36,6 @@ __all__ = [
     "load_definition",
     "running_statistics",
     "seed_random_layers",
+    "set_seeds",
+    "with_seeds",
 ]

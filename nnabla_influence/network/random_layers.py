@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import nnabla as nn
@@ -138,13 +139,39 @@ def seed_random_layers(proto: Any) -> dict[str, int]:
         The new seeds, by layer: different ones, and none that another layer has.
     """
     seeds: dict[str, int] = {}
+    for settings in _random_settings(proto):
+        used = {setting.seed for setting in settings.values()}
+        free = (seed for seed in range(1, 2**31) if seed not in used)
+        seeds.update({n: next(free) for n, setting in settings.items() if setting.seed == -1})
+    set_seeds(proto, seeds)
+    return seeds
+
+
+def set_seeds(proto: Any, seeds: Mapping[str, int]) -> None:
+    """Give random layers of the trained networks these seeds, in place.
+
+    Args:
+        proto: A whole definition.
+        seeds: By layer; layers that are not there are passed over.
+    """
+    for settings in _random_settings(proto):
+        for name, setting in settings.items():
+            setting.seed = seeds.get(name, setting.seed)
+
+
+def with_seeds(definition: Definition, seeds: Mapping[str, int]) -> Definition:
+    """Return a definition whose random layers have the seeds that they were trained with."""
+    if not seeds:
+        return definition
+    proto = type(definition.proto)()
+    proto.CopyFrom(definition.proto)
+    set_seeds(proto, seeds)
+    return dataclasses.replace(definition, proto=proto)
+
+
+def _random_settings(proto: Any) -> Iterator[dict[str, Any]]:
+    """Yield, of each trained network, its random layers' settings by name."""
     for optimizer in proto.optimizer:
         network = find_network(proto, optimizer.network_name)
         layers = [f for f in (network.function if network else ()) if f.type in RANDOM_LAYERS]
-        settings = {f.name: getattr(f, f.WhichOneof("parameter")) for f in layers}
-        used = {setting.seed for setting in settings.values()}
-        free = (seed for seed in range(1, 2**31) if seed not in used)
-        for name, setting in settings.items():
-            if setting.seed == -1:
-                setting.seed = seeds[name] = next(free)
-    return seeds
+        yield {f.name: getattr(f, f.WhichOneof("parameter")) for f in layers}

@@ -19,7 +19,7 @@ from nnabla_influence.dataset import Dataset
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import file_hash
 from nnabla_influence.moments import Moment
-from nnabla_influence.network import Definition, SolverSettings, load_definition
+from nnabla_influence.network import Definition, SolverSettings, load_definition, with_seeds
 from nnabla_influence.opening import chosen_rows, open_training, open_validation
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
@@ -87,6 +87,8 @@ def validate(
         chosen = choose_device(device)
         progress.say(f"Computing on {chosen.description}")
         definition, recorded = load_definition(model), read_run(run)
+        if recorded.settings is not None:
+            definition = with_seeds(definition, recorded.settings.random_seeds)
         trained = open_training(definition, train, progress)
         validated = open_validation(definition, validation, progress)
         asked = chosen_rows(validation_rows, validated)
