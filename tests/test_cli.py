@@ -188,7 +188,7 @@ def test_help_does_not_wait_for_nnabla(words: str):
     ("words", "message"),
     [
         ("", "the following arguments are required: COMMAND"),
-        ("guess", "invalid choice: 'guess' (choose from 'demo', 'train', 'score')"),
+        ("guess", "invalid choice: 'guess' (choose from 'demo', 'train', 'score', 'validate')"),
         ("score -m a", "the following arguments are required: -o/--output"),
         ("score -m a -o b -bs 0", "argument -bs/--batch_size: '0' is not a whole number from 1"),
         ("score -m a -o b -nt 1.5", "argument -nt/--n_trials: '1.5' is not a whole number from 1"),
