@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -12,7 +13,6 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence.errors import OutputError
-from nnabla_influence.files import replacing_file
 from nnabla_influence.trace import Trace
 
 SAVE_SECONDS = 20.0
@@ -30,6 +30,8 @@ class TraceFile:
 
     def __init__(self, path: Path, fingerprint: str):
         self.path = path
+        # Always the same name, so that what a kill in the midst of writing left is found again.
+        self._half = path.with_name(f"{path.name}.half")
         self._fingerprint = fingerprint
         self._saved_at = time.monotonic()
 
@@ -65,22 +67,33 @@ class TraceFile:
         Raises:
             OutputError: The file cannot be written.
         """
-        with replacing_file(self.path) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file,
-                fingerprint=np.array(self._fingerprint),
-                influence=trace.influence,
-                times_seen=trace.times_seen,
-                n_steps=np.array(trace.n_steps),
-                **{f"vector {name}": vector.data for name, vector in vectors.items()},
-            )
+        try:
+            with self._half.open("wb") as file:
+                np.savez(
+                    file,
+                    fingerprint=np.array(self._fingerprint),
+                    influence=trace.influence,
+                    times_seen=trace.times_seen,
+                    n_steps=np.array(trace.n_steps),
+                    **{f"vector {name}": vector.data for name, vector in vectors.items()},
+                )
+            self._half.replace(self.path)
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutputError(f"{self.path}: cannot be written ({reason})") from error
+        finally:
+            with contextlib.suppress(OSError):
+                self._half.unlink()
         self._saved_at = time.monotonic()
 
     def remove(self) -> None:
-        """Remove the file, the trace being done."""
-        try:
-            os.unlink(self.path)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be removed ({error.strerror})") from error
+        """Remove the file, the trace being done.
+
+        Raises:
+            OutputError: It cannot be removed.
+        """
+        for path in filter(os.path.lexists, (self.path, self._half)):
+            try:
+                os.unlink(path)
+            except OSError as error:
+                raise OutputError(f"{path}: cannot be removed ({error.strerror})") from error
