@@ -28,10 +28,13 @@ COMPARISONS = (
     ("exact, all epochs", "whole run"),
     ("final, all epochs", "whole run"),
     ("Koh and Liang", "whole run"),
+    ("Koh and Liang, 100 steps", "whole run"),
     ("exact, last epoch", "last epoch"),
     ("final, last epoch", "last epoch"),
     ("exact, last epoch", "whole run"),
     ("final, last epoch", "whole run"),
+    ("exact, all epochs", "derivative, whole run"),
+    ("exact, last epoch", "derivative, last epoch"),
 )
 """Which scores are judged by which truth."""
 
@@ -163,8 +166,17 @@ def compute(settings: Settings, seed: int) -> Cell:
             truth = leave_each_out(run, names, parts["training"], parts["validation"])
         recorded = layers(run.parameters(), names)
     return Cell(
-        scores={**scores, "Koh and Liang": functions.influence},
-        truths={"whole run": truth.whole, "last epoch": truth.last},
+        scores={
+            **scores,
+            "Koh and Liang": functions.influence,
+            "Koh and Liang, 100 steps": functions.descended,
+        },
+        truths={
+            "whole run": truth.whole,
+            "last epoch": truth.last,
+            "derivative, whole run": truth.whole_slope,
+            "derivative, last epoch": truth.last_slope,
+        },
         facts={
             "features": parts["training"].x.shape[1],
             "alpha": prepared.alpha,

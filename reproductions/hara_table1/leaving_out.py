@@ -21,6 +21,10 @@ Layers = list[tuple[np.ndarray, np.ndarray]]
 """From the input on, W of shape (copies, in, out) and b of shape (copies, 1, out)."""
 
 
+SMALL = 1e-5
+"""A weight that tells a derivative."""
+
+
 @dataclass(frozen=True, eq=False)
 class Truth:
     """What leaving out does.
@@ -28,11 +32,16 @@ class Truth:
     Attributes:
         whole: Change of the mean validation loss without each row in the whole run, (n,).
         last: Without each row in the last epoch, (n,).
+        whole_slope: The same per weight that is taken off the row's gradient, for a weight so small
+            that it is the derivative: what exact scores are of.
+        last_slope: Likewise in the last epoch.
         final: The twin's layers at the end of the undisturbed training, one copy.
     """
 
     whole: np.ndarray
     last: np.ndarray
+    whole_slope: np.ndarray
+    last_slope: np.ndarray
     final: Layers
 
 
@@ -44,14 +53,19 @@ def leave_each_out(run: Run, names: Sequence[str], data: Part, validation: Part)
     last = [step for step in steps if step.epoch == steps[-1].epoch]
     everything = np.ones((1, n))
     before_last = retrain(start, steps[: -len(last)], data, everything, decay)
-    without_each = np.concatenate([everything, 1 - np.eye(n)])
-    whole = retrain(_copies(start, n + 1), steps, data, without_each, decay)
-    within = retrain(_copies(before_last, n + 1), last, data, without_each, decay)
-    of_whole, of_last = mean_loss(whole, validation), mean_loss(within, validation)
+
+    def slopes(first: Layers, some: Sequence[Step], off: float) -> np.ndarray:
+        weights = np.concatenate([everything, 1 - off * np.eye(n)])
+        theta = retrain(_copies(first, n + 1), some, data, weights, decay)
+        loss = mean_loss(theta, validation)
+        return (loss[1:] - loss[0]) / off
+
     return Truth(
-        whole=of_whole[1:] - of_whole[0],
-        last=of_last[1:] - of_last[0],
-        final=[(W[:1], b[:1]) for W, b in whole],
+        whole=slopes(start, steps, 1.0),
+        last=slopes(before_last, last, 1.0),
+        whole_slope=slopes(start, steps, SMALL),
+        last_slope=slopes(before_last, last, SMALL),
+        final=retrain(before_last, last, data, everything, decay),
     )
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from nnabla_influence.files import replacing_file
-from reproductions.hara_table1.cell import COMPARISONS
 
 Cells = Mapping[tuple[str, str, int], Mapping[str, Any]]
 """By problem, model and seed, what `cell.Cell.as_json` gives."""
@@ -27,6 +26,8 @@ TITLES = {
     ("fair", "dnn"): "Fair, DNN 8-8",
     ("mnist", "dnn"): "MNIST 1 v 7, DNN 8-8",
 }
+WHOLE = ("exact, all epochs", "final, all epochs", "Koh and Liang", "Koh and Liang, 100 steps")
+LAST = ("exact, last epoch", "final, last epoch")
 FACTS = (
     "features",
     "alpha",
@@ -67,18 +68,23 @@ def write_table(path: Path, cells: Cells) -> None:
             f"Mean ± standard deviation over {seeds} seeds. Written by `run.py`; every number is in"
             " `results.csv`.",
             "## Against leave-one-out over the whole run: the paper's question",
-            _agreement(cells, "tau", "whole run", COMPARISONS[:3], paper=True),
+            _agreement(cells, "tau", "whole run", WHOLE, paper=True),
             "Kendall tau. The paper's two columns are of its own data: Adult where Fair stands.",
-            _agreement(cells, "jaccard", "whole run", COMPARISONS[:3]),
+            _agreement(cells, "jaccard", "whole run", WHOLE),
             "Jaccard index of the ten lowest and ten highest rows together.",
             "## Against leave-one-out within the last epoch",
-            _agreement(cells, "tau", "last epoch", COMPARISONS[3:5]),
+            _agreement(cells, "tau", "last epoch", LAST),
             "Kendall tau.",
-            _agreement(cells, "jaccard", "last epoch", COMPARISONS[3:5]),
+            _agreement(cells, "jaccard", "last epoch", LAST),
             "Jaccard index.",
             "## Scores of the last epoch against leave-one-out over the whole run",
-            _agreement(cells, "tau", "whole run", COMPARISONS[5:]),
+            _agreement(cells, "tau", "whole run", LAST),
             "Kendall tau.",
+            "## Exact scores against what they are: the derivative by the row's weight",
+            _agreement(cells, "tau", "derivative, whole run", WHOLE[:1], worst=True),
+            "Kendall tau with finite differences of the whole training, mean (and the worst seed).",
+            _agreement(cells, "tau", "derivative, last epoch", LAST[:1], worst=True),
+            "The same for the last epoch.",
             "## How it was computed",
             _computed(cells),
         ]
@@ -91,11 +97,12 @@ def _agreement(
     cells: Cells,
     measure: str,
     truth: str,
-    comparisons: Iterable[tuple[str, str]],
+    scores: Sequence[str],
     *,
     paper: bool = False,
+    worst: bool = False,
 ) -> str:
-    scores = [name for name, _ in comparisons]
+    show = _mean_and_worst if worst else _mean_and_deviation
     header = ["", *scores, *(("paper, exact", "paper, Koh and Liang") if paper else ())]
     lines = []
     for column in _columns(cells):
@@ -109,7 +116,7 @@ def _agreement(
             for name in scores
         ]
         published = [f"{value:.2f}" for value in PAPER_TAU[column]] if paper else []
-        lines.append([TITLES[column], *map(_mean_and_deviation, values), *published])
+        lines.append([TITLES[column], *map(show, values), *published])
     return _markdown(header, lines)
 
 
@@ -167,6 +174,10 @@ def _mean_and_deviation(values: Sequence[float | None]) -> str:
         text += f" ± {np.std(known, ddof=1):.2f}"
     diverged = len(values) - len(known)
     return text + (f" ({diverged} diverge)" if diverged else "")
+
+
+def _mean_and_worst(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.4f} ({min(values):.4f})"
 
 
 def _seconds(cell: Mapping[str, Any]) -> Iterable[float]:
