@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import nnabla as nn
 import numpy as np
 import yaml
 from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
-from nnabla_influence.errors import RunError
+from nnabla_influence.errors import OutputError, RunError
 from nnabla_influence.files import file_hash
 from nnabla_influence.network import Definition
 from nnabla_influence.progress import Progress
@@ -62,7 +63,10 @@ def folder_to_train_in(output: str | os.PathLike[str] | None) -> Iterator[Path]:
     """Yield the name of a folder that `train_again` may write; it goes when the block succeeds.
 
     Beside ``output``, so that a command which was killed finds the training done; a temporary one
-    where nothing is written.
+    where nothing is written. Where no training was finished, it goes in any case.
+
+    Raises:
+        OutputError: The folder cannot be made.
     """
     if output is None:
         with tempfile.TemporaryDirectory() as temporary:
@@ -70,14 +74,26 @@ def folder_to_train_in(output: str | os.PathLike[str] | None) -> Iterator[Path]:
         return
     target = Path(os.path.realpath(output))
     folder = target.with_name(f".{target.name}.replay")
-    folder.mkdir(exist_ok=True)
-    yield folder / "run"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be made, to do the training again in ({error.strerror}); choose"
+            " another output path"
+        ) from error
+    try:
+        yield folder / "run"
+    except BaseException:
+        if not (folder / "run").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def train_again(
     definition: Definition,
     parameters: Mapping[str, np.ndarray],
+    training: Path,
     folder: Path,
     *,
     device: str,
@@ -90,8 +106,9 @@ def train_again(
     not what is looked for, the training is done up to its best epoch too.
 
     Args:
-        definition: Of the training; its datasets must be where it says.
+        definition: Of the training; its other datasets must be where it says.
         parameters: That the training is known to have arrived at.
+        training: The CSV that was trained on.
         folder: To write the run into; one that is there already is taken if it belongs to the same
             training.
         device: As for `train`.
@@ -101,7 +118,8 @@ def train_again(
     Raises:
         InfluenceError: It cannot be trained or recorded.
     """
-    last = _train(definition, definition.max_epoch, folder, device, window, progress)
+    how = (training, device, window, progress)
+    last = _train(definition, definition.max_epoch, folder, *how)
     distance = _distance(definition, last.parameters(), parameters)
     best = _best_epoch(folder / "nnabla_cli" / "monitoring_report.yml")
     if distance == 0 or best is None or best >= definition.max_epoch:
@@ -111,7 +129,7 @@ def train_again(
         f" {best} of {definition.max_epoch}"
     )
     to_best = folder.with_name(f"{folder.name}.best")
-    run = _train(definition, best, to_best, device, window, progress)
+    run = _train(definition, best, to_best, *how)
     distance_to_best = _distance(definition, run.parameters(), parameters)
     if distance_to_best < distance:
         return PastTraining(run, distance_to_best, best)
@@ -122,6 +140,7 @@ def _train(
     definition: Definition,
     epochs: int,
     folder: Path,
+    training: Path,
     device: str,
     window: int | None,
     progress: Progress,
@@ -133,24 +152,27 @@ def _train(
     for dataset in proto.dataset:
         beside = definition.path.parent / dataset.uri
         dataset.uri = os.path.abspath(beside if beside.exists() else dataset.uri)
+    assert definition.training is not None
+    proto.dataset[definition.training.index].uri = os.path.abspath(training)
     for optimizer in proto.optimizer:
         optimizer.solver.ClearField("states")
-    text = text_format.MessageToString(proto)
+    recorded = "all" if window is None else min(window, epochs)
+    # What else the run hangs on stands in the file too, to be compared with a later call's.
+    text = f"# window {recorded}, device {device}, nnabla {nn.__version__}\n"
+    text += text_format.MessageToString(proto)
     written = folder.with_name(f"{folder.name}.nntxt")
     before = written.read_text("utf-8") if written.exists() else None
     if before == text and folder.exists():
         with contextlib.suppress(RunError):  # A damaged one is done again.
             found = read_run(folder)
-            assert definition.training is not None
-            now = file_hash(definition.training.path)
-            if found.settings is not None and found.settings.dataset_hash == now:
+            if found.settings is not None and found.settings.dataset_hash == file_hash(training):
                 return found
     written.write_text(text, "utf-8")
     return train(
         written,
         folder,
         device=device,
-        window="all" if window is None else min(window, epochs),
+        window=recorded,
         keep="sqrt",
         progress=progress,
     )

@@ -69,6 +69,7 @@ def taken_up(
         past = train_again(
             definition,
             parameters,
+            train,
             folder,
             device=options.device,
             window=options.epochs,
@@ -80,8 +81,8 @@ def taken_up(
             yield past.run
         else:
             progress.say(
-                f"{past.explanation}: another device, another nnabla or other data trained them, so"
-                " there is no exact trace. Scored instead: method final, every step at the trained"
-                " parameters"
+                f"{past.explanation}: another device, another nnabla, other data or other initial"
+                " parameters trained them, so there is no exact trace. Scored instead: method"
+                " final, every step at the trained parameters"
             )
             yield None

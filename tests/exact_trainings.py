@@ -219,3 +219,34 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
 def fetch_from(path: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     data = arrays(path)
     return lambda rows: {column: values[rows] for column, values in data.items()}
+
+
+class Said:
+    """A progress that notes what is said and how many steps are traced; it may fail in one."""
+
+    def __init__(self, fail_at: int | None = None, error: type[BaseException] = RuntimeError):
+        self.lines: list[str] = []
+        self.stages: list[str] = []
+        self.n_traced, self._fail_at, self._error = 0, fail_at, error
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+    def stage(self, description: str, total: int, unit: str = "it") -> Any:
+        said = self
+        self.stages.append(description)
+
+        class Stage:
+            def __enter__(self) -> Any:
+                return self
+
+            def __exit__(self, *error: object) -> None:
+                pass
+
+            def update(self, n: int = 1) -> None:
+                if description == "Trace back":
+                    said.n_traced += n
+                    if said.n_traced == said._fail_at:
+                        raise said._error("the end")
+
+        return Stage()

@@ -18,7 +18,7 @@ from nnabla_influence import Options, score, trace_file
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.resuming import fingerprint
 from nnabla_influence.steps import Step
-from tests.exact_trainings import Watched, watched_trainings
+from tests.exact_trainings import Said, Watched, watched_trainings
 from tests.small_projects import REPOSITORY, environment
 
 HIDDEN = ".influence.csv.trace.npz"
@@ -28,35 +28,6 @@ EXACT = Options(method="exact", window="all", device="cpu")
 @pytest.fixture(scope="module")
 def trainings(tmp_path_factory) -> dict[str, Watched]:
     return watched_trainings(tmp_path_factory.getbasetemp())
-
-
-class Said:
-    """A progress that notes what is said and how many steps are traced; it may fail in one."""
-
-    def __init__(self, fail_at: int | None = None, error: type[BaseException] = RuntimeError):
-        self.lines: list[str] = []
-        self.n_traced, self._fail_at, self._error = 0, fail_at, error
-
-    def say(self, message):
-        self.lines.append(message)
-
-    def stage(self, description, total, unit="it"):
-        said = self
-
-        class Stage:
-            def __enter__(self):
-                return self
-
-            def __exit__(self, *error):
-                pass
-
-            def update(self, n=1):
-                if description == "Trace back":
-                    said.n_traced += n
-                    if said.n_traced == said._fail_at:
-                        raise said._error("the end")
-
-        return Stage()
 
 
 def content(path: Path) -> bytes:
