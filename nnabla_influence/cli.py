@@ -182,6 +182,12 @@ def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="trace the last epoch, all epochs, or the last N (default: %(default)s)",
     )
     parser.add_argument(
+        "--batch-statistics",
+        action="store_true",
+        help="method final: BatchNormalization with the statistics of each mini-batch, as in"
+        " training, in place of the running ones (exact always has them)",
+    )
+    parser.add_argument(
         "-bs",
         "--batch_size",
         type=count,
@@ -269,6 +275,7 @@ def _score(parsed: argparse.Namespace) -> None:
             validation_rows=parsed.validation_rows,
             batch_size=parsed.batch_size,
             n_trials=parsed.n_trials,
+            batch_statistics=parsed.batch_statistics,
             device=parsed.device,
             chunk_size=parsed.chunk_size,
         ),

@@ -101,15 +101,31 @@ def final_method(
     """
     final = final_moment(definition, recorded, solver)
     chunk_size = _chunk_size(definition, recorded, options)
-    derivatives = _derivatives(definition, recorded, final, chunk_size, device, Mode.TEST)
+    batch_statistics = options.batch_statistics and running_statistics(definition) != ()
+    mode = Mode.VALIDATION if batch_statistics else Mode.TEST
+    at_end = _derivatives(definition, recorded, final, chunk_size, device, mode)
+
+    def build(size: int) -> Derivatives:
+        if not batch_statistics:
+            return at_end
+        return _derivatives(definition, recorded, final, size, device, Mode.BATCH)
+
+    explanation = "every step at the final parameters"
+    if batch_statistics:
+        explanation += ", batch normalisations with the statistics of its mini-batch"
+    elif running_statistics(definition):
+        explanation += (
+            ", batch normalisations with their running statistics (--batch-statistics takes those"
+            " of each mini-batch, which is usually closer to retraining)"
+        )
     return Method(
-        at_end=derivatives,
-        of_steps=StepDerivatives(lambda size: derivatives, whole=False, chunk_size=chunk_size),
+        at_end=at_end,
+        of_steps=StepDerivatives(build, whole=batch_statistics, chunk_size=chunk_size),
         trajectory=FinalTrajectory(final),
         final=final,
         inputs=StepInputs(fetch),
-        n_statistics=0,
-        explanation="every step at the final parameters",
+        n_statistics=_n_statistics(at_end, definition, final),
+        explanation=explanation,
     )
 
 
@@ -168,7 +184,7 @@ def exact_method(
         trajectory=trajectory,
         final=final,
         inputs=inputs,
-        n_statistics=at_end.size - sum(final.parameters[n].size for n in definition.trainable),
+        n_statistics=_n_statistics(at_end, definition, final),
         explanation=explanation,
     )
 
@@ -193,6 +209,10 @@ def final_moment(definition: Definition, recorded: Run | None, solver: SolverSet
                 " recorded run with --run"
             )
     return Moment(n_steps, parameters, state or SolverState(n_steps, {}))
+
+
+def _n_statistics(at_end: Derivatives, definition: Definition, final: Moment) -> int:
+    return at_end.size - sum(final.parameters[name].size for name in definition.trainable)
 
 
 def _derivatives(

@@ -19,6 +19,8 @@ class Options:
         validation_rows: Rows of the validation CSV whose mean loss is asked about; None for all.
         batch_size: Of the training, where the model file does not know it.
         n_trials: Shuffled orders to average where the order of training is not known.
+        batch_statistics: For ``final``: batch normalisations with the statistics of each
+            mini-batch, as in training, in place of the running ones. ``exact`` always has them.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         chunk_size: Examples in the network at once: memory against speed, never the numbers; None
             for one that suits the network.
@@ -32,6 +34,7 @@ class Options:
     validation_rows: Sequence[int] | None = None
     batch_size: int | None = None
     n_trials: int | None = None
+    batch_statistics: bool = False
     device: str = "auto"
     chunk_size: int | None = None
 

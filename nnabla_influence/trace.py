@@ -168,6 +168,6 @@ def _check_growth(step: Step, growth: float) -> None:
             f"step {step.step} (epoch {step.epoch}): the trace diverges (the gradient has grown"
             f" {growth:.1e} times), so no score would mean anything. A learning rate that is large"
             " for the final parameters does this, with BatchNormalization above all, since its"
-            " running statistics are traced; use --method exact, choose a shorter window, or let"
-            " the learning rate fall towards the end of the training"
+            " running statistics are traced; use --method exact or --batch-statistics, choose a"
+            " shorter window, or let the learning rate fall towards the end of the training"
         )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
 from nnabla_influence.context import cpu_device
 from nnabla_influence.gradients import Derivatives
+from nnabla_influence.methods import final_method
 from nnabla_influence.moments import Moment
 from nnabla_influence.network import Mode, build_objective, load_definition, running_statistics
+from nnabla_influence.options import Options
 from nnabla_influence.progress import SilentProgress
+from nnabla_influence.run import write_run
 from nnabla_influence.solvers import STATE_NAMES, SolverState, build_adjoint
 from nnabla_influence.step_derivatives import StepDerivatives
 from nnabla_influence.step_inputs import StepInputs
@@ -18,6 +22,7 @@ from nnabla_influence.steps import Step
 from nnabla_influence.trace import trace_back, validation_gradient
 from nnabla_influence.trainer import Trainer
 from tests.cases import CASES, Case
+from tests.reference import float64, pick
 from tests.solvers.cases import HYPER, settings
 from tests.whole_training import WholeTraining
 
@@ -155,3 +160,57 @@ def test_batch_normalization_is_exact_through_its_running_statistics(tmp_path):
     got = train_and_trace(case, tmp_path, steps, train, validation, solver)
 
     assert error(got, whole.influence().sum(axis=0)) < 1e-3
+
+
+@pytest.mark.parametrize("statistics", ["batch", "running"])
+def test_final_parameters_with_either_statistics_in_the_steps(tmp_path, statistics: str):
+    """Algorithm 2 literally, in float64: u, and with batch statistics r, at one state."""
+    case = next(case for case in CASES if case.statistics is not None)
+    train, validation = case.inputs(18, seed=1), case.inputs(9, seed=2)
+    steps = training(18, 6, epochs=2, rate=0.05)
+    parameters = case.parameters()
+    definition = load_definition(
+        case.save_definition(tmp_path, batch_size=6, max_epoch=2, iter_per_epoch=3),
+        tmp_path / "net.h5",
+    )
+    run = write_run(tmp_path / "run", parameters=parameters, steps=steps, settings=None)
+    method = final_method(
+        *(definition, run, definition.solver),
+        Options(batch_statistics=statistics == "batch"),
+        *(cpu_device("tests"), lambda rows: {k: v[rows] for k, v in train.items()}),
+    )
+    u, r = method.split(
+        validation_gradient(
+            method.at_end,
+            lambda rows: {k: v[rows] for k, v in validation.items()},
+            np.arange(9),
+            SilentProgress(),
+        )
+    )
+    got = trace_back(
+        *(steps, method.trajectory, method.of_steps),
+        *(build_adjoint(settings("Sgd", 0.03), u, CONTEXT), method.inputs, 18),
+        SilentProgress(),
+        r=r,
+    ).influence
+
+    theta = {k: v for k, v in float64(parameters).items() if k in definition.trainable}
+    moving = {k: v for k, v in float64(parameters).items() if k not in definition.trainable}
+    loss = case.training_losses if statistics == "batch" else case.losses
+    u, r = jax.grad(
+        lambda t, m: case.losses({**t, **m}, float64(validation)).mean(), argnums=(0, 1)
+    )(theta, moving)
+    wanted, d = np.zeros(18), float(np.float32(0.9))
+    for step in reversed(steps):
+        batch, eta = pick(float64(train), step.rows), step.learning_rate
+        of_step = lambda t, batch=batch: loss({**t, **moving}, batch)  # noqa: E731
+        wanted[step.rows] += eta / len(step.rows) * jax.jvp(of_step, (theta,), (u,))[1]
+        mean = lambda t, of_step=of_step: of_step(t).mean()  # noqa: E731
+        h = jax.jvp(jax.grad(mean), (theta,), (u,))[1]
+        u = {k: u[k] - eta * (h[k] + float(np.float32(0.03)) * u[k]) for k in u}
+        if statistics == "batch":
+            towards = lambda t, batch=batch: case.statistics({**t, **moving}, batch)  # noqa: E731
+            (back,) = jax.vjp(towards, theta)[1](r)
+            u = {k: u[k] + (1 - d) * back[k] for k in u}
+            r = {k: d * r[k] for k in r}
+    assert error(got, wanted) < 1e-4

@@ -12,10 +12,17 @@ class Mode(Enum):
         TEST: As in use: running statistics, nothing random. An example's loss is its own.
         TRAINING: As in training: batch normalisations use the mini-batch's statistics, so a loss
             depends on the whole mini-batch.
+        BATCH: As TRAINING, without the random layers.
         VALIDATION: As TEST, with the running statistics that training moves among the parameters,
             so that the gradient reaches them too.
     """
 
     TEST = "test"
     TRAINING = "training"
+    BATCH = "batch"
     VALIDATION = "validation"
+
+    @property
+    def batch_statistics(self) -> bool:
+        """Whether batch normalisations use the statistics of the mini-batch."""
+        return self in (Mode.TRAINING, Mode.BATCH)

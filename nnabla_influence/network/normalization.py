@@ -105,7 +105,7 @@ class Normalizations:
 
     Args:
         expanded: nnabla's unrolled ``ProtoNetwork``.
-        mode: TRAINING writes them out by their batch statistics, VALIDATION by the running ones.
+        mode: TRAINING and BATCH write them out by batch statistics, VALIDATION by running ones.
             In TEST mode the network has none.
     """
 
@@ -127,7 +127,7 @@ class Normalizations:
         for variable in (mean, variance, beta, gamma):
             if variable is not None and variable.shape != shape:
                 raise ValueError(f"a parameter has shape {variable.shape} instead of {shape}")
-        if self._mode is Mode.TRAINING:
+        if self._mode.batch_statistics:
             others = [axis for axis in range(x.ndim) if axis not in own]
             n = int(np.prod([x.shape[axis] for axis in others]))
             if n < 2:

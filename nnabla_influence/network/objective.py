@@ -53,7 +53,7 @@ class Objective:
             decay is the solver's, and not in here.)
         prediction: What the network predicts for each example, shape ``(B,)``: a label, or the
             value of a regression with one output; None where there is no such thing.
-        statistics: In TRAINING mode, what the mini-batch does to each of the
+        statistics: In TRAINING and BATCH mode, what the mini-batch does to each of the
             `running_statistics`.
         draws: In TRAINING mode, inputs for what the random layers drew (`RandomLayers`), sorted by
             name.
@@ -132,7 +132,7 @@ def build_objective(
     expanded = prepared.expanded
     values = definition.parameters if parameters is None else parameters
     by = (*definition.trainable, *(prepared.moved if mode is Mode.VALIDATION else ()))
-    unread = prepared.moved if mode is Mode.TRAINING else ()
+    unread = prepared.moved if mode.batch_statistics else ()
     wanted = {n: tuple(v.shape) for n, v in expanded.parameters.items() if n not in unread}
     check_parameters(definition.path, wanted, values)
 
@@ -176,7 +176,7 @@ def build_objective(
             penalty=_sum(expanded, terms.penalties, NF.mean) if terms.penalties else None,
             prediction=prediction,
             draws=draws.draws,
-            statistics=(normalizations.statistics(terms.outputs) if mode is Mode.TRAINING else ()),
+            statistics=normalizations.statistics(terms.outputs) if mode.batch_statistics else (),
         )
 
 
