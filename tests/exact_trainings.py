@@ -14,6 +14,8 @@ import nnabla.solvers as S
 import numpy as np
 
 from nnabla_influence.moments import Moment
+from nnabla_influence.network import load_definition
+from nnabla_influence.past_training import train_again
 from nnabla_influence.solvers import SolverState
 from tests.network.definitions import python_proto, write_text
 from tests.training_data import _step_schedule, arrays_of, linear_data, run_nnabla_cli, write_csv
@@ -67,12 +69,15 @@ class Kind:
     validation: Callable[[Any], Any] | None = None
     edit: Callable[[Any], None] | None = None
     optimizer: dict[str, Any] = field(default_factory=dict)
+    epochs: int = EPOCHS
 
 
 KINDS = {
     "sgd": Kind(lambda: S.Sgd(0.2), optimizer={"weight_decay": 0.02}),
     "momentum": Kind(lambda: S.Momentum(0.05), optimizer={"lr_decay": 0.9, "lr_decay_interval": 2}),
     "adam": Kind(lambda: S.Adam(0.05, eps=1e-4), optimizer={"update_interval": 2}),
+    # nnabla_cli puts the solver's states into the .nnp of every fifth epoch.
+    "adam, five epochs": Kind(lambda: S.Adam(0.05, eps=1e-4), epochs=5),
     "adamw": Kind(lambda: S.AdamW(), edit=adamw),
     "batchnorm": Kind(
         lambda: S.Momentum(0.05),
@@ -96,7 +101,8 @@ class Watched:
     """
 
     folder: Path
-    batches_per_update: int = 1
+    batches_per_update: int
+    epochs: int
 
     @property
     def definition(self) -> Path:
@@ -108,7 +114,11 @@ class Watched:
 
     @property
     def final(self) -> Path:
-        return self.plain / f"results_current_{EPOCHS}.nnp"
+        return self.plain / f"results_current_{self.epochs}.nnp"
+
+    @property
+    def n_steps(self) -> int:
+        return self.epochs * (N // 5) // self.batches_per_update
 
     @property
     def training(self) -> Path:
@@ -147,7 +157,7 @@ def watched_trainings(base: Path) -> dict[str, Watched]:
         folder = base / f"{number}"
         folder.mkdir(parents=True)
         write_project(folder, kind)
-        trainings[name] = Watched(folder, kind.optimizer.get("update_interval", 1))
+        trainings[name] = Watched(folder, kind.optimizer.get("update_interval", 1), kind.epochs)
         (folder / "states").mkdir()
         job = {"config": str(folder / "net.nntxt")}
         jobs.append(
@@ -165,7 +175,23 @@ def watched_trainings(base: Path) -> dict[str, Watched]:
     return trainings
 
 
-def write_project(folder: Path, kind: Kind, epochs: int = EPOCHS) -> Path:
+@functools.cache
+def done_again(base: Path) -> Path:
+    """Return what a command leaves that is killed behind doing the Adam training again."""
+    training = watched_trainings(base)["adam"]
+    folder = base / "done again"
+    folder.mkdir()
+    definition = load_definition(training.final)
+    train_again(
+        *(definition, definition.parameters, training.training, folder / "run"),
+        device="cpu",
+        window=None,
+        progress=Said(),
+    )
+    return folder
+
+
+def write_project(folder: Path, kind: Kind) -> Path:
     """Write net.nntxt, train.csv and valid.csv."""
     x, y = linear_data(N + N_VALIDATION)
     write_csv(folder / "train.csv", x[:N], y[:N])
@@ -173,7 +199,7 @@ def write_project(folder: Path, kind: Kind, epochs: int = EPOCHS) -> Path:
     proto, _ = python_proto(
         kind.network, solver=kind.solver(), validation=kind.validation, **kind.optimizer
     )
-    proto.training_config.max_epoch = epochs
+    proto.training_config.max_epoch = kind.epochs
     proto.training_config.iter_per_epoch = N // 5
     proto.global_config.default_context.backends.append("cpu:float")
     proto.global_config.default_context.array_class = "CpuCachedArray"

@@ -19,7 +19,7 @@ from nnabla_influence.past_training import (
     folder_to_train_in,
     train_again,
 )
-from tests.exact_trainings import Said, Watched, equal, watched_trainings
+from tests.exact_trainings import Said, Watched, done_again, equal, watched_trainings
 from tests.small_projects import Trained, trained_table
 from tests.training_data import parameters_of
 
@@ -42,11 +42,8 @@ def again(model: Path, csv: Path, folder: Path, **more) -> PastTraining:
 
 
 @pytest.fixture(scope="module")
-def done(training: Watched, tmp_path_factory) -> Path:
-    """The Adam training, done again in this folder."""
-    folder = tmp_path_factory.mktemp("done")
-    again(training.final, training.training, folder)
-    return folder
+def done(tmp_path_factory) -> Path:
+    return done_again(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

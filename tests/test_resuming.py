@@ -111,7 +111,7 @@ def test_killed_and_started_again_it_gives_the_same_bytes(
         progress=said,
     )
     assert f"Taken up after {steps - 1} steps, where {HIDDEN} was left" in said.lines
-    assert said.n_traced == 12 // training.batches_per_update - (steps - 1)
+    assert said.n_traced == training.n_steps - (steps - 1)
     assert content(output) == wanted
     assert list(tmp_path.iterdir()) == []
 
