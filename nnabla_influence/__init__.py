@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nnabla_influence.recorder import Recorder
     from nnabla_influence.scoring import score
     from nnabla_influence.training import train
+    from nnabla_influence.validation import Sample, validate
 
 __version__ = "0.1.0"
 
@@ -25,11 +26,13 @@ __all__ = [
     "Options",
     "Ranking",
     "Recorder",
+    "Sample",
     "SilentProgress",
     "TerminalProgress",
     "read_ranking",
     "score",
     "train",
+    "validate",
 ]
 
 _ROOMS = {
@@ -38,11 +41,13 @@ _ROOMS = {
     "Options": "options",
     "Ranking": "ranking",
     "Recorder": "recorder",
+    "Sample": "validation",
     "SilentProgress": "progress",
     "TerminalProgress": "progress",
     "read_ranking": "ranking",
     "score": "scoring",
     "train": "training",
+    "validate": "validation",
 }
 
 

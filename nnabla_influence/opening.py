@@ -1,4 +1,4 @@
-"""Open the datasets that a command works on: those given, or those that the model file names."""
+"""What a command works on: the datasets, given or named by the model file; the solver."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from nnabla_influence.dataset import ColumnSpec, Dataset, open_dataset
 from nnabla_influence.errors import DatasetError, OutputError
-from nnabla_influence.network import DatasetSettings, Definition
+from nnabla_influence.network import DatasetSettings, Definition, SolverSettings
 from nnabla_influence.progress import Progress
+from nnabla_influence.run import Run
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -44,6 +45,18 @@ def chosen_rows(chosen: Sequence[int] | None, dataset: Dataset) -> np.ndarray:
                 f"{dataset.path}: has no row {row}; its {len(dataset)} rows are numbered from 0"
             )
     return np.asarray(chosen, np.int64)
+
+
+def solver_that_trained(definition: Definition, run: Run | None) -> SolverSettings:
+    """Return the solver and its settings: the run's word before the model file's."""
+    if run is None or run.settings is None or run.settings.solver is None:
+        return definition.solver
+    return SolverSettings(
+        name=run.settings.solver,
+        hyperparameters=run.settings.hyperparameters,
+        weight_decay=run.settings.weight_decay,
+        update_interval=definition.solver.update_interval,
+    )
 
 
 def check_no_input(output: PathLike, inputs: Sequence[PathLike | None]) -> None:

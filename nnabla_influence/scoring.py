@@ -32,6 +32,7 @@ from nnabla_influence.opening import (
     chosen_rows,
     open_training,
     open_validation,
+    solver_that_trained,
 )
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
@@ -100,7 +101,7 @@ def score(
         _check_belongs(definition, recorded)
         if recorded.settings is not None:
             definition = with_seeds(definition, recorded.settings.random_seeds)
-    solver = _solver(definition, recorded)
+    solver = solver_that_trained(definition, recorded)
     check_solver(solver.name, recorded.folder if recorded is not None else definition.path)
 
     trained = open_training(definition, train, progress)
@@ -188,18 +189,6 @@ def _check_belongs(definition: Definition, run: Run) -> None:
         check_parameters(definition.path, wanted, run.parameters())
     except ModelError as error:
         raise RunError(f"{run.folder}: does not fit the model; {error}") from error
-
-
-def _solver(definition: Definition, run: Run | None) -> SolverSettings:
-    """The solver that trained: the run's word before the model file's."""
-    if run is None or run.settings is None or run.settings.solver is None:
-        return definition.solver
-    return SolverSettings(
-        name=run.settings.solver,
-        hyperparameters=run.settings.hyperparameters,
-        weight_decay=run.settings.weight_decay,
-        update_interval=definition.solver.update_interval,
-    )
 
 
 def _scored(

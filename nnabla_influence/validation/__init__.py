@@ -11,7 +11,7 @@ from nnabla_influence.validation.agreement import (
 )
 from nnabla_influence.validation.result import Base, Question, Validation
 from nnabla_influence.validation.sampling import Sample
-from nnabla_influence.validation.validate import validate
+from nnabla_influence.validation.experiment import validate
 
 __all__ = [
     "Base",

@@ -19,8 +19,13 @@ from nnabla_influence.dataset import Dataset
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import file_hash
 from nnabla_influence.moments import Moment
-from nnabla_influence.network import Definition, SolverSettings, load_definition, with_seeds
-from nnabla_influence.opening import chosen_rows, open_training, open_validation
+from nnabla_influence.network import load_definition, with_seeds
+from nnabla_influence.opening import (
+    chosen_rows,
+    open_training,
+    open_validation,
+    solver_that_trained,
+)
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
@@ -109,7 +114,7 @@ def validate(
             f" without {len(rows)} rows, one at a time, and without {len(subsets)} subsets;"
             f" {len(steps)} steps each"
         )
-        solver, final = _solver(definition, recorded), recorded.parameters()
+        solver, final = solver_that_trained(definition, recorded), recorded.parameters()
         block = default_chunk_size(definition, BLOCK)
         loss = MeanLoss(definition, chosen.context, final, validated.batch, asked, block)
         trainer = Trainer(definition, solver, chosen.context)
@@ -188,19 +193,6 @@ def _window(recorded: Run, trained: Dataset, options: Options) -> tuple[Step, ..
         recorded, trained.path, len(trained), options.epochs, is_ranking=is_ranking
     )
     return window.trials[0]
-
-
-def _solver(definition: Definition, recorded: Run) -> SolverSettings:
-    """Return the solver that trained: the run's word before the model file's."""
-    settings = recorded.settings
-    if settings is None or settings.solver is None:
-        return definition.solver
-    return SolverSettings(
-        name=settings.solver,
-        hyperparameters=settings.hyperparameters,
-        weight_decay=settings.weight_decay,
-        update_interval=definition.solver.update_interval,
-    )
 
 
 def _kept_before(recorded: Run, first: Step) -> int:
