@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import shutil
 from pathlib import Path
 
 import h5py
@@ -21,9 +23,17 @@ from nnabla_influence.errors import (
     ScoreError,
     UnsupportedError,
 )
+from nnabla_influence.files import file_hash
+from nnabla_influence.network import load_definition
 from nnabla_influence.ranking import Ranking
+from nnabla_influence.run import read_run
+from nnabla_influence.run_settings import write_settings
+from nnabla_influence.steps import write_steps
 from tests.cases import CASES, Case, write_csv
+from tests.exact_trainings import Watched, arrays, watched_trainings
 from tests.reference import MiniBatch, Reference
+from tests.test_trainer import mlp
+from tests.whole_training import WholeTraining
 
 BY_NAME = {case.name: case for case in CASES}
 
@@ -252,6 +262,77 @@ def test_hand_written_run_without_settings(table: Project, tmp_path):
     np.testing.assert_array_equal(
         table.score(run=folder).scores.influence, table.score().scores.influence
     )
+
+
+# --------------------------------------------------------------------- exact
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory) -> dict[str, Watched]:
+    return watched_trainings(tmp_path_factory.getbasetemp())
+
+
+def exact(training: Watched, run: Path, **options) -> Ranking:
+    options = {"method": "exact", "window": "all", "device": "cpu", **options}
+    return score(training.definition, run=run, options=Options(**options))
+
+
+def test_exact_scores_are_the_derivative_of_the_whole_training(trainings):
+    """Through files and command; windows of all epochs and of the last ones."""
+    training = trainings["momentum"]
+    run = training.run("sqrt")
+    definition = load_definition(training.definition)
+    data, validation = arrays(training.training), arrays(training.folder / "valid.csv")
+    whole = WholeTraining(
+        *(mlp, training.seen_by_nnabla(0).parameters, definition.trainable),
+        *(read_run(run).steps, data, validation, definition.solver),
+    )
+    by_epoch = whole.influence()
+    # The sum over the epochs' contributions is the score of a window of them.
+    for window in (1, 2, "all"):
+        epochs = 3 if window == "all" else window
+        wanted = by_epoch[3 - epochs :].sum(axis=0)
+        got = exact(training, run, window=window).scores.influence
+        assert np.linalg.norm(got - wanted) < 1e-3 * np.linalg.norm(wanted)
+        assert spearmanr(got, wanted).statistic > 0.999
+
+
+def test_permuted_rows_permute_the_scores(trainings, tmp_path):
+    """A CSV in another order, with the run's row numbers to match: the same training."""
+    training = trainings["momentum"]
+    folder = shutil.copytree(training.run("all"), tmp_path / "run")
+    order = np.random.default_rng(0).permutation(23)
+    header, *lines = training.training.read_text().splitlines()
+    other = tmp_path / "permuted.csv"
+    other.write_text("\n".join([header, *(lines[row] for row in order)]) + "\n")
+    place = np.argsort(order)
+    run = read_run(training.run("all"))
+    steps = [
+        dataclasses.replace(step, batches=tuple(place[rows] for rows in step.batches))
+        for step in run.steps
+    ]
+    write_steps(folder / "steps.csv", steps)
+    write_settings(
+        folder / "run.json", dataclasses.replace(run.settings, dataset_hash=file_hash(other))
+    )
+    options = Options(method="exact", window="all", device="cpu")
+    got = score(training.definition, run=folder, train=other, options=options).scores
+    wanted = exact(training, training.run("all")).scores
+    np.testing.assert_array_equal(got.influence, wanted.influence[order])
+    np.testing.assert_array_equal(got.times_seen, wanted.times_seen[order])
+
+
+def test_exact_of_a_window_without_learning_is_an_error(trainings, tmp_path):
+    training = trainings["sgd"]
+    folder = shutil.copytree(training.run("all"), tmp_path / "run")
+    steps = [
+        dataclasses.replace(step, learning_rate=0.0 if step.epoch == 2 else step.learning_rate)
+        for step in read_run(folder).steps
+    ]
+    write_steps(folder / "steps.csv", steps)
+    with pytest.raises(ScoreError, match="the learning rate is 0 in every step of the window"):
+        exact(training, folder, window="last")
+    assert exact(training, folder, window=2).scores.influence.any()
 
 
 # --------------------------------------------------------------------- bad input
