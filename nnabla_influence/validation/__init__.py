@@ -9,9 +9,9 @@ from nnabla_influence.validation.agreement import (
     row_agreement,
     subset_agreement,
 )
+from nnabla_influence.validation.experiment import validate
 from nnabla_influence.validation.result import Base, Question, Validation
 from nnabla_influence.validation.sampling import Sample
-from nnabla_influence.validation.experiment import validate
 
 __all__ = [
     "Base",
