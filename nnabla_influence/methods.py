@@ -80,7 +80,8 @@ class Method:
             raise ScoreError(
                 f"solver {solver} moves the parameters by a state of its own, which neither the"
                 " run nor the model file carries; train with `nnabla-influence train` or record"
-                " with the Recorder, or use --method exact"
+                " with the Recorder, and give --run, or let --method exact do the training again,"
+                " if it can"
             )
 
 

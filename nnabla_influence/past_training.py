@@ -16,7 +16,13 @@ import yaml
 from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
-from nnabla_influence.errors import OutputError, RunError
+from nnabla_influence.errors import (
+    ModelError,
+    OutputError,
+    RunError,
+    ScoreError,
+    UnsupportedError,
+)
 from nnabla_influence.files import file_hash
 from nnabla_influence.network import Definition
 from nnabla_influence.progress import Progress
@@ -63,7 +69,8 @@ def folder_to_train_in(output: str | os.PathLike[str] | None) -> Iterator[Path]:
     """Yield the name of a folder that `train_again` may write; it goes when the block succeeds.
 
     Beside ``output``, so that a command which was killed finds the training done; a temporary one
-    where nothing is written. Where no training was finished, it goes in any case.
+    where nothing is written. It goes in any case where no training was finished, or the command
+    would fail again.
 
     Raises:
         OutputError: The folder cannot be made.
@@ -83,6 +90,9 @@ def folder_to_train_in(output: str | os.PathLike[str] | None) -> Iterator[Path]:
         ) from error
     try:
         yield folder / "run"
+    except (ModelError, RunError, ScoreError, UnsupportedError):
+        shutil.rmtree(folder, ignore_errors=True)  # It would fail again.
+        raise
     except BaseException:
         if not (folder / "run").exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -152,6 +162,10 @@ def _train(
     for dataset in proto.dataset:
         beside = definition.path.parent / dataset.uri
         dataset.uri = os.path.abspath(beside if beside.exists() else dataset.uri)
+        if not os.path.exists(dataset.uri):
+            # Of a project that was moved. What monitors look at moves nothing in the training, but
+            # nnabla_cli wants it.
+            dataset.uri = os.path.abspath(training)
     assert definition.training is not None
     proto.dataset[definition.training.index].uri = os.path.abspath(training)
     for optimizer in proto.optimizer:

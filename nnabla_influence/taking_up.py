@@ -78,7 +78,15 @@ def taken_up(
         if past.stands_for_it:
             of = "" if past.distance == 0 else "; the scores are those of the training done again"
             progress.say(f"{past.explanation}{of}")
-            yield past.run
+            try:
+                yield past.run
+            except KeyboardInterrupt:
+                if output is not None:
+                    progress.say(
+                        f"The training done again stays in {folder.parent.name} for the same"
+                        " command; remove it to begin anew"
+                    )
+                raise
         else:
             progress.say(
                 f"{past.explanation}: another device, another nnabla, other data or other initial"

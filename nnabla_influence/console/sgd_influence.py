@@ -83,6 +83,20 @@ def build_parser(label: str) -> argparse.ArgumentParser:
         help="number of last epochs to trace (int) default=1",
     )
     parser.add_argument(
+        "-me",
+        "--method",
+        default="final",
+        help="final: every step at the final parameters; exact: each step at its own, for which the"
+        " training is done again (option:final,exact) default=final",
+    )
+    parser.add_argument(
+        "-bn",
+        "--batch-normalization",
+        default="running",
+        help="statistics of BatchNormalization for method final: running as in use, or those of each"
+        " batch as in training, often better (option:running,batch) default=running",
+    )
+    parser.add_argument(
         "-vr",
         "--validation-rows",
         type=row_numbers,
@@ -158,6 +172,12 @@ def _say(message: str) -> None:
     ConsoleProgress().say(message)
 
 
+def _choice(chosen: str, known: Sequence[str]) -> str:
+    if chosen not in known:
+        raise InfluenceError(f"{chosen!r} is none of {', '.join(known)}")
+    return chosen
+
+
 def _score(parsed: argparse.Namespace) -> None:
     from nnabla_influence.options import Options
     from nnabla_influence.progress import ConsoleProgress
@@ -171,7 +191,9 @@ def _score(parsed: argparse.Namespace) -> None:
         validation=parsed.input_val,
         output=parsed.output,
         options=Options(
+            method=parsed.method,
             window=parsed.window,
+            batch_statistics=_choice(parsed.batch_normalization, ("running", "batch")) == "batch",
             batch_size=parsed.batch_size or None,
             n_trials=parsed.n_trials,
             validation_rows=parsed.validation_rows,
