@@ -134,7 +134,7 @@ def test_adam_without_a_state_is_refused_with_advice(trainings, tmp_path):
         with pytest.raises(
             ScoreError,
             match=r"solver Adam moves the parameters by a state of its own, which neither the run"
-            " nor the model file carries; .* or use --method exact",
+            " nor the model file carries; .* or let --method exact do the training again",
         ):
             score(model, options=FINAL, **arguments)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nnabla_influence import Options, past_training, score, trace_file
-from nnabla_influence.errors import InfluenceError, ModelError, RunError
+from nnabla_influence.errors import InfluenceError, ModelError, RunError, ScoreError
 from nnabla_influence.network import load_definition
 from nnabla_influence.run import read_run, write_run
 from tests.exact_trainings import Said, Watched, done_again, watched_trainings
@@ -83,6 +83,22 @@ def test_killed_behind_the_training_the_second_call_does_not_train(training, out
     wanted = influence(training.definition, run=training.run("all"), options=EXACT)
     np.testing.assert_array_equal(got, wanted)
     assert [p.name for p in output.parent.iterdir()] == ["influence.csv"]
+
+
+def test_ctrl_c_tells_what_stays(training, output):
+    said = Said(4, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        score(training.final, output=output, options=EXACT, progress=said)
+    assert said.lines[-1] == (
+        f"The training done again stays in {REPLAY} for the same command; remove it to begin anew"
+    )
+    assert [p.name for p in output.parent.iterdir()] == [REPLAY]
+
+
+def test_a_failure_that_would_come_again_leaves_nothing(training, output):
+    with pytest.raises(ScoreError):
+        score(training.final, output=output, options=EXACT, progress=Said(4, ScoreError))
+    assert list(output.parent.iterdir()) == []
 
 
 def noisy(training: Watched, folder: Path, scale: float) -> Path:
@@ -188,16 +204,18 @@ def test_the_csv_that_is_given_is_trained_on_where_the_files_own_is_gone(
         definition,
         training=dataclasses.replace(definition.training, path=tmp_path / "gone.csv"),
     )
-    definition.proto.dataset[definition.training.index].uri = str(tmp_path / "gone.csv")
+    for dataset in definition.proto.dataset:
+        dataset.uri = str(tmp_path / "gone.csv")
     asked = []
 
     def train(written, *_, **__):
-        asked.append(load_definition(written).training.path)
+        asked.extend(dataset.uri for dataset in load_definition(written).proto.dataset)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(past_training, "train", train)
     monkeypatch.setattr("nnabla_influence.scoring.load_definition", lambda *_: definition)
     with pytest.raises(KeyboardInterrupt):
         score(training.final, train=moved, output=tmp_path / "a.csv", options=EXACT)
-    assert asked == [Path(moved)]
+    # The monitor's too, since nnabla_cli trains with one that is there only.
+    assert asked == [str(moved), str(moved)]
     assert not list(tmp_path.glob(".*"))
