@@ -21,6 +21,7 @@ from nnabla_influence.network import (
     build_objective,
     running_statistics,
 )
+from nnabla_influence.network.reading import check_parameters
 from nnabla_influence.options import Options
 from nnabla_influence.run import Run
 from nnabla_influence.solvers import STATE_NAMES, Adjoint, SolverState, read_solver_state
@@ -194,8 +195,7 @@ def final_moment(definition: Definition, recorded: Run | None, solver: SolverSet
     """Return the state after the last step.
 
     Raises:
-        ModelError: There are no trained parameters.
-        ScoreError: The solver has a state that its adjoint needs, and it is not to be found.
+        ModelError: There are no trained parameters, or they are not finite.
     """
     if recorded is not None:
         parameters: Mapping[str, np.ndarray] = recorded.parameters()
@@ -209,6 +209,8 @@ def final_moment(definition: Definition, recorded: Run | None, solver: SolverSet
                 f"{definition.path}: holds no trained parameters; give them with -p (an .h5), or a"
                 " recorded run with --run"
             )
+        shapes = {name: value.shape for name, value in parameters.items()}
+        check_parameters(definition.path, shapes, parameters)  # finite?
     return Moment(n_steps, parameters, state or SolverState(n_steps, {}))
 
 

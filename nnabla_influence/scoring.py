@@ -97,10 +97,9 @@ def score(
         note = note_on_best_epoch(definition)
         if note:
             progress.say(note)
-    if recorded is not None:
-        _check_belongs(definition, recorded)
-        if recorded.settings is not None:
-            definition = with_seeds(definition, recorded.settings.random_seeds)
+    _check_parameters(definition, recorded)
+    if recorded is not None and recorded.settings is not None:
+        definition = with_seeds(definition, recorded.settings.random_seeds)
     solver = solver_that_trained(definition, recorded)
     check_solver(solver.name, recorded.folder if recorded is not None else definition.path)
 
@@ -170,21 +169,25 @@ def _method_and_window(
         window = dataclasses.replace(
             window, order=Order.REPLAYED, explanation="of the training done again"
         )
-    progress.say(
-        f"Order of the mini-batches: {window.explanation}; {len(window.trials[0])} steps are traced"
-    )
     if exact and run is not None:
         method = exact_method(definition, run, solver, options, device, trained.batch)
     else:
         method = final_method(definition, run, solver, options, device, trained.batch)
-    progress.say(f"Method {'exact' if exact else 'final'}: {method.explanation}")
+    progress.say(
+        f"Order of the mini-batches: {window.explanation}; {len(window.trials[0])} steps are"
+        f" traced, {method.explanation}"
+    )
     return method, window
 
 
-def _check_belongs(definition: Definition, run: Run) -> None:
-    """Refuse a run of another network."""
+def _check_parameters(definition: Definition, run: Run | None) -> None:
+    """Refuse parameters of another network, or that are not numbers, before anything is read."""
     shapes = {variable.name: tuple(variable.shape.dim) for variable in definition.network.variable}
     wanted = {name: shapes[name] for name in definition.trainable if name in shapes}
+    if run is None:
+        if definition.parameters:
+            check_parameters(definition.path, wanted, definition.parameters)
+        return
     try:
         check_parameters(definition.path, wanted, run.parameters())
     except ModelError as error:

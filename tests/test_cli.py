@@ -30,7 +30,7 @@ from tests.small_projects import (
     write_table,
 )
 
-PROGRESS = ("Computing on ", "Order of the mini-batches: ", "Note: ")
+PROGRESS = ("Computing on ", "Order of the mini-batches: ", "Method ", "Note: ")
 
 
 def run(capsys, *arguments: object) -> tuple[int, str, list[str]]:
@@ -92,7 +92,8 @@ def test_every_option_reaches_the_scoring(trained: Trained, tmp_path, capsys, mo
 
     monkeypatch.setattr(scoring, "score", noted)
     words = "-m a -p b --run c -t d -v e -o f --validation-rows 3,1 --window 2 -bs 5 -nt 6"
-    code, *_ = run(capsys, "score", *words.split(), "--chunk-size", "7", "--device", "cpu")
+    words += " --chunk-size 7 --device cpu --method exact"
+    code, *_ = run(capsys, "score", *words.split())
     assert code == 0
     options = called.pop("options")
     called.pop("progress")
@@ -106,16 +107,14 @@ def test_every_option_reaches_the_scoring(trained: Trained, tmp_path, capsys, mo
     }
     assert (options.validation_rows, options.window) == ([3, 1], 2)
     assert (options.batch_size, options.n_trials, options.chunk_size) == (5, 6, 7)
-    assert (options.device, options.method) == ("cpu", "final")
+    assert (options.device, options.method) == ("cpu", "exact")
 
 
 def test_train_then_score_the_run(trained: Trained, tmp_path, capsys):
     folder = tmp_path / "記録 run"
     code, out, err = run(capsys, "train", "-c", trained.definition, "-o", folder)
     assert code == 0
-    assert re.fullmatch(
-        rf"Recorded 10 steps in {folder} \(checkpoints: final, [\d.]+ kB\)\n", out
-    )
+    assert re.fullmatch(rf"Recorded 10 steps in {folder} \(checkpoints: final, [\d.]+ kB\)\n", out)
     assert [line for line in err if not line.startswith(("Training ", "Checkpoints: "))] == []
     output = tmp_path / "influence.csv"
     code, *_ = run(capsys, "score", "-m", trained.definition, "--run", folder, "-o", output)
@@ -125,6 +124,29 @@ def test_train_then_score_the_run(trained: Trained, tmp_path, capsys):
     with output.open(newline="", encoding="utf-8-sig") as file:
         for row in csv.DictReader(file):
             assert float(row["influence"]) == wanted[int(row["datasource_index"])]
+
+
+def test_exact_scores_of_a_model_that_was_not_recorded(trained: Trained, tmp_path, capsys):
+    """It trains again; the kept states of a recorded training give the same."""
+    words = ("--method", "exact", "--device", "cpu", "--window", "2")
+    output = tmp_path / "影響 influence.csv"
+    code, out, err = run(capsys, "score", "-m", trained.final, "-o", output, *words)
+    assert code == 0
+    assert out.startswith(f"{output}: 40 rows")
+    assert (
+        "The training done again, 4 epochs, arrives at the very parameters that were trained"
+        in (err)
+    )
+    assert [entry.name for entry in tmp_path.iterdir()] == [output.name]
+    folder, other = tmp_path / "run", tmp_path / "other.csv"
+    keep = ("--keep", "all", "--device", "cpu")
+    run(capsys, "train", "-c", trained.definition, "-o", folder, *keep)
+    code, *_ = run(capsys, "score", "-m", trained.definition, "--run", folder, "-o", other, *words)
+    assert code == 0
+    header, *rows = output.read_text(encoding="utf-8").splitlines()
+    assert [header.replace("replayed", "recorded"), *rows] == other.read_text(
+        encoding="utf-8"
+    ).splitlines()
 
 
 def test_python_m_and_streams(trained: Trained, tmp_path):
@@ -197,7 +219,7 @@ def test_help_does_not_wait_for_nnabla(words: str):
         ("train -c a -o b --window x", "--window: 'x' is not last, all or a number of epochs"),
         ("score -m a -o b --validation-rows 1,,2", "'1,,2' is not a list of row numbers such as"),
         ("score -m a -o b --validation-rows -1", "'-1' is not a list of row numbers"),
-        ("score -m a -o b --method exact", "invalid choice: 'exact' (choose from 'final')"),
+        ("score -m a -o b --method best", "invalid choice: 'best' (choose from 'final', 'exact')"),
     ],
 )
 def test_wrong_usage(capsys, words: str, message: str):
@@ -365,8 +387,8 @@ def fix_batch_size(proto) -> None:
             r".*net\.nntxt: the solver 'Guess' is unknown to nnabla_cli; use one of .*Sgd",
         ),
         (
-            lambda proto: setattr(proto.optimizer[0].solver, "type", "Adam"),
-            "(.*: )?.*solver Adam cannot be traced .*; train with one of .*Sgd",
+            lambda proto: setattr(proto.optimizer[0].solver, "type", "AdaBelief"),
+            "(.*: )?.*solver AdaBelief cannot be traced.*Sgd",
         ),
         (
             lambda proto: setattr(proto.network[0].function[1], "type", "Guess"),
@@ -530,7 +552,7 @@ def test_a_stopped_scoring_leaves_nothing(trained: Trained, tmp_path, number, co
     # So many shuffled trials are surely not over when the signal comes.
     more = ("-bs", 3, "-nt", 1500)
     running = started(
-        "Order of", "score", "-m", trained.final, "-o", tmp_path / "influence.csv", *more
+        "Method ", "score", "-m", trained.final, "-o", tmp_path / "influence.csv", *more
     )
     running.send_signal(number)
     _, err = running.communicate()
