@@ -30,7 +30,7 @@ from tests.small_projects import (
     write_table,
 )
 
-PROGRESS = ("Computing on ", "Order of the mini-batches: ", "Method ", "Note: ")
+PROGRESS = ("Computing on ", "Order of the mini-batches: ", "Traced in ", "Note: ")
 
 
 def run(capsys, *arguments: object) -> tuple[int, str, list[str]]:
@@ -552,7 +552,7 @@ def test_a_stopped_scoring_leaves_nothing(trained: Trained, tmp_path, number, co
     # So many shuffled trials are surely not over when the signal comes.
     more = ("-bs", 3, "-nt", 1500)
     running = started(
-        "Method ", "score", "-m", trained.final, "-o", tmp_path / "influence.csv", *more
+        "Order of", "score", "-m", trained.final, "-o", tmp_path / "influence.csv", *more
     )
     running.send_signal(number)
     _, err = running.communicate()
