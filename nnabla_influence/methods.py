@@ -28,6 +28,7 @@ from nnabla_influence.solvers import STATE_NAMES, Adjoint, SolverState, read_sol
 from nnabla_influence.step_derivatives import StepDerivatives
 from nnabla_influence.step_inputs import StepInputs, step_inputs
 from nnabla_influence.steps import FetchRows
+from nnabla_influence.storage import size_text
 from nnabla_influence.trainer import Trainer
 from nnabla_influence.trajectory import (
     FinalTrajectory,
@@ -175,10 +176,11 @@ def exact_method(
         explanation = "every step at its own parameters, as the run kept them"
     else:
         trainer = Trainer(definition, solver, device.context)
-        trajectory = ReplayedTrajectory(recorded, trainer, inputs)
+        trajectory = replayed = ReplayedTrajectory(recorded, trainer, inputs)
+        memory = size_text(final.n_bytes * (replayed.longest_segment + 1))
         explanation = (
             "every step at its own parameters, replayed from"
-            f" {len(recorded.moments)} that the run kept"
+            f" {len(recorded.moments)} sets that the run kept (up to {memory} of memory)"
         )
     return Method(
         at_end=at_end,

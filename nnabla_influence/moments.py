@@ -48,6 +48,12 @@ class Moment:
                     )
                 self._check(f"solver state {state} of {name}", value)
 
+    @property
+    def n_bytes(self) -> int:
+        """What it takes in memory."""
+        states = (value for values in self.solver.values.values() for value in values.values())
+        return sum(value.nbytes for value in (*self.parameters.values(), *states))
+
     def _check(self, what: str, value: np.ndarray) -> None:
         where = f"the moment before step {self.step}: {what}"
         if value.dtype != np.float32:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Sequence
 
 import nnabla as nn
@@ -42,6 +43,7 @@ from nnabla_influence.resuming import resumed, trace_file
 from nnabla_influence.run import Run, read_run
 from nnabla_influence.solvers import build_adjoint, check_solver
 from nnabla_influence.steps import Step
+from nnabla_influence.storage import seconds_text
 from nnabla_influence.taking_up import taken_up
 from nnabla_influence.trace import Trace, trace_back, validation_gradient
 from nnabla_influence.window import Order, Window, recorded_window, unrecorded_window
@@ -122,6 +124,7 @@ def score(
             loss, predicted = _losses(method.at_end, trained, progress)
             scored = _scored(definition, solver, method, options, trained, validated)
             traces = []
+            started = time.monotonic()
             for number, steps in enumerate(window.trials):
                 u, r = method.split(gradient)
                 adjoint = build_adjoint(solver, u, device.context)
@@ -136,6 +139,8 @@ def score(
                         after_step=after_step,
                     )
                 traces.append(trace)
+            if method.trajectory.exact:
+                progress.say(f"Traced in {seconds_text(time.monotonic() - started)}")
             _check_not_all_zero(traces, window.trials)
         orders = Orders(window.order.value, len(window.trials))
         ranking = Ranking(trained, _scores(traces, loss, predicted), orders=orders)

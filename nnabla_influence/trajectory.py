@@ -85,6 +85,12 @@ class ReplayedTrajectory:
         self._steps = {step.step: step for step in run.steps}
         self._segment: dict[int, Moment] = {}
 
+    @property
+    def longest_segment(self) -> int:
+        """How many steps lie between two kept states at most, all of which are held in memory."""
+        ends = (*self._run.moments, max(self._steps) + 1)
+        return max(end - start for start, end in zip(ends, ends[1:]))
+
     def before(self, step: Step) -> Moment:
         """Return the state, replaying the segment that holds the step where it is not at hand."""
         if step.step not in self._segment:

@@ -93,7 +93,7 @@ def build_parser(label: str) -> argparse.ArgumentParser:
         "-bn",
         "--batch-normalization",
         default="running",
-        help="statistics of BatchNormalization for method final: running as in use, or those of each"
+        help="statistics of BatchNormalization, method final: running as in use, or those of each"
         " batch as in training, often better (option:running,batch) default=running",
     )
     parser.add_argument(
