@@ -90,19 +90,28 @@ class Method:
 def final_method(
     definition: Definition,
     recorded: Run | None,
-    solver: SolverSettings,
     options: Options,
     device: Device,
     fetch: FetchRows,
+    *,
+    model_state: bool = True,
 ) -> Method:
     """Every step at the final parameters, running statistics and solver state (Suzuki et al.).
+
+    Args:
+        definition: Of the training.
+        recorded: The run, whose parameters and state count, if there is one.
+        options: The user's.
+        device: Where to compute.
+        fetch: Gives the rows of the training data.
+        model_state: See `final_moment`.
 
     Raises:
         ModelError: There are no parameters, or they do not fit.
         RunError: Those of the run do not fit.
         ScoreError: The solver has a state, and neither run nor model file carries it.
     """
-    final = final_moment(definition, recorded, solver)
+    final = final_moment(definition, recorded, model_state=model_state)
     chunk_size = _chunk_size(definition, recorded, options)
     batch_statistics = options.batch_statistics and running_statistics(definition) != ()
     mode = Mode.VALIDATION if batch_statistics else Mode.TEST
@@ -154,7 +163,7 @@ def exact_method(
         ModelError: The network cannot be built.
         RunError: The run does not fit the model.
     """
-    final = final_moment(definition, recorded, solver)
+    final = final_moment(definition, recorded)
     chunk_size = _chunk_size(definition, recorded, options)
     at_end = _derivatives(definition, recorded, final, chunk_size, device, Mode.VALIDATION)
     inputs = step_inputs(definition, recorded, fetch, device.context)
@@ -193,8 +202,15 @@ def exact_method(
     )
 
 
-def final_moment(definition: Definition, recorded: Run | None, solver: SolverSettings) -> Moment:
+def final_moment(
+    definition: Definition, recorded: Run | None, *, model_state: bool = True
+) -> Moment:
     """Return the state after the last step.
+
+    Args:
+        definition: Of the training.
+        recorded: The run, whose parameters and state count, if there is one.
+        model_state: Whether the solver's state in the model file belongs to the parameters.
 
     Raises:
         ModelError: There are no trained parameters, or they are not finite.
@@ -204,8 +220,8 @@ def final_moment(definition: Definition, recorded: Run | None, solver: SolverSet
         state = recorded.solver_state()
         n_steps = recorded.steps[-1].step + 1
     else:
-        parameters, state = definition.parameters, read_solver_state(definition.path)
-        n_steps = 0
+        parameters, n_steps = definition.parameters, 0
+        state = read_solver_state(definition.path) if model_state else None
         if not parameters:
             raise ModelError(
                 f"{definition.path}: holds no trained parameters; give them with -p (an .h5), or a"

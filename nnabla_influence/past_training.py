@@ -104,6 +104,7 @@ def train_again(
     definition: Definition,
     parameters: Mapping[str, np.ndarray],
     training: Path,
+    validation: Path,
     folder: Path,
     *,
     device: str,
@@ -119,6 +120,7 @@ def train_again(
         definition: Of the training; its other datasets must be where it says.
         parameters: That the training is known to have arrived at.
         training: The CSV that was trained on.
+        validation: A CSV in the place of those that have gone since.
         folder: To write the run into; one that is there already is taken if it belongs to the same
             training.
         device: As for `train`.
@@ -128,7 +130,7 @@ def train_again(
     Raises:
         InfluenceError: It cannot be trained or recorded.
     """
-    how = (training, device, window, progress)
+    how = (training, validation, device, window, progress)
     last = _train(definition, definition.max_epoch, folder, *how)
     distance = _distance(definition, last.parameters(), parameters)
     best = _best_epoch(folder / "nnabla_cli" / "monitoring_report.yml")
@@ -151,6 +153,7 @@ def _train(
     epochs: int,
     folder: Path,
     training: Path,
+    validation: Path,
     device: str,
     window: int | None,
     progress: Progress,
@@ -164,8 +167,8 @@ def _train(
         dataset.uri = os.path.abspath(beside if beside.exists() else dataset.uri)
         if not os.path.exists(dataset.uri):
             # Of a project that was moved. What monitors look at moves nothing in the training, but
-            # nnabla_cli wants it.
-            dataset.uri = os.path.abspath(training)
+            # tells the best epoch.
+            dataset.uri = os.path.abspath(validation)
     assert definition.training is not None
     proto.dataset[definition.training.index].uri = os.path.abspath(training)
     for optimizer in proto.optimizer:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import nnabla as nn
 import numpy as np
@@ -99,9 +100,10 @@ def score(
         note = note_on_best_epoch(definition)
         if note:
             progress.say(note)
-    _check_parameters(definition, recorded)
-    if recorded is not None and recorded.settings is not None:
-        definition = with_seeds(definition, recorded.settings.random_seeds)
+    if recorded is not None:
+        _check_belongs(definition, recorded)
+        if recorded.settings is not None:
+            definition = with_seeds(definition, recorded.settings.random_seeds)
     solver = solver_that_trained(definition, recorded)
     check_solver(solver.name, recorded.folder if recorded is not None else definition.path)
 
@@ -114,7 +116,9 @@ def score(
     validation_rows = chosen_rows(options.validation_rows, validated)
     with contextlib.ExitStack() as stack:
         method, window = _method_and_window(
-            definition, recorded, solver, trained, output, options, device, progress, stack
+            *(definition, recorded, solver, trained, validated.path, output, options, device),
+            *(progress, stack),
+            own_parameters=parameters is None,
         )
         _check_network(method, trained, window, device, progress)
         with without_futile_imports():
@@ -130,14 +134,15 @@ def score(
                 adjoint = build_adjoint(solver, u, device.context)
                 method.check_state(adjoint, solver.name)
                 file = None if output is None else trace_file(output, number, *scored, list(steps))
-                with resumed(file, adjoint, r, progress) as (so_far, after_step):
-                    trace = trace_back(
-                        *(steps, method.trajectory, method.of_steps, adjoint),
-                        *(method.inputs, len(trained), progress),
-                        r=r,
-                        so_far=so_far,
-                        after_step=after_step,
-                    )
+                # Its file goes when the ranking is written, not before.
+                so_far, after_step = stack.enter_context(resumed(file, adjoint, r, progress))
+                trace = trace_back(
+                    *(steps, method.trajectory, method.of_steps, adjoint),
+                    *(method.inputs, len(trained), progress),
+                    r=r,
+                    so_far=so_far,
+                    after_step=after_step,
+                )
                 traces.append(trace)
             if method.trajectory.exact:
                 progress.say(f"Traced in {seconds_text(time.monotonic() - started)}")
@@ -154,18 +159,21 @@ def _method_and_window(
     recorded: Run | None,
     solver: SolverSettings,
     trained: Dataset,
+    validation: Path,
     output: PathLike | None,
     options: Options,
     device: Device,
     progress: Progress,
     stack: contextlib.ExitStack,
+    *,
+    own_parameters: bool,
 ) -> tuple[Method, Window]:
     """Decide what is traced and how, and tell the user."""
     run, again = recorded, False
     exact = options.method == "exact"
     if exact and (recorded is None or not recorded.moments):
         trained_again = stack.enter_context(
-            taken_up(definition, recorded, trained.path, len(trained), output, options, progress)
+            taken_up(definition, recorded, trained, validation, output, options, progress)
         )
         exact = again = trained_again is not None
         run = trained_again or recorded
@@ -177,7 +185,10 @@ def _method_and_window(
     if exact and run is not None:
         method = exact_method(definition, run, solver, options, device, trained.batch)
     else:
-        method = final_method(definition, run, solver, options, device, trained.batch)
+        method = final_method(
+            *(definition, run, options, device, trained.batch),
+            model_state=own_parameters,
+        )
     progress.say(
         f"Order of the mini-batches: {window.explanation}; {len(window.trials[0])} steps are"
         f" traced, {method.explanation}"
@@ -185,14 +196,10 @@ def _method_and_window(
     return method, window
 
 
-def _check_parameters(definition: Definition, run: Run | None) -> None:
-    """Refuse parameters of another network, or that are not numbers, before anything is read."""
+def _check_belongs(definition: Definition, run: Run) -> None:
+    """Refuse a run of another network, before anything is read."""
     shapes = {variable.name: tuple(variable.shape.dim) for variable in definition.network.variable}
     wanted = {name: shapes[name] for name in definition.trainable if name in shapes}
-    if run is None:
-        if definition.parameters:
-            check_parameters(definition.path, wanted, definition.parameters)
-        return
     try:
         check_parameters(definition.path, wanted, run.parameters())
     except ModelError as error:

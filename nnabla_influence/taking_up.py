@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from nnabla_influence.dataset import Dataset
 from nnabla_influence.errors import InfluenceError, ModelError, RunError, UnsupportedError
 from nnabla_influence.network import Definition, Mode, check_differentiable
 from nnabla_influence.opening import PathLike
@@ -20,8 +21,8 @@ from nnabla_influence.window import check_same_training
 def taken_up(
     definition: Definition,
     recorded: Run | None,
-    train: Path,
-    n_rows: int,
+    trained: Dataset,
+    validation: Path,
     output: PathLike | None,
     options: Options,
     progress: Progress,
@@ -31,8 +32,8 @@ def taken_up(
     Args:
         definition: Of the training.
         recorded: What was recorded of it, if anything; its parameters count.
-        train: The training CSV that is scored.
-        n_rows: Its rows.
+        trained: The training data that is scored.
+        validation: The validation CSV, for the training's monitors where theirs has gone.
         output: The ranking that will be written.
         options: The user's.
         progress: Tells the user what is scored.
@@ -55,7 +56,7 @@ def taken_up(
         )
     check_differentiable(definition, Mode.TRAINING)  # before it is done in vain
     try:
-        check_same_training(definition, train, n_rows, options.batch_size)
+        check_same_training(definition, trained.path, len(trained), options.batch_size)
     except (RunError, UnsupportedError) as reason:
         raise InfluenceError(
             f"exact scores need the training done again, which cannot be: {reason}; record it"
@@ -69,7 +70,8 @@ def taken_up(
         past = train_again(
             definition,
             parameters,
-            train,
+            trained.path,
+            validation,
             folder,
             device=options.device,
             window=options.epochs,

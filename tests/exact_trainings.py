@@ -183,7 +183,8 @@ def done_again(base: Path) -> Path:
     folder.mkdir()
     definition = load_definition(training.final)
     train_again(
-        *(definition, definition.parameters, training.training, folder / "run"),
+        *(definition, definition.parameters, training.training, training.training),
+        folder / "run",
         device="cpu",
         window=None,
         progress=Said(),

@@ -175,7 +175,7 @@ def test_final_parameters_with_either_statistics_in_the_steps(tmp_path, statisti
     )
     run = write_run(tmp_path / "run", parameters=parameters, steps=steps, settings=None)
     method = final_method(
-        *(definition, run, definition.solver),
+        *(definition, run),
         Options(batch_statistics=statistics == "batch"),
         *(cpu_device("tests"), lambda rows: {k: v[rows] for k, v in train.items()}),
     )

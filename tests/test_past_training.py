@@ -38,7 +38,7 @@ def again(model: Path, csv: Path, folder: Path, **more) -> PastTraining:
     definition = load_definition(model)
     arguments = {"device": "cpu", "window": None, "progress": Said(), **more}
     parameters = arguments.pop("parameters", definition.parameters)
-    return train_again(definition, parameters, csv, folder / "run", **arguments)
+    return train_again(definition, parameters, csv, csv, folder / "run", **arguments)
 
 
 @pytest.fixture(scope="module")

@@ -201,6 +201,8 @@ def test_the_csv_that_is_given_is_trained_on_where_the_files_own_is_gone(
     """A project that was moved: the same rows, elsewhere."""
     definition = load_definition(training.final)
     moved = shutil.copy(training.training, tmp_path / "moved.csv")
+    assert definition.validation is not None
+    validation = shutil.copy(definition.validation.path, tmp_path / "moved too.csv")
     definition = dataclasses.replace(
         definition,
         training=dataclasses.replace(definition.training, path=tmp_path / "gone.csv"),
@@ -216,7 +218,13 @@ def test_the_csv_that_is_given_is_trained_on_where_the_files_own_is_gone(
     monkeypatch.setattr(past_training, "train", train)
     monkeypatch.setattr("nnabla_influence.scoring.load_definition", lambda *_: definition)
     with pytest.raises(KeyboardInterrupt):
-        score(training.final, train=moved, output=tmp_path / "a.csv", options=EXACT)
-    # The monitor's too, since nnabla_cli trains with one that is there only.
-    assert asked == [str(moved), str(moved)]
+        score(
+            training.final,
+            train=moved,
+            validation=validation,
+            output=tmp_path / "a.csv",
+            options=EXACT,
+        )
+    # The monitor's too: nnabla_cli wants one that is there, and tells the best epoch by it.
+    assert asked == [str(moved), str(validation)]
     assert not list(tmp_path.glob(".*"))
