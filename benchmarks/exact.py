@@ -23,10 +23,10 @@ from nnabla.logger import logger
 from nnabla_influence import Options
 from nnabla_influence.context import choose_device
 from nnabla_influence.network import load_definition
-from nnabla_influence.opening import open_training
+from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import SilentProgress, Stage
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.run import Run
+from nnabla_influence.runs.run import Run
 from nnabla_influence.samples import (
     Network,
     SampleData,
@@ -38,9 +38,9 @@ from nnabla_influence.samples import (
     write_digits,
 )
 from nnabla_influence.scoring import score
-from nnabla_influence.step_inputs import step_inputs
-from nnabla_influence.trainer import Trainer
-from nnabla_influence.training import train
+from nnabla_influence.scoring.opening import open_training
+from nnabla_influence.tracing.step_inputs import step_inputs
+from nnabla_influence.tracing.trainer import Trainer
 
 SIX_STEPS = 3
 ROUNDS = 3

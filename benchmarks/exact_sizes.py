@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nnabla_influence.keep import KEEP, Plan
-from nnabla_influence.run import CHECKPOINTS, PARAMETERS, SOLVER_STATES, Run
+from nnabla_influence.runs.keep import KEEP, Plan
+from nnabla_influence.runs.run import CHECKPOINTS, PARAMETERS, SOLVER_STATES, Run
 
 BATCH_SIZE = 32
 PAPER_ROWS, PAPER_EPOCHS = 50_000, 20

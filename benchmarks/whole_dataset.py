@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import Stage
 from nnabla_influence.samples import Training, mlp, write_definition, write_fashion_mnist
-from nnabla_influence.training import train
 
 BATCH_SIZE = 32
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nnabla_influence.errors import InfluenceError
+    from nnabla_influence.nnabla_cli.training import train
     from nnabla_influence.options import Options
     from nnabla_influence.progress import ConsoleProgress, SilentProgress, TerminalProgress
     from nnabla_influence.ranking import Ranking, read_ranking
-    from nnabla_influence.recorder import Recorder
+    from nnabla_influence.recording.recorder import Recorder
     from nnabla_influence.scoring import score
-    from nnabla_influence.training import train
     from nnabla_influence.validation import Sample, validate
 
 __version__ = "0.1.0"
@@ -40,13 +40,13 @@ _ROOMS = {
     "InfluenceError": "errors",
     "Options": "options",
     "Ranking": "ranking",
-    "Recorder": "recorder",
+    "Recorder": "recording.recorder",
     "Sample": "validation",
     "SilentProgress": "progress",
     "TerminalProgress": "progress",
     "read_ranking": "ranking",
     "score": "scoring",
-    "train": "training",
+    "train": "nnabla_cli.training",
     "validate": "validation",
 }
 

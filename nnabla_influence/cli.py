@@ -240,9 +240,9 @@ def _demo(parsed: argparse.Namespace) -> None:
 
 
 def _train(parsed: argparse.Namespace) -> None:
+    from nnabla_influence.nnabla_cli.training import train
     from nnabla_influence.progress import TerminalProgress
-    from nnabla_influence.storage import describe_kept
-    from nnabla_influence.training import train
+    from nnabla_influence.recording.storage import describe_kept
 
     run = train(
         parsed.config,

@@ -14,6 +14,7 @@ from nnabla.utils import nnabla_pb2
 
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import replacing_file
+from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress
 from nnabla_influence.ranking import Ranking
@@ -21,7 +22,6 @@ from nnabla_influence.report import summary
 from nnabla_influence.resources import network_defs_folder
 from nnabla_influence.samples import SampleData, write_digits
 from nnabla_influence.scoring import score
-from nnabla_influence.training import train
 
 FLIPPED = 0.1
 

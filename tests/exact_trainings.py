@@ -13,9 +13,9 @@ import nnabla.parametric_functions as PF
 import nnabla.solvers as S
 import numpy as np
 
-from nnabla_influence.moments import Moment
 from nnabla_influence.network import load_definition
-from nnabla_influence.past_training import train_again
+from nnabla_influence.runs.moments import Moment
+from nnabla_influence.scoring.past_training import train_again
 from nnabla_influence.solvers import SolverState
 from tests.network.definitions import python_proto, write_text
 from tests.training_data import _step_schedule, arrays_of, linear_data, run_nnabla_cli, write_csv

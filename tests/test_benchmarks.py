@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nnabla_influence.run import Run
+from nnabla_influence.runs.run import Run
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 

@@ -18,7 +18,7 @@ import pytest
 
 from nnabla_influence import score
 from nnabla_influence.cli import main
-from nnabla_influence.run import Step, write_run
+from nnabla_influence.runs.run import Step, write_run
 from tests.small_projects import (
     BY_NAME,
     REPOSITORY,
@@ -82,7 +82,7 @@ def test_score_prints_what_it_wrote(trained: Trained, tmp_path, capsys):
 
 
 def test_every_option_reaches_the_scoring(trained: Trained, tmp_path, capsys, monkeypatch):
-    import nnabla_influence.scoring as scoring
+    import nnabla_influence.scoring.scoring as scoring
 
     called: dict = {}
 
@@ -499,7 +499,7 @@ def test_training_that_fails_leaves_nothing(capsys, table: Path):
 
 
 def test_an_unforeseen_failure_is_one_line_too(capsys, table: Path, monkeypatch):
-    import nnabla_influence.scoring as scoring
+    import nnabla_influence.scoring.scoring as scoring
 
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("first\nsecond")

@@ -8,16 +8,16 @@ import pytest
 from nnabla_influence.context import Device, choose_device, cpu_device
 from nnabla_influence.gradients import Derivatives
 from nnabla_influence.guard import check_derivatives
-from nnabla_influence.moments import Moment
 from nnabla_influence.network import SolverSettings, build_objective, load_definition
 from nnabla_influence.progress import SilentProgress
+from nnabla_influence.runs.moments import Moment
 from nnabla_influence.solvers import SolverState, build_adjoint
-from nnabla_influence.step_derivatives import StepDerivatives
-from nnabla_influence.step_inputs import StepInputs
-from nnabla_influence.trace import trace_back, validation_gradient
-from nnabla_influence.trajectory import FinalTrajectory
+from nnabla_influence.tracing.step_derivatives import StepDerivatives
+from nnabla_influence.tracing.step_inputs import StepInputs
+from nnabla_influence.tracing.trace import trace_back, validation_gradient
+from nnabla_influence.tracing.trajectory import FinalTrajectory
 from tests.cases import CASES, Case
-from tests.test_trace import as_steps, some_steps
+from tests.tracing.test_trace import as_steps, some_steps
 
 pytestmark = pytest.mark.gpu
 

@@ -12,8 +12,8 @@ from nnabla.utils import callback as nnabla_callback
 
 from nnabla_influence import nnabla_cli_callback
 from nnabla_influence.errors import RunError
-from nnabla_influence.nnabla_cli_training import _SafeRecording
-from nnabla_influence.run import read_run
+from nnabla_influence.nnabla_cli.callback_training import _SafeRecording
+from nnabla_influence.runs.run import read_run
 from tests.training_data import (
     CALLBACK,
     CASES,

@@ -301,7 +301,7 @@ def make_model(net: Path) -> Path:
 
 
 def test_an_unforeseen_failure_says_where(table: Path, monkeypatch, caplog, tmp_path):
-    import nnabla_influence.scoring as scoring
+    import nnabla_influence.scoring.scoring as scoring
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError("first\nsecond")
@@ -319,10 +319,13 @@ def test_an_unforeseen_failure_says_where(table: Path, monkeypatch, caplog, tmp_
 
 def test_a_missing_package_is_named(table: Path, monkeypatch, caplog, tmp_path):
     monkeypatch.delitem(sys.modules, "nnabla_influence.scoring", raising=False)
-    monkeypatch.setitem(sys.modules, "nnabla_influence.best_epoch", None)
+    monkeypatch.delitem(sys.modules, "nnabla_influence.scoring.scoring", raising=False)
+    monkeypatch.setitem(sys.modules, "nnabla_influence.scoring.best_epoch", None)
     code, lines = in_process(caplog, "-m", make_model(table))
     assert code == 1
-    assert lines[-1].startswith("SGD influence failed: the package nnabla_influence.best_epoch is")
+    assert lines[-1].startswith(
+        "SGD influence failed: the package nnabla_influence.scoring.best_epoch is"
+    )
     assert lines[-1].endswith(f"missing; install it for {sys.executable}")
 
 

@@ -13,27 +13,28 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence import __version__
-from nnabla_influence.chunk import default_chunk_size
 from nnabla_influence.context import choose_device
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import file_hash
-from nnabla_influence.moments import Moment
 from nnabla_influence.network import load_definition, with_seeds
-from nnabla_influence.opening import (
+from nnabla_influence.options import Options
+from nnabla_influence.progress import Progress, SilentProgress
+from nnabla_influence.quick_imports import without_futile_imports
+from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.run import Run, read_run
+from nnabla_influence.runs.steps import Step
+from nnabla_influence.scoring.chunk import default_chunk_size
+from nnabla_influence.scoring.opening import (
     chosen_rows,
     open_training,
     open_validation,
     solver_that_trained,
 )
-from nnabla_influence.options import Options
-from nnabla_influence.progress import Progress, SilentProgress
-from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.resuming import fingerprint
-from nnabla_influence.run import Run, read_run
-from nnabla_influence.step_inputs import StepInputs, step_inputs
-from nnabla_influence.steps import Step
-from nnabla_influence.trainer import Trainer
+from nnabla_influence.scoring.resuming import fingerprint
+from nnabla_influence.scoring.window import recorded_window
+from nnabla_influence.tracing.step_inputs import StepInputs, step_inputs
+from nnabla_influence.tracing.trainer import Trainer
 from nnabla_influence.validation.given_scores import GivenScores, PathLike, read_scores
 from nnabla_influence.validation.journal import Journal
 from nnabla_influence.validation.measuring import measure
@@ -41,7 +42,6 @@ from nnabla_influence.validation.result import Question, Validation
 from nnabla_influence.validation.retraining import MeanLoss, Retraining
 from nnabla_influence.validation.sampling import RETEST_WEIGHT, Sample, draw_rows, draw_subsets
 from nnabla_influence.validation.writing import check_output, write_validation
-from nnabla_influence.window import recorded_window
 
 BLOCK = 256
 

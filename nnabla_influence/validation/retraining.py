@@ -17,10 +17,10 @@ import numpy as np
 from nnabla_influence.errors import InfluenceError, ScoreError
 from nnabla_influence.network import Definition, build_objective
 from nnabla_influence.progress import Progress
-from nnabla_influence.steps import FetchRows, Step
+from nnabla_influence.runs.steps import FetchRows, Step
 
 if TYPE_CHECKING:
-    from nnabla_influence.moments import Moment
+    from nnabla_influence.runs.moments import Moment
 
 SNAPSHOTS = 16
 SNAPSHOT_BYTES = 2**28
@@ -30,7 +30,7 @@ Parameters = Mapping[str, np.ndarray]
 
 
 class AnyTrainer(Protocol):
-    """What is asked of a `nnabla_influence.trainer.Trainer`."""
+    """What is asked of a `nnabla_influence.tracing.trainer.Trainer`."""
 
     def start(self, moment: Moment) -> None:
         """Go to a moment."""

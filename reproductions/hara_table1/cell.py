@@ -16,7 +16,7 @@ from scipy.stats import kendalltau
 from nnabla_influence import Options
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.network import load_definition
-from nnabla_influence.run import Run
+from nnabla_influence.runs.run import Run
 from nnabla_influence.scoring import score
 from reproductions.hara_table1 import data as samples
 from reproductions.hara_table1.koh_liang import koh_liang

@@ -25,7 +25,7 @@ from scipy.sparse.linalg import LinearOperator, cg, eigsh
 from nnabla_influence.context import choose_device
 from nnabla_influence.gradients import Derivatives
 from nnabla_influence.network import Definition, build_objective
-from nnabla_influence.run import Run
+from nnabla_influence.runs.run import Run
 from reproductions.hara_table1.data import Part
 
 TOLERANCE = 1e-5

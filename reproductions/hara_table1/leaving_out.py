@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from nnabla_influence.run import Run
-from nnabla_influence.steps import Step
+from nnabla_influence.runs.run import Run
+from nnabla_influence.runs.steps import Step
 from reproductions.hara_table1.data import Part
 
 Layers = list[tuple[np.ndarray, np.ndarray]]

@@ -13,7 +13,7 @@ from nnabla.utils.save import save
 
 from nnabla_influence import Recorder
 from nnabla_influence.context import choose_device
-from nnabla_influence.run import Run, read_run
+from nnabla_influence.runs.run import Run, read_run
 from reproductions.hara_table1.data import Part
 from reproductions.hara_table1.settings import Settings
 

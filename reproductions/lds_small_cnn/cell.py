@@ -16,13 +16,13 @@ from nnabla_influence import Options
 from nnabla_influence.context import choose_device
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.network import build_objective, load_definition
-from nnabla_influence.opening import open_validation
+from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.run import Run
+from nnabla_influence.runs.run import Run
 from nnabla_influence.samples import Network, Scheduler, Training, write_definition, write_digits
 from nnabla_influence.samples.sheet import Layer, Sheet
 from nnabla_influence.scoring import score
-from nnabla_influence.training import train
+from nnabla_influence.scoring.opening import open_validation
 from nnabla_influence.validation import (
     RowAgreement,
     Sample,

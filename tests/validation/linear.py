@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nnabla_influence.steps import Step
+from nnabla_influence.runs.steps import Step
 
 MU = 0.5
 

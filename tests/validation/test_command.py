@@ -97,7 +97,7 @@ def test_an_interrupted_validation_goes_on(project, tmp_path, monkeypatch, end):
 def test_other_commands_import_neither_scipy_nor_matplotlib():
     code = (
         "import sys; from nnabla_influence.cli import main, build_parser\n"
-        "import nnabla_influence.scoring, nnabla_influence.training\n"
+        "import nnabla_influence.scoring.scoring, nnabla_influence.nnabla_cli.training\n"
         "build_parser().parse_args(['validate', '-m', 'a', '--run', 'b', '-i', 'c', '-o', 'd'])\n"
         "assert 'matplotlib' not in sys.modules\n"
         "assert not [m for m in sys.modules if m.startswith('nnabla_influence.validation')]\n"

@@ -12,7 +12,7 @@ import pytest
 import nnabla_influence.validation.retraining as retraining_module
 from nnabla_influence.errors import OutputError, RunError, ScoreError
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.steps import Step
+from nnabla_influence.runs.steps import Step
 from nnabla_influence.validation import row_agreement
 from nnabla_influence.validation.journal import Journal
 from nnabla_influence.validation.measuring import measure

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from nnabla_influence.run import read_run
+from nnabla_influence.runs.run import read_run
 from nnabla_influence.validation import Sample
 from tests.reference import Reference
 from tests.validation.conftest import CASE, EPOCHS, N, Project

@@ -1,0 +1,1 @@
+"""Note a training while it goes on: its rows, learning rates and states."""

@@ -1,0 +1,211 @@
+"""The folder ``checkpoints`` of a run: the moments of the training that were kept.
+
+``layout.json``
+    The names and shapes of the parameters and of the solver's states, in the order in which a
+    moment's file holds their values, and of each moment its step and the solver's t.
+``<step>.npy``
+    The moment before that step: one flat float32 array.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnabla_influence.errors import RunError
+from nnabla_influence.runs.moments import Moment
+from nnabla_influence.solvers.state import SolverState
+
+LAYOUT = "layout.json"
+FORMAT_VERSION = 1
+HEADER_BYTES = 128
+"""What numpy writes before the values."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """Where values of a moment belong.
+
+    Attributes:
+        parameter: Name of the parameter.
+        state: Name of the solver's state of it; "" for the parameter itself.
+        shape: Its shape.
+    """
+
+    parameter: str
+    state: str
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.parameter, str) and isinstance(self.state, str)):
+            raise RunError(f"{self.parameter!r}, {self.state!r} are not names")
+        if not all(_is_count(extent) for extent in self.shape):
+            raise RunError(f"{list(self.shape)} is not the shape of {self.parameter}")
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What lies where in the files of moments.
+
+    Attributes:
+        arrays: In the order of the values.
+        seconds: What keeping the moments took of the training.
+        moments: Step and the solver's t of each moment, ascending.
+    """
+
+    arrays: tuple[Array, ...]
+    moments: tuple[tuple[int, int], ...] = ()
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        steps = [step for step, _ in self.moments]
+        numbers = [number for moment in self.moments for number in moment]
+        if not all(map(_is_count, numbers)) or steps != sorted(set(steps)):
+            raise RunError("the moments are not in the order of their steps")
+
+    @property
+    def size(self) -> int:
+        """Values of one moment."""
+        return sum(array.size for array in self.arrays)
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of one moment's file."""
+        return HEADER_BYTES + 4 * self.size
+
+    def split(self, flat: np.ndarray) -> Iterator[tuple[Array, np.ndarray]]:
+        """Yield each array with its view of a moment's flat values."""
+        start = 0
+        for array in self.arrays:
+            yield array, flat[start : start + array.size].reshape(array.shape)
+            start += array.size
+
+
+def write_values(path: Path, flat: np.ndarray) -> None:
+    """Write a moment's flat values, float32, as numpy.save does, which takes twice as long."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(flat))
+    with path.open("wb", buffering=0) as file:
+        file.write(header.getvalue())
+        _write_all(file, flat.data.cast("B"))
+
+
+def _write_all(file: io.RawIOBase, content: memoryview) -> None:
+    while content:  # the system may take less than it is given
+        content = content[file.write(content) or 0 :]
+
+
+def write_layout(folder: Path, layout: Layout) -> None:
+    """Write ``layout.json``; it comes last, since only with it the folder is whole."""
+    text = json.dumps({"format_version": FORMAT_VERSION, **asdict(layout)})
+    (folder / LAYOUT).write_text(text + "\n", encoding="utf-8")
+
+
+def write_moments(folder: Path, moments: Sequence[Moment]) -> None:
+    """Write moments of one training, in the order of their steps, into an existing folder."""
+    arrays = [Array(name, "", value.shape) for name, value in moments[0].parameters.items()]
+    for state, values in moments[0].solver.values.items():
+        arrays += [Array(name, state, value.shape) for name, value in values.items()]
+    layout = Layout(tuple(arrays), tuple((moment.step, moment.solver.t) for moment in moments))
+    flat = np.empty(layout.size, np.float32)
+    for moment in moments:
+        for array, view in layout.split(flat):
+            states = moment.solver.values
+            view[...] = (states[array.state] if array.state else moment.parameters)[array.parameter]
+        write_values(folder / f"{moment.step}.npy", flat)
+    write_layout(folder, layout)
+
+
+def read_layout(folder: Path) -> Layout:
+    """Read ``layout.json`` and check that the files of all moments are there and whole.
+
+    Raises:
+        RunError: They are not; the message names the file.
+    """
+    path = folder / LAYOUT
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        layout = _layout_of(values)
+    except RunError as error:
+        raise RunError(f"{path}: {error}; train again to record checkpoints") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RunError(
+            f"{path}: is not a readable layout of checkpoints ({reason}); train again to record"
+            " them"
+        ) from error
+    with os.scandir(folder) as entries:
+        sizes = {entry.name: entry.stat().st_size for entry in entries}
+    for step, _ in layout.moments:
+        name = f"{step}.npy"
+        if name not in sizes:
+            raise RunError(f"{folder / name}: is missing; train again to record checkpoints")
+        if sizes[name] != layout.file_bytes:
+            raise RunError(
+                f"{folder / name}: has {sizes[name]} bytes, and {layout.file_bytes} would fit"
+                f" {LAYOUT}; train again to record checkpoints"
+            )
+    return layout
+
+
+def read_moment(folder: Path, layout: Layout, step: int) -> Moment:
+    """Read the moment before ``step``.
+
+    Raises:
+        RunError: There is none, or its file is damaged; the message names it.
+    """
+    path = folder / f"{step}.npy"
+    t = dict(layout.moments).get(step)
+    if t is None:
+        raise RunError(f"{path}: no moment was kept before step {step}")
+    try:
+        flat = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise RunError(
+            f"{path}: cannot be read ({reason}); train again to record checkpoints"
+        ) from error
+    if flat.dtype != np.float32 or flat.shape != (layout.size,):
+        raise RunError(
+            f"{path}: holds {flat.dtype} of shape {flat.shape}, not the float32 of shape"
+            f" ({layout.size},) of {LAYOUT}; train again to record checkpoints"
+        )
+    parameters: dict[str, np.ndarray] = {}
+    states: dict[str, dict[str, np.ndarray]] = {}
+    for array, view in layout.split(flat):
+        (states.setdefault(array.state, {}) if array.state else parameters)[array.parameter] = view
+    try:
+        return Moment(step, parameters, SolverState(t, states))
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from error
+
+
+def _layout_of(values: Any) -> Layout:
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise RunError(
+            f"format version {version!r} is unknown, this program reads {FORMAT_VERSION}"
+        )
+    arrays = (Array(a["parameter"], a["state"], tuple(a["shape"])) for a in values["arrays"])
+    return Layout(
+        tuple(arrays),
+        tuple((step, t) for step, t in values["moments"]),
+        float(values["seconds"]),
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -1,0 +1,297 @@
+"""The run folder: what a recorded training leaves, and all that a trace back needs.
+
+``final.h5``
+    The parameters after the last step, as `nnabla.save_parameters` writes them.
+``steps.csv``
+    One line for each solver update of the window: ``step,epoch,learning_rate,rows``. Rows are the
+    data set's row numbers from 0, separated by spaces, in the order of training; where an update
+    summed the gradients of several mini-batches, ``|`` stands between these.
+``run.json``
+    The settings (`RunSettings`), for the reader and to notice a data set that does not fit.
+``solver_states.h5``
+    The solver's state after the last step, as ``solver.save_states`` writes it.
+``checkpoints``
+    Moments of the training, where it was asked to keep them (`nnabla_influence.runs.checkpoints`).
+    One of them is at, or before, the first step of the window, and ``steps.csv`` reaches back to
+    it.
+
+The first two alone, written by hand or by a script of any framework, are a valid run. What else
+belongs to a run lies beside them, in the entries that `RUN_ENTRIES` names.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+import numpy as np
+
+from nnabla_influence.errors import RunError
+from nnabla_influence.runs.checkpoints import Layout, read_layout, read_moment
+from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.parameter_file import read_parameters, write_parameters
+from nnabla_influence.runs.run_folder import (
+    CHECKPOINTS,
+    PARAMETERS,
+    RUN_ENTRIES,
+    SETTINGS,
+    SOLVER_STATES,
+    STEPS,
+    check_replaceable,
+    replacing_run,
+)
+from nnabla_influence.runs.run_settings import (
+    FORMAT_VERSION,
+    RunSettings,
+    read_settings,
+    write_settings,
+)
+from nnabla_influence.runs.solver_states import read_solver_state, write_solver_state
+from nnabla_influence.runs.steps import Step, line_of_step, read_steps, write_steps
+from nnabla_influence.solvers.state import SolverState
+
+__all__ = [
+    "CHECKPOINTS",
+    "FORMAT_VERSION",
+    "PARAMETERS",
+    "RUN_ENTRIES",
+    "SETTINGS",
+    "SOLVER_STATES",
+    "STEPS",
+    "Run",
+    "RunSettings",
+    "Step",
+    "check_fits",
+    "check_replaceable",
+    "last_epochs",
+    "read_run",
+    "read_settings",
+    "replacing_run",
+    "write_run",
+    "write_run_files",
+    "write_settings",
+]
+
+_Path = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that was read.
+
+    Attributes:
+        folder: Where it lies.
+        settings: From ``run.json``; None where the run was written by hand without one.
+        steps: The recorded solver updates, in the order of training.
+    """
+
+    folder: Path
+    settings: Optional[RunSettings]
+    steps: tuple[Step, ...]
+
+    @property
+    def window_steps(self) -> tuple[Step, ...]:
+        """The steps of the window: `steps` without those before it, for the replay only."""
+        start = None if self.settings is None else self.settings.window_start
+        return tuple(step for step in self.steps if start is None or step.step >= start)
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Read the parameters after the last step, float32, by nnabla's names (``affine/W``).
+
+        Raises:
+            RunError: ``final.h5`` cannot be read, holds no parameters, or not finite ones.
+        """
+        return read_parameters(self.folder / PARAMETERS)
+
+    def solver_state(self) -> Optional[SolverState]:
+        """Read the solver's state after the last step; None where the run has none.
+
+        Raises:
+            RunError: ``solver_states.h5`` cannot be read, or holds no finite states.
+        """
+        path = self.folder / SOLVER_STATES
+        return read_solver_state(path) if path.is_file() else None
+
+    def final_moment(self) -> Moment:
+        """Read the moment after the last step.
+
+        Raises:
+            RunError: A file is missing or cannot be read.
+        """
+        solver = self.solver_state()
+        if solver is None:
+            raise RunError(
+                f"{self.folder}: has no {SOLVER_STATES}; save it with solver.save_states, or train"
+                " again to record it"
+            )
+        return Moment(self.steps[-1].step + 1, self.parameters(), solver)
+
+    @property
+    def moments(self) -> tuple[int, ...]:
+        """The steps before which a moment of the training is kept, ascending.
+
+        Raises:
+            RunError: The folder of checkpoints is damaged.
+        """
+        return () if self._layout is None else tuple(step for step, _ in self._layout.moments)
+
+    def moment(self, step: int) -> Moment:
+        """Read the moment before ``step``, one of `moments`.
+
+        Raises:
+            RunError: There is none, or its file is damaged.
+        """
+        if self._layout is None:
+            raise RunError(f"{self.folder}: has no checkpoints; train with keep sqrt or all")
+        return read_moment(self.folder / CHECKPOINTS, self._layout, step)
+
+    @property
+    def seconds_keeping(self) -> float:
+        """What keeping the moments took of the training, in seconds."""
+        return 0.0 if self._layout is None else self._layout.seconds
+
+    @functools.cached_property
+    def _layout(self) -> Optional[Layout]:
+        folder = self.folder / CHECKPOINTS
+        return read_layout(folder) if folder.is_dir() else None
+
+
+def read_run(folder: _Path) -> Run:
+    """Read a run folder, written by this project or by hand.
+
+    Raises:
+        RunError: The folder or one of its files is missing or wrong; the message names the file
+            and, in ``steps.csv``, the line and the column.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such folder; give the run folder that a training recorded")
+    for name in (PARAMETERS, STEPS):
+        if not (folder / name).is_file():
+            raise RunError(
+                f"{folder}: has no {name}; a run folder holds at least {PARAMETERS} and {STEPS}"
+            )
+    settings = None
+    if (folder / SETTINGS).is_file():
+        settings = read_settings(folder / SETTINGS)
+    read_parameters(folder / PARAMETERS)
+    run = Run(folder, settings, read_steps(folder / STEPS))
+    outside = [step for step in run.moments if not _is_within(step, run.steps)]
+    if outside:
+        raise RunError(
+            f"{folder / CHECKPOINTS}: step {outside[0]} of a checkpoint is not in {STEPS}; train"
+            " again to record both"
+        )
+    return run
+
+
+def write_run(
+    folder: _Path,
+    *,
+    parameters: Mapping[str, np.ndarray],
+    steps: Sequence[Step],
+    settings: Optional[RunSettings],
+    trainable: Optional[Collection[str]] = None,
+    solver_state: Optional[SolverState] = None,
+    checkpoints: Optional[Callable[[Path], None]] = None,
+) -> Run:
+    """Write a run folder, whole or not at all.
+
+    Args:
+        folder: Where to. Its parent must exist. An existing folder is replaced if it is empty or
+            a run and holds nothing else.
+        parameters: Everything that the network reads, by nnabla's names.
+        steps: The window's solver updates, in the order of training.
+        settings: How the run was trained; None leaves ``run.json`` out.
+        trainable: Names of the parameters that the solver updated (``need_grad`` in the file);
+            all by default.
+        solver_state: The solver's state after the last step.
+        checkpoints: Makes the folder of checkpoints that it is given, where there are any.
+
+    Raises:
+        OutputError: ``folder`` cannot be written, or holds other things than a run.
+        RunError: There are no parameters or no steps.
+    """
+    with replacing_run(folder) as temporary:
+        write_run_files(
+            temporary,
+            parameters=parameters,
+            steps=steps,
+            settings=settings,
+            trainable=trainable,
+            solver_state=solver_state,
+        )
+        if checkpoints is not None:
+            checkpoints(temporary / CHECKPOINTS)
+    return Run(Path(folder), settings, tuple(steps))
+
+
+def write_run_files(
+    folder: Path,
+    *,
+    parameters: Mapping[str, np.ndarray],
+    steps: Sequence[Step],
+    settings: Optional[RunSettings],
+    trainable: Optional[Collection[str]] = None,
+    solver_state: Optional[SolverState] = None,
+) -> None:
+    """Write a run's files into an existing folder, such as `replacing_run` yields."""
+    if not parameters:
+        raise RunError("a run without parameters cannot be written")
+    if not steps:
+        raise RunError("a run without steps cannot be written: no solver update was recorded")
+    write_parameters(folder / PARAMETERS, parameters, trainable)
+    write_steps(folder / STEPS, steps)
+    if solver_state is not None:
+        names = [name for name in parameters if trainable is None or name in trainable]
+        write_solver_state(folder / SOLVER_STATES, solver_state, names)
+    if settings is not None:
+        write_settings(folder / SETTINGS, settings)
+
+
+def last_epochs(steps: Sequence[Step], n: int) -> tuple[Step, ...]:
+    """Return the steps of the last ``n`` recorded epochs.
+
+    A step belongs to the epoch that its line in ``steps.csv`` says.
+
+    Raises:
+        RunError: Fewer epochs were recorded.
+    """
+    epochs = sorted({step.epoch for step in steps})
+    if n > len(epochs):
+        raise RunError(
+            f"a window of {n} epochs was asked for, but the run holds the steps of"
+            f" {len(epochs)} only; ask for a shorter window, or record a longer one"
+        )
+    return tuple(step for step in steps if step.epoch >= epochs[-n])
+
+
+def check_fits(run: Run, n_rows: int) -> None:
+    """Check that a run can have been trained on a data set of ``n_rows`` rows.
+
+    Raises:
+        RunError: It cannot; the message names the line of ``steps.csv``.
+    """
+    if run.settings is not None and run.settings.n_rows not in (None, n_rows):
+        raise RunError(
+            f"{run.folder}: was recorded on {run.settings.n_rows} rows"
+            f" ({run.settings.dataset or 'dataset not named'}), but the dataset has {n_rows};"
+            " give the CSV that the run was trained on"
+        )
+    for step in run.steps:
+        highest = int(step.rows.max())
+        if highest >= n_rows:
+            path = run.folder / STEPS
+            raise RunError(
+                f"{path}, line {line_of_step(path, step.step)}, column rows: row {highest} is not"
+                f" in the dataset, whose {n_rows} rows are numbered from 0; give the CSV that the"
+                " run was trained on"
+            )
+
+
+def _is_within(step: int, steps: Sequence[Step]) -> bool:
+    return steps[0].step <= step <= steps[-1].step

@@ -1,0 +1,264 @@
+"""The two methods: which state, and which objective, stands for each step of the trace."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import nnabla as nn
+import numpy as np
+
+from nnabla_influence.context import Device
+from nnabla_influence.errors import ModelError, RunError, ScoreError
+from nnabla_influence.gradients import Derivatives
+from nnabla_influence.network import (
+    Definition,
+    Mode,
+    SolverSettings,
+    build_objective,
+    running_statistics,
+)
+from nnabla_influence.network.reading import check_parameters
+from nnabla_influence.options import Options
+from nnabla_influence.recording.storage import size_text
+from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.run import Run
+from nnabla_influence.runs.steps import FetchRows
+from nnabla_influence.scoring.chunk import LEAST, default_chunk_size
+from nnabla_influence.solvers import STATE_NAMES, Adjoint, SolverState, read_solver_state
+from nnabla_influence.tracing.step_derivatives import StepDerivatives
+from nnabla_influence.tracing.step_inputs import StepInputs, step_inputs
+from nnabla_influence.tracing.trainer import Trainer
+from nnabla_influence.tracing.trajectory import (
+    FinalTrajectory,
+    RecordedTrajectory,
+    ReplayedTrajectory,
+    Trajectory,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """How the steps of a trace are seen.
+
+    Attributes:
+        at_end: Of the mean loss in test mode at the final parameters; it gives the validation
+            gradient, with respect to ``n_statistics`` running statistics too.
+        of_steps: Of the training objective at each step's state. It may share its network with
+            ``at_end``, whose parameters then move once the trace begins.
+        trajectory: The states.
+        final: The last one.
+        inputs: The training data of each step.
+        n_statistics: q, the number of values of running statistics that the trace takes back.
+        explanation: For the user.
+    """
+
+    at_end: Derivatives
+    of_steps: StepDerivatives
+    trajectory: Trajectory
+    final: Moment
+    inputs: StepInputs
+    n_statistics: int
+    explanation: str
+
+    def split(self, gradient: nn.NdArray) -> tuple[nn.NdArray, nn.NdArray | None]:
+        """Return copies of u and r, the parts of ``at_end``'s gradient; r is None where q is 0."""
+        n_parameters = gradient.size - self.n_statistics
+        u, r = nn.NdArray((n_parameters,)), nn.NdArray((self.n_statistics,))
+        u.copy_from(gradient.narrow(0, 0, n_parameters))
+        if not self.n_statistics:
+            return u, None
+        r.copy_from(gradient.narrow(0, n_parameters, self.n_statistics))
+        return u, r
+
+    def check_state(self, adjoint: Adjoint, solver: str) -> None:
+        """Refuse to trace a solver whose state is needed and not known.
+
+        Raises:
+            ScoreError: It is not.
+        """
+        if adjoint.needs_before and set(STATE_NAMES[solver]) - set(self.final.solver.values):
+            raise ScoreError(
+                f"solver {solver} moves the parameters by a state of its own, which neither the"
+                " run nor the model file carries; train with `nnabla-influence train` or record"
+                " with the Recorder, and give --run, or let --method exact do the training again,"
+                " if it can"
+            )
+
+
+def final_method(
+    definition: Definition,
+    recorded: Run | None,
+    options: Options,
+    device: Device,
+    fetch: FetchRows,
+    *,
+    model_state: bool = True,
+) -> Method:
+    """Every step at the final parameters, running statistics and solver state (Suzuki et al.).
+
+    Args:
+        definition: Of the training.
+        recorded: The run, whose parameters and state count, if there is one.
+        options: The user's.
+        device: Where to compute.
+        fetch: Gives the rows of the training data.
+        model_state: See `final_moment`.
+
+    Raises:
+        ModelError: There are no parameters, or they do not fit.
+        RunError: Those of the run do not fit.
+        ScoreError: The solver has a state, and neither run nor model file carries it.
+    """
+    final = final_moment(definition, recorded, model_state=model_state)
+    chunk_size = _chunk_size(definition, recorded, options)
+    batch_statistics = options.batch_statistics and running_statistics(definition) != ()
+    mode = Mode.VALIDATION if batch_statistics else Mode.TEST
+    at_end = _derivatives(definition, recorded, final, chunk_size, device, mode)
+
+    def build(size: int) -> Derivatives:
+        if not batch_statistics:
+            return at_end
+        return _derivatives(definition, recorded, final, size, device, Mode.BATCH)
+
+    explanation = "every step at the final parameters"
+    if batch_statistics:
+        explanation += ", batch normalisations with the statistics of its mini-batch"
+    elif running_statistics(definition):
+        explanation += (
+            ", batch normalisations with their running statistics (--batch-statistics takes those"
+            " of each mini-batch, which is usually closer to retraining)"
+        )
+    return Method(
+        at_end=at_end,
+        of_steps=StepDerivatives(build, whole=batch_statistics, chunk_size=chunk_size),
+        trajectory=FinalTrajectory(final),
+        final=final,
+        inputs=StepInputs(fetch),
+        n_statistics=_n_statistics(at_end, definition, final),
+        explanation=explanation,
+    )
+
+
+def exact_method(
+    definition: Definition,
+    recorded: Run,
+    solver: SolverSettings,
+    options: Options,
+    device: Device,
+    fetch: FetchRows,
+) -> Method:
+    """Every step at its own parameters, batch statistics and solver state.
+
+    Args:
+        definition: Of the training.
+        recorded: Keeps states (`Run.moments`).
+        solver: That trained.
+        options: The user's.
+        device: Where to compute.
+        fetch: Gives the rows of the training data, to replay what the run does not keep.
+
+    Raises:
+        ModelError: The network cannot be built.
+        RunError: The run does not fit the model.
+    """
+    final = final_moment(definition, recorded)
+    chunk_size = _chunk_size(definition, recorded, options)
+    at_end = _derivatives(definition, recorded, final, chunk_size, device, Mode.VALIDATION)
+    inputs = step_inputs(definition, recorded, fetch, device.context)
+
+    @functools.cache
+    def build(size: int) -> Derivatives:
+        return _derivatives(definition, recorded, final, size, device, Mode.TRAINING)
+
+    if running_statistics(definition) or inputs.random:
+        largest = max(len(batch) for step in recorded.steps for batch in step.batches)
+        whole = build(largest).objective.whole_batch
+        of_steps = StepDerivatives(build, whole=whole, chunk_size=chunk_size)
+    else:
+        of_steps = StepDerivatives(lambda size: at_end, whole=False, chunk_size=chunk_size)
+    numbers = [step.step for step in recorded.steps]
+    trajectory: Trajectory
+    if set(numbers) <= set(recorded.moments):
+        trajectory = RecordedTrajectory(recorded, recorded.steps)
+        explanation = "every step at its own parameters, as the run kept them"
+    else:
+        trainer = Trainer(definition, solver, device.context)
+        trajectory = replayed = ReplayedTrajectory(recorded, trainer, inputs)
+        memory = size_text(final.n_bytes * (replayed.longest_segment + 1))
+        explanation = (
+            "every step at its own parameters, replayed from"
+            f" {len(recorded.moments)} sets that the run kept (up to {memory} of memory)"
+        )
+    return Method(
+        at_end=at_end,
+        of_steps=of_steps,
+        trajectory=trajectory,
+        final=final,
+        inputs=inputs,
+        n_statistics=_n_statistics(at_end, definition, final),
+        explanation=explanation,
+    )
+
+
+def final_moment(
+    definition: Definition, recorded: Run | None, *, model_state: bool = True
+) -> Moment:
+    """Return the state after the last step.
+
+    Args:
+        definition: Of the training.
+        recorded: The run, whose parameters and state count, if there is one.
+        model_state: Whether the solver's state in the model file belongs to the parameters.
+
+    Raises:
+        ModelError: There are no trained parameters, or they are not finite.
+    """
+    if recorded is not None:
+        parameters: Mapping[str, np.ndarray] = recorded.parameters()
+        state = recorded.solver_state()
+        n_steps = recorded.steps[-1].step + 1
+    else:
+        parameters, n_steps = definition.parameters, 0
+        state = read_solver_state(definition.path) if model_state else None
+        if not parameters:
+            raise ModelError(
+                f"{definition.path}: holds no trained parameters; give them with -p (an .h5), or a"
+                " recorded run with --run"
+            )
+        shapes = {name: value.shape for name, value in parameters.items()}
+        check_parameters(definition.path, shapes, parameters)  # finite?
+    return Moment(n_steps, parameters, state or SolverState(n_steps, {}))
+
+
+def _n_statistics(at_end: Derivatives, definition: Definition, final: Moment) -> int:
+    return at_end.size - sum(final.parameters[name].size for name in definition.trainable)
+
+
+def _derivatives(
+    definition: Definition,
+    recorded: Run | None,
+    moment: Moment,
+    size: int,
+    device: Device,
+    mode: Mode,
+) -> Derivatives:
+    try:
+        objective = build_objective(definition, size, device.context, moment.parameters, mode)
+    except ModelError as error:
+        if recorded is None:
+            raise
+        raise RunError(f"{recorded.folder}: does not fit the model; {error}") from error
+    return Derivatives(objective, device.context)
+
+
+def _chunk_size(definition: Definition, run: Run | None, options: Options) -> int:
+    if options.chunk_size is not None:
+        return max(options.chunk_size, LEAST)
+    if run is not None:
+        batch_size = max(len(batch) for step in run.steps for batch in step.batches)
+    else:
+        defined = definition.training.batch_size if definition.training else 0
+        batch_size = options.batch_size or defined
+    return default_chunk_size(definition, batch_size)

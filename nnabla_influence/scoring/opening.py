@@ -1,0 +1,97 @@
+"""What a command works on: the datasets, given or named by the model file; the solver."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Union
+
+import numpy as np
+
+from nnabla_influence.dataset import ColumnSpec, Dataset, open_dataset
+from nnabla_influence.errors import DatasetError, OutputError
+from nnabla_influence.network import DatasetSettings, Definition, SolverSettings
+from nnabla_influence.progress import Progress
+from nnabla_influence.runs.run import Run
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+def open_training(definition: Definition, given: PathLike | None, progress: Progress) -> Dataset:
+    """Open the training CSV.
+
+    Raises:
+        DatasetError: There is none, or it cannot be used; the message names row and column.
+    """
+    return _open(definition, definition.training, given, "training", "-t", progress)
+
+
+def open_validation(definition: Definition, given: PathLike | None, progress: Progress) -> Dataset:
+    """Open the validation CSV; see `open_training`."""
+    return _open(definition, definition.validation, given, "validation", "-v", progress)
+
+
+def chosen_rows(chosen: Sequence[int] | None, dataset: Dataset) -> np.ndarray:
+    """Return the row numbers that the user chose, all by default, shape ``(n,)``.
+
+    Raises:
+        DatasetError: One of them is not in the dataset.
+    """
+    if chosen is None:
+        return np.arange(len(dataset))
+    for row in chosen:
+        if not 0 <= row < len(dataset):
+            raise DatasetError(
+                f"{dataset.path}: has no row {row}; its {len(dataset)} rows are numbered from 0"
+            )
+    return np.asarray(chosen, np.int64)
+
+
+def solver_that_trained(definition: Definition, run: Run | None) -> SolverSettings:
+    """Return the solver and its settings: the run's word before the model file's."""
+    if run is None or run.settings is None or run.settings.solver is None:
+        return definition.solver
+    return SolverSettings(
+        name=run.settings.solver,
+        hyperparameters=run.settings.hyperparameters,
+        weight_decay=run.settings.weight_decay,
+        update_interval=definition.solver.update_interval,
+    )
+
+
+def check_no_input(output: PathLike, inputs: Sequence[PathLike | None]) -> None:
+    """Refuse to write over a file that is read.
+
+    Raises:
+        OutputError: ``output`` is one of ``inputs``.
+    """
+    for path in inputs:
+        if path is not None and os.path.exists(output) and os.path.samefile(output, path):
+            raise OutputError(
+                f"{output}: is the same file as {path}, which is read; give the ranking another"
+                " name"
+            )
+
+
+def _open(
+    definition: Definition,
+    settings: DatasetSettings | None,
+    given: PathLike | None,
+    what: str,
+    option: str,
+    progress: Progress,
+) -> Dataset:
+    if given is None and settings is None:
+        raise DatasetError(
+            f"{definition.path}: names no {what} dataset; give the CSV with {option}"
+        )
+    path = given if settings is None or given is not None else settings.path
+    if given is None and not os.path.exists(str(path)):
+        raise DatasetError(
+            f"{path}: the {what} dataset that {definition.path} names does not exist; give the"
+            f" CSV with {option}"
+        )
+    columns = [ColumnSpec(i.column, i.shape, i.n_classes) for i in definition.inputs]
+    normalize = True if settings is None else settings.normalize
+    assert path is not None
+    return open_dataset(path, columns, normalize=normalize, progress=progress)

@@ -1,0 +1,141 @@
+"""The window: which steps are traced, and where their mini-batches' order is known from."""
+
+from __future__ import annotations
+
+import filecmp
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from nnabla_influence.errors import RunError, UnsupportedError
+from nnabla_influence.files import file_hash
+from nnabla_influence.network import Definition
+from nnabla_influence.nnabla_cli.order import nnabla_cli_steps, shuffled_steps
+from nnabla_influence.runs.run import Run, check_fits, last_epochs
+from nnabla_influence.runs.steps import Step
+
+DEFAULT_TRIALS = 3
+
+
+class Order(Enum):
+    """Where the order of the mini-batches is known from."""
+
+    RECORDED = "recorded"
+    REPLAYED = "replayed"
+    SHUFFLED = "shuffled"
+
+
+@dataclass(frozen=True)
+class Window:
+    """The steps to trace.
+
+    Attributes:
+        order: Where their order is from.
+        trials: One sequence of steps where the order is known; several shuffled ones else.
+        explanation: For the user: the order, and why it is that one.
+    """
+
+    order: Order
+    trials: tuple[tuple[Step, ...], ...]
+    explanation: str
+
+    def __post_init__(self) -> None:
+        if not all(self.trials):
+            raise RunError("the window holds no step; train for at least one epoch")
+
+
+def recorded_window(
+    run: Run, train: Path, n_rows: int, epochs: int | None, *, is_ranking: bool = False
+) -> Window:
+    """Return the last ``epochs`` (None: all) of a recorded run.
+
+    Args:
+        run: Of the training.
+        train: The dataset CSV that is scored.
+        n_rows: Its rows.
+        epochs: None for all that the run holds.
+        is_ranking: Whether that CSV is a ranking, whose rows are in an order of their own.
+
+    Raises:
+        RunError: The run was on other data, or is shorter than ``epochs``.
+    """
+    check_fits(run, n_rows)
+    recorded = run.settings.dataset_hash if run.settings is not None else None
+    if recorded is not None and recorded != file_hash(train):
+        raise RunError(
+            f"{train}: is not the CSV that {run.folder} was recorded on, or was changed since, so"
+            " the run's row numbers may mean other rows; give that CSV as it was with -t, or train"
+            " again"
+        )
+    if recorded is None and is_ranking:
+        raise RunError(
+            f"{train}: is a ranking, whose rows are in another order than the training's; give the"
+            " CSV that was trained on with -t"
+        )
+    steps = run.window_steps
+    if epochs is not None:
+        steps = last_epochs(steps, epochs)
+    return Window(Order.RECORDED, (tuple(steps),), f"as recorded in {run.folder}")
+
+
+def unrecorded_window(
+    definition: Definition,
+    train: Path,
+    n_rows: int,
+    epochs: int | None,
+    batch_size: int | None,
+    trials: int | None,
+) -> Window:
+    """Return the last epochs of a training that was not recorded.
+
+    The order is replayed as nnabla_cli draws it; where that cannot be, each of ``trials`` is a
+    fresh shuffle of the rows.
+
+    Args:
+        definition: Of the training.
+        train: The dataset CSV that is scored.
+        n_rows: Its rows.
+        epochs: None for all of ``definition.max_epoch``.
+        batch_size: Another one than the definition's asks for shuffled trials.
+        trials: How many, at least 1; None for `DEFAULT_TRIALS`.
+
+    Raises:
+        RunError: The definition trains fewer epochs, or names no batch size.
+    """
+    try:
+        check_same_training(definition, train, n_rows, batch_size)
+        steps = nnabla_cli_steps(definition, n_rows, epochs=epochs)
+        return Window(Order.REPLAYED, (steps,), "replayed as nnabla_cli draws it")
+    except (RunError, UnsupportedError) as reason:
+        drawn = tuple(
+            shuffled_steps(definition, n_rows, seed=seed, epochs=epochs, batch_size=batch_size)
+            for seed in range(trials or DEFAULT_TRIALS)
+        )
+        return Window(
+            Order.SHUFFLED,
+            drawn,
+            f"not known ({reason}); the mean over {len(drawn)} shuffled orders is taken",
+        )
+
+
+def check_same_training(
+    definition: Definition, train: Path, n_rows: int, batch_size: int | None
+) -> None:
+    """Raise unless the definition's training can have been on this CSV, at this batch size."""
+    settings = definition.training
+    if settings is None:
+        raise RunError("the model file names no training dataset")
+    if batch_size not in (None, settings.batch_size):
+        raise RunError(f"-bs {batch_size} is not the model's batch size {settings.batch_size}")
+    steps_per_epoch = definition.proto.training_config.iter_per_epoch
+    if not settings.path.is_file() and n_rows // settings.batch_size != steps_per_epoch:
+        raise RunError(
+            f"{n_rows} rows do not make the {steps_per_epoch} iterations of an epoch that the model"
+            " file says"
+        )
+    if settings.path.is_file() and _differ(settings.path, train):
+        raise RunError(f"{train} is another dataset than {settings.path}, which was trained on")
+
+
+def _differ(one: Path, other: Path) -> bool:
+    return not filecmp.cmp(one, other, shallow=False)

@@ -1,0 +1,1 @@
+"""Trace a training back; train parts of it again."""

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from nnabla.config import nnabla_config
+
+from nnabla_influence.errors import RunError, UnsupportedError
+from nnabla_influence.network import load_definition
+from nnabla_influence.nnabla_cli.order import nnabla_cli_steps, shuffled_steps
+from nnabla_influence.runs.run import read_run
+from tests.training_data import CASES, trained_cases, write_project
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return trained_cases(tmp_path_factory.getbasetemp())
+
+
+def set_memory_cache(monkeypatch, size):
+    sizes = dict(nnabla_config.items("DATA_ITERATOR"))
+    monkeypatch.setattr(
+        nnabla_config, "get", lambda _, key: {**sizes, "data_source_buffer_max_size": size}[key]
+    )
+
+
+def plain(steps):
+    return [
+        (step.step, step.epoch, step.learning_rate, [rows.tolist() for rows in step.batches])
+        for step in steps
+    ]
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("epochs", [None, 1, 2])
+def test_the_replayed_order_is_what_nnabla_cli_fed(trained, monkeypatch, name, epochs):
+    if name == "not in memory":
+        set_memory_cache(monkeypatch, "0")
+    case = trained[name]
+    definition = load_definition(case.project.definition)
+    replayed = nnabla_cli_steps(definition, len(case.project.x), epochs=epochs)
+    interval = definition.solver.update_interval
+    for step in replayed:
+        fed = case.fed[step.step * interval : (step.step + 1) * interval]
+        assert [rows.tolist() for rows in step.batches] == fed
+    recorded = read_run(case.outdir / "run").steps
+    first = 0 if epochs is None else definition.max_epoch - epochs
+    assert plain(replayed) == plain(step for step in recorded if step.epoch >= first)
+    assert replayed[-1].step == len(case.fed) // interval - 1
+
+
+def test_the_epochs_are_one_stream_cut_in_pieces(tmp_path):
+    # Independent of how the code cuts: one long stream of the permutations, in pieces of B.
+    n, size, epochs = 1003, 32, 5
+    definition = load_definition(write_project(tmp_path, n, size, max_epoch=epochs).definition)
+    first, later = np.random.RandomState(0).permutation(n), np.random.RandomState(313)
+    stream = np.concatenate([first, first, *(first[later.permutation(n)] for _ in range(3))])
+    steps = nnabla_cli_steps(definition, n)
+    assert len(steps) == epochs * (n // size)
+    assert np.array_equal(np.concatenate([step.rows for step in steps]), stream[: len(steps) * 32])
+
+
+def cached(folder, **options):
+    def edit(proto):
+        proto.dataset[0].cache_dir = "cache"
+        for name, value in options.items():
+            setattr(proto.dataset[0], name, value)
+
+    return edit
+
+
+def definition_of(folder, edit=None, **options):
+    return load_definition(write_project(folder, edit=edit, **options).definition)
+
+
+def write_cache(folder, rows, lengths=None):
+    (folder / "cache").mkdir()
+    (folder / "cache" / "order.csv").write_text("".join(f"{i},{r}\n" for i, r in enumerate(rows)))
+    (folder / "cache" / "cache_index.csv").write_text(
+        "".join(f"cache_{i}.npy,{length}\n" for i, length in enumerate(lengths or [len(rows)]))
+    )
+
+
+def test_a_cache_that_the_training_may_have_made_or_found_is_refused(tmp_path):
+    definition = definition_of(tmp_path, cached(tmp_path))
+    write_cache(tmp_path, range(20))
+    with pytest.raises(
+        UnsupportedError, match=r"'Training' has the cache folder .*cache, and whether the training"
+    ):
+        nnabla_cli_steps(definition, 20)
+
+
+def test_a_cache_that_has_gone_is_refused(tmp_path):
+    definition = definition_of(tmp_path, cached(tmp_path))
+    with pytest.raises(UnsupportedError, match=r"cannot be told without cache/order.csv"):
+        nnabla_cli_steps(definition, 20)
+
+
+def test_a_cache_of_other_data_is_refused(tmp_path):
+    definition = definition_of(tmp_path, cached(tmp_path, create_cache_explicitly=True))
+    write_cache(tmp_path, range(19))
+    with pytest.raises(UnsupportedError, match=r"order.csv does not fit the dataset of 20 rows"):
+        nnabla_cli_steps(definition, 20)
+    (tmp_path / "cache" / "order.csv").write_text("".join(f"{i},{i}\n" for i in range(20)))
+    with pytest.raises(UnsupportedError, match=r"cache_index.csv does not fit the 20 rows"):
+        nnabla_cli_steps(definition, 20)
+
+
+def test_an_explicit_cache_larger_than_memory_is_refused(tmp_path, monkeypatch):
+    definition = definition_of(tmp_path, cached(tmp_path, create_cache_explicitly=True))
+    write_cache(tmp_path, range(20))
+    set_memory_cache(monkeypatch, "0")
+    with pytest.raises(UnsupportedError, match=r"read from the cache cache and too large for nnab"):
+        nnabla_cli_steps(definition, 20)
+
+
+@pytest.mark.parametrize(
+    "options", [{"shuffle": False}, {"shuffle": False, "overwrite_cache": True}]
+)
+def test_an_unshuffled_cache_is_certain_either_way(tmp_path, options):
+    definition = definition_of(tmp_path, cached(tmp_path, **options))
+    write_cache(tmp_path, range(20))
+    steps = nnabla_cli_steps(definition, 20, epochs=1)
+    assert np.concatenate([step.rows for step in steps]).tolist() == list(range(20))
+
+
+def test_a_cache_that_is_always_made_anew_is_as_none(tmp_path):
+    plain_order = nnabla_cli_steps(definition_of(tmp_path / "plain"), 20)
+    edit = cached(tmp_path, overwrite_cache=True)
+    assert plain(nnabla_cli_steps(definition_of(tmp_path / "cached", edit), 20)) == plain(
+        plain_order
+    )
+
+
+def test_whether_data_fit_the_memory_is_told_from_a_row_as_nnabla_decodes_it(tmp_path, monkeypatch):
+    # Three float32 values of x and one of y: 16 bytes a row, 320 in all; nnabla wants less.
+    project = write_project(tmp_path / "a")
+    definition = load_definition(project.definition)
+    set_memory_cache(monkeypatch, "321")
+    in_memory = plain(nnabla_cli_steps(definition, 20))
+    set_memory_cache(monkeypatch, "320")
+    from_files = plain(nnabla_cli_steps(definition, 20))
+    assert in_memory != from_files
+    # Without the CSV, the network's inputs say the same.
+    project.csv.unlink()
+    assert plain(nnabla_cli_steps(definition, 20)) == from_files
+    set_memory_cache(monkeypatch, "321")
+    assert plain(nnabla_cli_steps(definition, 20)) == in_memory
+
+
+def test_files_of_a_row_are_decoded_from_where_they_lie(tmp_path, monkeypatch):
+    project = write_project(tmp_path / "データ")
+    np.save(tmp_path / "データ" / "a b.npy", np.zeros(3, np.float64))
+    project.csv.write_text("x,#note,y\n" + "a b.npy,hello,1\n" * 20, encoding="utf-8-sig")
+    definition = load_definition(project.definition)
+    set_memory_cache(monkeypatch, str(20 * (3 * 8 + 4)))
+    from_files = plain(nnabla_cli_steps(definition, 20))
+    set_memory_cache(monkeypatch, str(20 * (3 * 8 + 4) + 1))
+    assert plain(nnabla_cli_steps(definition, 20)) != from_files
+    (tmp_path / "データ" / "a b.npy").unlink()
+    with pytest.raises(UnsupportedError, match=r"the first row of .*train.csv cannot be decoded"):
+        nnabla_cli_steps(definition, 20)
+
+
+def test_a_definition_that_trains_nothing(tmp_path):
+    with pytest.raises(RunError, match=r"trains no iteration \(max_epoch 0, iter_per_epoch 5, b"):
+        nnabla_cli_steps(definition_of(tmp_path / "a", max_epoch=0), 20)
+    with pytest.raises(RunError, match=r"iter_per_epoch 0"):
+        nnabla_cli_steps(definition_of(tmp_path / "b", iter_per_epoch=0), 20)
+
+
+def test_a_definition_without_a_dataset(tmp_path):
+    def edit(proto):
+        del proto.optimizer[0].dataset_name[:]
+
+    definition = definition_of(tmp_path, edit)
+    with pytest.raises(RunError, match=r"net.nntxt: names no training dataset"):
+        nnabla_cli_steps(definition, 20)
+    with pytest.raises(RunError, match=r"net.nntxt: names no batch size; give it with -bs"):
+        shuffled_steps(definition, 20, seed=0)
+    assert len(shuffled_steps(definition, 20, seed=0, batch_size=10)) == 6
+
+
+@pytest.mark.parametrize(
+    "draw", [nnabla_cli_steps, lambda *a, **k: shuffled_steps(*a, seed=0, **k)]
+)
+@pytest.mark.parametrize("epochs", [0, 4])
+def test_a_window_longer_than_the_training(tmp_path, draw, epochs):
+    definition = definition_of(tmp_path, max_epoch=3)
+    with pytest.raises(RunError, match=rf"a window of {epochs} epochs was asked for, .* trains 3;"):
+        draw(definition, 20, epochs=epochs)
+
+
+def test_a_shuffled_trial_sees_each_row_once_an_epoch(tmp_path):
+    definition = definition_of(tmp_path, n=23, batch_size=5, max_epoch=4, lr_decay=0.5)
+    steps = shuffled_steps(definition, 23, seed=7, epochs=2)
+    assert [(step.step, step.epoch) for step in steps] == [(i, i // 4) for i in range(8, 16)]
+    for epoch in (2, 3):
+        of_epoch = [step.rows for step in steps if step.epoch == epoch]
+        assert sorted(np.concatenate(of_epoch).tolist()) == list(range(23))
+        assert sorted(len(rows) for rows in of_epoch) == [5, 6, 6, 6]
+    assert [step.learning_rate for step in steps] == pytest.approx(
+        [0.1 * 0.5**i for i in range(8, 16)]
+    )
+
+
+def test_shuffled_trials_differ_by_their_seed_only(tmp_path):
+    definition = definition_of(tmp_path)
+    assert plain(shuffled_steps(definition, 20, seed=1)) == plain(
+        shuffled_steps(definition, 20, seed=1)
+    )
+    assert plain(shuffled_steps(definition, 20, seed=1)) != plain(
+        shuffled_steps(definition, 20, seed=2)
+    )
+
+
+def test_a_shuffled_trial_sums_gradients_as_the_definition_says(tmp_path):
+    definition = definition_of(tmp_path, max_epoch=4, update_interval=3)
+    steps = shuffled_steps(definition, 20, seed=1, epochs=2)
+    # Iterations 10 to 19 of the last two epochs: updates after 11, 14 and 17.
+    assert [(step.step, step.epoch, len(step.batches)) for step in steps] == [
+        (3, 2, 3),
+        (4, 2, 3),
+        (5, 3, 3),
+    ]

@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import json
+
+import h5py
+import nnabla as nn
+import numpy as np
+import pytest
+
+from nnabla_influence.errors import OutputError, RunError
+from nnabla_influence.runs.checkpoints import write_moments
+from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.run import (
+    Run,
+    RunSettings,
+    Step,
+    check_fits,
+    last_epochs,
+    read_run,
+    replacing_run,
+    write_run,
+)
+from nnabla_influence.solvers import SolverState
+
+PARAMETERS = {
+    "affine/b": np.array([1.0, -2.0], np.float32),
+    "affine/W": np.arange(6, dtype=np.float32).reshape(2, 3) / 7,
+    "bn/mean": np.array([0.5], np.float32),
+}
+SETTINGS = RunSettings(
+    n_rows=9,
+    total_steps=40,
+    solver="Momentum",
+    hyperparameters={"lr": 0.1, "momentum": 0.9},
+    weight_decay=1e-4,
+    network="Main",
+    dataset="/data/学習.csv",
+)
+
+
+def steps(*rows):
+    return tuple(Step(10 + i, i // 2, 0.25, (row,)) for i, row in enumerate(rows))
+
+
+def written(folder, **changes):
+    arguments = {
+        "parameters": PARAMETERS,
+        "steps": steps([0, 1], [8, 2], [3]),
+        "settings": SETTINGS,
+        "trainable": {"affine/W", "affine/b"},
+        **changes,
+    }
+    return write_run(folder, **arguments)
+
+
+def test_a_run_reads_back_as_it_was_written(tmp_path):
+    written(tmp_path / "run")
+    run = read_run(tmp_path / "run")
+    assert run.settings == SETTINGS
+    assert [(s.step, s.epoch, s.learning_rate, s.rows.tolist()) for s in run.steps] == [
+        (10, 0, 0.25, [0, 1]),
+        (11, 0, 0.25, [8, 2]),
+        (12, 1, 0.25, [3]),
+    ]
+    for name, value in run.parameters().items():
+        assert value.dtype == np.float32
+        assert np.array_equal(value, PARAMETERS[name])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
+
+
+def test_nnabla_loads_final_h5_with_order_and_need_grad(tmp_path):
+    before = list(nn.get_parameters(grad_only=False))
+    written(tmp_path / "run")
+    assert list(nn.get_parameters(grad_only=False)) == before
+    with nn.parameter_scope("", scope={}):
+        nn.load_parameters(str(tmp_path / "run" / "final.h5"))
+        loaded = nn.get_parameters(grad_only=False)
+        assert list(loaded) == list(PARAMETERS)
+        assert {n: v.need_grad for n, v in loaded.items()} == {
+            "affine/W": True,
+            "bn/mean": False,
+            "affine/b": True,
+        }
+        for name, variable in loaded.items():
+            assert np.array_equal(variable.d, PARAMETERS[name])
+
+
+def test_parameters_saved_by_nnabla_and_handwritten_steps_are_a_valid_run(tmp_path):
+    with nn.parameter_scope("", scope={}):
+        nn.parameter.set_parameter("w", nn.Variable.from_numpy_array(np.array([[1.5]])))
+        nn.save_parameters(str(tmp_path / "final.h5"))
+    (tmp_path / "steps.csv").write_text("step,epoch,learning_rate,rows\n0,0,0.1,4 5\n")
+    run = read_run(str(tmp_path))
+    assert run.settings is None
+    assert run.parameters()["w"].tolist() == [[1.5]]
+    check_fits(run, 6)
+
+
+STATE = SolverState(13, {"m": {name: PARAMETERS[name] + 1 for name in ("affine/W", "affine/b")}})
+
+
+def with_moments(*numbers):
+    """Return what makes a folder of checkpoints of parameters that tell the moment's step."""
+
+    def make(folder):
+        folder.mkdir()
+        values = [{name: v + n for name, v in PARAMETERS.items()} for n in np.float32(numbers)]
+        write_moments(
+            folder, [Moment(n, v, SolverState(n, STATE.values)) for n, v in zip(numbers, values)]
+        )
+
+    return make
+
+
+def test_moments_and_the_solvers_state_belong_to_a_run(tmp_path):
+    written(tmp_path / "run", solver_state=STATE, checkpoints=with_moments(10, 12))
+    run = read_run(tmp_path / "run")
+    assert run.moments == (10, 12)
+    for number in run.moments:
+        moment = run.moment(number)
+        assert moment.solver.t == moment.step == number
+        assert np.array_equal(moment.parameters["affine/b"], PARAMETERS["affine/b"] + number)
+    final = run.final_moment()
+    assert (final.step, final.solver.t) == (13, 13)
+    assert np.array_equal(final.parameters["bn/mean"], PARAMETERS["bn/mean"])
+    for name in ("affine/W", "affine/b"):
+        assert np.array_equal(run.solver_state().values["m"][name], PARAMETERS[name] + 1)
+    # And are replaced with it.
+    written(tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "final.h5",
+        "run.json",
+        "steps.csv",
+    ]
+
+
+def test_a_run_without_moments_and_state_as_of_an_earlier_version(tmp_path):
+    written(tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    settings = json.loads(path.read_text())
+    del settings["keep"]
+    path.write_text(json.dumps(settings))
+    run = read_run(tmp_path / "run")
+    assert (run.moments, run.solver_state(), run.settings.keep) == ((), None, "final")
+    with pytest.raises(RunError, match="run: has no checkpoints; train with keep sqrt or all"):
+        run.moment(10)
+    with pytest.raises(RunError, match=r"run: has no solver_states.h5; save it with solver.save_"):
+        run.final_moment()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [((9, 10), "step 9 of a checkpoint"), ((13,), "step 13 of a checkpoint")],
+)
+def test_moments_of_steps_that_the_run_does_not_hold(tmp_path, numbers, message):
+    written(tmp_path / "run", checkpoints=with_moments(*numbers))
+    with pytest.raises(RunError, match=f"checkpoints: {message} is not in steps.csv; train again"):
+        read_run(tmp_path / "run")
+
+
+def test_damaged_moments_are_named_when_the_run_is_read(tmp_path):
+    written(tmp_path / "run", checkpoints=with_moments(10, 12))
+    (tmp_path / "run" / "checkpoints" / "12.npy").unlink()
+    with pytest.raises(RunError, match=r"12.npy: is missing"):
+        read_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("missing", ["final.h5", "steps.csv"])
+def test_a_missing_file_is_named(tmp_path, missing):
+    written(tmp_path / "run")
+    (tmp_path / "run" / missing).unlink()
+    with pytest.raises(RunError, match=f"run: has no {missing}; a run folder holds at least"):
+        read_run(tmp_path / "run")
+
+
+def test_a_missing_folder(tmp_path):
+    with pytest.raises(RunError, match=r"nothing: no such folder; give the run folder"):
+        read_run(tmp_path / "nothing")
+
+
+def test_parameters_that_cannot_be_read(tmp_path):
+    written(tmp_path / "run")
+    final = tmp_path / "run" / "final.h5"
+    final.write_bytes(final.read_bytes()[:100])
+    with pytest.raises(RunError, match=r"final.h5: is not a readable parameter file"):
+        read_run(tmp_path / "run")
+    with h5py.File(final, "w") as file:
+        file.create_group("affine")
+    with pytest.raises(RunError, match=r"final.h5: holds no parameters"):
+        read_run(tmp_path / "run")
+    with h5py.File(final, "w") as file:
+        file["affine/W"] = np.array([1.0, np.inf])
+    with pytest.raises(RunError, match=r"final.h5: parameter affine/W is not finite; the training"):
+        read_run(tmp_path / "run")
+    with h5py.File(final, "w") as file:
+        file["affine/W"] = "text"
+    with pytest.raises(RunError, match=r"final.h5: is not a readable parameter file"):
+        read_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 7}, r"run.json: format version 7 is unknown, this program reads 1"),
+        ({"format_version": None}, r"run.json: format version None is unknown"),
+        ({"n_rows": "9"}, r"run.json: n_rows: '9' is not a whole number from 0"),
+        ({"total_steps": -1}, r"run.json: total_steps: -1 is not a whole number from 0"),
+        ({"keep": "some"}, r"run.json: keep: 'some' is none of final, sqrt, all"),
+        ({"solver": 3}, r"run.json: solver: 3 is not a text"),
+        ({"weight_decay": "x"}, r"run.json: weight_decay: 'x' is not a finite number"),
+        ({"hyperparameters": {"lr": None}}, r"run.json: hyperparameters: lr None is not a finite"),
+        ({"hyperparameters": [1]}, r"run.json: hyperparameters: \[1\] is not an object"),
+    ],
+)
+def test_a_wrong_run_json_is_named(tmp_path, change, message):
+    written(tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(RunError, match=message):
+        read_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "not readable JSON"), ("[]", "not a JSON ob")])
+def test_a_run_json_that_is_no_json_object(tmp_path, text, message):
+    written(tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text(text)
+    with pytest.raises(RunError, match=rf"run.json: is {message}"):
+        read_run(tmp_path / "run")
+
+
+def test_an_unknown_entry_of_run_json_is_passed_over(tmp_path):
+    written(tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "remark": "mine"}))
+    assert read_run(tmp_path / "run").settings == SETTINGS
+
+
+def test_a_run_replaces_a_run_and_an_empty_folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    written(tmp_path / "run")
+    (tmp_path / "run" / "nnabla_cli").mkdir()
+    written(tmp_path / "run", steps=steps([7]))
+    assert read_run(tmp_path / "run").steps[0].rows.tolist() == [7]
+    assert not (tmp_path / "run" / "nnabla_cli").exists()
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "final.h5", ".git"])
+def test_a_folder_with_other_things_is_never_replaced(tmp_path, name):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_text("mine")
+    with pytest.raises(OutputError, match=f"run: holds {name}, so it is not a run that may be"):
+        written(tmp_path / "run")
+    assert (tmp_path / "run" / name).read_text() == "mine"
+
+
+def test_a_run_to_which_a_user_added_something_is_never_replaced(tmp_path):
+    written(tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"run: holds notes.txt, so it is not a run"):
+        written(tmp_path / "run")
+    assert (tmp_path / "run" / "notes.txt").exists()
+
+
+def test_a_failure_leaves_the_old_run_and_nothing_half_written(tmp_path):
+    written(tmp_path / "run")
+
+    def interrupted():
+        with replacing_run(tmp_path / "run") as temporary:
+            (temporary / "final.h5").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert read_run(tmp_path / "run").settings == SETTINGS
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parameters": {}}, "a run without parameters cannot be written"),
+        ({"steps": ()}, "a run without steps cannot be written"),
+    ],
+)
+def test_an_empty_run_is_not_written(tmp_path, change, message):
+    with pytest.raises(RunError, match=message):
+        written(tmp_path / "run", **change)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="is the current folder; give the name of a new folder"):
+        written(".")
+
+
+def test_the_last_epochs_are_those_that_the_lines_say(tmp_path):
+    five = steps([0], [1], [2], [3], [4])
+    assert [s.step for s in last_epochs(five, 1)] == [14]
+    assert [s.step for s in last_epochs(five, 2)] == [12, 13, 14]
+    assert last_epochs(five, 3) == five
+    with pytest.raises(
+        RunError, match=r"a window of 4 epochs was asked for, but the run holds .* 3"
+    ):
+        last_epochs(five, 4)
+
+
+def test_a_run_that_does_not_fit_the_dataset(tmp_path):
+    run = written(tmp_path / "run")
+    check_fits(run, 9)
+    with pytest.raises(
+        RunError, match=r"was recorded on 9 rows \(/data/学習.csv\), but the dataset has 10"
+    ):
+        check_fits(run, 10)
+    unnamed = written(tmp_path / "run", settings=None)
+    with pytest.raises(
+        RunError, match=r"steps.csv, line 3, column rows: row 8 is not in the dataset, whose 8 rows"
+    ):
+        check_fits(unnamed, 8)
+
+
+def test_settings_do_not_change_with_the_callers_mapping():
+    mapping = {"lr": 0.1}
+    run = Run(None, RunSettings(hyperparameters=mapping), ())
+    mapping["lr"] = 3.0
+    assert run.settings.hyperparameters == {"lr": 0.1}

@@ -1,0 +1,172 @@
+"""Method final for solvers with a state, against the same thing done in float64."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import nnabla as nn
+import numpy as np
+import pytest
+
+from nnabla_influence import Options, score
+from nnabla_influence.errors import ScoreError
+from nnabla_influence.network import load_definition
+from nnabla_influence.runs.run import read_run
+from nnabla_influence.scoring.methods import Method
+from tests.exact_trainings import Watched, arrays, watched_trainings
+from tests.reference import float64, pick
+from tests.rules import RULES
+from tests.tracing.test_trainer import mlp
+
+FINAL = Options(window="all", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory) -> dict[str, Watched]:
+    return watched_trainings(tmp_path_factory.getbasetemp())
+
+
+def every_step_at_the_end(training: Watched, epochs: int) -> np.ndarray:
+    """Take the validation gradient back by JAX, each step at the last parameters and state."""
+    definition = load_definition(training.definition)
+    end = training.seen_by_nnabla(training.n_steps)
+    names = definition.trainable
+
+    def flat(values):
+        return jnp.concatenate([jnp.asarray(values[name], jnp.float64).ravel() for name in names])
+
+    def losses(theta, data):
+        named, start = {}, 0
+        for name in names:
+            size = end.parameters[name].size
+            named[name] = theta[start : start + size].reshape(end.parameters[name].shape)
+            start += size
+        return mlp(named, data)
+
+    solver = definition.solver
+    rule = RULES[solver.name]
+
+    def step(theta, states, weights, batches, lr):
+        def mean(theta):
+            return sum((w * losses(theta, b)).mean() for w, b in zip(weights, batches))
+
+        g = jax.grad(mean)(theta)
+        hyper = solver.hyperparameters
+        return rule(theta, states, g, lr, end.solver.t, hyper, solver.weight_decay)
+
+    @functools.partial(jax.jit, static_argnums=4)
+    def back(theta, states, carried, batches, lr):
+        ones = [jnp.ones(len(batch["x"])) for batch in batches]
+        _, pull = jax.vjp(lambda *point: step(*point, batches, lr), theta, states, ones)
+        return pull(carried)
+
+    theta = flat(end.parameters)
+    states = {kind: flat(values) for kind, values in end.solver.values.items()}
+    validation = float64(arrays(training.folder / "valid.csv"))
+    u = jax.grad(lambda theta: losses(theta, validation).mean())(theta)
+    carried = (u, {kind: jnp.zeros_like(u) for kind in states})
+    data = float64(arrays(training.training))
+    influence = np.zeros(len(data["x"]))
+    steps = read_run(training.run("all")).steps
+    for one in reversed([step for step in steps if step.epoch >= training.epochs - epochs]):
+        batches = [pick(data, np.asarray(rows)) for rows in one.batches]
+        *carried, by_row = back(theta, states, tuple(carried), batches, one.learning_rate)
+        for rows, values in zip(one.batches, by_row):
+            np.add.at(influence, rows, -np.asarray(values))
+    return influence
+
+
+def error(got: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
+
+
+def test_adams_last_state_stands_for_every_step(trainings):
+    """That of the run, and that which nnabla_cli puts into the .nnp of a fifth epoch."""
+    training = trainings["adam, five epochs"]
+    wanted = every_step_at_the_end(training, 2)
+    options = dataclasses.replace(FINAL, window=2)
+    by_run = score(training.definition, run=training.run("all"), options=options)
+    by_nnp = score(training.final, options=options)
+    assert error(by_run.scores.influence, wanted) < 1e-4
+    np.testing.assert_array_equal(by_nnp.scores.influence, by_run.scores.influence)
+
+
+def test_momentum_and_summed_gradients(trainings):
+    for name in ("momentum", "adam"):
+        training = trainings[name]
+        options = dataclasses.replace(FINAL, window=2)
+        got = score(training.definition, run=training.run("final"), options=options)
+        wanted = every_step_at_the_end(training, 2)
+        assert error(got.scores.influence, wanted) < 1e-4
+
+
+def without_state(training: Watched, folder: Path) -> Path:
+    shutil.copytree(training.run("final"), folder)
+    (folder / "solver_states.h5").unlink()
+    return folder
+
+
+def test_momentum_needs_no_state(trainings, tmp_path):
+    training = trainings["momentum"]
+    run = without_state(training, tmp_path / "run")
+    wanted = score(training.definition, run=training.run("final"), options=FINAL)
+    for arguments in ({"run": run}, {"parameters": run / "final.h5"}):
+        got = score(training.definition, options=FINAL, **arguments)
+        np.testing.assert_array_equal(got.scores.influence, wanted.scores.influence)
+
+
+def test_adam_without_a_state_is_refused_with_advice(trainings, tmp_path):
+    """In a run, beside an .h5, and in an .nnp of a third epoch."""
+    training = trainings["adam"]
+    run = without_state(training, tmp_path / "run")
+    definition = training.definition
+    for model, arguments in (
+        (definition, {"run": run}),
+        (definition, {"parameters": run / "final.h5"}),
+        (training.final, {}),
+    ):
+        with pytest.raises(
+            ScoreError,
+            match=r"solver Adam moves the parameters by a state of its own, which neither the run"
+            " nor the model file carries; .* or let --method exact do the training again",
+        ):
+            score(model, options=FINAL, **arguments)
+
+
+def test_with_a_momentum_of_zero_momentum_is_sgd(trainings, tmp_path):
+    """The same kept states, and both methods."""
+    training = trainings["sgd"]
+    run = shutil.copytree(training.run("all"), tmp_path / "run")
+    settings = json.loads((run / "run.json").read_text())
+    settings["solver"] = "Momentum"
+    settings["hyperparameters"]["momentum"] = 0.0
+    (run / "run.json").write_text(json.dumps(settings))
+    for method in ("final", "exact"):
+        options = dataclasses.replace(FINAL, method=method)
+        sgd, momentum = (
+            score(training.definition, run=folder, options=options).scores.influence
+            for folder in (training.run("all"), run)
+        )
+        assert error(momentum, sgd) < 1e-6
+    settings["hyperparameters"]["momentum"] = 0.5
+    (run / "run.json").write_text(json.dumps(settings))
+    other = score(training.definition, run=run, options=FINAL).scores.influence
+    assert error(other, sgd) > 0.1
+
+
+def test_split_copies_the_gradient_of_parameters_and_of_statistics():
+    gradient = nn.NdArray.from_numpy_array(np.arange(7, dtype=np.float32))
+    method = Method(None, None, None, None, None, 2, "")
+    u, r = method.split(gradient)
+    gradient.data[...] = 0
+    assert u.data.tolist() == [0, 1, 2, 3, 4]
+    assert r.data.tolist() == [5, 6]
+    u, r = Method(None, None, None, None, None, 0, "").split(gradient)
+    assert u.shape == (7,)
+    assert r is None

@@ -1,0 +1,224 @@
+"""A training done again: where it arrives, to which epoch, and when it need not be done twice."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnabla_influence.errors import OutputError
+from nnabla_influence.network import load_definition
+from nnabla_influence.scoring import past_training
+from nnabla_influence.scoring.past_training import (
+    PastTraining,
+    folder_to_train_in,
+    train_again,
+)
+from tests.exact_trainings import Said, Watched, done_again, equal, watched_trainings
+from tests.small_projects import Trained, trained_table
+from tests.training_data import parameters_of
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory) -> Watched:
+    return watched_trainings(tmp_path_factory.getbasetemp())["adam"]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Trained:
+    return trained_table(tmp_path_factory.getbasetemp())
+
+
+def again(model: Path, csv: Path, folder: Path, **more) -> PastTraining:
+    definition = load_definition(model)
+    arguments = {"device": "cpu", "window": None, "progress": Said(), **more}
+    parameters = arguments.pop("parameters", definition.parameters)
+    return train_again(definition, parameters, csv, csv, folder / "run", **arguments)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Path:
+    return done_again(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def never(monkeypatch) -> None:
+    def train(*_, **__):
+        pytest.fail("trained")
+
+    monkeypatch.setattr(past_training, "train", train)
+
+
+def test_it_arrives_at_the_very_bytes_of_the_unmodified_nnabla_cli(training, done, never):
+    past = again(training.final, training.training, done)
+    assert (past.distance, past.epochs, past.stands_for_it) == (0, 3, True)
+    assert past.explanation == (
+        "The training done again, 3 epochs, arrives at the very parameters that were trained"
+    )
+    run = past.run
+    assert [step.step for step in run.steps] == list(range(6))
+    assert len(run.moments) == 2  # of six steps every third
+    for number in run.moments:
+        equal(run.moment(number), training.seen_by_nnabla(number))
+    equal(run.final_moment(), training.seen_by_nnabla(6))
+
+
+@pytest.mark.parametrize(
+    ("scale", "stands", "words"),
+    [(1e-5, True, r"off by a relative \d\.\de-0[56]$"), (1e-1, False, "off by a relative")],
+)
+def test_how_far_off_is_relative_to_the_parameters(
+    training, done, never, monkeypatch, scale: float, stands: bool, words: str
+):
+    monkeypatch.setattr(past_training, "_best_epoch", lambda report: None)
+    rng = np.random.default_rng(0)
+    given = parameters_of(training.final)
+    noisy = {
+        k: (v * (1 + scale * rng.normal(size=v.shape))).astype(np.float32) for k, v in given.items()
+    }
+    past = again(training.final, training.training, done, parameters=noisy)
+    ours = np.concatenate([past.run.parameters()[k].ravel() for k in sorted(noisy)])
+    theirs = np.concatenate([noisy[k].ravel() for k in sorted(noisy)])
+    wanted = np.linalg.norm(ours.astype(float) - theirs) / np.linalg.norm(theirs)
+    assert past.distance == pytest.approx(wanted, rel=1e-3)
+    assert past.stands_for_it == stands
+    assert re.search(words, past.explanation)
+
+
+@pytest.mark.parametrize("window", [1, 2])
+def test_another_window_is_trained_for_anew(training, done, tmp_path, monkeypatch, window: int):
+    """The run that is there may hold too few steps."""
+    folder = shutil.copytree(done, tmp_path / "copy")
+    asked = []
+
+    def train(*arguments, **options):
+        asked.append(options["window"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(past_training, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        again(training.final, training.training, folder, window=window)
+    assert asked == [window]
+
+
+def change_csv(folder: Path, training: Watched) -> Path:
+    lines = training.training.read_text().splitlines()
+    (folder / "other.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
+    return folder / "other.csv"
+
+
+def damage_run(folder: Path, training: Watched) -> Path:
+    (folder / "copy" / "run" / "steps.csv").write_text("step,epoch\n")
+    return training.training
+
+
+def other_definition(folder: Path, training: Watched) -> Path:
+    written = folder / "copy" / "run.nntxt"
+    written.write_text(written.read_text().replace("max_epoch: 3", "max_epoch: 4"))
+    return training.training
+
+
+@pytest.mark.parametrize("change", [change_csv, damage_run, other_definition])
+def test_what_belongs_to_another_training_is_not_taken(
+    training, done, tmp_path, monkeypatch, change: Callable[[Path, Watched], Path]
+):
+    folder = shutil.copytree(done, tmp_path / "copy")
+    csv = change(tmp_path, training)
+
+    def train(definition, *_, **__):
+        text = Path(definition).read_text()
+        assert f'uri: "{csv}"' in text
+        assert "max_epoch: 3" in text
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(past_training, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        again(training.final, csv, folder)
+
+
+def test_the_best_epoch_is_what_results_nnp_holds(table: Trained, tmp_path):
+    """Of four epochs the third was the best, and nnabla_cli saved that one."""
+    said = Said()
+    past = again(table.model, table.training, tmp_path, progress=said)
+    assert (past.distance, past.epochs) == (0, 3)
+    assert [step.step for step in past.run.steps] == list(range(15))
+    saved = parameters_of(table.model)
+    found = past.run.parameters()
+    assert all(np.array_equal(found[name], saved[name]) for name in saved)
+    (tried,) = [line for line in said.lines if "best epoch" in line]
+    assert tried.endswith("trying its best epoch, 3 of 4")
+    # The end of the training is another place, found without a second attempt.
+    said = Said()
+    end = again(table.final, table.training, tmp_path, progress=said)
+    assert (end.distance, end.epochs) == (0, 4)
+    assert not any("best epoch" in line for line in said.lines)
+
+
+REPORT = "{epoch}: {{cost: 0.5, train_error: 0.5, valid_error: {error}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("errors", "best"),
+    [
+        ([0.5, 0.3, 0.2, 0.4], 3),
+        ([0.5, 0.3, 0.3, 0.4], 3),  # of equal ones the later
+        ([0.1], 1),
+        ([0.3, 0.0, 0.2, 0.4], 3),  # an error of 0 counts as none yet
+    ],
+)
+def test_best_epoch_by_nnabla_clis_rule(tmp_path, errors, best: int):
+    report = tmp_path / "monitoring_report.yml"
+    report.write_text("".join(REPORT.format(epoch=i, error=e) for i, e in enumerate(errors)))
+    assert past_training._best_epoch(report) == best
+
+
+@pytest.mark.parametrize("content", [None, "", "0: [", "\x00"])
+def test_without_a_report_there_is_no_best_epoch(tmp_path, content):
+    if content is not None:
+        (tmp_path / "report.yml").write_text(content)
+    assert past_training._best_epoch(tmp_path / "report.yml") is None
+
+
+# --------------------------------------------------------------------- the folder
+
+
+def test_the_folder_stays_for_the_same_command_until_it_succeeds(japanese_path):
+    output = japanese_path / "順位 1.csv"
+    with contextlib.suppress(RuntimeError), folder_to_train_in(output) as folder:
+        folder.mkdir()
+        raise RuntimeError
+    assert folder.is_dir()
+    with folder_to_train_in(output) as again:
+        assert again == folder
+        assert again.is_dir()
+    assert list(japanese_path.iterdir()) == []
+
+
+def test_a_training_that_was_not_finished_leaves_nothing(tmp_path):
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        folder_to_train_in(tmp_path / "a.csv") as folder,
+    ):
+        folder.with_name("run.nntxt").touch()
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_an_output_the_folder_is_a_temporary_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with folder_to_train_in(None) as folder:
+        assert folder.parent.parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    with (
+        pytest.raises(OutputError, match=r"\.csv\.replay: cannot be made, .*File name too long"),
+        folder_to_train_in(tmp_path / ("順" * 82 + ".csv")),
+    ):
+        pytest.fail("trained")
