@@ -34,13 +34,13 @@ from typing import Any, Optional, Union
 from nnabla.config import nnabla_config
 from nnabla.utils import load as nnabla_load
 
-from nnabla_influence.nnabla_cli.callback_training import Training, safely
+from nnabla_influence.recording.nnabla_cli_training import Training, safely
 
 RUN_VARIABLE = "NNABLA_INFLUENCE_RUN"
 WINDOW_VARIABLE = "NNABLA_INFLUENCE_WINDOW"
 KEEP_VARIABLE = "NNABLA_INFLUENCE_KEEP"
 PARENT_VARIABLE = "NNABLA_INFLUENCE_PARENT"
-"""Set where `nnabla_influence.nnabla_cli` trains: end when standard input does, since the parent has.
+"""Set where `nnabla_influence.nnabla_cli` trains: end when standard input does, as the parent has.
 It lists, in JSON, the folders to remove then; a path may hold any character that could separate
 paths."""
 DEFAULT_WINDOW = 2

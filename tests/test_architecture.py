@@ -1,0 +1,55 @@
+"""Imports go one way: down the floors of docs/architecture.md."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import nnabla_influence
+
+PACKAGE = Path(nnabla_influence.__file__).parent
+ROOMS = [
+    *("errors", "options", "files", "progress", "context", "quick_imports", "resources"),
+    *("dataset", "network", "solvers"),
+    *("gradients", "guard", "runs"),
+    *("recording", "nnabla_cli_callback", "nnabla_cli", "tracing"),
+    "ranking",
+    *("scoring", "validation", "samples"),
+    *("arguments", "process", "report", "demo", "validate_command", "cli", "console"),
+    "__main__",
+]
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """The rooms that a file imports, inside functions too."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "nnabla_influence":
+            rooms.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            "nnabla_influence."
+        ):
+            rooms.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+            rooms.update(n[1] for n in names if n[0] == "nnabla_influence" and len(n) > 1)
+    return {room for room in rooms if not room.startswith("__version")}
+
+
+def test_every_room_has_its_place():
+    assert {room_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__"} == set(ROOMS)
+
+
+def test_a_room_imports_only_from_those_below_it():
+    upward = [
+        f"{path.relative_to(PACKAGE)} imports {room}"
+        for path in PACKAGE.rglob("*.py")
+        if room_of(path) != "__init__"
+        for room in imported(path)
+        if room != room_of(path) and ROOMS.index(room) > ROOMS.index(room_of(path))
+    ]
+    assert upward == []
