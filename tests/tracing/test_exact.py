@@ -23,6 +23,7 @@ from nnabla_influence.tracing.trace import trace_back, validation_gradient
 from nnabla_influence.tracing.trainer import Trainer
 from tests.cases import CASES, Case
 from tests.reference import float64, pick
+from tests.small_projects import edit
 from tests.solvers.cases import HYPER, settings
 from tests.whole_training import WholeTraining
 
@@ -56,9 +57,14 @@ class Kept:
         return self.moments[step.step]
 
 
-def train_and_trace(case: Case, folder, steps, train, validation, solver, window=None, chunk=8):
+def train_and_trace(
+    case: Case, folder, steps, train, validation, solver, window=None, *, frozen=None, after=None
+):
     """Train in nnabla from the case's parameters, keep every state, and trace back."""
+    chunk = 8
     path = case.save_definition(folder, batch_size=len(steps[0].batches[0]))
+    if frozen is not None:
+        edit(path, lambda proto: freeze(proto, frozen))
     definition = load_definition(path, folder / "net.h5")
     start = {k: np.asarray(v, np.float32) for k, v in definition.parameters.items()}
     zeros = {
@@ -105,13 +111,21 @@ def train_and_trace(case: Case, folder, steps, train, validation, solver, window
         n_rows,
         SilentProgress(),
         r=r,
+        after_step=after,
     ).influence
 
 
-def yardstick(case: Case, steps, train, validation, solver) -> WholeTraining:
+def freeze(proto, name: str) -> None:
+    for variable in proto.optimizer[0].parameter_variable:
+        if variable.variable_name == name:
+            variable.learning_rate_multiplier = 0
+
+
+def yardstick(case: Case, steps, train, validation, solver, frozen=None) -> WholeTraining:
     parameters = case.parameters()
+    trainable = [name for name in case.trainable(parameters) if name != frozen]
     return WholeTraining(
-        *(case.losses, parameters, case.trainable(parameters), steps, train, validation, solver),
+        *(case.losses, parameters, trainable, steps, train, validation, solver),
         training_losses=getattr(case, "training_losses", None),
         statistics=getattr(case, "statistics", None),
     )
@@ -147,6 +161,26 @@ def test_agrees_with_finite_differences_through_the_whole_retraining(
         got = train_and_trace(SMOOTH, tmp_path, steps, train, validation, solver, window)
         assert error(got, wanted) < 1e-3
         assert spearmanr(got, wanted).statistic > 0.999
+
+
+def test_each_epoch_contributes_its_own_and_a_frozen_parameter_nothing(tmp_path):
+    """The sum over the epochs' contributions is the score of all of them."""
+    train, validation = SMOOTH.inputs(15, seed=1), SMOOTH.inputs(9, seed=2)
+    solver = settings("Adam", 0.03)
+    steps = training(15, 6, epochs=2, rate=solver.hyperparameters["lr"])
+    by_epoch = yardstick(SMOOTH, steps, train, validation, solver, "l/affine/W").influence()
+    so_far: list[np.ndarray] = []
+
+    total = train_and_trace(
+        *(SMOOTH, tmp_path, steps, train, validation, solver),
+        frozen="l/affine/W",
+        after=lambda trace: so_far.append(trace.influence.copy()),
+    )
+
+    last = sum(step.epoch == 1 for step in steps)
+    assert error(so_far[last - 1], by_epoch[1]) < 1e-3
+    assert error(so_far[-1] - so_far[last - 1], by_epoch[0]) < 1e-3
+    np.testing.assert_array_equal(total, so_far[-1])
 
 
 def test_batch_normalization_is_exact_through_its_running_statistics(tmp_path):
