@@ -179,12 +179,13 @@ def exact_method(
     else:
         of_steps = StepDerivatives(lambda size: at_end, whole=False, chunk_size=chunk_size)
     numbers = [step.step for step in recorded.steps]
+    trainer = Trainer(definition, solver, device.context)
     trajectory: Trajectory
     if set(numbers) <= set(recorded.moments):
-        trajectory = RecordedTrajectory(recorded, recorded.steps)
+        trajectory = kept = RecordedTrajectory(recorded, recorded.steps)
+        kept.check(trainer, inputs)
         explanation = "every step at its own parameters, as the run kept them"
     else:
-        trainer = Trainer(definition, solver, device.context)
         trajectory = replayed = ReplayedTrajectory(recorded, trainer, inputs)
         memory = size_text(final.n_bytes * (replayed.longest_segment + 1))
         explanation = (

@@ -39,6 +39,11 @@ class Trainer:
         self._solver: Any = None
         self._next = 0
 
+    @property
+    def trainable(self) -> tuple[str, ...]:
+        """The names of the parameters that move."""
+        return self._definition.trainable
+
     def start(self, moment: Moment) -> None:
         """Set parameters, running statistics and the solver's state to those of ``moment``.
 

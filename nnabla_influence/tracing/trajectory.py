@@ -14,6 +14,12 @@ from nnabla_influence.runs.steps import Step
 from nnabla_influence.tracing.step_inputs import StepInputs
 from nnabla_influence.tracing.trainer import Trainer
 
+STEP_TOLERANCE = 0.01
+"""Of a step's length; right ones are off by rounding only."""
+
+ROUNDING = 1e-6
+"""Of the parameters' length: what float32 leaves of a very short step."""
+
 
 class Trajectory(Protocol):
     """The states of a training.
@@ -57,11 +63,43 @@ class RecordedTrajectory:
                 f"{run.folder}: keeps no parameters of step {max(missing)}; train again with"
                 " --keep all"
             )
-        self._run = run
+        self._run, self._steps = run, steps
 
     def before(self, step: Step) -> Moment:
         """Read the state."""
         return self._run.moment(step.step)
+
+    def check(self, trainer: Trainer, inputs: StepInputs) -> None:
+        """Do the first and the last step again: that they lead where the run says.
+
+        To `STEP_TOLERANCE`, since no replay stands on them and not every device gives the same
+        bits twice.
+
+        Raises:
+            RunError: One leads elsewhere, so the training was another than the definition says.
+        """
+        for step in (self._steps[0], self._steps[-1]):
+            before = self._run.moment(step.step)
+            kept = step.step + 1 in self._run.moments
+            after = self._run.moment(step.step + 1) if kept else self._run.final_moment()
+            trainer.start(before)
+            trainer.step(step, inputs)
+            got = trainer.moment().parameters
+            off, moved, length = (
+                float(np.sqrt(sum(np.sum((a[n] - b[n]) ** 2.0) for n in trainer.trainable)))
+                for a, b in (
+                    (got, after.parameters),
+                    (after.parameters, before.parameters),
+                    (after.parameters, dict.fromkeys(trainer.trainable, 0.0)),
+                )
+            )
+            if off > STEP_TOLERANCE * moved + ROUNDING * length:
+                raise RunError(
+                    f"{self._run.folder}: step {step.step} done again leads elsewhere than it did"
+                    f" (off by {off / max(moved, 1e-30):.0%} of its length), so the training did"
+                    " something that the definition file does not say (another loss, changed"
+                    " gradients, other data); scores of it would be wrong"
+                )
 
 
 class ReplayedTrajectory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -174,6 +175,26 @@ def test_training_that_the_definition_does_not_describe_is_noticed(trainings, tm
     (run / "steps.csv").write_text("\n".join(lines) + "\n")
     with pytest.raises(RunError, match=r"from step 8 to 12 cannot be replayed .* it was done on"):
         replayed(training, run).before(read_run(run).steps[-1])
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_kept_steps_lead_where_they_led(trainings, name: str):
+    training = trainings[name]
+    definition, run = load_definition(training.definition), read_run(training.run("all"))
+    trainer = Trainer(definition, definition.solver, CONTEXT)
+    RecordedTrajectory(run, run.steps).check(trainer, StepInputs(fetch_from(training.training)))
+
+
+def test_kept_steps_of_another_loss_are_noticed(trainings):
+    """As of a script that scales its loss: each step is twice as long as the definition says."""
+    training = trainings["sgd"]
+    definition, run = load_definition(training.definition), read_run(training.run("all"))
+    lr = dataclasses.replace(run.steps[-1], learning_rate=run.steps[-1].learning_rate / 2)
+    trajectory = RecordedTrajectory(run, (*run.steps[:-1], lr))
+    trainer = Trainer(definition, definition.solver, CONTEXT)
+    message = rf"step {lr.step} done again leads elsewhere than it did \(off by 50% .*wrong"
+    with pytest.raises(RunError, match=message):
+        trajectory.check(trainer, StepInputs(fetch_from(training.training)))
 
 
 def test_a_device_that_is_not_the_same_twice_is_told_from_another(trainings, tmp_path):
