@@ -381,17 +381,21 @@ def test_a_training_that_is_stopped_leaves_nothing_and_no_process(tmp_path):
             },
             stderr=subprocess.DEVNULL,
         )
-    for stop, parent in parents.items():
-        folder = tmp_path / f"stopped:{stop.name}"
-        wait_until(
-            lambda folder=folder: list(folder.glob(".run*/nnabla_cli/monitoring_report.yml"))
-        )
-        assert list(folder.glob(".run*/.recorded.*.recording/0.npy"))
-        (child,) = children(parent.pid)
-        assert is_alive(child)
-        parent.send_signal(stop)
-        assert parent.wait(20) != 0
-        wait_until(lambda child=child: not is_alive(child))
-        assert list(folder.iterdir()) == []
+    try:
+        for stop, parent in parents.items():
+            folder = tmp_path / f"stopped:{stop.name}"
+            wait_until(
+                lambda folder=folder: list(folder.glob(".run*/nnabla_cli/monitoring_report.yml"))
+            )
+            assert list(folder.glob(".run*/.recorded.*.recording/0.npy"))
+            (child,) = children(parent.pid)
+            assert is_alive(child)
+            parent.send_signal(stop)
+            assert parent.wait(20) != 0
+            wait_until(lambda child=child: not is_alive(child))
+            assert list(folder.iterdir()) == []
+    finally:
+        for parent in parents.values():
+            parent.kill()  # for a test that failed
     assert list((tmp_path / "tmp").iterdir()) == []
     assert kept.is_dir()
