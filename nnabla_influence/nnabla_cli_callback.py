@@ -28,6 +28,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -101,8 +102,13 @@ def _end_with_parent() -> None:
     """Wait until the parent is gone, remove what it can no longer remove, and end."""
     while os.read(0, 1):
         pass
-    for folder in json.loads(os.environ[PARENT_VARIABLE]):
-        shutil.rmtree(folder, ignore_errors=True)
+    folders = json.loads(os.environ[PARENT_VARIABLE])
+    for _ in range(100):  # The training goes on meanwhile, and writes.
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        if not any(os.path.exists(folder) for folder in folders):
+            break
+        time.sleep(0.02)
     os._exit(1)
 
 

@@ -82,7 +82,7 @@ def test_score_prints_what_it_wrote(trained: Trained, tmp_path, capsys):
 
 
 def test_every_option_reaches_the_scoring(trained: Trained, tmp_path, capsys, monkeypatch):
-    import nnabla_influence.scoring.scoring as scoring
+    import nnabla_influence.scoring as scoring
 
     called: dict = {}
 
@@ -92,7 +92,7 @@ def test_every_option_reaches_the_scoring(trained: Trained, tmp_path, capsys, mo
 
     monkeypatch.setattr(scoring, "score", noted)
     words = "-m a -p b --run c -t d -v e -o f --validation-rows 3,1 --window 2 -bs 5 -nt 6"
-    words += " --chunk-size 7 --device cpu --method exact"
+    words += " --chunk-size 7 --device cpu --method exact --batch-statistics"
     code, *_ = run(capsys, "score", *words.split())
     assert code == 0
     options = called.pop("options")
@@ -107,7 +107,7 @@ def test_every_option_reaches_the_scoring(trained: Trained, tmp_path, capsys, mo
     }
     assert (options.validation_rows, options.window) == ([3, 1], 2)
     assert (options.batch_size, options.n_trials, options.chunk_size) == (5, 6, 7)
-    assert (options.device, options.method) == ("cpu", "exact")
+    assert (options.device, options.method, options.batch_statistics) == ("cpu", "exact", True)
 
 
 def test_train_then_score_the_run(trained: Trained, tmp_path, capsys):

@@ -33,6 +33,7 @@ from nnabla_influence.network import (
 from nnabla_influence.network.expansion import expand
 from nnabla_influence.nnabla_cli.process import run_nnabla_cli
 from nnabla_influence.progress import Progress, SilentProgress
+from nnabla_influence.recording.staging import in_use, remove_leftovers
 from nnabla_influence.recording.storage import Storage
 from nnabla_influence.runs.keep import check_keep, nnabla_cli_plan, window_epochs
 from nnabla_influence.runs.run import (
@@ -88,7 +89,8 @@ def train(
     progress = SilentProgress() if progress is None else progress
     epochs = window_epochs(window)
     check_keep(keep)
-    with replacing_run(run_folder) as staged:
+    remove_leftovers(Path(run_folder).resolve(), ".tmp")
+    with replacing_run(run_folder) as staged, in_use(staged):
         definition = load_definition(definition_path, parameters)
         _check(definition, progress)
         if parameters is not None:

@@ -14,7 +14,8 @@ class Orders:
     """Which orders of the mini-batches the scores are for.
 
     Attributes:
-        origin: Where they are known from, in a word: recorded, replayed or shuffled.
+        origin: Where they are known from: recorded, replayed or shuffled; and how they were traced,
+            where not at the final parameters: ``recorded exact``.
         count: How many of them were averaged.
 
     Raises:

@@ -55,7 +55,8 @@ class Recorder:
 
     The loss must be the mean over the mini-batch: a recorded step stands for the gradient
     (1/|batch|) sum grad l_k, summed over the mini-batches that were drawn since the last update,
-    plus weight decay. Clipped or scaled gradients are refused. Draw from ``recorder.iterator`` only
+    plus weight decay. Gradients that ``recorder.solver`` clips or scales are
+    refused. Draw from ``recorder.iterator`` only
     what is trained on.
 
     Attributes:

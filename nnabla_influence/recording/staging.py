@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -54,10 +56,15 @@ class Staging:
         self._remove()
 
 
-def remove_leftovers(target: Path) -> None:
-    """Remove what killed processes left beside ``target``; never what is still recorded."""
+def remove_leftovers(target: Path, suffix: str = _SUFFIX) -> None:
+    """Remove what killed processes left beside ``target``; never what is in use.
+
+    Args:
+        target: The run folder.
+        suffix: Of the hidden folders.
+    """
     target = target.absolute()
-    for folder in target.parent.glob(f".{glob.escape(target.name)}.*{_SUFFIX}"):
+    for folder in target.parent.glob(f".{glob.escape(target.name)}.*{suffix}"):
         try:
             with (folder / _LOCK).open("r+") as lock:
                 _take(lock)
@@ -65,6 +72,16 @@ def remove_leftovers(target: Path) -> None:
         except OSError:
             continue  # in use
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Keep `remove_leftovers` from ``folder`` while the block runs in this process."""
+    path = folder / _LOCK
+    with path.open("w") as lock:
+        _take(lock)
+        yield
+    path.unlink(missing_ok=True)
 
 
 def _take(lock: IO[str]) -> None:

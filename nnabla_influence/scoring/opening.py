@@ -40,6 +40,8 @@ def chosen_rows(chosen: Sequence[int] | None, dataset: Dataset) -> np.ndarray:
     if chosen is None:
         return np.arange(len(dataset))
     for row in chosen:
+        if list(chosen).count(row) > 1:
+            raise DatasetError(f"row {row} is named twice; name each row of {dataset.path} once")
         if not 0 <= row < len(dataset):
             raise DatasetError(
                 f"{dataset.path}: has no row {row}; its {len(dataset)} rows are numbered from 0"

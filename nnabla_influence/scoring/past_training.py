@@ -30,8 +30,8 @@ from nnabla_influence.progress import Progress
 from nnabla_influence.runs.run import Run, read_run
 
 NEAR = 1e-3
-"""How far, relative to their length, the parameters may be off for the replay to stand for them:
-another device's rounding does that, another training is off by far more."""
+"""How far the parameters may be off for the replay to stand for them, relative to the way that they
+went in the recorded steps: rounding that differs does that, another training is off by far more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +40,8 @@ class PastTraining:
 
     Attributes:
         run: As it was recorded, up to the epoch whose parameters come closest.
-        distance: Of its final parameters from those that were looked for, relative; 0 for the same
-            bytes.
+        distance: Of its final parameters from those that were looked for, relative to the way that
+            they went in the recorded steps; 0 for the same bytes.
         epochs: How many it trained.
     """
 
@@ -60,7 +60,7 @@ class PastTraining:
         if self.distance == 0:
             arrived = "arrives at the very parameters that were trained"
         else:
-            arrived = f"arrives at parameters that are off by a relative {self.distance:.1e}"
+            arrived = f"arrives at others: off by {self.distance:.1e} of the way that they went"
         return f"The training done again, {self.epochs} epochs, {arrived}"
 
 
@@ -132,8 +132,11 @@ def train_again(
     """
     how = (training, validation, device, window, progress)
     last = _train(definition, definition.max_epoch, folder, *how)
-    distance = _distance(definition, last.parameters(), parameters)
-    best = _best_epoch(folder / "nnabla_cli" / "monitoring_report.yml")
+    distance = _distance(definition, last, parameters)
+    best = _best_epoch(
+        folder / "nnabla_cli" / "monitoring_report.yml",
+        save_best=definition.proto.training_config.save_best,
+    )
     if distance == 0 or best is None or best >= definition.max_epoch:
         return PastTraining(last, distance, definition.max_epoch)
     progress.say(
@@ -142,7 +145,7 @@ def train_again(
     )
     to_best = folder.with_name(f"{folder.name}.best")
     run = _train(definition, best, to_best, *how)
-    distance_to_best = _distance(definition, run.parameters(), parameters)
+    distance_to_best = _distance(definition, run, parameters)
     if distance_to_best < distance:
         return PastTraining(run, distance_to_best, best)
     return PastTraining(last, distance, definition.max_epoch)
@@ -195,16 +198,17 @@ def _train(
     )
 
 
-def _distance(
-    definition: Definition, got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]
-) -> float:
+def _distance(definition: Definition, run: Run, wanted: Mapping[str, np.ndarray]) -> float:
+    got, start = run.parameters(), run.moment(run.moments[0]).parameters
     names = [name for name in definition.trainable if name in wanted]
-    off = sum(float(np.sum((got[name] - wanted[name]) ** 2.0)) for name in names)
-    length = sum(float(np.sum(wanted[name] ** 2.0)) for name in names)
-    return (off / length) ** 0.5 if length else float(off > 0)
+    off, way = (
+        float(np.sqrt(sum(np.sum((a[name] - got[name]) ** 2.0) for name in names)))
+        for a in (wanted, start)
+    )
+    return off / way if way else float(off > 0)
 
 
-def _best_epoch(report: Path) -> int | None:
+def _best_epoch(report: Path, *, save_best: bool) -> int | None:
     """Return the epoch, from 1, that nnabla_cli saved as its result; None where nothing tells."""
     try:
         epochs = yaml.safe_load(report.read_text("utf-8"))
@@ -212,7 +216,10 @@ def _best_epoch(report: Path) -> int | None:
         return None
     best, least = None, 0.0
     for epoch, errors in sorted((epochs or {}).items()):
-        error = (errors or {}).get("valid_error", 0.0)
-        if not least or error <= least:  # nnabla_cli's rule, an error of 0 included
+        if not set(errors or {}) - {"cost"}:
+            continue  # not evaluated; after the first ones nnabla_cli does so now and then
+        error = errors.get("valid_error", 0.0)
+        # nnabla_cli's rule, an error of 0 included.
+        if not save_best or not least or error <= least:
             best, least = int(epoch) + 1, error
     return best

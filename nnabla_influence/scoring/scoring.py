@@ -96,7 +96,7 @@ def score(
     progress.say(f"Computing on {device.description}")
     definition = load_definition(model, parameters)
     recorded = None if run is None else read_run(run)
-    if recorded is None and parameters is None:
+    if recorded is None and parameters is None and options.method == "final":
         note = note_on_best_epoch(definition)
         if note:
             progress.say(note)
@@ -147,7 +147,8 @@ def score(
             if method.trajectory.exact:
                 progress.say(f"Traced in {seconds_text(time.monotonic() - started)}")
             _check_not_all_zero(traces, window.trials)
-        orders = Orders(window.order.value, len(window.trials))
+        traced = f"{window.order.value} exact" if method.trajectory.exact else window.order.value
+        orders = Orders(traced, len(window.trials))
         ranking = Ranking(trained, _scores(traces, loss, predicted), orders=orders)
         if output is not None:
             ranking.write(output)

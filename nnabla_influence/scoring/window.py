@@ -75,7 +75,13 @@ def recorded_window(
     steps = run.window_steps
     if epochs is not None:
         steps = last_epochs(steps, epochs)
-    return Window(Order.RECORDED, (tuple(steps),), f"as recorded in {run.folder}")
+    explanation = f"as recorded in {run.folder}"
+    if epochs is None and steps and steps[0].step > 0:
+        explanation += (
+            f", which begins with step {steps[0].step} of the training (train --window all records"
+            " all of it)"
+        )
+    return Window(Order.RECORDED, (tuple(steps),), explanation)
 
 
 def unrecorded_window(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import nnabla as nn
 import numpy as np
 
+from nnabla_influence.errors import UnsupportedError
 from nnabla_influence.network import Definition, Mode, RandomLayers, check_differentiable
 from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import FetchRows, Step
@@ -80,6 +81,12 @@ def step_inputs(
         UnsupportedError: What the network does in training cannot be done again; it is named.
     """
     check_differentiable(definition, Mode.TRAINING)
-    batch_size = max(len(batch) for step in recorded.steps for batch in step.batches)
-    random = RandomLayers(definition, batch_size, context)
+    sizes = {len(batch) for step in recorded.steps for batch in step.batches}
+    random = RandomLayers(definition, max(sizes), context)
+    if random.names and (len(sizes) > 1 or len({len(s.batches) for s in recorded.steps}) > 1):
+        raise UnsupportedError(
+            f"{recorded.folder}: its mini-batches have {min(sizes)} to {max(sizes)} examples, and"
+            f" what random layers ({', '.join(random.names)}) drew for them cannot be drawn again"
+            " where the size changes; train with mini-batches of one size, or use --method final"
+        )
     return StepInputs(fetch, random, recorded.steps)

@@ -8,6 +8,7 @@ from typing import Any
 import nnabla as nn
 import numpy as np
 
+from nnabla_influence.errors import RunError
 from nnabla_influence.network import Definition, SolverSettings
 from nnabla_influence.network.training_network import TrainingNetwork, build_training_network
 from nnabla_influence.runs.moments import Moment
@@ -49,6 +50,7 @@ class Trainer:
 
         Raises:
             ModelError: They are not those of the network.
+            RunError: The solver did not train all that the definition trains.
         """
         self._network(self._definition.training.batch_size if self._definition.training else 2)
         with nn.context_scope(self._context):
@@ -57,6 +59,14 @@ class Trainer:
             # A new solver, since nnabla's count of updates cannot be set back otherwise.
             self._solver = build_solver(self._settings, self._context)
             trainable = {name: self._parameters[name] for name in self._definition.trainable}
+            for state, values in moment.solver.values.items():
+                lacking = sorted(set(trainable) - set(values))
+                if lacking:
+                    raise RunError(
+                        f"the run's solver has no state ({state}) of {lacking[0]}, which the"
+                        " definition trains: another solver trained it, and a training with more"
+                        " than one cannot be replayed; train with one"
+                    )
             self._solver.set_parameters(trainable)
             set_state(self._solver, moment.solver)
         self._next = moment.step

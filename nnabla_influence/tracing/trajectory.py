@@ -14,7 +14,16 @@ from nnabla_influence.runs.steps import Step
 from nnabla_influence.tracing.step_inputs import StepInputs
 from nnabla_influence.tracing.trainer import Trainer
 
-STEP_TOLERANCE = 0.01
+OTHERWISE = (
+    "the training did something that the definition file does not say (changed gradients, another"
+    " loss, a forward of random layers or batch normalisations between the steps), or files of the"
+    " run or of the dataset were changed"
+)
+
+CHECKED_STEPS = 16
+"""Of a training whose every state was kept: so many are done again before the trace."""
+
+STEP_TOLERANCE = 0.001
 """Of a step's length; right ones are off by rounding only."""
 
 ROUNDING = 1e-6
@@ -70,7 +79,7 @@ class RecordedTrajectory:
         return self._run.moment(step.step)
 
     def check(self, trainer: Trainer, inputs: StepInputs) -> None:
-        """Do the first and the last step again: that they lead where the run says.
+        """Do some steps again, the first and the last among them: do they lead where the run says?
 
         To `STEP_TOLERANCE`, since no replay stands on them and not every device gives the same
         bits twice.
@@ -78,28 +87,30 @@ class RecordedTrajectory:
         Raises:
             RunError: One leads elsewhere, so the training was another than the definition says.
         """
-        for step in (self._steps[0], self._steps[-1]):
+        which = np.unique(np.linspace(0, len(self._steps) - 1, CHECKED_STEPS).astype(int))
+        for step in (self._steps[i] for i in which):
             before = self._run.moment(step.step)
             kept = step.step + 1 in self._run.moments
             after = self._run.moment(step.step + 1) if kept else self._run.final_moment()
             trainer.start(before)
             trainer.step(step, inputs)
             got = trainer.moment().parameters
-            off, moved, length = (
-                float(np.sqrt(sum(np.sum((a[n] - b[n]) ** 2.0) for n in trainer.trainable)))
-                for a, b in (
-                    (got, after.parameters),
-                    (after.parameters, before.parameters),
-                    (after.parameters, dict.fromkeys(trainer.trainable, 0.0)),
+            trained = set(trainer.trainable)
+            for names in (trained, set(got) - trained):  # running statistics by themselves
+                off, moved, length = (
+                    float(np.sqrt(sum(np.sum((a[n] - b[n]) ** 2.0) for n in names)))
+                    for a, b in (
+                        (got, after.parameters),
+                        (after.parameters, before.parameters),
+                        (after.parameters, dict.fromkeys(names, 0.0)),
+                    )
                 )
-            )
-            if off > STEP_TOLERANCE * moved + ROUNDING * length:
-                raise RunError(
-                    f"{self._run.folder}: step {step.step} done again leads elsewhere than it did"
-                    f" (off by {off / max(moved, 1e-30):.0%} of its length), so the training did"
-                    " something that the definition file does not say (another loss, changed"
-                    " gradients, other data); scores of it would be wrong"
-                )
+                if off > STEP_TOLERANCE * moved + ROUNDING * length:
+                    raise RunError(
+                        f"{self._run.folder}: step {step.step} done again leads elsewhere than it"
+                        f" did (off by {off / max(moved, 1e-30):.2g} of its length); {OTHERWISE}."
+                        " Scores of it would be wrong"
+                    )
 
 
 class ReplayedTrajectory:
@@ -172,15 +183,16 @@ class ReplayedTrajectory:
                 self._trainer.step(self._steps[at], self._inputs)
             again.append(self._trainer.moment())
         if describe_difference(*again) is not None:
-            reason = "this device does not give the same result twice"
-        else:
-            settings = self._run.settings
-            version = settings.nnabla_version if settings is not None else "of an unknown version"
-            reason = (
-                f"it was done on another device, by another nnabla (it was {version}), or with"
-                " something that the definition file does not say, such as random layers"
+            return (
+                f"{message}this device does not give the same result twice. Record with --keep all,"
+                " which replays nothing"
             )
-        return f"{message}{reason}. Record with --keep all, which replays nothing"
+        settings = self._run.settings
+        version = settings.nnabla_version if settings is not None else "of an unknown version"
+        return (
+            f"{message}it was done on another device or by another nnabla (it was {version}), for"
+            f" which --keep all helps; or {OTHERWISE}"
+        )
 
 
 def describe_difference(got: Moment, expected: Moment) -> Optional[str]:

@@ -70,12 +70,12 @@ def test_it_arrives_at_the_very_bytes_of_the_unmodified_nnabla_cli(training, don
 
 @pytest.mark.parametrize(
     ("scale", "stands", "words"),
-    [(1e-5, True, r"off by a relative \d\.\de-0[56]$"), (1e-1, False, "off by a relative")],
+    [(1e-5, True, r"arrives at others: off by \d\.\de-0[567] of the way"), (1e-1, False, "others")],
 )
-def test_how_far_off_is_relative_to_the_parameters(
+def test_how_far_off_is_relative_to_the_way_that_they_went(
     training, done, never, monkeypatch, scale: float, stands: bool, words: str
 ):
-    monkeypatch.setattr(past_training, "_best_epoch", lambda report: None)
+    monkeypatch.setattr(past_training, "_best_epoch", lambda *_, **__: None)
     rng = np.random.default_rng(0)
     given = parameters_of(training.final)
     noisy = {
@@ -84,7 +84,10 @@ def test_how_far_off_is_relative_to_the_parameters(
     past = again(training.final, training.training, done, parameters=noisy)
     ours = np.concatenate([past.run.parameters()[k].ravel() for k in sorted(noisy)])
     theirs = np.concatenate([noisy[k].ravel() for k in sorted(noisy)])
-    wanted = np.linalg.norm(ours.astype(float) - theirs) / np.linalg.norm(theirs)
+    start = past.run.moment(0).parameters
+    beginning = np.concatenate([start[k].ravel() for k in sorted(noisy)])
+    off, way = ours.astype(float) - theirs, ours.astype(float) - beginning
+    wanted = np.linalg.norm(off) / np.linalg.norm(way)
     assert past.distance == pytest.approx(wanted, rel=1e-3)
     assert past.stands_for_it == stands
     assert re.search(words, past.explanation)
@@ -174,14 +177,25 @@ REPORT = "{epoch}: {{cost: 0.5, train_error: 0.5, valid_error: {error}}}\n"
 def test_best_epoch_by_nnabla_clis_rule(tmp_path, errors, best: int):
     report = tmp_path / "monitoring_report.yml"
     report.write_text("".join(REPORT.format(epoch=i, error=e) for i, e in enumerate(errors)))
-    assert past_training._best_epoch(report) == best
+    assert past_training._best_epoch(report, save_best=True) == best
+    assert past_training._best_epoch(report, save_best=False) == len(errors)
+
+
+@pytest.mark.parametrize(("save_best", "epoch"), [(True, 4), (False, 5)])
+def test_epochs_that_were_not_evaluated_are_no_best_ones(tmp_path, save_best: bool, epoch: int):
+    """After the first five, nnabla_cli evaluates every tenth epoch only."""
+    report = tmp_path / "monitoring_report.yml"
+    evaluated = [REPORT.format(epoch=i, error=e) for i, e in enumerate([0.5, 0.4, 0.3, 0.2, 0.3])]
+    others = [f"{i}: {{cost: 0.1}}\n" for i in range(5, 8)]
+    report.write_text("".join(evaluated + others))
+    assert past_training._best_epoch(report, save_best=save_best) == epoch
 
 
 @pytest.mark.parametrize("content", [None, "", "0: [", "\x00"])
 def test_without_a_report_there_is_no_best_epoch(tmp_path, content):
     if content is not None:
         (tmp_path / "report.yml").write_text(content)
-    assert past_training._best_epoch(tmp_path / "report.yml") is None
+    assert past_training._best_epoch(tmp_path / "report.yml", save_best=True) is None
 
 
 # --------------------------------------------------------------------- the folder

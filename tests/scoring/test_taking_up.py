@@ -116,7 +116,7 @@ def noisy(training: Watched, folder: Path, scale: float) -> Path:
 def test_where_it_arrives_elsewhere_final_is_scored_and_said(
     training, output, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(past_training, "_best_epoch", lambda report: None)
+    monkeypatch.setattr(past_training, "_best_epoch", lambda *_, **__: None)
     parameters = noisy(training, tmp_path, 0.1)
     run = Path(shutil.copytree(training.run("final"), tmp_path / "run"))
     shutil.copy(parameters, run / "final.h5")
@@ -124,14 +124,14 @@ def test_where_it_arrives_elsewhere_final_is_scored_and_said(
     arguments = {"run": run, "output": output}
     got = influence(training.definition, options=EXACT, progress=said, **arguments)
     (told,) = [line for line in said.lines if "Scored instead" in line]
-    assert told.startswith("The training done again, 3 epochs, arrives at parameters that are off")
+    assert told.startswith("The training done again, 3 epochs, arrives at others: off")
     assert told.endswith("Scored instead: method final, every step at the trained parameters")
     np.testing.assert_array_equal(got, influence(training.definition, run=run, options=FINAL))
     assert [p.name for p in output.parent.iterdir()] == ["influence.csv"]
 
 
 def test_where_it_arrives_close_by_that_is_said(training, output, tmp_path, monkeypatch):
-    monkeypatch.setattr(past_training, "_best_epoch", lambda report: None)
+    monkeypatch.setattr(past_training, "_best_epoch", lambda *_, **__: None)
     parameters = noisy(training, tmp_path, 1e-5)
     said = Said()
     got = influence(
