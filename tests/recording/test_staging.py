@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nnabla_influence.errors import OutputError
-from nnabla_influence.recording.staging import Staging, remove_leftovers
+from nnabla_influence.recording.staging import Staging, in_use, remove_leftovers
 
 SCRIPT = """
 import os, signal, sys
@@ -70,3 +70,17 @@ def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(tmp_pat
 def test_a_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(OutputError, match=r"nowhere/run: cannot be written \(No such file"):
         Staging(tmp_path / "nowhere" / "run")
+
+
+def test_a_folder_in_use_stays_and_one_that_a_killed_process_left_goes(tmp_path):
+    folder = tmp_path / ".run.abc.tmp"
+    folder.mkdir()
+    with in_use(folder):
+        remove_leftovers(tmp_path / "run", ".tmp")
+        assert folder.is_dir()
+    assert list(folder.iterdir()) == []
+    remove_leftovers(tmp_path / "run", ".tmp")  # without a lock it is not known whose it is
+    assert folder.is_dir()
+    (folder / "lock").touch()
+    remove_leftovers(tmp_path / "run", ".tmp")
+    assert list(tmp_path.iterdir()) == []
