@@ -345,6 +345,7 @@ def test_exact_of_a_window_without_learning_is_an_error(trainings, tmp_path):
         parameters=trainer.moment().parameters,
         steps=steps,
         settings=run.settings,
+        solver_state=trainer.moment().solver,
         checkpoints=lambda folder: (folder.mkdir(), write_moments(folder, moments)),
     )
     with pytest.raises(ScoreError, match="the learning rate is 0 in every step of the window"):
