@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nnabla_influence import Options, score, train
 from nnabla_influence.context import Device, choose_device, cpu_device
 from nnabla_influence.gradients import Derivatives
 from nnabla_influence.guard import check_derivatives
@@ -16,7 +17,7 @@ from nnabla_influence.tracing.step_derivatives import StepDerivatives
 from nnabla_influence.tracing.step_inputs import StepInputs
 from nnabla_influence.tracing.trace import trace_back, validation_gradient
 from nnabla_influence.tracing.trajectory import FinalTrajectory
-from tests.cases import CASES, Case
+from tests.cases import CASES, Case, write_csv
 from tests.tracing.test_trace import as_steps, some_steps
 
 pytestmark = pytest.mark.gpu
@@ -60,4 +61,29 @@ def test_asking_for_a_gpu_gives_one(gpu: Device):
 def test_scores_are_those_of_the_cpu(case: Case, tmp_path, gpu: Device):
     on_cpu = influence_on(cpu_device("tests"), case, tmp_path)
     on_gpu = influence_on(gpu, case, tmp_path)
+    assert np.linalg.norm(on_gpu - on_cpu) < 1e-3 * np.linalg.norm(on_cpu)
+
+
+@pytest.mark.parametrize("method", ["final", "exact"])
+def test_a_training_on_the_gpu_is_scored_there_as_on_the_cpu(tmp_path, gpu: Device, method: str):
+    """Every state kept, since a replay on a GPU need not give the same bits."""
+    case = next(case for case in CASES if case.name == "mlp-softmax")
+    definition = case.save_definition(tmp_path, batch_size=8, max_epoch=2, iter_per_epoch=5)
+    for part, n in (("training", 40), ("validation", 20)):
+        write_csv(tmp_path / f"{part}.csv", case.inputs(n, seed=n))
+    train(
+        *(definition, tmp_path / "run"),
+        parameters=tmp_path / "net.h5",
+        device="cuda",
+        keep="all",
+        window="all",
+    )
+    on_gpu, on_cpu = (
+        score(
+            definition,
+            run=tmp_path / "run",
+            options=Options(method=method, window="all", device=device),
+        ).scores.influence
+        for device in ("cuda", "cpu")
+    )
     assert np.linalg.norm(on_gpu - on_cpu) < 1e-3 * np.linalg.norm(on_cpu)
