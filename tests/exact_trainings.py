@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,16 @@ import nnabla.parametric_functions as PF
 import nnabla.solvers as S
 import numpy as np
 
-from nnabla_influence.network import load_definition
+from nnabla_influence.context import cpu_device
+from nnabla_influence.network import SolverSettings, load_definition
+from nnabla_influence.runs.checkpoints import write_moments
 from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.run import read_run, write_run
+from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.past_training import train_again
-from nnabla_influence.solvers import SolverState
+from nnabla_influence.solvers import STATE_NAMES, SolverState
+from nnabla_influence.tracing.step_inputs import StepInputs
+from nnabla_influence.tracing.trainer import Trainer
 from tests.network.definitions import python_proto, write_text
 from tests.training_data import _step_schedule, arrays_of, linear_data, run_nnabla_cli, write_csv
 
@@ -277,3 +284,34 @@ class Said:
                         raise said._error("the end")
 
         return Stage()
+
+
+def trained_otherwise(
+    training: Watched, folder: Path, solver: SolverSettings, steps: Sequence[Step]
+) -> Path:
+    """Train from the same beginning by another solver or other steps, with every state kept."""
+    run = read_run(training.run("all"))
+    definition = load_definition(training.definition)
+    start = run.moment(0)
+    zeros = {
+        state: {name: np.zeros_like(start.parameters[name]) for name in definition.trainable}
+        for state in STATE_NAMES[solver.name]
+    }
+    trainer = Trainer(definition, solver, cpu_device("tests").context)
+    trainer.start(Moment(0, start.parameters, SolverState(0, zeros)))
+    moments = []
+    for step in steps:
+        moments.append(trainer.moment())
+        trainer.step(step, StepInputs(fetch_from(training.training)))
+    assert run.settings is not None
+    write_run(
+        folder,
+        parameters=trainer.moment().parameters,
+        steps=steps,
+        settings=dataclasses.replace(
+            run.settings, solver=solver.name, hyperparameters=solver.hyperparameters
+        ),
+        solver_state=trainer.moment().solver,
+        checkpoints=lambda kept: (kept.mkdir(), write_moments(kept, moments)),
+    )
+    return folder

@@ -14,7 +14,6 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from nnabla_influence import Options, score, train
-from nnabla_influence.context import cpu_device
 from nnabla_influence.errors import (
     DatasetError,
     InfluenceError,
@@ -27,21 +26,16 @@ from nnabla_influence.errors import (
 from nnabla_influence.files import file_hash
 from nnabla_influence.network import load_definition
 from nnabla_influence.ranking import Ranking
-from nnabla_influence.runs.checkpoints import write_moments
 from nnabla_influence.runs.run import read_run, write_run
 from nnabla_influence.runs.run_settings import write_settings
 from nnabla_influence.runs.steps import write_steps
-from nnabla_influence.tracing.step_inputs import StepInputs
-from nnabla_influence.tracing.trainer import Trainer
 from tests.cases import CASES, Case, write_csv
-from tests.exact_trainings import Watched, arrays, fetch_from, watched_trainings
+from tests.exact_trainings import Watched, arrays, trained_otherwise, watched_trainings
 from tests.reference import MiniBatch, Reference
 from tests.tracing.test_trainer import mlp
 from tests.whole_training import WholeTraining
 
 BY_NAME = {case.name: case for case in CASES}
-
-CONTEXT = cpu_device("tests").context
 
 
 class Project:
@@ -232,7 +226,7 @@ def test_losses_and_predictions_are_those_of_the_final_parameters(table: Project
 
 
 def test_noise_in_place_of_the_trained_weights_changes_every_score(table: Project, tmp_path):
-    from nnabla_influence.runs.run import read_run, write_run
+    from nnabla_influence.runs.run import read_run
 
     run = read_run(table.run)
     rng = np.random.default_rng(0)
@@ -330,27 +324,15 @@ def test_permuted_rows_permute_the_scores(trainings, tmp_path):
 
 def test_exact_of_a_window_without_learning_is_an_error(trainings, tmp_path):
     training = trainings["sgd"]
-    run = read_run(training.run("all"))
-    definition = load_definition(training.definition)
-    trainer = Trainer(definition, definition.solver, CONTEXT)
-    trainer.start(run.moment(0))
-    steps, moments = [], []
-    for step in run.steps:
-        rate = 0.0 if step.epoch == 2 else step.learning_rate
-        steps.append(dataclasses.replace(step, learning_rate=rate))
-        moments.append(trainer.moment())
-        trainer.step(steps[-1], StepInputs(fetch_from(training.training)))
-    write_run(
-        tmp_path / "run",
-        parameters=trainer.moment().parameters,
-        steps=steps,
-        settings=run.settings,
-        solver_state=trainer.moment().solver,
-        checkpoints=lambda folder: (folder.mkdir(), write_moments(folder, moments)),
-    )
+    steps = [
+        dataclasses.replace(step, learning_rate=0.0 if step.epoch == 2 else step.learning_rate)
+        for step in read_run(training.run("all")).steps
+    ]
+    solver = load_definition(training.definition).solver
+    run = trained_otherwise(training, tmp_path / "run", solver, steps)
     with pytest.raises(ScoreError, match="the learning rate is 0 in every step of the window"):
-        exact(training, tmp_path / "run", window="last")
-    assert exact(training, tmp_path / "run", window=2).scores.influence.any()
+        exact(training, run, window="last")
+    assert exact(training, run, window=2).scores.influence.any()
 
 
 # --------------------------------------------------------------------- bad input
