@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import nnabla as nn
 import nnabla.functions as F
 import nnabla.parametric_functions as PF
@@ -153,64 +152,6 @@ def test_a_mini_batch_of_another_size_is_refused(tmp_path, n: int):
     ):
         with pytest.raises(ValueError, match=message):
             call()
-
-
-def test_traced_back_it_is_the_derivative_of_the_training(tmp_path):
-    """Sgd with running statistics: dL_val/dw_j of every row's weight, by JAX through it all."""
-    n_steps, n, rate = 4, 6, 0.3
-    train, validation = CASE.inputs(n_steps * n, seed=1), CASE.inputs(10, seed=2)
-    start = float64(CASE.parameters())
-    names = CASE.trainable(start)
-    train64 = float64(train)
-
-    def batch(t, arrays):
-        return {k: v[t * n : (t + 1) * n] for k, v in arrays.items()}
-
-    def step(t, state, weights):
-        theta, running = state
-        rows = batch(t, train64)
-
-        def loss(theta):
-            losses = CASE.training_losses({**theta, **running}, rows)
-            return (weights[t * n : (t + 1) * n] * losses).sum() / n
-
-        gradient = jax.grad(loss)(theta)
-        moved = CASE.statistics({**theta, **running}, rows)
-        return (
-            {k: theta[k] - rate * gradient[k] for k in theta},
-            {k: DECAY * running[k] + (1 - DECAY) * moved[k] for k in running},
-        )
-
-    def train_and_validate(weights):
-        state = {k: start[k] for k in names}, {k: start[k] for k in RUNNING}
-        states = []
-        for t in range(n_steps):
-            states.append(state)
-            state = step(t, state, weights)
-        loss = CASE.losses({**state[0], **state[1]}, float64(validation)).mean()
-        return loss, [*states, state]
-
-    wanted, states = jax.grad(train_and_validate, has_aux=True)(jnp.ones(n_steps * n))
-    states = [{**theta, **running} for theta, running in states]
-
-    def at(derivatives, t):
-        derivatives.objective.set_parameters({k: np.asarray(v) for k, v in states[t].items()})
-        return derivatives
-
-    whole = at(derivatives_of(tmp_path, 5, Mode.VALIDATION), n_steps)
-    gradient = whole.zeros()
-    whole.add_gradient(validation, np.full(10, 1 / 10), gradient)
-    derivatives = derivatives_of(tmp_path, n, Mode.TRAINING)
-    u = gradient.data[: derivatives.size].copy()
-    r = nn.NdArray.from_numpy_array(gradient.data[derivatives.size :].copy())
-    found = np.zeros(n_steps * n)
-    for t in reversed(range(n_steps)):
-        h = derivatives.zeros()
-        a = vector(derivatives, rate * u)
-        products = at(derivatives, t).add_products(batch(t, train), np.full(n, 1 / n), a, h, r)
-        found[t * n : (t + 1) * n] = -products / n  # a descent step: minus the gradient
-        u -= h.data
-    assert relative(found, wanted) < 1e-5
 
 
 def test_statistics_that_no_parameter_moves_only_decay(tmp_path):

@@ -53,7 +53,10 @@ class WholeTraining:
         self.n_epochs = 1 + max(step.epoch for step in steps)
         # Arguments, not constants: XLA's CPU compiler folds constant convolutions wrongly.
         given = (float64(parameters), float64(train), float64(validation))
-        loss, derivative = jax.jit(self._loss), jax.jit(jax.grad(self._loss))
+        # Compiling an unrolled training takes far longer than running it; so not too well.
+        quick = {"xla_backend_optimization_level": 0}
+        loss = jax.jit(self._loss, compiler_options=quick)
+        derivative = jax.jit(jax.grad(self._loss), compiler_options=quick)
         self.loss = lambda weights: loss(weights, *given)
         self.derivative = lambda weights: derivative(weights, *given)
 
