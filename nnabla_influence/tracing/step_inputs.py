@@ -84,9 +84,10 @@ def step_inputs(
     sizes = {len(batch) for step in recorded.steps for batch in step.batches}
     random = RandomLayers(definition, max(sizes), context)
     if random.names and (len(sizes) > 1 or len({len(s.batches) for s in recorded.steps}) > 1):
+        layers = ", ".join(name[1:] for name in random.names)
         raise UnsupportedError(
             f"{recorded.folder}: its mini-batches have {min(sizes)} to {max(sizes)} examples, and"
-            f" what random layers ({', '.join(name[1:] for name in random.names)}) drew for them cannot be drawn again"
-            " where the size changes; train with mini-batches of one size, or use --method final"
+            f" what random layers ({layers}) drew for them cannot be drawn again where the size"
+            " changes; train with mini-batches of one size, or use --method final"
         )
     return StepInputs(fetch, random, recorded.steps)
