@@ -138,6 +138,14 @@ def test_adam_without_a_state_is_refused_with_advice(trainings, tmp_path):
             score(model, options=FINAL, **arguments)
 
 
+def test_the_state_in_a_model_file_is_not_paired_with_other_parameters(trainings):
+    training = trainings["adam, five epochs"]
+    assert score(training.final, options=FINAL).scores.influence.any()
+    others = training.run("all") / "final.h5"
+    with pytest.raises(ScoreError, match="which neither the run nor the model file carries"):
+        score(training.final, parameters=others, options=FINAL)
+
+
 @pytest.mark.parametrize("method", ["final", "exact"])
 def test_with_a_momentum_of_zero_momentum_is_sgd(trainings, tmp_path, method: str):
     training = trainings["sgd"]
