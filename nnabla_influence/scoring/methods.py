@@ -78,7 +78,11 @@ class Method:
         Raises:
             ScoreError: It is not.
         """
-        if adjoint.needs_before and set(STATE_NAMES[solver]) - set(self.final.solver.values):
+        known = self.final.solver.values
+        trained = set(self.at_end.objective.definition.trainable)
+        if adjoint.needs_before and not all(
+            trained <= set(known.get(state, ())) for state in STATE_NAMES[solver]
+        ):
             raise ScoreError(
                 f"solver {solver} moves the parameters by a state of its own, which neither the"
                 " run nor the model file carries; train with `nnabla-influence train` or record"

@@ -35,13 +35,15 @@ def chosen_rows(chosen: Sequence[int] | None, dataset: Dataset) -> np.ndarray:
     """Return the row numbers that the user chose, all by default, shape ``(n,)``.
 
     Raises:
-        DatasetError: One of them is not in the dataset.
+        DatasetError: One of them is not in the dataset, or named twice.
     """
     if chosen is None:
         return np.arange(len(dataset))
+    rows, counts = np.unique(np.asarray(chosen), return_counts=True)
+    if counts.max() > 1:
+        row = rows[counts.argmax()]
+        raise DatasetError(f"row {row} is named twice; name each row of {dataset.path} once")
     for row in chosen:
-        if list(chosen).count(row) > 1:
-            raise DatasetError(f"row {row} is named twice; name each row of {dataset.path} once")
         if not 0 <= row < len(dataset):
             raise DatasetError(
                 f"{dataset.path}: has no row {row}; its {len(dataset)} rows are numbered from 0"

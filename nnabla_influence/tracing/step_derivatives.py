@@ -20,6 +20,7 @@ class StepDerivatives:
         build: Builds the derivatives for mini-batches of a size.
         whole: Whether a mini-batch must go through the network whole, since its examples see each
             other (batch statistics); otherwise one size serves them all.
+        chunk_size: That size.
     """
 
     def __init__(self, build: Callable[[int], Derivatives], whole: bool, chunk_size: int):

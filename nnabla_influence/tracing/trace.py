@@ -24,6 +24,7 @@ the gradient by their running statistics, r, beside u.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Optional
@@ -53,11 +54,13 @@ class Trace:
         influence: L_j in units of the validation loss, shape ``(N,)``, float64.
         times_seen: How often each row stood in the mini-batches, shape ``(N,)``.
         n_steps: How many steps, counted from the window's end, are in them.
+        first_length: That of u at the window's end, which its growth is measured by.
     """
 
     influence: np.ndarray
     times_seen: np.ndarray
-    n_steps: int = 0
+    n_steps: int
+    first_length: float
 
 
 def validation_gradient(
@@ -126,8 +129,10 @@ def trace_back(
             grown beyond `GROWTH_LIMIT`, so that the scores would tell of the growth alone; it is
             named.
     """
-    trace = so_far or Trace(np.zeros(n_rows), np.zeros(n_rows, np.int64))
-    first_length = np.linalg.norm(adjoint.u.data)
+    trace = so_far
+    if trace is None:
+        length = float(np.linalg.norm(adjoint.u.data))
+        trace = Trace(np.zeros(n_rows), np.zeros(n_rows, np.int64), 0, length)
     h = nn.NdArray(adjoint.u.shape)
     ahead = steps[: len(steps) - trace.n_steps]
     with progress.stage("Trace back", len(ahead), "steps") as stage:
@@ -146,8 +151,8 @@ def trace_back(
                 np.add.at(trace.times_seen, rows, 1)
             adjoint.finish(h)
             if not trajectory.exact:
-                _check_growth(step, float(np.linalg.norm(adjoint.u.data) / first_length))
-            trace = Trace(trace.influence, trace.times_seen, trace.n_steps + 1)
+                _check_growth(step, float(np.linalg.norm(adjoint.u.data)) / trace.first_length)
+            trace = dataclasses.replace(trace, n_steps=trace.n_steps + 1)
             if after_step is not None:
                 after_step(trace)
             stage.update()

@@ -45,7 +45,10 @@ class TraceFile:
                 if str(file["fingerprint"]) != self._fingerprint:
                     return None
                 values = {name: file[f"vector {name}"] for name in vectors}
-                trace = Trace(file["influence"], file["times_seen"], int(file["n_steps"]))
+                trace = Trace(
+                    *(file["influence"], file["times_seen"]),
+                    *(int(file["n_steps"]), float(file["first_length"])),
+                )
         except Exception:  # What a damaged archive raises is no short list.
             return None
         for name, vector in vectors.items():
@@ -75,6 +78,7 @@ class TraceFile:
                     influence=trace.influence,
                     times_seen=trace.times_seen,
                     n_steps=np.array(trace.n_steps),
+                    first_length=np.array(trace.first_length),
                     **{f"vector {name}": vector.data for name, vector in vectors.items()},
                 )
             self._half.replace(self.path)

@@ -122,7 +122,6 @@ class ReplayedTrajectory:
 
     Args:
         run: Keeps the state before the window's first step at least.
-        steps: All the run's steps, in the order of training.
         trainer: Of the same definition, solver and context.
         inputs: Gives the training data of each step.
     """
@@ -175,7 +174,6 @@ class ReplayedTrajectory:
             f"{self._run.folder}: the training from step {first} to {end} cannot be replayed"
             f" ({difference}); "
         )
-        self._trainer.start(self._run.moment(first))
         again = []
         for _ in range(2):
             self._trainer.start(self._run.moment(first))

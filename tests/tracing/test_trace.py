@@ -54,6 +54,7 @@ def trace(
     parameters=None,
     weight_decay: float = 0.0,
     chunk: int = 5,
+    **more,
 ) -> Trace:
     definition = load_definition(
         case.save_definition(folder, parameters=parameters), folder / "net.h5"
@@ -76,6 +77,7 @@ def trace(
         StepInputs(lambda rows: {k: v[rows] for k, v in train.items()}),
         n_rows,
         SilentProgress(),
+        **more,
     )
 
 
@@ -200,6 +202,29 @@ def test_a_trace_that_diverges_is_stopped(tmp_path):
     with pytest.raises(ScoreError, match=r"step 1\d \(epoch 0\): the trace diverges"):
         trace(case, tmp_path, steps, train, validation)
     assert np.isfinite(trace(case, tmp_path, steps[:3], train, validation).influence).all()
+
+
+def test_a_trace_that_goes_on_diverges_where_it_would_have(tmp_path):
+    """The growth counts from the window's end, however often the trace was interrupted."""
+    case = BY_NAME["linear-squared"]
+    train, validation = case.inputs(12, seed=1), case.inputs(4, seed=2)
+    steps = as_steps([(list(range(12)), 5.0)] * 20)
+    kept: dict[int, Trace] = {}
+    with pytest.raises(ScoreError) as undisturbed:
+        trace(
+            *(case, tmp_path, steps, train, validation),
+            after_step=lambda so_far: kept.update({so_far.n_steps: so_far}),
+        )
+    first_length = kept[1].first_length
+    assert all(so_far.first_length == first_length for so_far in kept.values())
+    begun = Trace(np.zeros(12), np.zeros(12, np.int64), 0, first_length / 1e3)  # as of 1e3 before
+    with pytest.raises(ScoreError, match=r"step 1\d \(epoch 0\): the trace diverges") as gone_on:
+        trace(case, tmp_path, steps, train, validation, so_far=begun)
+    assert step_of(gone_on.value) > step_of(undisturbed.value)
+
+
+def step_of(error: Exception) -> int:
+    return int(str(error).split()[1])
 
 
 @pytest.mark.parametrize(
