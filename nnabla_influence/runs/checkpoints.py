@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,12 @@ class Layout:
         if not all(map(_is_count, numbers)) or steps != sorted(set(steps)):
             raise RunError("the moments are not in the order of their steps")
 
-    @property
+    @functools.cached_property
+    def t_of(self) -> Mapping[int, int]:
+        """The solver's t by the step of each moment."""
+        return dict(self.moments)
+
+    @functools.cached_property
     def size(self) -> int:
         """Values of one moment."""
         return sum(array.size for array in self.arrays)
@@ -168,7 +174,7 @@ def read_moment(folder: Path, layout: Layout, step: int) -> Moment:
         RunError: There is none, or its file is damaged; the message names it.
     """
     path = folder / f"{step}.npy"
-    t = dict(layout.moments).get(step)
+    t = layout.t_of.get(step)
     if t is None:
         raise RunError(f"{path}: no moment was kept before step {step}")
     try:

@@ -130,7 +130,7 @@ class Run:
             )
         return Moment(self.steps[-1].step + 1, self.parameters(), solver)
 
-    @property
+    @functools.cached_property
     def moments(self) -> tuple[int, ...]:
         """The steps before which a moment of the training is kept, ascending.
 
