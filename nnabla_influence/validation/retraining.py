@@ -81,7 +81,7 @@ class Retraining:
 
     def base(self, progress: Progress) -> Retrained:
         """Retrain with nothing left out, from the window's first step."""
-        kept = min(SNAPSHOTS, SNAPSHOT_BYTES // max(_size(self._moments[0]), 1))
+        kept = min(SNAPSHOTS, SNAPSHOT_BYTES // max(self._moments[0].n_bytes, 1))
         keep_at = set(np.linspace(0, len(self._steps), kept + 1, dtype=int)[1:-1].tolist())
         self._trainer.start(self._moments[0])
         with progress.stage("Retraining with nothing left out", len(self._steps), "steps") as stage:
@@ -162,9 +162,3 @@ class MeanLoss:
                 objective.losses.forward(clear_buffer=True)
                 total += float(objective.losses.d[: len(rows)].astype(np.float64).sum())
         return total / len(self._rows)
-
-
-def _size(moment: Moment) -> int:
-    states = moment.solver.values.values()
-    arrays = [*moment.parameters.values(), *(a for state in states for a in state.values())]
-    return sum(array.nbytes for array in arrays)

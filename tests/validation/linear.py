@@ -27,6 +27,11 @@ class Moment:
     parameters: Mapping[str, np.ndarray]
     solver: State
 
+    @property
+    def n_bytes(self) -> int:
+        states = [array for values in self.solver.values.values() for array in values.values()]
+        return sum(array.nbytes for array in (*self.parameters.values(), *states))
+
 
 class LinearTrainer:
     """Counts its steps; ``jitter`` makes it a device that never gives the same twice."""
