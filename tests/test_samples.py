@@ -231,6 +231,25 @@ def test_fashion_mnist_keeps_each_image_with_its_label(tmp_path, idx_folder):
     assert sorted(pixels(folder, row)[5, 0] for row in validation) == list(range(100, 120))
 
 
+def test_fashion_mnist_has_a_test_part_apart_from_validation(tmp_path, idx_folder):
+    settings = {"n_training": 30, "flipped": 0.1, "source": idx_folder}
+    data = samples.write_fashion_mnist(tmp_path / "a", n_validation=12, n_test=8, **settings)
+    seen = []
+    for path, n in [(data.validation_csv, 12), (data.test_csv, 8)]:
+        rows = read_rows(path)
+        assert len(rows) == n
+        for row in rows:
+            number = pixels(tmp_path / "a", row)[5, 0]
+            assert number == 100 + source_number(row)
+            assert int(row["y:label"]) == number % 10
+            seen.append(number)
+    assert sorted(seen) == list(range(100, 120))
+    with pytest.raises(DatasetError, match="parts of 12, 9 rows cannot be drawn from 20 rows"):
+        samples.write_fashion_mnist(tmp_path / "b", n_validation=12, n_test=9, **settings)
+    none = samples.write_fashion_mnist(tmp_path / "c", n_validation=12, **settings)
+    assert none.test_csv is None
+
+
 @pytest.mark.skipif(not fashion_mnist.SOURCE.exists(), reason="dataset-fashion-mnist is missing")
 def test_the_real_fashion_mnist_is_read_as_its_bytes_say(tmp_path):
     data = samples.write_fashion_mnist(tmp_path, n_training=50, n_validation=10)

@@ -67,6 +67,7 @@ def write_fashion_mnist(
     *,
     n_training: int = 60_000,
     n_validation: int = 10_000,
+    n_test: int = 0,
     flipped: float = 0.0,
     seed: int = 0,
     source: str | os.PathLike[str] = SOURCE,
@@ -80,6 +81,7 @@ def write_fashion_mnist(
         folder: Where to; made if it is missing.
         n_training: Rows of ``training.csv``, from the 60,000 of ``train``.
         n_validation: Rows of ``validation.csv``, from the 10,000 of ``t10k``.
+        n_test: Rows of ``test.csv``, from those of the 10,000 that are left; none is written for 0.
         flipped: Fraction of the training rows that get a wrong label, at random.
         seed: Of the choice, the order and the flips.
         source: Folder of the four idx.gz files.
@@ -93,19 +95,18 @@ def write_fashion_mnist(
     more_images, more_labels = load_fashion_mnist("t10k", source)
     rng = np.random.RandomState(seed)
     (training,) = split_rows(labels, [n_training], rng)
-    (validation,) = split_rows(more_labels, [n_validation], rng)
+    validation, test = split_rows(more_labels, [n_validation, n_test], rng)
     training_labels = flip_labels(labels[training], flipped, N_CLASSES, rng)
     path = make_folder(folder)
+
+    def write_right(part: str, rows: np.ndarray) -> Path:
+        right = Labels.right(more_labels[rows])
+        return write_images(path, part, more_images[rows], right, rows)
+
     return SampleData(
         training_csv=write_images(path, "training", images[training], training_labels, training),
-        validation_csv=write_images(
-            path,
-            "validation",
-            more_images[validation],
-            Labels.right(more_labels[validation]),
-            validation,
-        ),
-        test_csv=None,
+        validation_csv=write_right("validation", validation),
+        test_csv=write_right("test", test) if n_test else None,
         n_training=n_training,
         n_validation=n_validation,
         flipped=training_labels.flipped,

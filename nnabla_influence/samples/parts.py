@@ -150,23 +150,42 @@ def write_images(
         OutputError: Something cannot be written.
     """
     names = [f"{part}/{label}/{number:05d}.png" for label, number in zip(labels.given, numbers)]
+    save_images(folder, names, images)
+    return write_csv(folder / f"{part}.csv", ["x:image"], [[name] for name in names], labels)
+
+
+def save_images(folder: Path, names: Sequence[str], images: np.ndarray) -> None:
+    """Write images as PNG files.
+
+    Args:
+        folder: Where to.
+        names: Of the files, with folders, which are made.
+        images: uint8 (n, height, width), or (n, height, width, 3).
+
+    Raises:
+        OutputError: Something cannot be written.
+    """
+    paths = [folder / name for name in names]
     try:
-        for label in np.unique(labels.given):
-            (folder / part / str(label)).mkdir(parents=True, exist_ok=True)
-        for name, image in zip(names, images):
+        for parent in {path.parent for path in paths}:
+            parent.mkdir(parents=True, exist_ok=True)
+        for path, image in zip(paths, images):
             # The fastest compression: these files are many and small.
-            Image.fromarray(image).save(folder / name, compress_level=1)
+            Image.fromarray(image).save(path, compress_level=1)
     except OSError as error:
         raise OutputError(
             f"{folder}: images cannot be written ({error.strerror or error}); choose another folder"
         ) from error
-    return write_csv(folder / f"{part}.csv", ["x:image"], [[name] for name in names], labels)
 
 
 def write_csv(
-    path: Path, header: Sequence[str], cells: Sequence[Sequence[str]], labels: Labels
+    path: Path,
+    header: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    labels: Labels,
+    label_header: str = "y:label",
 ) -> Path:
-    """Write a dataset CSV: the given columns, then ``y:label``, then ``#true_label`` if it differs.
+    """Write a dataset CSV: the given columns, then the label, then ``#true_label`` if it differs.
 
     A column whose name starts with # is a comment to nnabla and the Console.
 
@@ -175,6 +194,7 @@ def write_csv(
         header: Header cells of the inputs' columns.
         cells: For each row the cells of these columns.
         labels: The labels of the rows.
+        label_header: Header cell of the label's column.
 
     Returns:
         ``path``.
@@ -188,7 +208,7 @@ def write_csv(
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*header, "y:label", *(["#true_label"] if with_truth else [])])
+        writer.writerow([*header, label_header, *(["#true_label"] if with_truth else [])])
         for row, given, true in zip(cells, labels.given, labels.true):
             writer.writerow([*row, given, *([true] if with_truth else [])])
     return path
