@@ -1,0 +1,58 @@
+"""The tidy table of what was found of the flipped labels, and its file detection.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nnabla_influence.curves.detection import Detection
+from nnabla_influence.curves.results import ORDER, typed_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    *("seed", "batch_size", "ranking", "k", "found"),
+    *("precision", "recall", "roc_auc", "flipped", "rows"),
+)
+
+
+@dataclass(frozen=True)
+class DetectionResult:
+    """What one ranking of one seed and batch size found."""
+
+    seed: int
+    batch_size: int
+    ranking: str
+    detection: Detection
+
+
+def detection_frame(results: Iterable[DetectionResult]) -> pd.DataFrame:
+    """Return one line for each ranking and k, sorted by batch size, ranking, seed and k.
+
+    Raises:
+        ValueError: Two results are of the same ranking.
+    """
+    results = sorted(results, key=_place)
+    for one, other in zip(results, results[1:]):
+        if _place(one) == _place(other):
+            raise ValueError(
+                f"two detections of seed {one.seed}, {one.ranking}, batch size {one.batch_size}"
+            )
+    lines = [
+        [result.seed, result.batch_size, result.ranking, *line, *rest]
+        for result in results
+        for rest in [(result.detection.roc_auc, result.detection.flipped, result.detection.rows)]
+        for line in zip(
+            result.detection.counts,
+            result.detection.found,
+            result.detection.precision,
+            result.detection.recall,
+        )
+    ]
+    return typed_frame(lines, COLUMNS)
+
+
+def _place(result: DetectionResult) -> tuple[int, int, int]:
+    return result.batch_size, ORDER.index(result.ranking), result.seed
