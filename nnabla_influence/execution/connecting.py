@@ -1,0 +1,140 @@
+"""The way to a Dask scheduler, and what its workers must have."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from nnabla_influence import __version__
+from nnabla_influence.errors import InfluenceError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CONNECT_SECONDS = 10.0
+"""How long a scheduler may take to answer."""
+
+# Of packages whose versions must be the same everywhere, since others would compute other numbers.
+_VERSIONS = """(lambda get: {
+    'nnabla-influence': __import__('nnabla_influence').__version__,
+    'nnabla': get('nnabla'),
+})(__import__('importlib.metadata').metadata.version)"""
+
+
+def import_distributed() -> Any:
+    """Return the package distributed.
+
+    Raises:
+        InfluenceError: It is not installed.
+    """
+    try:
+        return importlib.import_module("distributed")
+    except ModuleNotFoundError as error:
+        raise InfluenceError(
+            f"several processes need the package {error.name}, which is missing; install it"
+            f" (`{sys.executable} -m pip install distributed`), or work with one job and no"
+            " scheduler"
+        ) from error
+
+
+def check_address(address: str) -> None:
+    """Refuse what cannot be a scheduler's address.
+
+    Raises:
+        InfluenceError: It cannot.
+    """
+    match = re.fullmatch(r"(\w+://)?([^\s/:\[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})", address)
+    if match is None or not 0 < int(match.group(3)) < 2**16:
+        raise InfluenceError(
+            f"scheduler {address!r} is not an address such as tcp://host:8786, which"
+            " `dask scheduler` prints when it starts"
+        )
+    protocols = ("tcp://", "tls://", "ucx://", "ws://", "wss://", None)
+    if match.group(1) not in protocols:
+        raise InfluenceError(
+            f"scheduler {address!r}: the protocol {match.group(1)} is unknown; use tcp:// or tls://"
+        )
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """Yield a connection to the scheduler; what it prints of its own is not heard meanwhile.
+
+    Raises:
+        InfluenceError: Nobody answers there.
+    """
+    with _silent():
+        client = _connect(address)
+        try:
+            yield client
+        finally:
+            # A scheduler that has gone need not be told.
+            with contextlib.suppress(Exception):
+                client.close(timeout=2)
+
+
+def _connect(address: str) -> Client:
+    distributed = import_distributed()
+    try:
+        return distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except Exception as error:  # Of sockets, of its protocol, of TLS: no short list.
+        reason = " ".join(str(error.__cause__ or error).split())[:200] or type(error).__name__
+        raise InfluenceError(
+            f"no Dask scheduler can be reached at {address} ({reason}); start one"
+            " (`dask scheduler`), and give the address that it prints"
+        ) from error
+
+
+def worker_versions(client: Client, workers: Iterable[str]) -> dict[str, Any]:
+    """Return what each worker answers: the packages' versions, or an exception."""
+    # Nothing of this package is pickled, since a worker may lack it.
+    return client.run(eval, _VERSIONS, workers=list(workers), on_error="return")
+
+
+def check_versions(answers: dict[str, Any]) -> None:
+    """Compare what `worker_versions` returned with this process.
+
+    Raises:
+        InfluenceError: A worker lacks this package, or has another version of what must be the
+            same; it is named.
+    """
+    here = eval(_VERSIONS)
+    here["nnabla-influence"] = __version__
+    for worker, versions in answers.items():
+        if isinstance(versions, ImportError):
+            raise InfluenceError(
+                f"worker {worker}: nnabla-influence is not installed there ({versions}); install"
+                f" version {__version__} for the Python that runs `dask worker`"
+            )
+        if isinstance(versions, Exception):
+            continue  # It has gone meanwhile.
+        for package, version in here.items():
+            if versions[package] != version:
+                raise InfluenceError(
+                    f"worker {worker}: has {package} {versions[package]}, here it is {version};"
+                    " install the same version in both places"
+                )
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep Dask's log lines to ourselves; what matters of them is said in our words."""
+    names = ("distributed", "tornado", "asyncio")
+    loggers = [
+        logging.getLogger(name)
+        for name in [*names, *logging.root.manager.loggerDict]
+        if name.split(".")[0] in names
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)

@@ -1,0 +1,210 @@
+"""Tasks done by the workers of a Dask cluster, on this machine or on many."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Optional, Union
+
+import cloudpickle  # type: ignore[import-untyped]
+from distributed import Client, Future, KilledWorker
+
+from nnabla_influence.errors import InfluenceError
+from nnabla_influence.execution.attempt import Outcome, attempt_in_worker
+from nnabla_influence.execution.connecting import check_versions, worker_versions
+from nnabla_influence.execution.in_process import again_line, failure_line
+from nnabla_influence.execution.schedule import Schedule
+from nnabla_influence.execution.tasks import TRIES, Failure, Finished, Task
+
+if TYPE_CHECKING:
+    from nnabla_influence.progress import Progress
+
+WAIT_SECONDS = 60.0
+"""How long no worker may be there before it is an error."""
+
+_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class _Try:
+    task: Task
+    number: int
+    future: Future
+
+
+@dataclass(frozen=True)
+class _Died:
+    keys: frozenset[str]
+
+
+class DaskExecutor:
+    """Has a Dask cluster do tasks; see `Executor`.
+
+    No more tasks are handed over than there are workers: each worker has one at a time, so that
+    one which dies takes no other task with it, and the scheduler is never flooded.
+
+    Args:
+        client: Connected to the scheduler.
+        address: The scheduler's.
+        jobs: How many worker processes were started for this executor; None for a cluster that
+            is there without it.
+    """
+
+    def __init__(self, client: Client, address: str, jobs: Optional[int] = None):
+        self._client = client
+        self._address = address
+        self._jobs = jobs
+        self._workers: set[str] = set()
+        self._checked: set[str] = set()
+
+    @property
+    def description(self) -> str:
+        """For the user: where the tasks are done."""
+        if self._jobs is not None:
+            return f"in {self._jobs} worker processes"
+        n = len(self._client.nthreads())
+        return f"on the Dask cluster {self._address} ({n} worker{'' if n == 1 else 's'})"
+
+    def run(
+        self,
+        tasks: Sequence[Task],
+        finished: Finished,
+        progress: Progress,
+        description: str,
+        unit: str,
+    ) -> tuple[Failure, ...]:
+        """Do ``tasks``; see `Executor.run`."""
+        schedule = Schedule(tasks)
+        events: queue.SimpleQueue[Union[str, _Died]] = queue.SimpleQueue()
+        under_way: dict[str, _Try] = {}
+        self._look_at_workers(progress)
+        looked_at = time.monotonic()
+        with self._deaths(events), progress.stage(description, len(tasks), unit) as stage:
+            while not schedule.is_over:
+                while len(under_way) < len(self._workers):
+                    task = schedule.start()
+                    if task is None:
+                        break
+                    self._submit(task, 1, under_way, events)
+                if time.monotonic() - looked_at > _LOOK_SECONDS:
+                    self._look_at_workers(progress)
+                    looked_at = time.monotonic()
+                try:
+                    event = events.get(timeout=_LOOK_SECONDS)
+                except queue.Empty:
+                    continue
+                if isinstance(event, _Died):
+                    for key in event.keys & set(under_way):
+                        progress.say(f"{under_way[key].task.name}: {_DIED}; it is done again")
+                    continue
+                tried = under_way.pop(event)
+                outcome = self._outcome(tried.future)
+                if outcome.reason is None:
+                    finished(tried.task, outcome.value)
+                    schedule.succeeded(tried.task)
+                    stage.update()
+                elif outcome.may_succeed_again and tried.number < TRIES:
+                    progress.say(again_line(tried.task, outcome.reason, tried.number))
+                    self._submit(tried.task, tried.number + 1, under_way, events)
+                else:
+                    reason = failure_line(outcome.reason, tried.number)
+                    stage.update(schedule.failed(tried.task, reason))
+        return schedule.failures
+
+    def _submit(
+        self,
+        task: Task,
+        number: int,
+        under_way: dict[str, _Try],
+        events: queue.SimpleQueue[Any],
+    ) -> None:
+        pickled = cloudpickle.dumps((task.function, task.arguments))
+        key = f"{getattr(task.function, '__name__', 'task')}-{uuid.uuid4().hex}"
+        future = self._client.submit(attempt_in_worker, pickled, key=key, pure=False)
+        under_way[key] = _Try(task, number, future)
+        future.add_done_callback(lambda done: events.put(done.key))
+
+    def _outcome(self, future: Future) -> Outcome:
+        if future.status == "finished":
+            outcome: Outcome = future.result()
+            if outcome.reason is None:
+                return Outcome(cloudpickle.loads(outcome.value))
+            return outcome
+        if future.status != "error":
+            raise self._lost()
+        error = future.exception()
+        if isinstance(error, KilledWorker):
+            return Outcome(
+                reason=f"{_DIED} each of {error.allowed_failures + 1} times; was it for want of"
+                " memory? The system's log tells"
+            )
+        text = " ".join(str(error).split())
+        return Outcome(reason=f"no worker could do it: {type(error).__name__}: {text}")
+
+    @contextlib.contextmanager
+    def _deaths(self, events: queue.SimpleQueue[Any]) -> Iterator[None]:
+        """Let the scheduler tell of workers that die while the block runs."""
+
+        def note(event: tuple[float, Any]) -> None:
+            said = event[1]
+            if isinstance(said, dict) and said.get("action") == "remove-worker":
+                events.put(_Died(frozenset(said.get("processing-tasks", ()))))
+
+        self._client.subscribe_topic("all", note)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(Exception):
+                self._client.unsubscribe_topic("all")
+
+    def _look_at_workers(self, progress: Progress) -> None:
+        """Learn which workers there are, and wait for one if there is none.
+
+        Raises:
+            InfluenceError: None comes, or one cannot be used, or the scheduler is lost.
+        """
+        self._workers = self._ask_for_workers()
+        if not self._workers:
+            self._wait_for_one(progress)
+        new = self._workers - self._checked
+        if new:
+            check_versions(worker_versions(self._client, new))
+            self._checked |= new
+
+    def _wait_for_one(self, progress: Progress) -> None:
+        if self._jobs is None:
+            progress.say(
+                f"The Dask scheduler {self._address} has no worker; one is waited for"
+                f" (`dask worker {self._address} --nthreads 1`)"
+            )
+        until = time.monotonic() + WAIT_SECONDS
+        while not self._workers:
+            if time.monotonic() > until:
+                raise InfluenceError(
+                    f"the Dask scheduler {self._address} has had no worker for"
+                    f" {WAIT_SECONDS:.0f} seconds; start some"
+                    f" (`dask worker {self._address} --nthreads 1`), and the command again"
+                )
+            time.sleep(0.2)
+            self._workers = self._ask_for_workers()
+
+    def _ask_for_workers(self) -> set[str]:
+        if self._client.status != "running":
+            raise self._lost()
+        try:
+            return set(self._client.nthreads())
+        except Exception as error:  # Of sockets, of its protocol: no short list.
+            raise self._lost() from error
+
+    def _lost(self) -> InfluenceError:
+        return InfluenceError(
+            f"the connection to the Dask scheduler {self._address} is lost; see whether it still"
+            " runs, and start the command again"
+        )
+
+
+_DIED = "the worker that did it died"
