@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import nnabla as nn
+import numpy as np
 from nnabla.core.graph_def import ProtoGraph
 from nnabla.ext_utils import get_extension_context
 from nnabla.utils import nnabla_pb2
@@ -16,13 +17,19 @@ from nnabla.utils import nnabla_pb2
 from nnabla_influence.errors import ModelError, UnsupportedError
 
 
-def expand(path: Path, network: Any, scope: dict[str, Any] | None = None) -> Any:
+def expand(
+    path: Path,
+    network: Any,
+    scope: dict[str, Any] | None = None,
+    rng: np.random.RandomState | None = None,
+) -> Any:
     """Return nnabla's ``ProtoNetwork`` of a proto ``Network``, its loops unrolled.
 
     Args:
         path: The model file, for messages.
         network: The proto network.
         scope: The private parameter scope that building the network shall use.
+        rng: What the parameters' initialisers, once they are called, draw from.
 
     Raises:
         ModelError: nnabla cannot make it.
@@ -36,7 +43,8 @@ def expand(path: Path, network: Any, scope: dict[str, Any] | None = None) -> Any
         _check_names(network)
         # nnabla makes an instance of each function only to read its arguments; any context does.
         with nn.context_scope(get_extension_context("cpu")):
-            graph = ProtoGraph.from_proto(proto, param_scope={} if scope is None else scope)
+            scope = {} if scope is None else scope
+            graph = ProtoGraph.from_proto(proto, param_scope=scope, rng=rng)
             expanded = graph.networks[network.name].expand_loop_control()
         _check_order(expanded)
     except Exception as error:  # nnabla lets through whatever a damaged network runs into

@@ -1,0 +1,40 @@
+"""What is trained on what, for workers of any process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from nnabla_influence.errors import InfluenceError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A training, all but its seed.
+
+    Attributes:
+        model: Network definition with its optimizer section. Absolute, as are all paths.
+        training: CSV that is trained on and ranked.
+        validation: CSV that the rankings look at.
+        test: CSV that nothing but the result looks at.
+        parameters: File of parameters that every seed starts from; those that it lacks, or all of
+            them where there is none, are drawn for each seed from the definition's initialisers.
+        batch_size: Examples of a mini-batch; None for the definition's.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        InfluenceError: The batch size is no whole number from 1.
+    """
+
+    model: str
+    training: str
+    validation: str
+    test: str
+    parameters: Optional[str] = None
+    batch_size: Optional[int] = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        size = self.batch_size
+        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+            raise InfluenceError(f"batch size {size!r} is not a whole number from 1")

@@ -1,0 +1,115 @@
+"""Train again without some rows: from the start, or the last epoch."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+
+from nnabla_influence.curves.opening import Opened
+from nnabla_influence.curves.training import SeededTraining, seeded_training
+from nnabla_influence.errors import RunError, ScoreError
+from nnabla_influence.runs.run import Run, read_run
+from nnabla_influence.runs.steps import Step
+from nnabla_influence.scoring.window import recorded_window
+
+
+def removed_rows(scores: Optional[str], n: int, n_rows: int) -> np.ndarray:
+    """Return the ``n`` rows of the lowest scores, of equal ones those that come first.
+
+    Args:
+        scores: .npy of a score for each row; None where ``n`` is 0.
+        n: How many.
+        n_rows: N.
+
+    Raises:
+        ScoreError: There are no such scores, or not so many rows.
+    """
+    if not 0 <= n <= n_rows:
+        raise ScoreError(f"{n} rows cannot be removed of {n_rows}; remove from 0 to {n_rows}")
+    if n == 0:
+        return np.empty(0, np.int64)
+    if scores is None:
+        raise ScoreError(f"{n} rows are to be removed and no scores are given; rank them first")
+    try:
+        values = np.load(scores, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ScoreError(
+            f"{scores}: cannot be read as scores ({reason}); rank the rows again"
+        ) from error
+    if values.shape != (n_rows,) or values.dtype != np.float64 or not np.isfinite(values).all():
+        raise ScoreError(
+            f"{scores}: does not hold {n_rows} finite scores, one for each training row; rank the"
+            " rows again"
+        )
+    return np.argsort(values, kind="stable")[:n]
+
+
+def retrained(
+    opened: Opened, seed: int, protocol: str, run: str, rows: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return the parameters after a training in which ``rows`` have no gradient.
+
+    Args:
+        opened: The problem.
+        seed: Of the training.
+        protocol: ``all`` or ``last``.
+        run: Run folder of the training. Where no row is removed, its end is the answer.
+        rows: To remove, (n,).
+
+    Raises:
+        ScoreError: The retraining diverges.
+        RunError: The run cannot be read, or is not of this training.
+    """
+    training = seeded_training(opened, seed)
+    if not len(rows):
+        return _recorded(opened, training, run).parameters()
+    weights = {int(row): 0.0 for row in rows}
+    trainer, steps = training.trainer, training.steps
+    if protocol == "last":
+        steps = _to_last_epoch(opened, training, _recorded(opened, training, run))
+    else:
+        trainer.start(training.start)
+    for step in steps:
+        trainer.step(step, training.inputs, weights)
+    try:
+        return dict(trainer.moment().parameters)
+    except RunError as error:  # a moment that is not finite is refused by itself
+        raise ScoreError(f"seed {seed} without {len(rows)} rows: {error}") from error
+
+
+def _to_last_epoch(opened: Opened, training: SeededTraining, run: Run) -> tuple[Step, ...]:
+    """Let the trainer stand where the last epoch begins; return that epoch's steps."""
+    last = tuple(step for step in training.steps if step.epoch == training.steps[-1].epoch)
+    first = last[0].step
+    kept = max((number for number in run.moments if number <= first), default=None)
+    if kept is None:
+        raise RunError(
+            f"{run.folder}: keeps no state from before step {first}, where the last epoch begins;"
+            " train again"
+        )
+    training.trainer.start(run.moment(kept))
+    for step in training.steps[kept:first]:
+        training.trainer.step(step, training.inputs)
+    return last
+
+
+def _recorded(opened: Opened, training: SeededTraining, folder: str) -> Run:
+    """Return the run of this training.
+
+    Raises:
+        RunError: It is another's.
+    """
+    run = read_run(folder)
+    recorded_window(run, opened.training.path, len(opened.training), None)  # of these data?
+    same = len(run.steps) == len(training.steps) and all(
+        one.learning_rate == other.learning_rate and np.array_equal(one.rows, other.rows)
+        for one, other in zip(run.steps, training.steps)
+    )
+    if not same:
+        raise RunError(
+            f"{run.folder}: is not the run of seed {training.seed} with mini-batches of"
+            f" {opened.batch_size}; train it again"
+        )
+    return run
