@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from nnabla_influence.curves.plan import Training
+from nnabla_influence.curves.store import Store
+from nnabla_influence.errors import OutputError
+
+TRAINING = Training(0, 4)
+
+
+def test_a_record_comes_back_exactly(tmp_path):
+    Store(tmp_path / "out").write("one", "of this", {"loss": 0.1 + 0.2, "accuracy": None})
+
+    again = Store(tmp_path / "out").read("one", "of this")
+
+    assert again == {"loss": 0.1 + 0.2, "accuracy": None}
+
+
+def test_what_is_not_there_is_none(tmp_path):
+    assert Store(tmp_path / "out").read("one", "of this") is None
+
+
+def test_a_record_of_other_things_is_refused(tmp_path):
+    store = Store(tmp_path / "out")
+    store.write("one", "of this", {})
+
+    with pytest.raises(OutputError, match=r"one.json: was computed from another definition, other"):
+        store.read("one", "of that")
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    store = Store(tmp_path / "out")
+    (tmp_path / "out" / "cells" / "one.json").write_text('{"of": ')
+
+    with pytest.raises(OutputError, match=r"one.json: cannot be read .* remove it"):
+        store.read("one", "of this")
+
+
+def test_a_folder_of_other_things_is_refused_and_stays_as_it_is(tmp_path):
+    (tmp_path / "photo.png").write_bytes(b"mine")
+
+    with pytest.raises(OutputError, match=r"holds photo.png, so it is not a removal curve"):
+        Store(tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_a_file_and_a_missing_parent_are_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(OutputError, match="is a file; give the name of a folder"):
+        Store(tmp_path / "file")
+    with pytest.raises(OutputError, match="does not exist; make it first"):
+        Store(tmp_path / "none" / "out")
+
+
+def test_a_failure_before_anything_is_finished_leaves_nothing_behind(tmp_path):
+    with pytest.raises(RuntimeError), Store(tmp_path / "out"):
+        raise RuntimeError
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_finished_stays(tmp_path):
+    with Store(tmp_path / "out") as store:
+        store.write("one", "of this", {})
+
+    assert Store(tmp_path / "out").read("one", "of this") == {}
+
+
+def test_a_folder_that_the_user_made_stays(tmp_path):
+    (tmp_path / "out").mkdir()
+    with Store(tmp_path / "out"):
+        pass
+
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_run_goes_alone(tmp_path):
+    store = Store(tmp_path / "out")
+    for training in (TRAINING, Training(1, 4)):
+        store.run(training).mkdir()
+
+    store.drop_run(TRAINING)
+
+    assert os.listdir(tmp_path / "out" / "runs") == ["seed1-batch4"]
+    assert json.loads((tmp_path / "out" / "cells" / "curve.json").read_text()) == {
+        "format_version": 1
+    }
