@@ -9,6 +9,7 @@ from typing import Union
 
 import numpy as np
 
+from nnabla_influence.curves.influence_functions import influence_functions
 from nnabla_influence.curves.opening import Opened
 from nnabla_influence.curves.testing import evaluate
 from nnabla_influence.errors import ScoreError
@@ -83,6 +84,10 @@ def _loss(opened: Opened, seed: int, run: Run) -> np.ndarray:
     return -evaluate(opened, opened.training, run.parameters())[0]
 
 
+def _influence_functions(opened: Opened, seed: int, run: Run) -> np.ndarray:
+    return influence_functions(opened, run).influence
+
+
 def _random(opened: Opened, seed: int, run: Run) -> np.ndarray:
     return np.random.default_rng([seed, _OF_RANDOM_RANKINGS]).random(len(opened.training))
 
@@ -91,6 +96,7 @@ _SCORES: Mapping[str, Callable[[Opened, int, Run], np.ndarray]] = {
     "final": _traced("final", "last"),
     "exact-last": _traced("exact", "last"),
     "exact": _traced("exact", "all"),
+    "influence-functions": _influence_functions,
     "loss": _loss,
     "random": _random,
 }
