@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 
 def count(text: str) -> int:
@@ -50,3 +51,34 @@ def count_or_fraction(text: str) -> int | float:
             f"{text!r} is neither a number of rows from 1 nor a fraction between 0 and 1"
         )
     return value
+
+
+def counts_or_fractions(text: str) -> list[int | float]:
+    """Read numbers of rows and fractions of them, such as ``50,100,0.1``."""
+    return [count_or_fraction(part.strip()) for part in text.split(",")]
+
+
+def texts(text: str) -> list[str]:
+    """Read names such as ``final,random``."""
+    return [part.strip() for part in text.split(",")]
+
+
+def numbers_from(least: int) -> Callable[[str], list[int]]:
+    """Return what reads whole numbers from ``least`` on, such as ``0,3`` or ``0-9``."""
+
+    def read(text: str) -> list[int]:
+        found: list[int] = []
+        for part in text.split(","):
+            first, dash, last = (piece.strip() for piece in part.partition("-"))
+            ends = (first, last) if dash else (first, first)
+            if not all(end.isascii() and end.isdigit() and int(end) >= least for end in ends):
+                raise argparse.ArgumentTypeError(
+                    f"{text!r} is not a list of whole numbers from {least}, such as"
+                    f" {least},{least + 1} or {least}-9"
+                )
+            found.extend(range(int(ends[0]), int(ends[1]) + 1))
+        if not found:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number; write the smaller end first")
+        return found
+
+    return read

@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from nnabla_influence import __version__, validate_command
+from nnabla_influence import __version__, curve_command, validate_command
 from nnabla_influence.arguments import count, row_numbers, window
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.process import INTERRUPTED, import_nnabla, one_line, tidy_process
@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_score(commands)
     _add_validate(commands)
+    _add_curve(commands)
     return parser
 
 
@@ -217,6 +218,30 @@ def _add_validate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     validate_command.add_options(parser)
     _add_device(parser)
     parser.set_defaults(command=validate_command.run)
+
+
+def _add_curve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add_command(commands, "curve", curve_command.DESCRIPTION)
+    curve_command.add_options(parser)
+    _add_workers(parser)
+    _add_device(parser)
+    parser.set_defaults(command=curve_command.run)
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    workers = parser.add_mutually_exclusive_group()
+    workers.add_argument(
+        "--jobs",
+        type=count,
+        default=1,
+        metavar="N",
+        help="worker processes on this machine (default: %(default)s, this process)",
+    )
+    workers.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="a Dask scheduler, such as tcp://host:8786, whose workers do it in their place",
+    )
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:

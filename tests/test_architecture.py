@@ -10,12 +10,14 @@ import nnabla_influence
 PACKAGE = Path(nnabla_influence.__file__).parent
 ROOMS = [
     *("errors", "options", "files", "progress", "context", "quick_imports", "resources"),
+    "execution",
     *("dataset", "network", "solvers"),
     *("gradients", "guard", "runs"),
     *("recording", "nnabla_cli_callback", "nnabla_cli", "tracing"),
     "ranking",
-    *("scoring", "validation", "samples"),
-    *("arguments", "process", "report", "demo", "validate_command", "cli", "console"),
+    *("scoring", "validation", "samples", "cleansing", "curves"),
+    *("arguments", "process", "report", "demo"),
+    *("validate_command", "cleanse_command", "curve_command", "cli", "console"),
     "__main__",
 ]
 

@@ -1,0 +1,258 @@
+"""Removal curves: does it help to remove the rows that a ranking calls the most harmful?"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import platform
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Optional, Union
+
+import nnabla as nn
+import numpy as np
+
+from nnabla_influence import __version__
+from nnabla_influence.context import choose_device
+from nnabla_influence.curves.data import SeedData, csv_of_seed, open_seed
+from nnabla_influence.curves.detection import detect
+from nnabla_influence.curves.detection_table import DetectionResult
+from nnabla_influence.curves.output import Curve, write_curve
+from nnabla_influence.curves.plan import (
+    DEFAULT_RANKINGS,
+    DEFAULT_REMOVED,
+    PROTOCOLS,
+    RANKINGS,
+    Amount,
+    Plan,
+    check_choice,
+    rows_of,
+)
+from nnabla_influence.curves.problem import Problem
+from nnabla_influence.curves.schedule import Schedule
+from nnabla_influence.curves.store import Store
+from nnabla_influence.errors import DatasetError, InfluenceError, ModelError
+from nnabla_influence.execution import Failure, open_executor
+from nnabla_influence.files import file_hash
+from nnabla_influence.network import Definition, load_definition
+from nnabla_influence.progress import Progress, SilentProgress
+from nnabla_influence.scoring.resuming import fingerprint
+from nnabla_influence.solvers import check_solver
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+_TOLD = 20
+"""Failures that are told one by one."""
+
+
+def curve(
+    model: PathLike,
+    *,
+    training: PathLike,
+    validation: PathLike,
+    test: PathLike,
+    output: PathLike,
+    seeds: Sequence[int] = range(5),
+    rankings: Sequence[str] = DEFAULT_RANKINGS,
+    removed: Sequence[Amount] = DEFAULT_REMOVED,
+    protocols: Sequence[str] = ("all",),
+    batch_sizes: Optional[Sequence[int]] = None,
+    parameters: Optional[PathLike] = None,
+    true_label: Optional[str] = None,
+    title: Optional[str] = None,
+    device: str = "auto",
+    jobs: int = 1,
+    scheduler: Optional[str] = None,
+    command: Optional[Sequence[str]] = None,
+    progress: Optional[Progress] = None,
+) -> Curve:
+    """Train, rank, remove the most harmful rows, train again and test, for each seed.
+
+    Args:
+        model: Network definition with its optimizer section.
+        training: The CSV to train on and to remove rows from. In this path and the next two,
+            ``{seed}`` stands for the seed's number, so that each seed may have its own split.
+        validation: The CSV whose mean loss the rankings look at.
+        test: The CSV that the results are measured on; no ranking looks at it.
+        output: Folder to write; what is finished stays there, so that the same call goes on after
+            an interruption, and a larger one computes only what is new.
+        seeds: Each draws its own initial parameters and order of the mini-batches.
+        rankings: Names out of `nnabla_influence.curves.plan.RANKINGS`.
+        removed: How many rows to remove: numbers, or fractions of all.
+        protocols: ``all``: train again from the start, same seed and order, the rows' gradients
+            left out; ``last``: do the last epoch again without them.
+        batch_sizes: Of the trainings; by default the definition's.
+        parameters: An .h5 that every seed starts from; by default each draws its own.
+        true_label: Header of the training CSV's column of true labels, where flips are known; by
+            default ``#true_label``, if it is there.
+        title: Of the figures; by default the name of the model file.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        jobs: Worker processes.
+        scheduler: Address of a Dask scheduler, whose workers do it in their place.
+        command: What the user typed, for the reader of ``settings.json``.
+        progress: Where to tell how far it is.
+
+    Raises:
+        InfluenceError: Something that the user can act on; see `nnabla_influence.errors`.
+    """
+    progress = progress or SilentProgress()
+    check_choice("ranking", rankings, RANKINGS)
+    check_choice("protocol", protocols, PROTOCOLS)
+    definition = load_definition(model, parameters)
+    check_solver(definition.solver.name, definition.path)
+    sizes = tuple(batch_sizes or (_batch_size(definition),))
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(Store(output))
+        if scheduler is None:
+            progress.say(f"Computing on {choose_device(device).description}")
+        data = _open(definition, (training, validation, test), seeds, true_label, progress)
+        n_rows = data[seeds[0]].n_rows
+        plan = Plan(
+            n_rows=n_rows,
+            seeds=tuple(seeds),
+            rankings=tuple(ranking for ranking in RANKINGS if ranking in rankings),
+            removed=rows_of(removed, n_rows),
+            protocols=tuple(protocol for protocol in PROTOCOLS if protocol in protocols),
+            batch_sizes=sizes,
+        )
+        problems = {
+            one: Problem(
+                model=os.path.abspath(model),
+                training=str(data[one.seed].training),
+                validation=str(data[one.seed].validation),
+                test=str(data[one.seed].test),
+                parameters=None if parameters is None else os.path.abspath(parameters),
+                batch_size=one.batch_size,
+                device=device,
+            )
+            for one in plan.trainings()
+        }
+        base = _base(definition, parameters, device)
+        of = {one: fingerprint(base, data[one.seed].fingerprint) for one in plan.trainings()}
+        schedule = Schedule(plan, store, problems, of)
+        _execute(schedule, plan, jobs, scheduler, progress)
+        result = Curve(
+            cells=tuple(schedule.results()),
+            detections=tuple(_detections(plan, store, data)),
+            costs=tuple(schedule.costs()),
+            plan=plan,
+        )
+        settings = {
+            "command": None if command is None else shlex.join(command),
+            "model": str(definition.path),
+            "training": os.fspath(training),
+            "validation": os.fspath(validation),
+            "test": os.fspath(test),
+            "parameters": None if parameters is None else os.fspath(parameters),
+            "true_label": true_label,
+            "device": device,
+            "plan": dataclasses.asdict(plan),
+            "data": {seed: data[seed].fingerprint for seed in plan.seeds},
+            "notes": list(dict.fromkeys(line for seed in plan.seeds for line in data[seed].shared)),
+            "machine": {"python": platform.python_version(), "system": platform.platform()},
+            "versions": {
+                "nnabla_influence": __version__,
+                "nnabla": nn.__version__,
+                "numpy": np.__version__,
+            },
+        }
+        write_curve(store, result, title or definition.path.stem, settings)
+        return result
+
+
+def _open(
+    definition: Definition,
+    paths: tuple[PathLike, PathLike, PathLike],
+    seeds: Sequence[int],
+    true_label: str | None,
+    progress: Progress,
+) -> dict[int, SeedData]:
+    """Open the CSVs of every seed, the same ones once, and report what should not be."""
+    opened: dict[tuple[Path, ...], SeedData] = {}
+    of_seed = {}
+    for seed in seeds:
+        files = tuple(csv_of_seed(path, seed) for path in paths)
+        if files not in opened:
+            opened[files] = open_seed(definition, files, true_label, progress)
+            for line in opened[files].shared:
+                progress.say(f"Note: {line}")
+        of_seed[seed] = opened[files]
+    first = of_seed[seeds[0]]
+    for data in of_seed.values():
+        if data.n_rows != first.n_rows:
+            raise DatasetError(
+                f"{data.training}: has {data.n_rows} rows, and that of seed {seeds[0]} has"
+                f" {first.n_rows}, so their curves cannot be averaged; give CSVs of one length"
+            )
+    return of_seed
+
+
+def _batch_size(definition: Definition) -> int:
+    size = definition.training.batch_size if definition.training is not None else 0
+    if not size:
+        raise ModelError(f"{definition.path}: names no batch size; give it with -bs")
+    return size
+
+
+def _base(definition: Definition, parameters: PathLike | None, device: str) -> list[object]:
+    """Return all that a training depends on, but its seed, its batch size and its data."""
+    proto = type(definition.proto)()
+    proto.CopyFrom(definition.proto)
+    for dataset in proto.dataset:
+        dataset.ClearField("uri")
+        dataset.ClearField("cache_dir")
+    return [
+        *(__version__, nn.__version__, device),
+        proto.SerializeToString(deterministic=True),
+        None if parameters is None else file_hash(parameters),
+    ]
+
+
+def _execute(
+    schedule: Schedule, plan: Plan, jobs: int, scheduler: str | None, progress: Progress
+) -> None:
+    """Do what is missing.
+
+    Raises:
+        InfluenceError: Something failed; what succeeded is kept.
+    """
+    tasks = schedule.tasks()
+    if schedule.n_finished:
+        progress.say(f"{schedule.n_finished} of {schedule.n_cells} cells are there already")
+    if not tasks:
+        return
+    with open_executor(jobs, scheduler) as executor:
+        progress.say(
+            f"{schedule.n_cells} cells ({len(plan.batch_sizes) * len(plan.seeds)} trainings,"
+            f" {len(plan.rankings)} rankings, {len(plan.removed)} numbers of rows,"
+            f" {len(plan.protocols)} protocols); to do: {len(tasks)} tasks {executor.description}"
+        )
+        failures = executor.run(tasks, schedule.finished, progress, "Removal curve", "tasks")
+    if failures:
+        _account(failures, len(tasks), progress)
+
+
+def _account(failures: Sequence[Failure], n_tasks: int, progress: Progress) -> None:
+    for failure in failures[:_TOLD]:
+        progress.say(f"Failed: {failure.task}: {failure.reason}")
+    if len(failures) > _TOLD:
+        progress.say(f"... and {len(failures) - _TOLD} more")
+    raise InfluenceError(
+        f"{len(failures)} of {n_tasks} tasks failed, the first one: {failures[0].task}:"
+        f" {failures[0].reason}; the others are kept, so mend it and call again, or leave that seed"
+        " or ranking out"
+    )
+
+
+def _detections(
+    plan: Plan, store: Store, data: Mapping[int, SeedData]
+) -> Iterator[DetectionResult]:
+    for one in plan.trainings():
+        flipped = data[one.seed].flipped
+        for ranking in plan.rankings if flipped is not None else ():
+            scores = np.load(store.scores(one, ranking))
+            found = detect(scores, flipped, plan.removed)
+            if found is not None:
+                yield DetectionResult(one.seed, one.batch_size, ranking, found)

@@ -1,0 +1,79 @@
+"""The result of a removal curve, and the files that a reader finds in its folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnabla_influence.curves.detection_table import DetectionResult, detection_frame
+from nnabla_influence.curves.plan import Plan, Training
+from nnabla_influence.curves.results import CellResult, results_frame
+from nnabla_influence.curves.store import Store
+from nnabla_influence.curves.summary import summarize
+from nnabla_influence.curves.writing import summary_lines, write_results
+from nnabla_influence.errors import OutputError
+from nnabla_influence.files import replacing_file
+
+SETTINGS, COSTS = "settings.json", "costs.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Removal curves, computed.
+
+    Attributes:
+        cells: Every retraining's result.
+        detections: How well each ranking finds flipped labels, where they are known.
+        costs: Of each training and each of its rankings: which, seconds, bytes of cache.
+        plan: What was computed.
+    """
+
+    cells: tuple[CellResult, ...]
+    detections: tuple[DetectionResult, ...]
+    costs: tuple[tuple[Training, str, float, int], ...]
+    plan: Plan
+
+    def table(self) -> list[str]:
+        """Return what the command prints."""
+        frame = detection_frame(self.detections) if self.detections else None
+        return summary_lines(summarize(results_frame(self.cells)), frame)
+
+
+def write_curve(store: Store, curve: Curve, title: str, settings: Mapping[str, Any]) -> None:
+    """Write tables and figures, each file whole or not at all.
+
+    Raises:
+        OutputError: One cannot be written.
+    """
+    with tempfile.TemporaryDirectory(dir=store.folder, prefix=".results.") as temporary:
+        made = Path(temporary)
+        try:
+            write_results(made, curve.cells, curve.detections, title)
+            _write_costs(made / COSTS, curve)
+            text = json.dumps(settings, indent=2, ensure_ascii=False)
+            (made / SETTINGS).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(
+                f"{store.folder}: the results cannot be written ({error.strerror}); what is"
+                " computed is kept, so make room and call again"
+            ) from error
+        for path in sorted(path for path in made.rglob("*") if path.is_file()):
+            target = store.folder / path.relative_to(made)
+            target.parent.mkdir(exist_ok=True)
+            with replacing_file(target) as sibling:
+                os.replace(path, sibling)
+    store.tidy()
+
+
+def _write_costs(path: Path, curve: Curve) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["seed", "batch_size", "what", "cache_bytes", "seconds"])
+        for training, what, seconds, cache_bytes in curve.costs:
+            writer.writerow([training.seed, training.batch_size, what, cache_bytes, seconds])
