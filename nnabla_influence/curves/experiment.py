@@ -251,7 +251,9 @@ def _detections(
 ) -> Iterator[DetectionResult]:
     for one in plan.trainings():
         flipped = data[one.seed].flipped
-        for ranking in plan.rankings if flipped is not None else ():
+        if flipped is None:
+            continue
+        for ranking in plan.rankings:
             scores = np.load(store.scores(one, ranking))
             found = detect(scores, flipped, plan.removed)
             if found is not None:

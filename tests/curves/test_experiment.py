@@ -112,7 +112,7 @@ def test_the_second_call_does_nothing_twice(project, undisturbed, monkeypatch):
     assert (undisturbed / "results.csv").read_bytes() == before
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -127,10 +127,10 @@ def test_a_curve_that_was_stopped_goes_on_to_the_same_table(
         finished(self, task, result)
         done.append(task.name)
         if len(done) == after:
-            raise Stopped
+            raise StoppedError
 
     monkeypatch.setattr(experiment.Schedule, "finished", stop)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         curve(project.model, **project.csvs, output=tmp_path / "out", **SMALL)
     assert not (tmp_path / "out" / "results.csv").exists()
 
