@@ -1,0 +1,214 @@
+"""The whole way from a ranking and a choice to a cleansed dataset CSV."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from nnabla_influence.cleansing.decisions import (
+    KEEP,
+    RELABEL,
+    REMOVE,
+    Decision,
+    read_decisions,
+)
+from nnabla_influence.cleansing.labels import Labels, listed_classes, number, read_labels
+from nnabla_influence.cleansing.result import ClassChange, Cleansed
+from nnabla_influence.cleansing.source import PathLike, Source, open_source
+from nnabla_influence.cleansing.writing import write_cleansed
+from nnabla_influence.errors import DatasetError, InfluenceError, OutputError
+from nnabla_influence.files import check_writable
+
+
+def cleanse(
+    ranking: PathLike,
+    *,
+    output: PathLike,
+    n: int | float | None = None,
+    below: float | None = None,
+    decisions: PathLike | None = None,
+    train: PathLike | None = None,
+    removed: PathLike | None = None,
+    label_column: str | None = None,
+    allow_empty_class: bool = False,
+) -> Cleansed:
+    """Write a dataset CSV without the rows that a ranking, or a person, found harmful.
+
+    The output has the columns and the order of the training CSV; its cells are untouched, but
+    relative file paths are rewritten to be right from where it lies. Beside it stands a list of
+    what was removed or relabelled, which is itself a decisions CSV.
+
+    Args:
+        ranking: The ranking CSV, whole.
+        output: The dataset CSV to write.
+        n: Remove this many rows (an int), or this part of them (a float below 1), the most harmful
+            ones. One of ``n``, ``below`` and ``decisions`` must be given.
+        below: Remove the rows whose influence is below this.
+        decisions: Do what this CSV says (`docs/cleanse.md`).
+        train: The training CSV; by default the ranking's own columns and cells are taken.
+        removed: The list to write; by default ``output`` with ``.removed.csv`` at its end.
+        label_column: Variable or header cell of the label column; by default ``y``, where there is
+            a single such column.
+        allow_empty_class: Whether a class may lose all of its rows.
+
+    Raises:
+        InfluenceError: The choice is not one, or leaves nothing, or a class would vanish.
+        DatasetError: A CSV cannot be used, or ranking and training CSV do not belong together.
+        OutputError: A file cannot be written, or is one of those that are read.
+    """
+    _check_choice(n, below, decisions)
+    paths = Path(output), _default_list(Path(output)) if removed is None else Path(removed)
+    _check_outputs(*paths, [path for path in (ranking, train, decisions) if path is not None])
+    source = open_source(ranking, train)
+    labels = read_labels(source, label_column)
+    notes = []
+    if decisions is not None:
+        changes = _decided(decisions, source, labels)
+    else:
+        changes = _scored(source, n, below)
+        useful = int((source.influence[list(changes)] >= 0).sum())
+        if useful:
+            notes.append(
+                f"{useful} of the removed rows are not harmful (influence 0 or above); --below 0"
+                " removes harmful rows only"
+            )
+    if sum(change.action == REMOVE for change in changes.values()) == len(source):
+        raise InfluenceError(
+            f"all {len(source)} rows would be removed, so nothing would be left; choose fewer"
+        )
+    classes = () if labels is None else _class_changes(labels, changes)
+    if labels is None or labels.classes is None:
+        notes.append(_without_classes(labels))
+    _check_vanished(classes, allow_empty_class)
+    write_cleansed(*paths, source, changes, None if labels is None else labels.column)
+    return Cleansed(
+        output=paths[0],
+        removed_list=paths[1],
+        kept=tuple(
+            i for i in range(len(source)) if i not in changes or changes[i].action != REMOVE
+        ),
+        removed=tuple(i for i, change in changes.items() if change.action == REMOVE),
+        relabelled={i: change.label for i, change in changes.items() if change.label is not None},
+        classes=classes,
+        notes=tuple(notes),
+    )
+
+
+def _check_choice(n: int | float | None, below: float | None, decisions: PathLike | None) -> None:
+    if sum(choice is not None for choice in (n, below, decisions)) != 1:
+        raise InfluenceError("give one of n, below and decisions: what is to be removed")
+    is_count = isinstance(n, int) and not isinstance(n, bool) and n >= 1
+    if n is not None and not (is_count or (isinstance(n, float) and 0 < n < 1)):
+        raise InfluenceError(
+            f"n {n!r} is neither a number of rows from 1 nor a fraction between 0 and 1"
+        )
+    if below is not None and not math.isfinite(below):
+        raise InfluenceError(f"below {below!r} is not a finite number")
+
+
+def _default_list(output: Path) -> Path:
+    return output.with_name(f"{output.stem}.removed.csv")
+
+
+def _check_outputs(output: Path, removed_list: Path, inputs: list[PathLike]) -> None:
+    if _same_file(output, removed_list):
+        raise OutputError(
+            f"{removed_list}: would be both the dataset and the list of what left it; give the list"
+            " another path with --removed"
+        )
+    for path in (output, removed_list):
+        for given in inputs:
+            if _same_file(path, given):
+                raise OutputError(
+                    f"{path}: is {given}, which is read and never changed; choose another path"
+                    " to write"
+                )
+        check_writable(path)
+
+
+def _same_file(one: PathLike, other: PathLike) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # one of them does not exist
+        resolved = (os.path.normcase(os.path.realpath(path)) for path in (one, other))
+        return len(set(resolved)) == 1
+
+
+def _scored(source: Source, n: int | float | None, below: float | None) -> dict[int, Decision]:
+    """Return the rows to remove, the most harmful first."""
+    ranking = source.ranking
+    if below is not None:
+        count = int((ranking.influence < below).sum())
+    else:
+        assert n is not None
+        count = round(n * len(source)) if isinstance(n, float) else n
+        if count == 0:
+            raise InfluenceError(
+                f"{n} of the {len(source)} rows of {ranking.dataset.path} is no row; choose more"
+            )
+        if count > len(source):
+            raise InfluenceError(
+                f"{n} rows cannot be removed, since {ranking.dataset.path} ranks {len(source)};"
+                " choose fewer"
+            )
+    return {index: Decision(REMOVE) for index in ranking.order[:count].tolist()}
+
+
+def _decided(path: PathLike, source: Source, labels: Labels | None) -> dict[int, Decision]:
+    """Return the rows to remove or relabel, the most harmful first."""
+
+    def new_label(text: str, row: int) -> str:
+        if labels is None:
+            raise ValueError(
+                "cannot be set, since there is no column 'y'; name the column of the labels with"
+                " --label-column"
+            )
+        return labels.new_label(text, row)
+
+    own = [column.cell for column in source.columns]
+    decided = read_decisions(path, len(source), new_label, own)
+    changed = {index: made for index, made in decided.items() if made.action != KEEP}
+    return {index: changed[index] for index in source.ranking.order.tolist() if index in changed}
+
+
+def _class_changes(labels: Labels, changes: Mapping[int, Decision]) -> tuple[ClassChange, ...]:
+    counts = {value: [0, 0, 0, 0] for value in labels.classes or ()}
+    if not counts:
+        return ()
+    for index, value in enumerate(labels.values):
+        assert value is not None
+        counts[value][0] += 1
+        change = changes.get(index)
+        if change is None:
+            continue
+        counts[value][1 if change.action == REMOVE else 2] += 1
+        if change.action == RELABEL and change.label is not None:
+            counts[number(change.label)][3] += 1  # type: ignore[index]
+    assert labels.classes is not None
+    return tuple(ClassChange(labels.classes[value], *count) for value, count in counts.items())
+
+
+def _check_vanished(classes: tuple[ClassChange, ...], allowed: bool) -> None:
+    vanished = [change for change in classes if change.left == 0]
+    if not vanished or allowed:
+        return
+    names = listed_classes(change.name for change in vanished)
+    rows = sum(change.rows for change in vanished)
+    raise DatasetError(
+        f"{'class' if len(vanished) == 1 else 'the classes'} {names} ({rows} rows) would vanish;"
+        " choose fewer rows, or allow it with --allow-empty-class"
+    )
+
+
+def _without_classes(labels: Labels | None) -> str:
+    if labels is None:
+        return (
+            "whether a class vanishes is not known, since there is no single column 'y'; name the"
+            " column of the labels with --label-column"
+        )
+    return (
+        f"the column {labels.column.cell!r} holds other values than whole numbers, so no classes"
+        " were counted; --label-column names another one"
+    )

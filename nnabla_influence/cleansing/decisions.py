@@ -1,0 +1,153 @@
+"""What a person decided about rows, read from a CSV that may come from a spreadsheet."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnabla_influence.cleansing.labels import number
+from nnabla_influence.cleansing.source import PathLike
+from nnabla_influence.cleansing.table import Line, read_table
+from nnabla_influence.errors import DatasetError
+
+KEEP, REMOVE, RELABEL = "keep", "remove", "relabel"
+INDEX, DECISION, LABEL = "datasource_index", "decision", "label"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens to a row.
+
+    Attributes:
+        action: ``keep``, ``remove`` or ``relabel``.
+        label: The new label, as the dataset writes it, to relabel; else None.
+    """
+
+    action: str
+    label: str | None = None
+
+
+class _CellError(ValueError):
+    """A cell that cannot be used: its column, itself, and a predicate."""
+
+    def __init__(self, column: str, cell: str, predicate: str):
+        shown = repr(cell[:60]) if cell.strip() else "the cell"
+        super().__init__(f"column {column!r}: {shown} {predicate}")
+
+
+def read_decisions(
+    path: PathLike,
+    n_rows: int,
+    new_label: Callable[[str, int], str],
+    own_columns: Sequence[str] = (),
+) -> dict[int, Decision]:
+    """Read a decisions CSV.
+
+    It has the columns ``datasource_index`` and ``decision`` and, to relabel, ``label``; others do
+    no harm, so a ranking with these columns added is one. Where there are several columns
+    ``label``, since the dataset has one, the first one behind ``decision`` counts, or else the
+    last one. A row without a decision does not stand in the result.
+
+    Args:
+        path: The CSV: separated by commas, semicolons or tabs, with any line ends, in any encoding
+            that holds ASCII, or UTF-16.
+        n_rows: How many rows the training CSV has.
+        new_label: Checks the new label of a row and returns it as the dataset writes it; raises
+            ValueError with a predicate.
+        own_columns: Header cells of the training CSV.
+
+    Returns:
+        By datasource_index.
+
+    Raises:
+        DatasetError: It cannot be read, or a cell cannot be used; says the first one.
+    """
+    path = Path(path)
+    header, lines = read_table(path, (INDEX, DECISION))
+    for name in (INDEX, DECISION):
+        if header.count(name) > 1:
+            raise DatasetError(f"{path}: has more than one column {name!r}; keep one of them")
+    reader = _Reader(header, n_rows, new_label, [normal(cell) for cell in own_columns])
+    problems = []
+    for line in lines:
+        try:
+            reader.add(line)
+        except _CellError as error:
+            problems.append(f"{path}, line {line.number}, {error}")
+    if problems:
+        more = f" ({len(problems) - 1} more cells are wrong)" if len(problems) > 1 else ""
+        raise DatasetError(problems[0] + more)
+    return reader.decisions
+
+
+def normal(cell: str) -> str:
+    """Return a header cell or a word without what people and spreadsheets add to it."""
+    return unicodedata.normalize("NFKC", cell).strip().lower()
+
+
+class _Reader:
+    def __init__(
+        self,
+        header: Sequence[str],
+        n_rows: int,
+        new_label: Callable[[str, int], str],
+        own_columns: Sequence[str],
+    ):
+        self.decisions: dict[int, Decision] = {}
+        self._line_of: dict[int, int] = {}
+        self._n_rows, self._new_label = n_rows, new_label
+        self._index, self._decision = header.index(INDEX), header.index(DECISION)
+        self._label = _label_position(header, self._decision)
+        # With a label column of its own the dataset may stand there, each row with its label.
+        self._labels_may_be_old = LABEL in own_columns
+
+    def add(self, line: Line) -> None:
+        decision = normal(line.cell(self._decision))
+        label = "" if self._label is None else line.cell(self._label)
+        label = unicodedata.normalize("NFKC", label).strip()
+        if not decision:
+            if label and not self._labels_may_be_old:
+                raise _CellError(
+                    LABEL, label, "has no decision beside it; write relabel there, or clear it"
+                )
+            return
+        if decision not in (KEEP, REMOVE, RELABEL):
+            cell = line.cell(self._decision)
+            raise _CellError(DECISION, cell, "is none of keep, remove and relabel; correct it")
+        row = self._row(line.cell(self._index))
+        made = Decision(decision)
+        if decision == RELABEL:
+            made = Decision(decision, self._checked(label, row))
+        first = self._line_of.setdefault(row, line.number)
+        if self.decisions.setdefault(row, made) != made:
+            raise _CellError(
+                DECISION,
+                line.cell(self._decision),
+                f"is not what line {first} decides about datasource_index {row}; keep one of them",
+            )
+
+    def _row(self, cell: str) -> int:
+        value = number(unicodedata.normalize("NFKC", cell))
+        if value is None or not (value.is_integer() and 0 <= value < self._n_rows):
+            raise _CellError(
+                INDEX, cell, f"is not the number of a row from 0 to {self._n_rows - 1}; correct it"
+            )
+        return int(value)
+
+    def _checked(self, label: str, row: int) -> str:
+        if self._label is None:
+            raise _CellError(DECISION, RELABEL, "needs a column 'label' with the new label; add it")
+        if not label:
+            raise _CellError(LABEL, label, "is empty; give the new label, or decide otherwise")
+        try:
+            return self._new_label(label, row)
+        except ValueError as error:
+            raise _CellError(LABEL, label, str(error)) from error
+
+
+def _label_position(header: Sequence[str], decision: int) -> int | None:
+    positions = [position for position, name in enumerate(header) if name == LABEL]
+    behind = [position for position in positions if position > decision]
+    return behind[0] if behind else positions[-1] if positions else None

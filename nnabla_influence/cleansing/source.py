@@ -1,0 +1,223 @@
+"""The rows of a training CSV with their influence: from a ranking, and from the CSV itself."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Union
+
+import numpy as np
+
+from nnabla_influence.dataset import Dataset, open_dataset
+from nnabla_influence.dataset.header import Column
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.ranking import RESULT_COLUMNS, Ranking, read_ranking
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+# Spreadsheets keep six digits of a number in scientific notation.
+_SPREADSHEET_DIGITS = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The rows of a training CSV, in its order, with their influence.
+
+    Attributes:
+        dataset: Where the cells are read: the training CSV, or the ranking that holds all of them.
+        columns: The columns of the training CSV among those of ``dataset``.
+        ranking: The ranking.
+    """
+
+    dataset: Dataset
+    columns: tuple[Column, ...]
+    ranking: Ranking
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.ranking)
+
+    @cached_property
+    def influence(self) -> np.ndarray:
+        """The influence of each row, (N,) float64."""
+        return self.ranking.scores.influence[_ranked_rows(self.ranking)]
+
+    def iter_cells(self) -> Iterator[list[str]]:
+        """Yield the cells of every row of ``dataset``, other columns included, in CSV order."""
+        if self.dataset is self.ranking.dataset:
+            for row in _ranked_rows(self.ranking).tolist():
+                yield self.dataset.cells(row)
+        else:
+            yield from self.dataset.iter_cells()
+
+    def column(self, column: Column) -> list[str]:
+        """Return a column's cells in CSV order."""
+        # As the rows lie in the file, which is much quicker to read.
+        cells = [cells[column.position] for cells in self.dataset.iter_cells()]
+        if self.dataset is self.ranking.dataset:
+            return [cells[row] for row in _ranked_rows(self.ranking).tolist()]
+        return cells
+
+
+def open_source(path: PathLike, train: PathLike | None) -> Source:
+    """Read a ranking and, where it is given, the training CSV that it belongs to.
+
+    Args:
+        path: The ranking CSV; it must hold every row of the training CSV, in any order.
+        train: The training CSV. Without it the cells are those of the ranking.
+
+    Raises:
+        DatasetError: One of them cannot be read, or they do not belong together.
+    """
+    ranking = _read(path)
+    if train is None:
+        _check_whole(ranking)
+        columns = _own_columns(ranking)
+        _check_untouched(ranking)
+        return Source(ranking.dataset, columns, ranking)
+    dataset = open_dataset(train, [])
+    _check_number(ranking, dataset)
+    _check_cells(ranking, dataset, _matched_columns(ranking, dataset))
+    return Source(dataset, dataset.columns, ranking)
+
+
+def _read(path: PathLike) -> Ranking:
+    try:
+        return read_ranking(path)
+    except DatasetError as error:
+        separator = _other_separator(Path(path))
+        if separator is None:
+            raise
+        raise DatasetError(
+            f"{path}: its columns are separated by {separator}, as some spreadsheets do it; save"
+            " it with commas as 'CSV UTF-8', or give the ranking as `score` wrote it"
+        ) from error
+
+
+def _other_separator(path: Path) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            line = file.readline(1 << 20)
+    except OSError:
+        return None
+    if b";influence;" in line:
+        return "semicolons"
+    return "tabs" if b"\tinfluence\t" in line else None
+
+
+def _ranked_rows(ranking: Ranking) -> np.ndarray:
+    """Return where each row of the training CSV stands in the ranking, (N,)."""
+    assert ranking.indices is not None
+    return np.argsort(ranking.indices)
+
+
+def _check_whole(ranking: Ranking) -> None:
+    assert ranking.indices is not None
+    n_rows = int(ranking.indices.max()) + 1
+    if n_rows == len(ranking):
+        return
+    present = np.zeros(n_rows, bool) if n_rows <= 100 * len(ranking) else None
+    first = ""
+    if present is not None:
+        present[ranking.indices] = True
+        first = f", the first of them datasource_index {int(np.argmin(present))}"
+    raise DatasetError(
+        f"{ranking.dataset.path}: lacks {n_rows - len(ranking)} rows of the training CSV{first};"
+        " give the whole ranking, and choose rows with -n, --below or a decisions CSV"
+    )
+
+
+def _own_columns(ranking: Ranking) -> tuple[Column, ...]:
+    """Return the training CSV's columns: those before the result columns."""
+    columns = ranking.dataset.columns
+    results = [c.position for c in columns if c.name == "influence" and c.index is None]
+    own = [c for c in columns[: results[-1]] if c.name not in RESULT_COLUMNS]
+    for column in own:
+        if column.cell.strip().lower() == "decision":
+            raise DatasetError(
+                f"{ranking.dataset.path}: the column {column.cell!r} stands among those of the"
+                " training CSV; move it behind the last column, or give the training CSV with -t"
+            )
+    if not own:
+        raise DatasetError(
+            f"{ranking.dataset.path}: no column stands before 'influence', so it does not hold the"
+            " training CSV's; give the training CSV with -t"
+        )
+    return tuple(own)
+
+
+def _check_untouched(ranking: Ranking) -> None:
+    """Check that the ranking's cells are as `score` wrote them, as far as can be seen."""
+    dataset, influence = ranking.dataset, ranking.scores.influence
+    position = [c for c in dataset.columns if c.name == "influence" and c.index is None][
+        -1
+    ].position
+    for row, cells in enumerate(dataset.iter_cells()):
+        value = float(influence[row])
+        if cells[position] not in (repr(value), f"{value:.0f}"):
+            raise DatasetError(
+                f"{dataset.place(row, 'influence')}: {cells[position][:60]!r} is not as `score`"
+                " writes it, so another program has saved the file and may have changed other cells"
+                " as well; give the training CSV with -t, and its cells are taken"
+            )
+
+
+def _check_number(ranking: Ranking, train: Dataset) -> None:
+    assert ranking.indices is not None
+    n_rows, last = len(ranking), int(ranking.indices.max())
+    if n_rows != len(train) or last >= len(train):
+        raise DatasetError(
+            f"{ranking.dataset.path}: ranks {n_rows} rows up to datasource_index {last}, but"
+            f" {train.path} has {len(train)}; give a whole ranking of the CSV that was trained on"
+        )
+
+
+def _matched_columns(ranking: Ranking, train: Dataset) -> list[tuple[Column, Column]]:
+    """Return pairs of columns of ranking and training CSV; columns may have been added."""
+    ranked = iter(c for c in ranking.dataset.columns if c.name not in RESULT_COLUMNS)
+    pairs = []
+    for column in train.columns:
+        if column.name in RESULT_COLUMNS:
+            continue  # which the ranking has replaced
+        found = next((other for other in ranked if other.cell == column.cell), None)
+        if found is None:
+            raise DatasetError(
+                f"{ranking.dataset.path}: does not belong to {train.path}, whose column"
+                f" {column.cell!r} it lacks or has at another place; give a ranking of the CSV that"
+                " was trained on"
+            )
+        pairs.append((found, column))
+    return pairs
+
+
+def _check_cells(ranking: Ranking, train: Dataset, pairs: Sequence[tuple[Column, Column]]) -> None:
+    # Comments are left out: spreadsheets rewrite dates and the like, and nothing hangs on them.
+    compared = [(one, other) for one, other in pairs if not other.is_comment]
+    rows = _ranked_rows(ranking).tolist()
+    for index, cells in enumerate(train.iter_cells()):
+        ranked = ranking.dataset.cells(rows[index])
+        for one, other in compared:
+            cell, original = ranked[one.position], cells[other.position]
+            if cell != original and not _same(ranking.dataset, cell, train, original):
+                raise DatasetError(
+                    f"{ranking.dataset.place(rows[index], one.cell)}: {cell[:60]!r} is not the"
+                    f" {original[:60]!r} of datasource_index {index} in {train.path}; give a"
+                    " ranking of the CSV that was trained on"
+                )
+
+
+def _same(one: Dataset, cell: str, other: Dataset, original: str) -> bool:
+    """Tell whether cells that differ mean the same number or file."""
+    try:
+        return math.isclose(float(cell), float(original), rel_tol=_SPREADSHEET_DIGITS)
+    except ValueError:
+        pass
+    try:
+        paths = one.file_of(cell), other.file_of(original)
+        return paths[0] == paths[1] or os.path.samefile(*paths)
+    except (OSError, ValueError):  # ValueError: a NUL character
+        return False

@@ -1,0 +1,115 @@
+"""The cleansed dataset CSV and the list of what left, written together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from nnabla_influence.cleansing.decisions import DECISION, INDEX, LABEL, REMOVE, Decision
+from nnabla_influence.cleansing.source import Source
+from nnabla_influence.dataset.header import Column
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.files import replacing_file
+from nnabla_influence.ranking import RESULT_COLUMNS
+from nnabla_influence.ranking import writing as ranking_writing
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def write_cleansed(
+    output: Path,
+    removed_list: Path,
+    source: Source,
+    changes: Mapping[int, Decision],
+    label: Column | None,
+) -> None:
+    """Write the dataset without what left, and what left.
+
+    Args:
+        output: The dataset CSV: the training CSV's columns and order.
+        removed_list: The list: itself a decisions CSV.
+        source: The training CSV.
+        changes: By datasource_index what is removed or relabelled, in the order of the list.
+        label: The label column.
+
+    Raises:
+        OutputError: One of them cannot be written; both are as they were then.
+        DatasetError: A file that is read has changed meanwhile.
+    """
+    positions = [column.position for column in source.columns]
+    listed = [column.position for column in _listed_columns(source)]
+    form = _form(source)
+    lines: dict[int, str] = {}
+    with ExitStack() as stack:
+        # Both are whole before the first one takes its place.
+        temporaries = [stack.enter_context(replacing_file(p)) for p in (output, removed_list)]
+        there, aside = (
+            ranking_writing._Relocation(source.dataset, path) for path in (output, removed_list)
+        )
+        line = _line_writer(form.line_end)
+        with _opened(temporaries[0], form, there) as file:
+            file.write(line([column.cell for column in source.columns]))
+            for index, cells in enumerate(source.iter_cells()):
+                change = changes.get(index)
+                if change is not None:
+                    own = [aside(position, cells[position]) for position in listed]
+                    lines[index] = line([*_described(cells, change, label), *own])
+                    if change.action == REMOVE:
+                        continue
+                    if label is not None and change.label is not None:
+                        cells[label.position] = change.label
+                file.write(line([there(position, cells[position]) for position in positions]))
+        with _opened(temporaries[1], form, aside) as file:
+            influence = source.influence
+            titles = [DECISION, "label_before", LABEL]
+            cells_of = (column.cell for column in _listed_columns(source))
+            file.write(line([INDEX, "influence", *titles, *cells_of]))
+            for index in changes:
+                file.write(f"{index},{float(influence[index])!r},{lines[index]}")
+
+
+def _described(cells: Sequence[str], change: Decision, label: Column | None) -> list[str]:
+    before = "" if label is None else cells[label.position]
+    return [change.action, before, change.label or ""]
+
+
+def _listed_columns(source: Source) -> Iterator[Column]:
+    """Yield the columns that the list shows: none that would hide its own."""
+    for column in source.columns:
+        if column.name not in RESULT_COLUMNS and column.cell.strip().lower() != DECISION:
+            yield column
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a CSV is written: what its text needs, and the line end that the training CSV has."""
+
+    is_ascii: bool
+    line_end: str
+
+
+def _form(source: Source) -> _Form:
+    path = source.dataset.path
+    try:
+        with open(path, "rb") as file:
+            first = file.readline()
+    except OSError as error:
+        raise DatasetError(
+            f"{path}: cannot be read any more ({error.strerror or error})"
+        ) from error
+    # A spreadsheet needs the byte-order mark where a cell is not ASCII.
+    is_ascii = source.dataset.is_ascii and not first.startswith(_BOM)
+    return _Form(is_ascii, "\r\n" if first.endswith(b"\r\n") else "\n")
+
+
+def _opened(path: Path, form: _Form, relocate: ranking_writing._Relocation) -> TextIO:
+    is_ascii = form.is_ascii and relocate.is_ascii
+    return open(path, "w", encoding="utf-8" if is_ascii else "utf-8-sig", newline="")
+
+
+def _line_writer(line_end: str) -> Callable[[Sequence[str]], str]:
+    written = ranking_writing._line_writer()
+    return lambda cells: written(list(cells))[:-1] + line_end

@@ -1,0 +1,72 @@
+"""Decisions as people and spreadsheets write them."""
+
+from __future__ import annotations
+
+import pytest
+
+PLAIN = "datasource_index,decision,label\n4,remove,\n7,keep,\n9,relabel,2\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN,
+        "\ufeff" + PLAIN,
+        PLAIN.replace("\n", "\r\n"),
+        PLAIN.replace("\n", "\r"),
+        PLAIN.replace(",", ";"),
+        PLAIN.replace(",", "\t"),
+        PLAIN.encode("utf-16"),
+        PLAIN.replace(",", "\t").replace("\n", "\r\n").encode("utf-16"),
+        PLAIN.replace(",label", ",label,メモ").replace("keep,", "keep,,猫").encode("cp932"),
+        "\n" + PLAIN.replace("\n", "\n\n") + ",,\n , ,\n",
+        " Datasource_Index , DECISION ,Label\n 4 , Remove , \n7,KEEP,\n9, ReLabel , 2 \n",
+        "label,influence,decision,x,datasource_index\n,-1,remove,0.5,4.0\n2,,relabel,,9\n",
+        PLAIN + "4,remove,\n5,,\n6\n8,keep,3\n",
+        # Full-width, as Japanese keyboards type.
+        "datasource_index,decision,label\n\uff14,\uff52emove,\n\uff19,relabel,\uff12.0\n",
+        '"datasource_index","decision","label"\n"4","remove","remarks, etc."\n"9","relabel","2"\n',
+    ],
+)
+def test_forms(table, text):
+    done = table.decide(text)
+    assert (done.removed, done.relabelled) == ((4,), {9: "2"})
+
+
+def test_no_decision_at_all_keeps_everything(table):
+    done = table.decide("datasource_index,decision\n")
+    assert (done.removed, done.relabelled) == ((), {})
+    assert table.output.read_bytes() == table.train.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("datasource_index,label,influence,decision,label", "9,3,-1,relabel,2"),
+        ("label,influence,datasource_index,label,decision", "3,-1,9,2,relabel"),
+        ("datasource_index,decision,label_before,label,x,label", "9,relabel,3,2,0.5,3"),
+    ],
+)
+def test_of_several_label_columns_the_one_beside_the_decision_counts(table, header, cells):
+    """As where the dataset has a column of that name, and a new one was added to its ranking."""
+    assert table.decide(f"{header}\n{cells}\n").relabelled == {9: "2"}
+
+
+def test_labels_of_the_dataset_itself_are_no_decisions(tmp_path):
+    from nnabla_influence.cleansing import cleanse
+    from tests.cleansing.common import write_ranking, write_table
+
+    train = write_table(tmp_path / "t.csv")
+    train.write_text(train.read_text().replace("y", "label", 1))
+    ranking = write_ranking(train, tmp_path / "r.csv")
+    (tmp_path / "d.csv").write_text("x,label,datasource_index,decision\n0.5,1,4,remove\n1,3,7,\n")
+    done = cleanse(
+        ranking, output=tmp_path / "c.csv", decisions=tmp_path / "d.csv", label_column="label"
+    )
+    assert done.removed == (4,)
+    assert cleanse(
+        ranking,
+        output=tmp_path / "again.csv",
+        decisions=done.removed_list,
+        label_column="label",
+    ).removed == (4,)
