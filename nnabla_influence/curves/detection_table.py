@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nnabla_influence.curves.detection import Detection
 from nnabla_influence.curves.results import ORDER, typed_frame
+from nnabla_influence.curves.summary import mean_and_std
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,24 @@ def detection_frame(results: Iterable[DetectionResult]) -> pd.DataFrame:
         )
     ]
     return typed_frame(lines, COLUMNS)
+
+
+def found_at_flipped(detection: pd.DataFrame) -> pd.DataFrame:
+    """Return for each batch size and ranking what stands among as many rows as are flipped.
+
+    Precision and recall are one number there. Means over the seeds; ``..._std`` is their standard
+    deviation, NaN with one seed.
+    """
+    there = detection[detection["k"] == detection["flipped"]]
+    lines = []
+    for batch_size, ranking in dict.fromkeys(zip(there["batch_size"], there["ranking"])):
+        of_one = there[(there["batch_size"] == batch_size) & (there["ranking"] == ranking)]
+        line = [batch_size, ranking]
+        for name in ("precision", "roc_auc"):
+            line += mean_and_std(of_one[name].to_numpy())
+        lines.append([*line, of_one["flipped"].mean(), of_one["rows"].mean()])
+    columns = ("batch_size", "ranking", "precision", "precision_std", "roc_auc", "roc_auc_std")
+    return typed_frame(lines, (*columns, "mean_flipped", "mean_rows"))
 
 
 def _place(result: DetectionResult) -> tuple[int, int, int]:

@@ -10,15 +10,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnabla_influence.curves.plan import NONE, PROTOCOLS, RANKINGS
 from nnabla_influence.errors import RunError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NONE, RANDOM = "none", "random"
-# The order of tables and figures: none, that is no removal, stands first.
-ORDER = (NONE, "final", "exact-last", "exact", "influence-functions", "loss", RANDOM)
-PROTOCOLS = ("all", "last")
+RANDOM = "random"
+# The order of tables and figures: no removal stands first.
+ORDER = (NONE, *RANKINGS)
 
 
 @dataclass(frozen=True)

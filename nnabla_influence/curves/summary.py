@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnabla_influence.curves.results import NONE, ORDER, PROTOCOLS, RANDOM, typed_frame
+from nnabla_influence.curves.plan import NONE, PROTOCOLS
+from nnabla_influence.curves.results import ORDER, RANDOM, typed_frame
 
 if TYPE_CHECKING:
     import pandas as pd

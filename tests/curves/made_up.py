@@ -8,7 +8,8 @@ import numpy as np
 
 from nnabla_influence.curves.detection import detect
 from nnabla_influence.curves.detection_table import DetectionResult
-from nnabla_influence.curves.results import NONE, RANDOM, CellResult
+from nnabla_influence.curves.plan import NONE
+from nnabla_influence.curves.results import RANDOM, CellResult
 
 RANKINGS = ("final", "exact-last", "loss", RANDOM)
 REMOVED = (30, 60, 150, 300, 600)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nnabla_influence.curves.plan import NONE
 from nnabla_influence.curves.results import (
-    NONE,
     ORDER,
     CellResult,
     read_results,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nnabla_influence.curves.results import NONE, CellResult, results_frame, write_table
+from nnabla_influence.curves.plan import NONE
+from nnabla_influence.curves.results import CellResult, results_frame, write_table
 from nnabla_influence.curves.summary import COLUMNS, summarize
 from tests.curves import made_up
 
