@@ -14,7 +14,12 @@ import numpy as np
 from nnabla_influence.curves.initial import initial_parameters
 from nnabla_influence.curves.opening import Opened
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.network import Definition, Objective, build_objective
+from nnabla_influence.network import (
+    Definition,
+    Objective,
+    build_objective,
+    check_independence,
+)
 from nnabla_influence.network.graph import categories, producers, shapes
 from nnabla_influence.network.losses import loss_terms
 from nnabla_influence.scoring.chunk import default_chunk_size
@@ -58,7 +63,8 @@ def evaluate(
     """
     network = _network(opened)
     objective, size = network.objective, network.objective.batch_size
-    label = label_of(opened.definition)
+    prediction = objective.prediction
+    label = None if prediction is None else label_of(opened.definition)
     losses, right = np.empty(len(dataset)), np.zeros(len(dataset), bool)
     with nn.context_scope(opened.device.context):
         objective.set_parameters(parameters)
@@ -70,8 +76,8 @@ def evaluate(
                 variable.d = inputs[column]
             network.outputs.forward(clear_buffer=True)
             losses[rows] = objective.losses.d[: len(rows)]
-            if label is not None and objective.prediction is not None:
-                predicted = objective.prediction.d[: len(rows)]
+            if label is not None and prediction is not None:
+                predicted = prediction.d[: len(rows)]
                 right[rows] = predicted == label.of(inputs[label.column][: len(rows)])
     return losses, None if label is None else right
 
@@ -87,6 +93,9 @@ def _network(opened: Opened) -> _Network:
     definition, context = opened.definition, opened.device.context
     block = default_chunk_size(definition, BLOCK)
     objective = build_objective(definition, block, context, initial_parameters(definition, 0))
+    check_independence(
+        objective, opened.test.batch(np.arange(min(len(opened.test), block))), context
+    )
     with nn.context_scope(context), nn.auto_forward(False):
         outputs = [objective.losses]
         if objective.prediction is not None:
