@@ -20,7 +20,7 @@ from nnabla_influence.network import (
     seed_random_layers,
     with_seeds,
 )
-from nnabla_influence.nnabla_cli.order import seeded_steps
+from nnabla_influence.nnabla_cli.seeded_order import seeded_steps
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.recording.staging import in_use, remove_leftovers
 from nnabla_influence.runs.checkpoints import read_layout, write_layout, write_moments

@@ -61,8 +61,8 @@ def nnabla_cli_steps(
             f" iter_per_epoch {iter_per_epoch}, batch_size {settings.batch_size})"
         )
     window = _checked_epochs(definition, epochs)
-    return _last_epochs(
-        lambda first: _cut(
+    return updates_of_last_epochs(
+        lambda first: cut(
             _orders(definition, settings, n_rows), n_rows, settings.batch_size, first
         ),
         definition,
@@ -108,60 +108,7 @@ def shuffled_steps(
             yield from epoch[first % iter_per_epoch :]
             first = 0
 
-    return _last_epochs(batches, definition, iter_per_epoch, window)
-
-
-def seeded_steps(
-    definition: Definition, n_rows: int, *, seed: int, batch_size: Optional[int] = None
-) -> tuple[Step, ...]:
-    """Return all steps of a training like nnabla_cli's, in the order of a seed.
-
-    Each epoch has a permutation of its own of all rows, or the rows as they are where the
-    definition does not shuffle. They are cut as nnabla_cli does: end to end into full mini-batches.
-
-    Args:
-        definition: Of the training.
-        n_rows: Rows of its training data set.
-        seed: Of the permutations, from 0.
-        batch_size: In place of the definition's. An epoch then has ``n_rows // batch_size``
-            mini-batches, at least one, and each the learning rate that the definition has where
-            as large a part of the epoch is done.
-
-    Raises:
-        RunError: The definition trains nothing, or names no batch size.
-    """
-    settings = definition.training
-    defined_size = 0 if settings is None else settings.batch_size
-    defined = definition.proto.training_config.iter_per_epoch
-    size, iter_per_epoch = batch_size or defined_size, defined
-    if not size:
-        raise RunError(f"{definition.path}: names no batch size; give one")
-    if size != defined_size:
-        iter_per_epoch = max(n_rows // size, 1)
-    interval = definition.solver.update_interval
-    if definition.max_epoch * iter_per_epoch < interval:
-        raise RunError(
-            f"{definition.path}: trains too little for one update (max_epoch"
-            f" {definition.max_epoch}, iter_per_epoch {iter_per_epoch}, update_interval"
-            f" {interval}); raise max_epoch"
-        )
-    rng = np.random.default_rng(seed)
-    shuffle = settings is None or settings.shuffle
-    rows = np.arange(n_rows)
-    orders = (rng.permutation(n_rows) if shuffle else rows for _ in itertools.count())
-
-    def learning_rate(iteration: int) -> float:
-        kept = size == defined_size or not defined
-        same_part = iteration if kept else iteration * defined // iter_per_epoch
-        return definition.learning_rate(same_part)
-
-    return _last_epochs(
-        lambda first: _cut(orders, n_rows, size, first),
-        definition,
-        iter_per_epoch,
-        definition.max_epoch,
-        learning_rate,
-    )
+    return updates_of_last_epochs(batches, definition, iter_per_epoch, window)
 
 
 def _checked_epochs(definition: Definition, epochs: Optional[int]) -> int:
@@ -175,7 +122,7 @@ def _checked_epochs(definition: Definition, epochs: Optional[int]) -> int:
     return epochs
 
 
-def _last_epochs(
+def updates_of_last_epochs(
     batches_from: Callable[[int], Iterator[np.ndarray]],
     definition: Definition,
     iter_per_epoch: int,
@@ -185,7 +132,8 @@ def _last_epochs(
     """Return the updates of the last epochs; ``batches_from`` an iteration on come mini-batches.
 
     An update comes after each full interval and belongs to the epoch of its last iteration, whose
-    learning rate it uses; an interval that the training ends in is never used.
+    learning rate it uses (the definition's, if no other is given); an interval that the training
+    ends in is never used.
     """
     interval = definition.solver.update_interval
     learning_rate = learning_rate or definition.learning_rate
@@ -202,7 +150,7 @@ def _last_epochs(
     return tuple(step for step in steps if step.epoch >= first_epoch)
 
 
-def _cut(
+def cut(
     orders: Iterator[np.ndarray], n_rows: int, batch_size: int, first: int
 ) -> Iterator[np.ndarray]:
     """Cut the epochs' orders, end to end, into mini-batches, from the ``first`` one on."""
