@@ -1,0 +1,79 @@
+"""How much faster two worker processes compute a removal curve, and whether the tables agree.
+
+Run ``uv run python benchmarks/curve_jobs.py``: the same curve of LeNet on digits in this process,
+then in two, in turns, so that a noisy machine disturbs both.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from nnabla.logger import logger
+
+from nnabla_influence.curves.experiment import curve
+from nnabla_influence.samples import Training, lenet, write_definition, write_digits
+
+ROUNDS = 3
+N_ROWS = 1000
+
+
+def compute(folder: Path, data: Path, jobs: int) -> tuple[float, list[str]]:
+    """Return the seconds that the curve took, and its table without the column of seconds."""
+    started = time.perf_counter()
+    curve(
+        data / "net.nntxt",
+        training=data / "training.csv",
+        validation=data / "validation.csv",
+        test=data / "test.csv",
+        output=folder,
+        seeds=range(4),
+        rankings=("final", "random"),
+        removed=(20, 50, 100, 200),
+        device="cpu",
+        jobs=jobs,
+    )
+    seconds = time.perf_counter() - started
+    lines = (folder / "results.csv").read_text(encoding="utf-8").splitlines()
+    return seconds, [line.rpartition(",")[0] for line in lines]
+
+
+def prepare(folder: Path) -> None:
+    """Write the data and the definition."""
+    data = write_digits(folder, n_training=N_ROWS, n_validation=500, n_test=1000, flipped=0.1)
+    settings = Training(
+        n_rows=N_ROWS,
+        training_csv=str(data.training_csv),
+        validation_csv=str(data.validation_csv),
+        epochs=3,
+    )
+    write_definition(folder / "net.nntxt", lenet(), settings)
+
+
+def main() -> None:
+    """Measure and print."""
+    logger.setLevel("WARNING")  # nnabla tells of every file that it reads
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        prepare(folder)
+        seconds: dict[int, list[float]] = {1: [], 2: []}
+        tables = []
+        for number in range(ROUNDS):
+            for jobs, times in seconds.items():
+                took, table = compute(folder / f"out-{number}-{jobs}", folder, jobs)
+                times.append(took)
+                tables.append(table)
+                print(f"jobs {jobs}: {took:.1f} s", flush=True)
+    ratios = [two / one for one, two in zip(seconds[1], seconds[2])]
+    print(f"two processes / one: {statistics.median(ratios):.2f} (of {ROUNDS} rounds: ", end="")
+    print(", ".join(f"{ratio:.2f}" for ratio in ratios) + ")")
+    if any(table != tables[0] for table in tables):
+        sys.exit("the tables differ")
+    print(f"the tables agree ({len(tables[0]) - 1} lines, all columns but the seconds)")
+
+
+if __name__ == "__main__":
+    main()
