@@ -1,4 +1,4 @@
-"""One page over all experiments: what removal changed, beside the plain accuracies."""
+"""One page over all experiments: where removal helped; each one's own ``table.md`` has the rest."""
 
 from __future__ import annotations
 
@@ -8,19 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnabla_influence.curves.results import NONE, read_results
+from nnabla_influence.curves.looks import LOOKS
+from nnabla_influence.curves.results import NONE, ORDER, read_results
 from nnabla_influence.curves.summary import summarize
 from nnabla_influence.files import replacing_file
 from reproductions.suzuki2021.experiments import Experiment
 
-TITLES: Mapping[str, str] = {
-    "final": "final (Suzuki et al.)",
-    "exact-last": "exact, last epoch (Hara et al.)",
-    "exact": "exact, all epochs (Hara et al.)",
-    "influence-functions": "influence functions (Koh and Liang)",
-    "loss": "training loss",
-    "random": "random",
-}
+REDONE = {"all": "all", "last": "last epoch"}
 Line = Mapping[str, Any]
 
 
@@ -64,78 +58,97 @@ def _read(folder: Path, experiment: Experiment) -> Outcome:
 
 def page(outcomes: Sequence[Outcome]) -> str:
     """Return the Markdown page."""
+    flipped = [outcome for outcome in outcomes if outcome.experiment.n_flipped]
+    clean = [outcome for outcome in outcomes if not outcome.experiment.n_flipped]
     sections = [
-        "Written by `run.py`. Accuracies are those of the test CSV, in per cent. **Paired"
-        " difference**: mean over the seeds of the accuracy after removal minus that of the same"
-        " seed without removal, in points, with its 95 % interval (Student's t); bold where the"
-        " interval lies above zero, in italics where it lies below.",
+        "Written by `run.py`; every number is in the experiments' own folders. Accuracies are those"
+        " of the test CSV. A *difference* is the mean over the seeds of the accuracy after removal"
+        " minus that of the same seed without removal, in percentage points, with its 95 % interval"
+        " (Student's t); bold where the interval lies wholly on one side of 0.",
     ]
-    for outcome in outcomes:
-        e = outcome.experiment
-        noise = f"{e.n_flipped:,} labels flipped" if e.n_flipped else "clean"
-        sections.append(f"## {e.name}: {e.n_training:,} training rows, {noise}")
-        for protocol, batch_size in _distinct(outcome.summary, "protocol", "batch_size"):
-            lines = {
-                (line["ranking"], line["n"]): line
-                for line in outcome.summary
-                if (line["protocol"], line["batch_size"]) == (protocol, batch_size)
-            }
-            sections += _curves(e, protocol, batch_size, lines)
-        if outcome.detection:
-            sections += _found(outcome.detection)
+    if flipped:
+        sections += [
+            "## Removing as many rows as labels are flipped",
+            _differences(flipped),
+            "## Flipped labels found",
+            "Share of flipped rows among as many first ones of the ranking as are flipped (%), and"
+            " ROC AUC; means over the seeds.",
+            _found(flipped),
+        ]
+    if clean:
+        sections += ["## Clean data", _differences(clean)]
     return "\n\n".join(sections) + "\n"
 
 
-def _curves(
-    e: Experiment, protocol: str, batch_size: int, lines: Mapping[tuple[str, int], Line]
-) -> list[str]:
-    plain = lines[NONE, 0]
-    redone = "trained again from the start" if protocol == "all" else "last epoch done again"
-    caption = (
-        f"Batch size {batch_size}, {redone}; without removal"
-        f" {100 * plain['accuracy_mean']:.2f} ± {100 * plain['accuracy_std']:.2f} (mean ± standard"
-        f" deviation over {plain['seeds']} seeds). Paired difference by the rows removed:"
-    )
-    counts = sorted({n for _, n in lines} - {0})
-    rankings = dict.fromkeys(ranking for ranking, _ in lines if ranking != NONE)
-    heads = [f"{n:,} (as many as flipped)" if n == e.n_flipped else f"{n:,}" for n in counts]
-    rows = [
-        [TITLES[ranking], *(_difference(lines.get((ranking, n))) for n in counts)]
-        for ranking in rankings
-    ]
-    return [caption, _markdown(["removed by", *heads], rows)]
+def _differences(outcomes: Sequence[Outcome]) -> str:
+    rankings = _rankings([line for outcome in outcomes for line in outcome.summary])
+    rows = []
+    for outcome in outcomes:
+        e = outcome.experiment
+        lines = {
+            (line["protocol"], line["batch_size"], line["n"], line["ranking"]): line
+            for line in outcome.summary
+        }
+        for protocol, batch_size, n in dict.fromkeys(sorted(key[:3] for key in lines)):
+            if n == 0 or (e.n_flipped and n != e.n_flipped):
+                continue
+            plain = lines[protocol, batch_size, 0, NONE]
+            rows.append(
+                [
+                    e.name,
+                    str(batch_size),
+                    REDONE[protocol],
+                    str(plain["seeds"]),
+                    f"{n:,} of {e.n_training:,}",
+                    _level(plain),
+                    *(_difference(lines.get((protocol, batch_size, n, r))) for r in rankings),
+                ]
+            )
+    head = ["experiment", "batch", "retrained", "seeds", "removed", "no removal (%)"]
+    return _markdown([*head, *(LOOKS[ranking].name for ranking in rankings)], rows)
+
+
+def _level(line: Line) -> str:
+    mean, std = 100 * line["accuracy_mean"], 100 * line["accuracy_std"]
+    return f"{mean:.2f}" if math.isnan(std) else f"{mean:.2f} ± {std:.2f}"
 
 
 def _difference(line: Line | None) -> str:
     if line is None:
-        return "-"
+        return ""
     mean, low, high = (100 * line[f"accuracy_minus_none{end}"] for end in ("", "_low", "_high"))
     if math.isnan(low):
         return f"{mean:+.2f}"
     text = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
-    return f"**{text}**" if low > 0 else f"*{text}*" if high < 0 else text
+    return f"**{text}**" if low > 0 or high < 0 else text
 
 
-def _found(detection: Sequence[Line]) -> list[str]:
-    """Return how well the rankings find the flipped rows, mean over the seeds."""
-    lines = [line for line in detection if line["k"] == line["flipped"]]
-    several = len(_distinct(lines, "batch_size")) > 1
+def _found(outcomes: Sequence[Outcome]) -> str:
+    rankings = _rankings([line for outcome in outcomes for line in outcome.detection])
     rows = []
-    for ranking, batch_size in _distinct(lines, "ranking", "batch_size"):
-        own = [x for x in lines if (x["ranking"], x["batch_size"]) == (ranking, batch_size)]
-        precision, area = (
-            sum(x[name] for x in own) / len(own) for name in ("precision", "roc_auc")
-        )
-        title = TITLES[ranking] + (f", batch size {batch_size}" if several else "")
-        rows.append([title, f"{precision:.2f}", f"{area:.3f}"])
-    return [
-        "Flipped labels found, mean over the seeds:",
-        _markdown(["ranking", "precision at the number of flips", "ROC AUC"], rows),
-    ]
+    for outcome in outcomes:
+        lines = [line for line in outcome.detection if line["k"] == line["flipped"]]
+        for batch_size in sorted({line["batch_size"] for line in lines}):
+            cells = []
+            for ranking in rankings:
+                key = (batch_size, ranking)
+                own = [line for line in lines if (line["batch_size"], line["ranking"]) == key]
+                cells.append(
+                    f"{100 * _mean(own, 'precision'):.0f}; {_mean(own, 'roc_auc'):.3f}"
+                    if own
+                    else ""
+                )
+            rows.append([outcome.experiment.name, str(batch_size), *cells])
+    return _markdown(["experiment", "batch", *(LOOKS[ranking].name for ranking in rankings)], rows)
 
 
-def _distinct(lines: Sequence[Line], *names: str) -> list[tuple[Any, ...]]:
-    return list(dict.fromkeys(tuple(line[name] for name in names) for line in lines))
+def _rankings(lines: Sequence[Line]) -> list[str]:
+    there = {line["ranking"] for line in lines} - {NONE}
+    return [ranking for ranking in ORDER if ranking in there]
+
+
+def _mean(lines: Sequence[Line], name: str) -> float:
+    return sum(line[name] for line in lines) / len(lines)
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

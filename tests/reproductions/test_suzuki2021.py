@@ -369,40 +369,36 @@ def test_the_page_has_the_paired_differences_of_the_results(small):
     mean, half = np.mean(differences), 12.706204736 * np.std(differences, ddof=1) / math.sqrt(2)
     text = table.write_page(small, [SMALL, experiments.SMALL[1]]).read_text(encoding="utf-8")
     cell = f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
-    (line,) = (
-        line
-        for line in text.splitlines()
-        if line.startswith("| final (Suzuki et al.) | +")
-        or line.startswith("| final (Suzuki et al.) | -")
-        or line.startswith("| final (Suzuki et al.) | *")
-    )
-    assert cell in line
-    assert "| removed by | 12 (as many as flipped) |" in text
-    assert f"## {experiments.SMALL[1].name}" not in text
+    (line,) = (x for x in text.splitlines() if x.startswith(f"| {SMALL.name} | 32 | all | 2 | 12 "))
+    assert line.split(" | ")[6].strip("*") == cell
+    found = read_rows(small / SMALL.name / "detection.csv")
+    own = [row for row in found if row["ranking"] == "final" and row["k"] == "12"]
+    share, area = (np.mean([float(row[name]) for row in own]) for name in ("precision", "roc_auc"))
+    assert f"| {SMALL.name} | 32 | {100 * share:.0f}; {area:.3f} |" in text
+    assert experiments.SMALL[1].name not in text
 
 
 @pytest.mark.parametrize(
     ("low", "high", "text"),
     [
         (0.001, 0.003, "**+0.20 [+0.10, +0.30]**"),
-        (-0.003, -0.001, "*-0.20 [-0.30, -0.10]*"),
+        (-0.003, -0.001, "**-0.20 [-0.30, -0.10]**"),
         (-0.001, 0.003, "+0.10 [-0.10, +0.30]"),
         (math.nan, math.nan, "+0.50"),
     ],
 )
 def test_differences_that_are_certain_stand_out(low, high, text):
     mean = 0.005 if math.isnan(low) else (low + high) / 2
-    line = {"seeds": 3, "accuracy_mean": 0.9, "accuracy_std": 0.01, "protocol": "all"}
-    plain = {**line, "ranking": "none", "n": 0, "batch_size": 32}
-    removed = {
-        **plain,
-        "ranking": "loss",
-        "n": 12,
-        "accuracy_minus_none": mean,
-        "accuracy_minus_none_low": low,
-        "accuracy_minus_none_high": high,
+    plain = {
+        **{"protocol": "all", "batch_size": 32, "ranking": "none", "n": 0},
+        **{"seeds": 3, "accuracy_mean": 0.9, "accuracy_std": 0.01},
     }
-    assert f"| training loss | {text} |" in table.page([table.Outcome(SMALL, [plain, removed], [])])
+    removed = {
+        **{**plain, "ranking": "loss", "n": 12, "accuracy_minus_none": mean},
+        **{"accuracy_minus_none_low": low, "accuracy_minus_none_high": high},
+    }
+    made = table.page([table.Outcome(SMALL, [plain, removed], [])])
+    assert f"| 12 of 60 | 90.00 ± 1.00 | {text} |" in made
 
 
 def test_the_command_chooses_and_refuses(tmp_path, monkeypatch, capsys):
