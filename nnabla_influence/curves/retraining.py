@@ -7,11 +7,10 @@ from typing import Optional
 import numpy as np
 
 from nnabla_influence.curves.opening import Opened
-from nnabla_influence.curves.training import SeededTraining, seeded_training
+from nnabla_influence.curves.training import SeededTraining, recorded_training, seeded_training
 from nnabla_influence.errors import RunError, ScoreError
-from nnabla_influence.runs.run import Run, read_run
+from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.scoring.window import recorded_window
 
 
 def removed_rows(scores: Optional[str], n: int, n_rows: int) -> np.ndarray:
@@ -64,11 +63,11 @@ def retrained(
     """
     training = seeded_training(opened, seed)
     if not len(rows):
-        return _recorded(opened, training, run).parameters()
+        return recorded_training(opened, seed, run).parameters()
     weights = {int(row): 0.0 for row in rows}
     trainer, steps = training.trainer, training.steps
     if protocol == "last":
-        steps = _to_last_epoch(opened, training, _recorded(opened, training, run))
+        steps = _to_last_epoch(training, recorded_training(opened, seed, run))
     else:
         trainer.start(training.start)
     for step in steps:
@@ -79,7 +78,7 @@ def retrained(
         raise ScoreError(f"seed {seed} without {len(rows)} rows: {error}") from error
 
 
-def _to_last_epoch(opened: Opened, training: SeededTraining, run: Run) -> tuple[Step, ...]:
+def _to_last_epoch(training: SeededTraining, run: Run) -> tuple[Step, ...]:
     """Let the trainer stand where the last epoch begins; return that epoch's steps."""
     last = tuple(step for step in training.steps if step.epoch == training.steps[-1].epoch)
     first = last[0].step
@@ -93,23 +92,3 @@ def _to_last_epoch(opened: Opened, training: SeededTraining, run: Run) -> tuple[
     for step in training.steps[kept:first]:
         training.trainer.step(step, training.inputs)
     return last
-
-
-def _recorded(opened: Opened, training: SeededTraining, folder: str) -> Run:
-    """Return the run of this training.
-
-    Raises:
-        RunError: It is another's.
-    """
-    run = read_run(folder)
-    recorded_window(run, opened.training.path, len(opened.training), None)  # of these data?
-    same = len(run.steps) == len(training.steps) and all(
-        one.learning_rate == other.learning_rate and np.array_equal(one.rows, other.rows)
-        for one, other in zip(run.steps, training.steps)
-    )
-    if not same:
-        raise RunError(
-            f"{run.folder}: is not the run of seed {training.seed} with mini-batches of"
-            f" {opened.batch_size}; train it again"
-        )
-    return run

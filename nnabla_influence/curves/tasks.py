@@ -18,11 +18,10 @@ from nnabla_influence.curves.problem import Problem
 from nnabla_influence.curves.ranking_scores import cache_bytes, ranking_scores
 from nnabla_influence.curves.retraining import removed_rows, retrained
 from nnabla_influence.curves.testing import tested
-from nnabla_influence.curves.training import train
+from nnabla_influence.curves.training import recorded_training, train
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.files import replacing_file
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.runs.run import read_run
 
 __all__ = ["RANKINGS", "Ranked", "Retrained", "Trained", "rank", "retrain", "train_seed"]
 
@@ -98,7 +97,8 @@ def rank(problem: Problem, seed: int, ranking: str, run: str, output: str) -> Ra
         InfluenceError: The ranking cannot be computed, or not be written.
     """
     began = time.perf_counter()
-    opened, recorded = open_problem(problem), read_run(run)
+    opened = open_problem(problem)
+    recorded = recorded_training(opened, seed, run)
     with without_futile_imports():
         scores = ranking_scores(opened, seed, ranking, recorded)
     with replacing_file(output) as temporary, temporary.open("wb") as file:

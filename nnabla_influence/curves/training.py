@@ -26,9 +26,16 @@ from nnabla_influence.recording.staging import in_use, remove_leftovers
 from nnabla_influence.runs.checkpoints import read_layout, write_layout, write_moments
 from nnabla_influence.runs.keep import Plan
 from nnabla_influence.runs.moments import Moment
-from nnabla_influence.runs.run import RunSettings, replacing_run, write_run_files
+from nnabla_influence.runs.run import (
+    Run,
+    RunSettings,
+    read_run,
+    replacing_run,
+    write_run_files,
+)
 from nnabla_influence.runs.run_folder import CHECKPOINTS
 from nnabla_influence.runs.steps import Step
+from nnabla_influence.scoring.window import recorded_window
 from nnabla_influence.solvers import STATE_NAMES, SolverState
 from nnabla_influence.tracing.step_inputs import StepInputs
 from nnabla_influence.tracing.trainer import Trainer
@@ -119,6 +126,26 @@ def train(opened: Opened, seed: int, folder: str | os.PathLike[str]) -> int:
             solver_state=end.solver,
         )
     return len(training.steps)
+
+
+def recorded_training(opened: Opened, seed: int, folder: str | os.PathLike[str]) -> Run:
+    """Read the run folder of a seed's training.
+
+    Raises:
+        RunError: It cannot be read, or is of another training.
+    """
+    run, training = read_run(folder), seeded_training(opened, seed)
+    recorded_window(run, opened.training.path, len(opened.training), None)  # of these data?
+    same = len(run.steps) == len(training.steps) and all(
+        one.learning_rate == other.learning_rate and np.array_equal(one.rows, other.rows)
+        for one, other in zip(run.steps, training.steps)
+    )
+    if not same:
+        raise RunError(
+            f"{run.folder}: is not the run of seed {seed} with mini-batches of"
+            f" {opened.batch_size}; train it again"
+        )
+    return run
 
 
 def _train_keeping(opened: Opened, training: SeededTraining, folder: Path) -> Moment:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import nnabla as nn
 import nnabla.functions as F
 import nnabla.parametric_functions as PF
+import nnabla.solvers as S
 import numpy as np
 import pytest
 
+from nnabla_influence.context import cpu_device
 from nnabla_influence.curves.initial import initial_parameters
 from nnabla_influence.curves.opening import open_problem
 from nnabla_influence.curves.problem import Problem
@@ -137,6 +140,59 @@ def test_monitors_of_the_file_do_not_disturb_a_training_without_them(tmp_path):
         rank(problem, 0, "exact", str(tmp_path / "run"), str(tmp_path / "scores.npy"))
 
 
+# --------------------------------------------------------------- another solver
+
+
+@pytest.mark.parametrize("removed", [[], [3, 11, 17]])
+def test_adam_is_that_of_a_plain_loop_of_nnabla(tmp_path, removed):
+    problem = write_mlp(tmp_path, solver="Adam", learning_rate=0.05, weight_decay=0.01)
+    train_seed(problem, 2, str(tmp_path / "run"))
+    run = read_run(tmp_path / "run")
+    scores = np.ones(20)
+    scores[removed] = -1
+    np.save(tmp_path / "scores.npy", scores)
+    arguments = ("all", str(tmp_path / "run"), str(tmp_path / "scores.npy"), len(removed))
+    got = retrain(problem, 2, *arguments)
+
+    arrays = {
+        part: np.loadtxt(tmp_path / f"{part}.csv", delimiter=",", skiprows=1)
+        for part in ("training", "test")
+    }
+    with nn.parameter_scope("", {}), nn.context_scope(cpu_device("tests").context):
+        for name, value in run.moment(0).parameters.items():
+            nn.parameter.set_parameter(name, nn.Variable.from_numpy_array(value, need_grad=True))
+        x, y, w = nn.Variable((4, 4)), nn.Variable((4, 1)), nn.Variable((4, 1))
+
+        def losses(x, y):
+            h = F.tanh(PF.affine(x, 5, name="Affine"))
+            o = PF.affine(h, 2, name="Affine_2")
+            return o, F.softmax_cross_entropy(o, y)
+
+        loss = F.mean(losses(x, y)[1] * w)
+        solver = S.Adam(0.05)
+        solver.set_parameters(nn.get_parameters())
+        for step in run.steps:
+            x.d, y.d = arrays["training"][step.rows, :4], arrays["training"][step.rows, 4:]
+            w.d = [[float(row not in removed)] for row in step.rows]
+            solver.zero_grad()
+            loss.forward()
+            loss.backward()
+            solver.weight_decay(0.01)
+            solver.update()
+        x, y = (nn.Variable.from_numpy_array(a) for a in np.split(arrays["test"], [4], axis=1))
+        output, each = losses(x, y)
+        F.sink(output, each).forward()
+        assert got.loss == pytest.approx(each.d.mean(), rel=1e-5)
+        assert got.accuracy == (output.d.argmax(1) == arrays["test"][:, 4]).mean()
+
+
+def test_a_solver_without_states_needs_none_on_disk(tmp_path):
+    problem = write_mlp(tmp_path)
+    train_seed(problem, 0, str(tmp_path / "run"))
+    done = rank(problem, 0, "final", str(tmp_path / "run"), str(tmp_path / "scores.npy"))
+    assert done.cache_bytes == (tmp_path / "run" / "final.h5").stat().st_size
+
+
 # --------------------------------------------------------------- the start
 
 
@@ -199,7 +255,7 @@ def test_parameters_of_another_network_are_refused(tmp_path, name, message):
 
 
 def test_a_training_that_diverges_says_so(tmp_path):
-    problem = write_case(tmp_path, BY_NAME["linear-squared"], max_epoch=40, solver=sgd(1e3))
+    problem = write_case(tmp_path, BY_NAME["linear-squared"], max_epoch=40, solver=S.Sgd(1e3))
     with pytest.raises(
         RunError, match=r"net.nntxt: seed 3: the moment before step \d+: .*diverged"
     ):
@@ -210,12 +266,6 @@ def test_a_training_that_diverges_says_so(tmp_path):
         ScoreError, match=r"^seed 3 without 2 rows: the moment .* training diverged"
     ):
         retrain(problem, 3, "all", str(tmp_path / "run"), str(tmp_path / "scores.npy"), 2)
-
-
-def sgd(rate):
-    import nnabla.solvers as S
-
-    return S.Sgd(rate)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
@@ -238,6 +288,30 @@ def test_a_network_that_mixes_examples_is_refused(tmp_path):
     train_seed(problem, 0, str(tmp_path / "run"))
     with pytest.raises(UnsupportedError, match="mixes the examples of a mini-batch"):
         retrain(problem, 0, "all", str(tmp_path / "run"), None, 0)
+
+
+def test_a_definition_that_names_no_batch_size_needs_one(tmp_path):
+    problem = write_mlp(tmp_path)
+
+    def without_dataset(proto):
+        del proto.optimizer[0].dataset_name[:]
+
+    edit(tmp_path / "net.nntxt", without_dataset)
+    with pytest.raises(ModelError, match=r"net.nntxt: names no batch size; give one"):
+        train_seed(problem, 0, str(tmp_path / "run"))
+    train_seed(dataclasses.replace(problem, batch_size=10), 0, str(tmp_path / "run"))
+    assert len(read_run(tmp_path / "run").steps) == 4
+
+
+def test_a_solver_that_cannot_be_traced_is_refused_before_the_training(tmp_path):
+    problem = write_mlp(tmp_path)
+
+    def other_solver(proto):
+        proto.optimizer[0].solver.type = "AdaBound"
+
+    edit(tmp_path / "net.nntxt", other_solver)
+    with pytest.raises(UnsupportedError, match="the solver AdaBound cannot be traced back; train"):
+        train_seed(problem, 0, str(tmp_path / "run"))
 
 
 # --------------------------------------------------------------- tests

@@ -198,7 +198,8 @@ def test_the_row_of_the_highest_loss_is_the_first_by_loss(softmax):
 def test_a_random_ranking_is_the_seeds_own(softmax, tmp_path):
     again, other = tmp_path / "again.npy", tmp_path / "other.npy"
     for seed, output in ((0, again), (1, other)):
-        done = rank(softmax.problem(), seed, "random", str(softmax.folder / "run0"), str(output))
+        run = str(softmax.folder / f"run{seed}")
+        done = rank(softmax.problem(), seed, "random", run, str(output))
         assert done.cache_bytes == 0
     np.testing.assert_array_equal(np.load(again), scores(softmax, "random"))
     assert len(set(np.load(again))) == N
@@ -354,7 +355,11 @@ def test_scores_that_do_not_do(softmax, tmp_path, values, n, message):
         retrain(softmax.problem(), 0, "all", str(softmax.folder / "run0"), given, n)
 
 
-def test_the_run_of_another_seed_is_refused(softmax):
+def test_the_run_of_another_seed_is_refused(softmax, tmp_path):
+    with pytest.raises(RunError, match="run1: is not the run of seed 0 with mini-batches of 5; tr"):
+        rank(softmax.problem(), 0, "loss", str(softmax.folder / "run1"), str(tmp_path / "s.npy"))
+    with pytest.raises(RunError, match="run0: is not the run of seed 0 with mini-batches of 6; tr"):
+        retrain(softmax.problem(batch_size=6), 0, "all", str(softmax.folder / "run0"), None, 0)
     npy = str(softmax.folder / "loss.npy")
     with pytest.raises(RunError, match="run1: is not the run of seed 0 with mini-batches of 5; tr"):
         retrain(softmax.problem(), 0, "last", str(softmax.folder / "run1"), npy, 2)
