@@ -43,7 +43,7 @@ def detected(detection: pd.DataFrame, title: str) -> Figure:
             axes.set_title(f"batch size {batch_size:,}", loc="left")
             if line == len(sizes) - 1:
                 axes.set_xlabel("k (logarithmic)")
-    legend(figure, panels[0], caption)
+    legend(figure, panels, caption)
     return figure
 
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 def write_figures(
     folder: Path,
-    frame: pd.DataFrame,
     summary: pd.DataFrame,
     detection: pd.DataFrame | None = None,
     title: str = "Removal curves",
@@ -41,7 +40,6 @@ def write_figures(
 
     Args:
         folder: An existing folder.
-        frame: Of `results_frame`.
         summary: Of `summarize`.
         detection: Of `detection_frame`, or None.
         title: What stands over each figure.
@@ -79,14 +77,14 @@ def levels(summary: pd.DataFrame, unit: Unit, title: str) -> Figure:
             "Much of the spread is the seeds' own: compare by the paired differences"
         )
     figure, panels = sheet(title, summary["batch_size"].nunique())
-    for axes, (_, of_size) in _panels(panels, summary):
+    for axes, of_size in _panels(panels, summary):
         _draw_no_removal(axes, of_size[of_size["ranking"] == NONE], unit)
         for ranking, x, lines in _rankings(of_size):
             std = lines[f"{unit.metric}_std"].to_numpy() * unit.scale
             y = lines[f"{unit.metric}_mean"].to_numpy() * unit.scale
             draw(axes, ranking, x, y, None if np.isnan(std).all() else std)
         axes.set_ylabel("test accuracy (%)" if unit is ACCURACY else LOSS.name)
-    legend(figure, panels[0], caption)
+    legend(figure, panels, caption)
     return figure
 
 
@@ -103,7 +101,7 @@ def differences(summary: pd.DataFrame, unit: Unit, title: str) -> Figure:
             f" (Student t).\nRemoval helped where the interval lies wholly {better} 0"
         )
     figure, panels = sheet(title, summary["batch_size"].nunique(), share_y=True)
-    for place, (axes, (_, of_size)) in enumerate(_panels(panels, summary)):
+    for place, (axes, of_size) in enumerate(_panels(panels, summary)):
         axes.axhline(0, color=LOOKS[NONE].color, linewidth=1.2, label=LOOKS[NONE].name)
         for ranking, x, lines in _rankings(of_size):
             y, low, high = (
@@ -118,19 +116,17 @@ def differences(summary: pd.DataFrame, unit: Unit, title: str) -> Figure:
                 if unit is ACCURACY
                 else "difference in mean test loss"
             )
-    legend(figure, panels[0], caption)
+    legend(figure, panels, caption)
     return figure
 
 
-def _panels(
-    panels: Sequence[Axes], summary: pd.DataFrame
-) -> Iterator[tuple[Axes, tuple[int, pd.DataFrame]]]:
-    """Yield each panel with its batch size and lines, its x axis and title made."""
+def _panels(panels: Sequence[Axes], summary: pd.DataFrame) -> Iterator[tuple[Axes, pd.DataFrame]]:
+    """Yield each panel with the lines of its batch size; its x axis and title are made."""
     sizes = sorted(set(summary["batch_size"]))
     columns = min(len(sizes), 2)
     for place, (axes, batch_size) in enumerate(zip(panels, sizes)):
         of_size = summary[summary["batch_size"] == batch_size]
-        yield axes, (batch_size, of_size)
+        yield axes, of_size
         axes.set_title(f"batch size {batch_size:,}", loc="left")
         counts = [n for n in of_size["n"] if n]
         if counts:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # 8 inches of 120 dots are what a README shows, dot for dot.
 _WIDTH, _DPI = 8.0, 120
+_COLUMNS = 2
 _STYLE = {
     "svg.hashsalt": "nnabla-influence",
     "font.size": 9.5,
@@ -46,9 +47,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def sheet(
-    title: str, n_panels: int, columns: int = 2, share_y: bool = False
-) -> tuple[Figure, list[Axes]]:
+def sheet(title: str, n_panels: int, share_y: bool = False) -> tuple[Figure, list[Axes]]:
     """Return a figure with so many panels, two in a line, under a title.
 
     pyplot and its global state are left alone.
@@ -57,7 +56,7 @@ def sheet(
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    columns = min(n_panels, columns)
+    columns = min(n_panels, _COLUMNS)
     lines = math.ceil(n_panels / columns)
     height = 1.5 + (3.7 if columns == 1 else 2.65) * lines
     room = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06, hspace=0.05, wspace=0.03)
@@ -72,12 +71,20 @@ def sheet(
     return figure, axes[:n_panels]
 
 
-def legend(figure: Figure, axes: Axes, caption: str) -> None:
-    """Put a caption and one legend, of all that a panel shows, below the panels and their data."""
-    handles, labels = axes.get_legend_handles_labels()
-    columns = 3 if len(labels) > 4 else 2
+def legend(figure: Figure, panels: Sequence[Axes], caption: str) -> None:
+    """Put a caption and one legend, of all that the panels show, below them and their data."""
+    shown: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels()):
+            shown.setdefault(label, handle)
+    columns = 3 if len(shown) > 4 else 2
     below = figure.legend(
-        handles, labels, title=caption, loc="outside lower center", ncols=columns, frameon=False
+        list(shown.values()),
+        list(shown),
+        title=caption,
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
     )
     below.get_title().set(color="0.3", multialignment="center", fontsize=9)
 

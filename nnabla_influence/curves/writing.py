@@ -47,4 +47,4 @@ def write_results(
     markdown = summary_markdown(summary, detection)
     (folder / TABLE).write_bytes(markdown.encode())
     (folder / FIGURES).mkdir(exist_ok=True)
-    write_figures(folder / FIGURES, frame, summary, detection, title)
+    write_figures(folder / FIGURES, summary, detection, title)

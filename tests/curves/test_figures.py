@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
 
 import matplotlib
@@ -151,9 +153,7 @@ def test_the_files_are_the_same_each_time(tmp_path: Path):
     for name, own in (("one", {}), ("two", {"font.size": 20, "svg.fonttype": "none"})):
         (tmp_path / name).mkdir()
         with matplotlib.rc_context(own):
-            paths = write_figures(
-                tmp_path / name, frame, summarize(frame), title="100 $ or 猫_$a$ <&>"
-            )
+            paths = write_figures(tmp_path / name, summarize(frame), title="100 $ or 猫_$a$ <&>")
         both.append({path.name: path.read_bytes() for path in paths})
     assert both[0] == both[1]
     for name, content in both[0].items():
@@ -165,7 +165,7 @@ def test_which_figures_there_are(classes: bool, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: path.touch())
     frame = results_frame(made_up.cells(seeds=2, protocols=("last", "all"), classes=classes))
     detection = detection_frame(made_up.detections(seeds=2)) if classes else None
-    paths = write_figures(tmp_path, frame, summarize(frame), detection)
+    paths = write_figures(tmp_path, summarize(frame), detection)
     what = "accuracy" if classes else "loss"
     stems = [f"{what}{part}_{end}" for end in ("all", "last") for part in ("", "_difference")]
     stems += ["detection"] * classes
@@ -175,4 +175,26 @@ def test_which_figures_there_are(classes: bool, tmp_path: Path, monkeypatch: pyt
 
 def test_without_a_removal_there_is_no_curve(tmp_path: Path):
     frame = results_frame(made_up.cells(rankings=()))
-    assert write_figures(tmp_path, frame, summarize(frame)) == []
+    assert write_figures(tmp_path, summarize(frame)) == []
+
+
+def test_trainings_that_diverged_leave_gaps(tmp_path: Path):
+    some = made_up.cells(classes=False, removed=(3, 30), rankings=("final",))
+    lost = [math.nan, math.inf]
+    some = [
+        dataclasses.replace(c, loss=lost[c.seed]) if c.n == 30 and c.seed < 2 else c for c in some
+    ]
+    for draw in (levels, differences):
+        figure = draw(summarize(results_frame(some)), LOSS, "Title")
+        figure.savefig(tmp_path / "figure.png")
+        ((line, _, _),) = (container.lines for container in figure.axes[0].containers)
+        assert list(np.isfinite(line.get_ydata())) == [True, False]
+
+
+def test_the_legend_has_what_only_one_panel_shows():
+    some = [
+        c for c in made_up.cells(batch_sizes=SIZES) if (c.batch_size, c.ranking) != (32, "loss")
+    ]
+    figure = levels(summarize(results_frame(some)), ACCURACY, "Title")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(labels) == sorted(LOOKS[name].name for name in (NONE, *made_up.RANKINGS))
