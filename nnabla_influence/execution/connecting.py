@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import logging
 import re
 import sys
@@ -26,20 +27,23 @@ _VERSIONS = """(lambda get: {
 })(__import__('importlib.metadata').metadata.version)"""
 
 
-def import_distributed() -> Any:
-    """Return the package distributed.
+def needs_distributed() -> None:
+    """Look for the package distributed, without importing it.
 
     Raises:
         InfluenceError: It is not installed.
     """
-    try:
-        return importlib.import_module("distributed")
-    except ModuleNotFoundError as error:
+    if importlib.util.find_spec("distributed") is None:
         raise InfluenceError(
-            f"several processes need the package {error.name}, which is missing; install it"
+            "several processes need the package distributed, which is missing; install it"
             f" (`{sys.executable} -m pip install distributed`), or work with one job and no"
             " scheduler"
-        ) from error
+        )
+
+
+def import_distributed() -> Any:
+    """Return the package, whose import takes a second or more."""
+    return importlib.import_module("distributed")
 
 
 def check_address(address: str) -> None:

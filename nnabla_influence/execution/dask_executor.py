@@ -33,19 +33,26 @@ _LOOK_SECONDS = 1.0
 class _Try:
     task: Task
     number: int
+    worker: str
     future: Future
 
 
 @dataclass(frozen=True)
-class _Died:
-    keys: frozenset[str]
+class _Again:
+    task: Task
+    number: int
+
+
+@dataclass(frozen=True)
+class _Changed:
+    """A worker has come or gone."""
 
 
 class DaskExecutor:
     """Has a Dask cluster do tasks; see `Executor`.
 
-    No more tasks are handed over than there are workers: each worker has one at a time, so that
-    one which dies takes no other task with it, and the scheduler is never flooded.
+    Each worker is given one task at a time, which no other one does unless this one is gone: so a
+    task that brings its worker down takes no other one with it, and the scheduler is not flooded.
 
     Args:
         client: Connected to the scheduler.
@@ -79,54 +86,103 @@ class DaskExecutor:
     ) -> tuple[Failure, ...]:
         """Do ``tasks``; see `Executor.run`."""
         schedule = Schedule(tasks)
-        events: queue.SimpleQueue[Union[str, _Died]] = queue.SimpleQueue()
+        events: queue.SimpleQueue[Union[str, _Changed]] = queue.SimpleQueue()
         under_way: dict[str, _Try] = {}
-        self._look_at_workers(progress)
-        looked_at = time.monotonic()
-        with self._deaths(events), progress.stage(description, len(tasks), unit) as stage:
+        again: list[_Again] = []
+
+        def failed(task: Task, number: int, reason: str, *, may_succeed_again: bool) -> None:
+            if may_succeed_again and number < TRIES:
+                progress.say(again_line(task, reason, number))
+                again.append(_Again(task, number + 1))
+            else:
+                stage.update(schedule.failed(task, failure_line(reason, number)))
+
+        with (
+            self._changes(events),
+            progress.stage(description, len(tasks), unit) as stage,
+            self._cancelling(under_way),
+        ):
+            looked_at = -_LOOK_SECONDS
             while not schedule.is_over:
-                while len(under_way) < len(self._workers):
-                    task = schedule.start()
-                    if task is None:
-                        break
-                    self._submit(task, 1, under_way, events)
-                if time.monotonic() - looked_at > _LOOK_SECONDS:
+                if time.monotonic() - looked_at >= _LOOK_SECONDS:
                     self._look_at_workers(progress)
                     looked_at = time.monotonic()
+                    for key, tried in list(under_way.items()):
+                        if tried.worker not in self._workers and not tried.future.done():
+                            del under_way[key]
+                            tried.future.cancel()
+                            failed(tried.task, tried.number, _DIED, may_succeed_again=True)
+                for worker in sorted(
+                    self._workers - {tried.worker for tried in under_way.values()}
+                ):
+                    if again:
+                        next_try = again.pop(0)
+                    elif (task := schedule.start()) is not None:
+                        next_try = _Again(task, 1)
+                    else:
+                        break
+                    tried = self._submit(next_try, worker, events)
+                    under_way[tried.future.key] = tried
                 try:
                     event = events.get(timeout=_LOOK_SECONDS)
                 except queue.Empty:
                     continue
-                if isinstance(event, _Died):
-                    for key in event.keys & set(under_way):
-                        progress.say(f"{under_way[key].task.name}: {_DIED}; it is done again")
+                if isinstance(event, _Changed):
+                    looked_at = -_LOOK_SECONDS
                     continue
+                if event not in under_way:
+                    continue  # It was cancelled.
                 tried = under_way.pop(event)
                 outcome = self._outcome(tried.future)
                 if outcome.reason is None:
                     finished(tried.task, outcome.value)
                     schedule.succeeded(tried.task)
                     stage.update()
-                elif outcome.may_succeed_again and tried.number < TRIES:
-                    progress.say(again_line(tried.task, outcome.reason, tried.number))
-                    self._submit(tried.task, tried.number + 1, under_way, events)
                 else:
-                    reason = failure_line(outcome.reason, tried.number)
-                    stage.update(schedule.failed(tried.task, reason))
+                    failed(
+                        *(tried.task, tried.number, outcome.reason),
+                        may_succeed_again=outcome.may_succeed_again,
+                    )
         return schedule.failures
 
-    def _submit(
-        self,
-        task: Task,
-        number: int,
-        under_way: dict[str, _Try],
-        events: queue.SimpleQueue[Any],
-    ) -> None:
+    @contextlib.contextmanager
+    def _changes(self, events: queue.SimpleQueue[Any]) -> Iterator[None]:
+        """Let the scheduler tell of workers that come and go while the block runs."""
+
+        def note(event: tuple[float, Any]) -> None:
+            said = event[1]
+            if isinstance(said, dict) and said.get("action") in ("remove-worker", "add-worker"):
+                events.put(_Changed())
+
+        self._client.subscribe_topic("all", note)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(Exception):
+                self._client.unsubscribe_topic("all")
+
+    @contextlib.contextmanager
+    def _cancelling(self, under_way: dict[str, _Try]) -> Iterator[None]:
+        """Take back what is under way if the block fails."""
+        try:
+            yield
+        finally:
+            for tried in under_way.values():
+                with contextlib.suppress(Exception):
+                    tried.future.cancel()
+
+    def _submit(self, what: _Again, worker: str, events: queue.SimpleQueue[Any]) -> _Try:
+        task = what.task
         pickled = cloudpickle.dumps((task.function, task.arguments))
-        key = f"{getattr(task.function, '__name__', 'task')}-{uuid.uuid4().hex}"
-        future = self._client.submit(attempt_in_worker, pickled, key=key, pure=False)
-        under_way[key] = _Try(task, number, future)
+        future = self._client.submit(
+            attempt_in_worker,
+            pickled,
+            key=f"{getattr(task.function, '__name__', 'task')}-{uuid.uuid4().hex}",
+            pure=False,
+            workers=[worker],
+        )
         future.add_done_callback(lambda done: events.put(done.key))
+        return _Try(task, what.number, worker, future)
 
     def _outcome(self, future: Future) -> Outcome:
         if future.status == "finished":
@@ -138,28 +194,9 @@ class DaskExecutor:
             raise self._lost()
         error = future.exception()
         if isinstance(error, KilledWorker):
-            return Outcome(
-                reason=f"{_DIED} each of {error.allowed_failures + 1} times; was it for want of"
-                " memory? The system's log tells"
-            )
+            return Outcome(reason=_DIED, may_succeed_again=True)
         text = " ".join(str(error).split())
         return Outcome(reason=f"no worker could do it: {type(error).__name__}: {text}")
-
-    @contextlib.contextmanager
-    def _deaths(self, events: queue.SimpleQueue[Any]) -> Iterator[None]:
-        """Let the scheduler tell of workers that die while the block runs."""
-
-        def note(event: tuple[float, Any]) -> None:
-            said = event[1]
-            if isinstance(said, dict) and said.get("action") == "remove-worker":
-                events.put(_Died(frozenset(said.get("processing-tasks", ()))))
-
-        self._client.subscribe_topic("all", note)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(Exception):
-                self._client.unsubscribe_topic("all")
 
     def _look_at_workers(self, progress: Progress) -> None:
         """Learn which workers there are, and wait for one if there is none.
@@ -207,4 +244,4 @@ class DaskExecutor:
         )
 
 
-_DIED = "the worker that did it died"
+_DIED = "the worker process that did it died"

@@ -10,47 +10,73 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from nnabla_influence.errors import InfluenceError
-from nnabla_influence.execution.hosting import SILENT
+from nnabla_influence.execution import hosting
 
-_START = (
-    "import sys; sys.path.pop(0)\nfrom nnabla_influence.execution import hosting; hosting.host()"
-)
-"""Without -m: the current folder shall not come before what this process finds modules in."""
+SILENT = 60
+"""A level above all that Dask logs."""
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+@dataclass(frozen=True)
+class Starting:
+    """Worker processes that are about to start.
+
+    Attributes:
+        jobs: How many.
+        process: Hosts them.
+    """
+
+    jobs: int
+    process: subprocess.Popen[bytes]
+
+    def address(self) -> str:
+        """Wait for the workers; return the address of their Dask scheduler.
+
+        Raises:
+            InfluenceError: They cannot be started.
+        """
+        assert self.process.stdout is not None
+        address = self.process.stdout.readline().decode().strip()
+        if not address:
+            raise InfluenceError(
+                f"{self.jobs} worker processes could not be started (above is what Python said of"
+                " it); try fewer, or one"
+            )
+        return address
+
+
 @contextlib.contextmanager
-def local_cluster(jobs: int) -> Iterator[str]:
-    """Yield the address of a Dask scheduler on this machine with ``jobs`` worker processes.
+def local_cluster(jobs: int) -> Iterator[Starting]:
+    """Start a Dask scheduler on this machine with ``jobs`` worker processes; end them at the end.
 
     They live below a process of their own session (`hosting`), which no Ctrl-C in the terminal
     reaches: when the pipe to it closes, be it by this function or by the system after a hard
     kill, it ends them all. So no script needs ``if __name__ == "__main__"`` either.
 
     Raises:
-        InfluenceError: They cannot be started.
+        InfluenceError: There is no room for a temporary folder, or for one more process.
     """
-    folder = tempfile.mkdtemp(prefix="nnabla-influence-")
+    try:
+        folder = tempfile.mkdtemp(prefix="nnabla-influence-")
+    except OSError as error:
+        raise InfluenceError(
+            f"{error.filename or tempfile.gettempdir()}: no folder can be made for the worker"
+            f" processes ({error.strerror}); make room, or name another place in TMPDIR"
+        ) from error
     try:
         with subprocess.Popen(
-            [sys.executable, "-c", _START, str(jobs), folder],
+            hosting.command("hosting", jobs, folder),
             env={**os.environ, **_environment(folder)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
         ) as process:
             try:
-                assert process.stdout is not None
-                address = process.stdout.readline().decode().strip()
-                if not address:
-                    raise InfluenceError(
-                        f"{jobs} worker processes could not be started (see above for what Python"
-                        " said of it); try fewer, or one"
-                    )
-                yield address
+                yield Starting(jobs, process)
             finally:
                 _end(process)
     finally:
@@ -72,11 +98,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(folder: str) -> dict[str, str]:
-    warnings = os.environ.get("PYTHONWARNINGS", "")
     return {
         "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
-        # Processes that are killed leave semaphores, which Python removes, but with a warning.
-        "PYTHONWARNINGS": ",".join(filter(None, [warnings, "ignore:resource_tracker"])),
         # What a task that is killed leaves in a temporary folder goes with all of it.
         **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder),
         **dict.fromkeys(_ONE_THREAD, "1"),

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from typing import Optional
 
 from nnabla_influence.errors import InfluenceError
+from nnabla_influence.execution.connecting import (
+    check_address,
+    connected,
+    import_distributed,
+    needs_distributed,
+)
 from nnabla_influence.execution.in_process import InProcess
+from nnabla_influence.execution.local_cluster import local_cluster
 from nnabla_influence.execution.tasks import Executor
 
 
@@ -34,17 +41,17 @@ def open_executor(jobs: int = 1, scheduler: Optional[str] = None) -> Iterator[Ex
     if jobs == 1 and scheduler is None:
         yield InProcess()
         return
-    # Dask takes most of a second to import, and need not be there for work in this process.
-    from nnabla_influence.execution.connecting import check_address, connected, import_distributed
+    needs_distributed()
+    with contextlib.ExitStack() as stack:
+        if scheduler is not None:
+            check_address(scheduler)
+            address, n_workers = scheduler, None
+        else:
+            starting = stack.enter_context(local_cluster(jobs))
+            import_distributed()  # It takes a second or two, and so do the workers.
+            address, n_workers = starting.address(), jobs
+        client = stack.enter_context(connected(address))
+        # It imports what needs not be there for work in this process.
+        from nnabla_influence.execution.dask_executor import DaskExecutor
 
-    import_distributed()
-    from nnabla_influence.execution.dask_executor import DaskExecutor
-    from nnabla_influence.execution.local_cluster import local_cluster
-
-    if scheduler is not None:
-        check_address(scheduler)
-        with connected(scheduler) as client:
-            yield DaskExecutor(client, scheduler)
-    else:
-        with local_cluster(jobs) as address, connected(address) as client:
-            yield DaskExecutor(client, address, jobs)
+        yield DaskExecutor(client, address, n_workers)
