@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 
 from nnabla_influence.cleansing.decisions import (
@@ -60,7 +61,8 @@ def cleanse(
     """
     _check_choice(n, below, decisions)
     paths = Path(output), _default_list(Path(output)) if removed is None else Path(removed)
-    _check_outputs(*paths, [path for path in (ranking, train, decisions) if path is not None])
+    read = {"ranking": ranking, "training CSV": train, "decisions CSV": decisions}
+    _check_outputs(*paths, {name: path for name, path in read.items() if path is not None})
     source = open_source(ranking, train)
     labels = read_labels(source, label_column)
     notes = []
@@ -99,7 +101,7 @@ def cleanse(
 def _check_choice(n: int | float | None, below: float | None, decisions: PathLike | None) -> None:
     if sum(choice is not None for choice in (n, below, decisions)) != 1:
         raise InfluenceError("give one of n, below and decisions: what is to be removed")
-    is_count = isinstance(n, int) and not isinstance(n, bool) and n >= 1
+    is_count = isinstance(n, Integral) and not isinstance(n, bool) and n >= 1
     if n is not None and not (is_count or (isinstance(n, float) and 0 < n < 1)):
         raise InfluenceError(
             f"n {n!r} is neither a number of rows from 1 nor a fraction between 0 and 1"
@@ -109,21 +111,21 @@ def _check_choice(n: int | float | None, below: float | None, decisions: PathLik
 
 
 def _default_list(output: Path) -> Path:
-    return output.with_name(f"{output.stem}.removed.csv")
+    return output.parent / f"{output.stem}.removed.csv"
 
 
-def _check_outputs(output: Path, removed_list: Path, inputs: list[PathLike]) -> None:
+def _check_outputs(output: Path, removed_list: Path, inputs: Mapping[str, PathLike]) -> None:
     if _same_file(output, removed_list):
         raise OutputError(
             f"{removed_list}: would be both the dataset and the list of what left it; give the list"
             " another path with --removed"
         )
     for path in (output, removed_list):
-        for given in inputs:
+        for name, given in inputs.items():
             if _same_file(path, given):
                 raise OutputError(
-                    f"{path}: is {given}, which is read and never changed; choose another path"
-                    " to write"
+                    f"{path}: is the {name} itself, which is never changed; choose another path to"
+                    " write"
                 )
         check_writable(path)
 
@@ -143,7 +145,7 @@ def _scored(source: Source, n: int | float | None, below: float | None) -> dict[
         count = int((ranking.influence < below).sum())
     else:
         assert n is not None
-        count = round(n * len(source)) if isinstance(n, float) else n
+        count = round(n * len(source)) if isinstance(n, float) else int(n)
         if count == 0:
             raise InfluenceError(
                 f"{n} of the {len(source)} rows of {ranking.dataset.path} is no row; choose more"

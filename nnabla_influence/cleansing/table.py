@@ -79,6 +79,8 @@ def _lines(path: Path, wanted: Sequence[str]) -> Iterator[Line]:
 
 
 def _open(path: Path) -> TextIO:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DatasetError(f"{path}: is a pipe or a device, which is not read; give a file")
     with open(path, "rb") as file:
         begin = file.read(2)
     if begin in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):

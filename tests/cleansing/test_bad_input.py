@@ -156,6 +156,8 @@ def test_decisions_that_are_not_there(table):
         table.cleanse(decisions=table.folder / "gone.csv")
     with pytest.raises(DatasetError, match=r"cannot be read \(Is a directory\)"):
         table.cleanse(decisions=table.folder)
+    with pytest.raises(DatasetError, match="/dev/null: is a pipe or a device, which is not read"):
+        table.cleanse(decisions="/dev/null")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +278,9 @@ def test_no_input_is_overwritten(tmp_path, table, kind, given, role):
         os.link(table.folder / given, path)
     else:
         path.symlink_to(table.folder / given)
-    with pytest.raises(OutputError, match=r"is .*, which is read and never changed; choose anothe"):
+    with pytest.raises(
+        OutputError, match=r"is the (ranking|training CSV|decisions CSV) itself, which"
+    ):
         table.cleanse(decisions=decisions, train=table.train, **{role: path})
     assert table.folder.joinpath(given).read_bytes() == before
     decisions.unlink()
@@ -292,7 +296,9 @@ def test_the_list_is_not_the_dataset(table, tmp_path):
 
 def test_the_list_of_an_earlier_cleansing_is_not_overwritten_while_it_is_read(tmp_path, table):
     earlier = table.cleanse(n=1, output=tmp_path / "c.csv").removed_list
-    with pytest.raises(OutputError, match=r"c\.removed\.csv: is .*, which is read"):
+    with pytest.raises(
+        OutputError, match=r"c\.removed\.csv: is the decisions CSV itself, which is never"
+    ):
         table.cleanse(decisions=earlier, output=tmp_path / "c.csv")
 
 

@@ -71,5 +71,7 @@ def test_wrong_usage(table, capsys, words, message):
 
 
 def test_the_input_is_never_the_output(table):
-    with pytest.raises(OutputError, match="which is read and never changed"):
+    with pytest.raises(
+        OutputError, match="is the ranking itself, which is never changed; choose another"
+    ):
         command("-i", table.ranking, "-o", table.ranking, "-n", "1")
