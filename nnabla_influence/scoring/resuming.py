@@ -23,12 +23,18 @@ from nnabla_influence.tracing.trace_file import TraceFile
 
 @contextlib.contextmanager
 def resumed(
-    file: Optional[TraceFile], adjoint: Adjoint, r: Optional[nn.NdArray], progress: Progress
+    file: Optional[TraceFile],
+    adjoint: Adjoint,
+    r: Optional[nn.NdArray],
+    progress: Progress,
+    *,
+    stays: bool = False,
 ) -> Iterator[tuple[Optional[Trace], Optional[Callable[[Trace], None]]]]:
     """Yield the trace so far, or None, and what to call after each step.
 
-    ``adjoint`` and ``r`` are set to where that trace stands. The file goes when the block succeeds,
-    or fails in a way that it would again. Where the file cannot be written, the trace goes on.
+    ``adjoint`` and ``r`` are set to where that trace stands. The file goes when the block succeeds
+    (unless it ``stays``, then with the whole trace), or fails in a way that it would again. Where
+    the file cannot be written, the trace goes on.
     """
     if file is None:
         yield None, None
@@ -39,10 +45,11 @@ def resumed(
     so_far = file.load(vectors)
     if so_far is not None:
         progress.say(f"Taken up after {so_far.n_steps} steps, where {file.path.name} was left")
-    refused = False
+    refused, last = False, so_far
 
     def save(trace: Trace) -> None:
-        nonlocal refused
+        nonlocal refused, last
+        last = trace
         try:
             if not refused:
                 file.save_now_and_then(trace, vectors)
@@ -59,7 +66,31 @@ def resumed(
         if file.path.exists():
             progress.say(f"The same command goes on from {file.path.name}; remove it to begin anew")
         raise
-    _remove(file, progress)
+    if not stays:
+        _remove(file, progress)
+    elif last is not None and last is not so_far:
+        with contextlib.suppress(OutputError):
+            file.save(last, vectors)
+
+
+@contextlib.contextmanager
+def trace_files_of(
+    output: Union[str, os.PathLike[str], None], n_trials: int, progress: Progress
+) -> Iterator[None]:
+    """Remove the files of trials that are done elsewhere once the block succeeds; see `resumed`."""
+    files = [] if output is None else [TraceFile(_path(output, n), "") for n in range(n_trials)]
+    try:
+        yield
+    except ScoreError:
+        for file in files:
+            _remove(file, progress)
+        raise
+    except KeyboardInterrupt:
+        if any(file.path.exists() for file in files):
+            progress.say("The same command goes on from where the orders' traces were left")
+        raise
+    for file in files:
+        _remove(file, progress)
 
 
 def _remove(file: TraceFile, progress: Progress) -> None:
@@ -77,9 +108,12 @@ def trace_file(output: Union[str, os.PathLike[str]], trial: int, *settings: Any)
         trial: Its number.
         settings: All that the scores depend on; see `fingerprint`.
     """
+    return TraceFile(_path(output, trial), fingerprint(*settings))
+
+
+def _path(output: Union[str, os.PathLike[str]], trial: int) -> Path:
     output = Path(os.path.realpath(output))
-    name = f".{output.name}.trace{'' if trial == 0 else trial}.npz"
-    return TraceFile(output.parent / name, fingerprint(*settings))
+    return output.parent / f".{output.name}.trace{'' if trial == 0 else trial}.npz"
 
 
 def fingerprint(*parts: Any) -> str:

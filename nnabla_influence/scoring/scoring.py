@@ -8,14 +8,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import nnabla as nn
 import numpy as np
 
-from nnabla_influence import __version__
 from nnabla_influence.context import Device, choose_device
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.errors import InfluenceError, ModelError, RunError, ScoreError
-from nnabla_influence.files import check_writable, file_hash
+from nnabla_influence.files import check_writable
 from nnabla_influence.gradients import Derivatives
 from nnabla_influence.guard import check_derivatives
 from nnabla_influence.network import (
@@ -43,11 +41,18 @@ from nnabla_influence.scoring.opening import (
     open_validation,
     solver_that_trained,
 )
-from nnabla_influence.scoring.resuming import resumed, trace_file
+from nnabla_influence.scoring.resuming import trace_file, trace_files_of
 from nnabla_influence.scoring.taking_up import taken_up
+from nnabla_influence.scoring.trials import (
+    question,
+    scored_parts,
+    trace_trial,
+    traced_by,
+    workers_for,
+)
 from nnabla_influence.scoring.window import Order, Window, recorded_window, unrecorded_window
-from nnabla_influence.solvers import build_adjoint, check_solver
-from nnabla_influence.tracing.trace import Trace, trace_back, validation_gradient
+from nnabla_influence.solvers import check_solver
+from nnabla_influence.tracing.trace import Trace, validation_gradient
 
 
 def score(
@@ -59,6 +64,8 @@ def score(
     output: PathLike | None = None,
     parameters: PathLike | None = None,
     options: Options | None = None,
+    jobs: int = 1,
+    scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> Ranking:
     """Rank the rows of a training CSV by SGD-influence.
@@ -75,6 +82,8 @@ def score(
         output: Where to write the ranking CSV; None for nowhere.
         parameters: An .h5 in place of the model file's parameters, where there is no run.
         options: The rest; see `Options`.
+        jobs: Worker processes that share shuffled orders, where there are several.
+        scheduler: Address of a Dask scheduler whose workers share them instead.
         progress: Where to tell how far it is; silent by default.
 
     Returns:
@@ -120,30 +129,27 @@ def score(
             *(progress, stack),
             own_parameters=parameters is None,
         )
+        executor = stack.enter_context(workers_for(len(window.trials), jobs, scheduler, progress))
         _check_network(method, trained, window, device, progress)
         with without_futile_imports():
             gradient = validation_gradient(
                 method.at_end, validated.batch, validation_rows, progress
             )
             loss, predicted = _losses(method.at_end, trained, progress)
-            scored = _scored(definition, solver, method, options, trained, validated)
-            traces = []
             started = time.monotonic()
-            for number, steps in enumerate(window.trials):
-                u, r = method.split(gradient)
-                adjoint = build_adjoint(solver, u, device.context)
-                method.check_state(adjoint, solver.name)
-                file = None if output is None else trace_file(output, number, *scored, list(steps))
-                # Its file goes when the ranking is written, not before.
-                so_far, after_step = stack.enter_context(resumed(file, adjoint, r, progress))
-                trace = trace_back(
-                    *(steps, method.trajectory, method.of_steps, adjoint),
-                    *(method.inputs, len(trained), progress),
-                    r=r,
-                    so_far=so_far,
-                    after_step=after_step,
-                )
-                traces.append(trace)
+            if executor is None:
+                scored = scored_parts(definition, solver, method, options, trained, validated)
+                how = (method, solver, gradient, len(trained), device)
+                traces = []
+                for number, steps in enumerate(window.trials):
+                    file = None if output is None else trace_file(output, number, *scored, [*steps])
+                    # Its file goes when the ranking is written, not before.
+                    trial = trace_trial(steps, *how, file, progress)
+                    traces.append(stack.enter_context(trial))
+            else:
+                stack.enter_context(trace_files_of(output, len(window.trials), progress))
+                asked = question(model, parameters, trained, validated, output, options)
+                traces = traced_by(executor, asked, len(window.trials), progress)
             if method.trajectory.exact:
                 progress.say(f"Traced in {seconds_text(time.monotonic() - started)}")
             _check_not_all_zero(traces, window.trials)
@@ -205,24 +211,6 @@ def _check_belongs(definition: Definition, run: Run) -> None:
         check_parameters(definition.path, wanted, run.parameters())
     except ModelError as error:
         raise RunError(f"{run.folder}: does not fit the model; {error}") from error
-
-
-def _scored(
-    definition: Definition,
-    solver: SolverSettings,
-    method: Method,
-    options: Options,
-    trained: Dataset,
-    validated: Dataset,
-) -> list[object]:
-    """All that the scores depend on, but the steps."""
-    final = method.final
-    return [
-        *(__version__, nn.__version__, options, solver, method.explanation),
-        *(definition.network.SerializeToString(deterministic=True), definition.trainable),
-        *(file_hash(trained.path), file_hash(validated.path)),
-        *(dict(final.parameters), {k: dict(v) for k, v in final.solver.values.items()}),
-    ]
 
 
 def _check_network(
