@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from nnabla_influence.cleansing.decisions import DECISION, INDEX, LABEL, REMOVE, Decision
-from nnabla_influence.cleansing.source import Source
+from nnabla_influence.cleansing.source import Source, picked
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.files import replacing_file
@@ -39,36 +39,60 @@ def write_cleansed(
         OutputError: One of them cannot be written; both are as they were then.
         DatasetError: A file that is read has changed meanwhile.
     """
-    positions = [column.position for column in source.columns]
-    listed = [column.position for column in _listed_columns(source)]
+    listed = tuple(_listed_columns(source))
     form = _form(source)
     lines: dict[int, str] = {}
     with ExitStack() as stack:
         # Both are whole before the first one takes its place.
         temporaries = [stack.enter_context(replacing_file(p)) for p in (output, removed_list)]
-        there, aside = (
-            ranking_writing._Relocation(source.dataset, path) for path in (output, removed_list)
-        )
+        there, aside = _Cells(source, source.columns, output), _Cells(source, listed, removed_list)
         line = _line_writer(form.line_end)
         with _opened(temporaries[0], form, there) as file:
             file.write(line([column.cell for column in source.columns]))
             for index, cells in enumerate(source.iter_cells()):
                 change = changes.get(index)
                 if change is not None:
-                    own = [aside(position, cells[position]) for position in listed]
-                    lines[index] = line([*_described(cells, change, label), *own])
+                    lines[index] = line([*_described(cells, change, label), *aside(cells)])
                     if change.action == REMOVE:
                         continue
                     if label is not None and change.label is not None:
                         cells[label.position] = change.label
-                file.write(line([there(position, cells[position]) for position in positions]))
+                file.write(line(there(cells)))
         with _opened(temporaries[1], form, aside) as file:
-            influence = source.influence
-            titles = [DECISION, "label_before", LABEL]
-            cells_of = (column.cell for column in _listed_columns(source))
-            file.write(line([INDEX, "influence", *titles, *cells_of]))
+            titles = [INDEX, "influence", DECISION, "label_before", LABEL]
+            file.write(line([*titles, *(column.cell for column in listed)]))
             for index in changes:
-                file.write(f"{index},{float(influence[index])!r},{lines[index]}")
+                file.write(f"{index},{float(source.influence[index])!r},{lines[index]}")
+
+
+class _Cells:
+    """Takes columns' cells out of a row, with paths that are right from another CSV.
+
+    Attributes:
+        is_ascii: Whether what it puts before a path is.
+    """
+
+    def __init__(self, source: Source, columns: Sequence[Column], target: Path):
+        self._relocate = ranking_writing._Relocation(source.dataset, target)
+        self._positions = [column.position for column in columns]
+        self._picked = picked(columns)
+        self.is_ascii = self._relocate.is_ascii
+
+    def __call__(self, cells: list[str]) -> list[str]:
+        own = self._picked(cells)
+        if not self._relocate._moved or _all_numbers(own):
+            return own
+        return [self._relocate(position, cell) for position, cell in zip(self._positions, own)]
+
+
+def _all_numbers(cells: Sequence[str]) -> bool:
+    """Tell, quickly for tables of many columns, whether no cell can be a path."""
+    try:
+        for _ in map(float, cells):
+            pass
+    except ValueError:
+        return False
+    return True
 
 
 def _described(cells: Sequence[str], change: Decision, label: Column | None) -> list[str]:
@@ -105,8 +129,8 @@ def _form(source: Source) -> _Form:
     return _Form(is_ascii, "\r\n" if first.endswith(b"\r\n") else "\n")
 
 
-def _opened(path: Path, form: _Form, relocate: ranking_writing._Relocation) -> TextIO:
-    is_ascii = form.is_ascii and relocate.is_ascii
+def _opened(path: Path, form: _Form, cells: _Cells) -> TextIO:
+    is_ascii = form.is_ascii and cells.is_ascii
     return open(path, "w", encoding="utf-8" if is_ascii else "utf-8-sig", newline="")
 
 
