@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 import pytest
 
 from nnabla_influence.cleansing import cleanse
-from nnabla_influence.errors import DatasetError, InfluenceError, OutputError, ScoreError
+from nnabla_influence.errors import DatasetError, InfluenceError, ScoreError
 from tests.cleansing.common import LABELS, N, write_ranking, write_table
 from tests.dataset.common import write_csv
 
@@ -260,51 +259,3 @@ def test_a_ranking_of_other_rows(tmp_path, table, row, cell):
     )
     with pytest.raises(DatasetError, match=message):
         table.cleanse(n=1, train=other)
-
-
-# ------------------------------------------------------------------------ outputs
-
-
-@pytest.mark.parametrize("kind", ["itself", "symbolic link", "hard link"])
-@pytest.mark.parametrize("given", ["ranking.csv", "train.csv", "decisions.csv"])
-@pytest.mark.parametrize("role", ["output", "removed"])
-def test_no_input_is_overwritten(tmp_path, table, kind, given, role):
-    decisions = table.decisions(HEADER + "1,remove,\n")
-    before = table.folder.joinpath(given).read_bytes()
-    path = tmp_path / "link.csv"
-    if kind == "itself":
-        path = table.folder / given
-    elif kind == "hard link":
-        os.link(table.folder / given, path)
-    else:
-        path.symlink_to(table.folder / given)
-    with pytest.raises(
-        OutputError, match=r"is the (ranking|training CSV|decisions CSV) itself, which"
-    ):
-        table.cleanse(decisions=decisions, train=table.train, **{role: path})
-    assert table.folder.joinpath(given).read_bytes() == before
-    decisions.unlink()
-
-
-def test_the_list_is_not_the_dataset(table, tmp_path):
-    with pytest.raises(OutputError, match=r"would be both the dataset and the list .* --removed"):
-        table.cleanse(n=1, removed=table.folder / ".." / table.folder.name / "clean.csv")
-    (tmp_path / "link.csv").symlink_to(table.output)
-    with pytest.raises(OutputError, match="would be both the dataset and the list"):
-        table.cleanse(n=1, removed=tmp_path / "link.csv")
-
-
-def test_the_list_of_an_earlier_cleansing_is_not_overwritten_while_it_is_read(tmp_path, table):
-    earlier = table.cleanse(n=1, output=tmp_path / "c.csv").removed_list
-    with pytest.raises(
-        OutputError, match=r"c\.removed\.csv: is the decisions CSV itself, which is never"
-    ):
-        table.cleanse(decisions=earlier, output=tmp_path / "c.csv")
-
-
-@pytest.mark.parametrize("role", ["output", "removed"])
-def test_outputs_that_cannot_be_written(tmp_path, table, role):
-    with pytest.raises(OutputError, match="make its folder first, or choose another output path"):
-        table.cleanse(n=1, **{role: tmp_path / "no folder" / "a.csv"})
-    with pytest.raises(OutputError, match="is a folder; give the name of a file"):
-        table.cleanse(n=1, **{role: tmp_path})

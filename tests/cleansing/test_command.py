@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 
-from nnabla_influence import cleanse_command
-from nnabla_influence.errors import OutputError
+from nnabla_influence.cli import main
 from tests.cleansing.common import read_cells
 
 
-def command(*words: object) -> None:
-    parser = argparse.ArgumentParser()
-    cleanse_command.add_options(parser)
-    cleanse_command.run(parser.parse_args([str(word) for word in words]))
+def command(capsys, *words: object) -> tuple[int, list[str], str]:
+    """Return exit code, lines of the output, and what was told besides."""
+    code: object = 0
+    try:
+        main(["cleanse", *map(str, words)])
+    except SystemExit as exit_:
+        code = exit_.code
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    return (1, lines, err + code) if isinstance(code, str) else (int(code or 0), lines, err)
 
 
 @pytest.mark.parametrize(
@@ -29,8 +32,8 @@ def command(*words: object) -> None:
     ],
 )
 def test_choices(table, capsys, choice, n_removed):
-    command("-i", table.ranking, "-o", table.output, *choice)
-    out = capsys.readouterr().out.splitlines()
+    code, out, _ = command(capsys, "-i", table.ranking, "-o", table.output, *choice)
+    assert code == 0
     assert out[0].startswith(
         f"{table.output}: {12 - n_removed} of 12 rows; {n_removed} removed, 0 "
     )
@@ -42,8 +45,9 @@ def test_every_option(table, capsys):
     decisions = table.decisions("datasource_index,decision,label\n7,remove,\n9,relabel,2\n")
     removed = table.folder / "gone.csv"
     words = ["-i", table.ranking, "-t", table.train, "-o", table.output, "--decisions", decisions]
-    command(*words, "--removed", removed, "--label-column", "y", "--allow-empty-class")
-    lines = capsys.readouterr().out.splitlines()
+    more = ["--removed", removed, "--label-column", "y", "--allow-empty-class"]
+    code, lines, _ = command(capsys, *words, *more)
+    assert code == 0
     assert (
         lines[0] == f"{table.output}: 11 of 12 rows; 1 removed, 1 relabelled ({removed} lists them)"
     )
@@ -63,15 +67,16 @@ def test_every_option(table, capsys):
     ],
 )
 def test_wrong_usage(table, capsys, words, message):
-    with pytest.raises(SystemExit) as caught:
-        command("-i", table.ranking, "-o", table.output, *words)
-    assert caught.value.code == 2
-    assert message in capsys.readouterr().err
+    code, _, err = command(capsys, "-i", table.ranking, "-o", table.output, *words)
+    assert code == 2
+    assert message in err
     assert not table.output.exists()
 
 
-def test_the_input_is_never_the_output(table):
-    with pytest.raises(
-        OutputError, match="is the ranking itself, which is never changed; choose another"
-    ):
-        command("-i", table.ranking, "-o", table.ranking, "-n", "1")
+def test_a_failure_is_one_line(table, capsys):
+    code, out, err = command(capsys, "-i", table.ranking, "-o", table.ranking, "-n", "1")
+    assert (code, out) == (1, [])
+    assert err == (
+        f"nnabla-influence cleanse: {table.ranking}: is the ranking itself, which is never changed;"
+        " choose another path to write"
+    )
