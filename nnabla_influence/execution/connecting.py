@@ -8,14 +8,19 @@ import importlib.util
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nnabla_influence import __version__
 from nnabla_influence.errors import InfluenceError
 
 if TYPE_CHECKING:
     from distributed import Client
+
+T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
 """How long a scheduler may take to answer."""
@@ -82,10 +87,32 @@ def connected(address: str) -> Iterator[Client]:
                 client.close(timeout=2)
 
 
+def answer_of(ask: Callable[[], T]) -> T:
+    """Return what ``ask`` returns, which waits for another process.
+
+    It waits in another thread, and this one in code of ours, so that Ctrl-C takes effect at once:
+    Dask waits for ten seconds at a time.
+    """
+    answer: Future[T] = Future()
+
+    def wait() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    while not answer.done():
+        time.sleep(0.002)
+    return answer.result()
+
+
 def _connect(address: str) -> Client:
     distributed = import_distributed()
     try:
-        return distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        return answer_of(
+            lambda: distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        )
     except Exception as error:  # Of sockets, of its protocol, of TLS: no short list.
         reason = " ".join(str(error.__cause__ or error).split())[:200] or type(error).__name__
         raise InfluenceError(
@@ -97,7 +124,7 @@ def _connect(address: str) -> Client:
 def worker_versions(client: Client, workers: Iterable[str]) -> dict[str, Any]:
     """Return what each worker answers: the packages' versions, or an exception."""
     # Nothing of this package is pickled, since a worker may lack it.
-    return client.run(eval, _VERSIONS, workers=list(workers), on_error="return")
+    return answer_of(lambda: client.run(eval, _VERSIONS, workers=list(workers), on_error="return"))
 
 
 def check_versions(answers: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from distributed import Client, Future, KilledWorker
 
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.execution.attempt import Outcome, attempt_in_worker
-from nnabla_influence.execution.connecting import check_versions, worker_versions
+from nnabla_influence.execution.connecting import answer_of, check_versions, worker_versions
 from nnabla_influence.execution.in_process import again_line, failure_line
 from nnabla_influence.execution.schedule import Schedule
 from nnabla_influence.execution.tasks import TRIES, Failure, Finished, Task
@@ -73,7 +73,7 @@ class DaskExecutor:
         """For the user: where the tasks are done."""
         if self._jobs is not None:
             return f"in {self._jobs} worker processes"
-        n = len(self._client.nthreads())
+        n = len(answer_of(self._client.nthreads))
         return f"on the Dask cluster {self._address} ({n} worker{'' if n == 1 else 's'})"
 
     def run(
@@ -186,13 +186,13 @@ class DaskExecutor:
 
     def _outcome(self, future: Future) -> Outcome:
         if future.status == "finished":
-            outcome: Outcome = future.result()
+            outcome: Outcome = answer_of(future.result)
             if outcome.reason is None:
                 return Outcome(cloudpickle.loads(outcome.value))
             return outcome
         if future.status != "error":
             raise self._lost()
-        error = future.exception()
+        error = answer_of(future.exception)
         if isinstance(error, KilledWorker):
             return Outcome(reason=_DIED, may_succeed_again=True)
         text = " ".join(str(error).split())
@@ -233,7 +233,7 @@ class DaskExecutor:
         if self._client.status != "running":
             raise self._lost()
         try:
-            return set(self._client.nthreads())
+            return set(answer_of(self._client.nthreads))
         except Exception as error:  # Of sockets, of its protocol: no short list.
             raise self._lost() from error
 

@@ -62,7 +62,9 @@ def main() -> None:
 async def _host(workers: list[subprocess.Popen[bytes]], folder: str, reply: int) -> None:
     from distributed import Scheduler
 
-    async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+    async with Scheduler(
+        host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0"
+    ) as scheduler:
         for worker in workers:
             _tell(worker, scheduler.address)
         while len(scheduler.workers) < len(workers):

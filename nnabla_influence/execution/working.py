@@ -28,6 +28,7 @@ def main() -> None:
             local_directory=sys.argv[1],
             memory_limit=0,
             dashboard=False,
+            dashboard_address="127.0.0.1:0",
         )
         async with worker:
             await worker.finished()
