@@ -13,8 +13,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from nnabla_influence import __version__, curve_command, validate_command
-from nnabla_influence.arguments import count, row_numbers, window
+from nnabla_influence import (
+    __version__,
+    cleanse_command,
+    curve_command,
+    score_command,
+    validate_command,
+)
+from nnabla_influence.arguments import count, window
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.process import INTERRUPTED, import_nnabla, one_line, tidy_process
 
@@ -64,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_score(commands)
     _add_validate(commands)
+    _add_cleanse(commands)
     _add_curve(commands)
     return parser
 
@@ -125,92 +132,11 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _add_command(
-        commands,
-        "score",
-        "Rank the rows of a training CSV by SGD-influence, the most harmful first.",
-    )
-    parser.add_argument(
-        "-m",
-        "--model",
-        required=True,
-        metavar="MODEL",
-        help="network definition with its training's settings (.nnp, .nntxt, .prototxt)",
-    )
-    parser.add_argument(
-        "--run", metavar="RUN", help="run folder of the training: its parameters and steps count"
-    )
-    parser.add_argument(
-        "-p", "--param", metavar="H5", help="trained parameters, where there is no run"
-    )
-    parser.add_argument(
-        "-t",
-        "--input-train",
-        metavar="CSV",
-        help="training CSV to rank (default: the one that the model file names)",
-    )
-    parser.add_argument(
-        "-v",
-        "--input-val",
-        metavar="CSV",
-        help="validation CSV (default: the one that the model file names)",
-    )
-    parser.add_argument(
-        "--validation-rows",
-        metavar="I,J,...",
-        type=row_numbers,
-        help="ask about the loss of these rows of the validation CSV only, numbered from 0",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        metavar="CSV",
-        help="ranking to write, such as influence.csv",
-    )
-    parser.add_argument(
-        "--method",
-        choices=["final", "exact"],
-        default="final",
-        help="final: every step at the final parameters; exact: each step at its own (default:"
-        " %(default)s)",
-    )
-    parser.add_argument(
-        "--window",
-        default="last",
-        metavar="last|all|N",
-        type=window,
-        help="trace the last epoch, all epochs, or the last N (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--batch-statistics",
-        action="store_true",
-        help="method final: BatchNormalization with the statistics of each mini-batch, as in"
-        " training, in place of the running ones (exact always has them)",
-    )
-    parser.add_argument(
-        "-bs",
-        "--batch_size",
-        type=count,
-        metavar="N",
-        help="batch size of the training (default: the model file's)",
-    )
-    parser.add_argument(
-        "-nt",
-        "--n_trials",
-        type=count,
-        metavar="N",
-        help="shuffled orders to average where the training's order is not known (default: 3)",
-    )
-    parser.add_argument(
-        "--chunk-size",
-        type=count,
-        metavar="N",
-        help="examples in the network at once: memory against speed, never the numbers"
-        " (default: what suits the network)",
-    )
+    parser = _add_command(commands, "score", score_command.DESCRIPTION)
+    score_command.add_options(parser)
+    _add_workers(parser)
     _add_device(parser)
-    parser.set_defaults(command=_score)
+    parser.set_defaults(command=score_command.run)
 
 
 def _add_validate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -218,6 +144,12 @@ def _add_validate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     validate_command.add_options(parser)
     _add_device(parser)
     parser.set_defaults(command=validate_command.run)
+
+
+def _add_cleanse(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add_command(commands, "cleanse", cleanse_command.DESCRIPTION)
+    cleanse_command.add_options(parser)
+    parser.set_defaults(command=cleanse_command.run)
 
 
 def _add_curve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -279,32 +211,3 @@ def _train(parsed: argparse.Namespace) -> None:
         progress=TerminalProgress(),
     )
     print(f"Recorded {len(run.steps)} steps in {run.folder} ({describe_kept(run)})")
-
-
-def _score(parsed: argparse.Namespace) -> None:
-    from nnabla_influence.options import Options
-    from nnabla_influence.progress import TerminalProgress
-    from nnabla_influence.report import summary
-    from nnabla_influence.scoring import score
-
-    ranking = score(
-        parsed.model,
-        run=parsed.run,
-        train=parsed.input_train,
-        validation=parsed.input_val,
-        output=parsed.output,
-        parameters=parsed.param,
-        options=Options(
-            method=parsed.method,
-            window=parsed.window,
-            validation_rows=parsed.validation_rows,
-            batch_size=parsed.batch_size,
-            n_trials=parsed.n_trials,
-            batch_statistics=parsed.batch_statistics,
-            device=parsed.device,
-            chunk_size=parsed.chunk_size,
-        ),
-        progress=TerminalProgress(),
-    )
-    for line in summary(ranking, parsed.output):
-        print(line)

@@ -17,7 +17,8 @@ ROOMS = [
     "ranking",
     *("scoring", "validation", "samples", "cleansing", "curves"),
     *("arguments", "process", "report", "demo"),
-    *("validate_command", "cleanse_command", "curve_command", "cli", "console"),
+    *("score_command", "validate_command", "cleanse_command", "curve_command"),
+    *("cli", "console"),
     "__main__",
 ]
 

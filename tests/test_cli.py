@@ -92,7 +92,7 @@ def test_every_option_reaches_the_scoring(trained: Trained, tmp_path, capsys, mo
 
     monkeypatch.setattr(scoring, "score", noted)
     words = "-m a -p b --run c -t d -v e -o f --validation-rows 3,1 --window 2 -bs 5 -nt 6"
-    words += " --chunk-size 7 --device cpu --method exact --batch-statistics"
+    words += " --chunk-size 7 --device cpu --method exact --batch-statistics --jobs 2"
     code, *_ = run(capsys, "score", *words.split())
     assert code == 0
     options = called.pop("options")
@@ -104,6 +104,8 @@ def test_every_option_reaches_the_scoring(trained: Trained, tmp_path, capsys, mo
         "train": "d",
         "validation": "e",
         "output": "f",
+        "jobs": 2,
+        "scheduler": None,
     }
     assert (options.validation_rows, options.window) == ([3, 1], 2)
     assert (options.batch_size, options.n_trials, options.chunk_size) == (5, 6, 7)
@@ -210,7 +212,7 @@ def test_help_does_not_wait_for_nnabla(words: str):
     ("words", "message"),
     [
         ("", "the following arguments are required: COMMAND"),
-        ("guess", "invalid choice: 'guess' (choose from 'demo', 'train', 'score', 'validate')"),
+        ("guess", "invalid choice: 'guess' (choose from 'demo', 'train', 'score', 'validate', "),
         ("score -m a", "the following arguments are required: -o/--output"),
         ("score -m a -o b -bs 0", "argument -bs/--batch_size: '0' is not a whole number from 1"),
         ("score -m a -o b -nt 1.5", "argument -nt/--n_trials: '1.5' is not a whole number from 1"),
@@ -219,6 +221,7 @@ def test_help_does_not_wait_for_nnabla(words: str):
         ("train -c a -o b --window x", "--window: 'x' is not last, all or a number of epochs"),
         ("score -m a -o b --validation-rows 1,,2", "'1,,2' is not a list of row numbers such as"),
         ("score -m a -o b --validation-rows -1", "'-1' is not a list of row numbers"),
+        ("score -m a -o b --jobs 2 --scheduler c", "not allowed with argument --jobs"),
         ("score -m a -o b --method best", "invalid choice: 'best' (choose from 'final', 'exact')"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Optional
 
 import numpy as np
 
+from nnabla_influence.curves.testing import Label, label_of
 from nnabla_influence.dataset import ColumnSpec, Dataset, open_dataset
 from nnabla_influence.dataset.header import columns_of
 from nnabla_influence.errors import DatasetError
@@ -85,11 +86,11 @@ def open_seed(
     opened = [open_dataset(p, columns, normalize=normalize, progress=progress) for p in paths]
     for dataset in opened[1:]:
         _check_same_form(dataset, opened[0])
-    labels = [i.column for i in definition.inputs if i.n_classes is not None]
+    label = label_of(definition)
     content = hashlib.blake2b(digest_size=16)
     digests = []
     for part, dataset in zip(PARTS, opened):
-        examples, everything = _digests(dataset, labels)
+        examples, everything = _digests(dataset, label)
         content.update(everything)
         digests.append((part, dataset, examples))
     shared = [
@@ -104,7 +105,7 @@ def open_seed(
         test=opened[2].path,
         n_rows=len(opened[0]),
         fingerprint=content.hexdigest(),
-        flipped=_flipped(opened[0], labels, true_label),
+        flipped=_flipped(opened[0], label, true_label),
         shared=tuple(shared),
     )
 
@@ -120,10 +121,10 @@ def _check_same_form(dataset: Dataset, training: Dataset) -> None:
             )
 
 
-def _digests(dataset: Dataset, labels: Sequence[str]) -> tuple[list[bytes], bytes]:
-    """Return a hash of each row's inputs but its labels, and one of all inputs of all rows."""
+def _digests(dataset: Dataset, label: Optional[Label]) -> tuple[list[bytes], bytes]:
+    """Return a hash of each row's inputs but its label, and one of all inputs of all rows."""
     content, rows = hashlib.blake2b(digest_size=16), []
-    names = [name for name in dataset.inputs if name not in labels] or list(dataset.inputs)
+    names = [name for name in dataset.inputs if label is None or name != label.column]
     for start in range(0, len(dataset), _BLOCK):
         batch = dataset.batch(np.arange(start, min(start + _BLOCK, len(dataset))))
         for name in dataset.inputs:
@@ -151,7 +152,7 @@ def _shared(one: tuple[str, Dataset, list[bytes]], other: tuple[str, Dataset, li
     )
 
 
-def _flipped(dataset: Dataset, labels: Sequence[str], name: str | None) -> np.ndarray | None:
+def _flipped(dataset: Dataset, label: Label | None, name: str | None) -> np.ndarray | None:
     """Return which rows have another label than the column of true ones says."""
     wanted = TRUE_LABEL if name is None else name
     positions = [column.position for column in dataset.columns if column.cell == wanted]
@@ -162,21 +163,19 @@ def _flipped(dataset: Dataset, labels: Sequence[str], name: str | None) -> np.nd
             f"{dataset.path}: has no column {name!r} of true labels; it has"
             f" {', '.join(repr(cell) for cell in dataset.header)}"
         )
-    if len(labels) != 1:
+    if label is None:
         if name is None:
             return None
         raise DatasetError(
-            f"{dataset.path}: the network takes {len(labels)} columns of class labels, so"
-            " true labels cannot be compared with one; leave --true-label out"
+            f"{dataset.path}: the network predicts no class that the true labels in {name!r} could"
+            " be compared with; leave --true-label out"
         )
     true = np.array(list(_numbers(dataset, positions[0])))
-    given = np.concatenate(
-        [
-            dataset.batch(np.arange(start, min(start + _BLOCK, len(dataset))))[labels[0]][:, 0]
-            for start in range(0, len(dataset), _BLOCK)
-        ]
-    )
-    return np.asarray(given != true)
+    given = [
+        label.of(dataset.batch(np.arange(start, min(start + _BLOCK, len(dataset))))[label.column])
+        for start in range(0, len(dataset), _BLOCK)
+    ]
+    return np.asarray(np.concatenate(given) != true)
 
 
 def _numbers(dataset: Dataset, position: int) -> Iterator[float]:

@@ -8,6 +8,7 @@ import os
 import platform
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Optional, Union
 
@@ -42,6 +43,9 @@ from nnabla_influence.scoring.resuming import fingerprint
 from nnabla_influence.solvers import check_solver
 
 PathLike = Union[str, "os.PathLike[str]"]
+
+_PACKAGES = ("nnabla", "numpy", "scipy", "pandas", "matplotlib")
+"""On which the results' bytes depend."""
 
 _TOLD = 20
 """Failures that are told one by one."""
@@ -154,8 +158,7 @@ def curve(
             "machine": {"python": platform.python_version(), "system": platform.platform()},
             "versions": {
                 "nnabla_influence": __version__,
-                "nnabla": nn.__version__,
-                "numpy": np.__version__,
+                **{name: version(name) for name in _PACKAGES},
             },
         }
         write_curve(store, result, title or definition.path.stem, settings)
