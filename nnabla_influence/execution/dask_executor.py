@@ -244,4 +244,4 @@ class DaskExecutor:
         )
 
 
-_DIED = "the worker process that did it died"
+_DIED = "the worker process that did it died, which it also does where memory runs out"
