@@ -155,6 +155,13 @@ def test_with_the_training_csv_the_output_is_it_less_the_removed_lines(
     assert (tmp_path / "c.csv").read_bytes() == bom + train.read_bytes().removeprefix(bom)
 
 
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+def test_a_byte_order_mark_stays(table, bom):
+    table.train.write_bytes(bom + table.train.read_bytes())
+    table.cleanse(below=-9.0, train=table.train)
+    assert table.output.read_bytes() == table.train.read_bytes()
+
+
 @given(st.lists(st.lists(TEXT, min_size=2, max_size=2), min_size=1, max_size=5), st.booleans())
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
@@ -188,6 +195,16 @@ def test_result_columns_of_the_training_csv_itself_stay_where_it_is_given(table)
     assert read_cells(done.removed_list)[1] == ["4", "-0.75", "remove", *_of(rows[4])]
     cleanse(second, output=table.output, n=1)
     assert read_cells(table.output)[0] == ["x", "y"]
+
+
+def test_the_list_is_read_again_where_the_dataset_has_a_column_decision(table):
+    write_csv(table.train, ["x", "y", "decision"], [[k, LABELS[k], 0] for k in range(N)])
+    write_ranking(table.train, table.ranking)
+    done = table.cleanse(n=1, train=table.train)
+    again = table.folder / "again.csv"
+    table.cleanse(decisions=done.removed_list, output=again, train=table.train)
+    assert again.read_bytes() == table.output.read_bytes()
+    assert read_cells(again)[0] == ["x", "y", "decision"]
 
 
 def _of(row: list[str]) -> list[str]:
