@@ -81,9 +81,9 @@ def test_jobs_and_a_scheduler_are_one_too_many():
 
 @pytest.mark.parametrize("jobs", [0, -1, 1.5, True])
 def test_jobs_is_a_count(jobs):
-    with pytest.raises(InfluenceError, match=f"jobs {jobs} is not a whole number from 1"):
-        with open_executor(jobs):
-            pass
+    message = f"jobs {jobs} is not a whole number from 1"
+    with pytest.raises(InfluenceError, match=message), open_executor(jobs):
+        pass
 
 
 def test_a_missing_package_is_told(monkeypatch):
