@@ -56,10 +56,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, end)
     threading.Thread(target=end_with_parent, daemon=True).start()
     workers = [_start_worker(folder) for _ in range(jobs)]  # They import what this imports below.
-    asyncio.run(_host(workers, folder, reply))
+    asyncio.run(_host(workers, folder, reply, ending))
 
 
-async def _host(workers: list[subprocess.Popen[bytes]], folder: str, reply: int) -> None:
+async def _host(
+    workers: list[subprocess.Popen[bytes]], folder: str, reply: int, ending: threading.Lock
+) -> None:
     from distributed import Scheduler
 
     async with Scheduler(
@@ -76,7 +78,7 @@ async def _host(workers: list[subprocess.Popen[bytes]], folder: str, reply: int)
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             for place, worker in enumerate(workers):
-                if worker.poll() is not None:
+                if worker.poll() is not None and not ending.locked():
                     workers[place] = _start_worker(folder)
                     _tell(workers[place], scheduler.address)
 

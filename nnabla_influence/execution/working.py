@@ -16,6 +16,8 @@ def main() -> None:
     from distributed import Worker
 
     address = sys.stdin.buffer.readline().decode().strip()
+    if not address:
+        return  # The host has ended meanwhile.
 
     def end_with_host() -> None:
         sys.stdin.buffer.read()
