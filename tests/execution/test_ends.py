@@ -1,0 +1,57 @@
+"""However the command ends, its worker processes end too, quietly, and leave nothing on disk."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.small_projects import REPOSITORY, environment
+
+COMMAND = """
+import sys, tempfile, time
+from nnabla_influence.execution import Task, open_executor
+from nnabla_influence.process import tidy_process
+from nnabla_influence.progress import SilentProgress
+
+def work():
+    print(tempfile.mkdtemp(), file=sys.stderr, flush=True)
+    time.sleep(100)
+
+try:
+    with tidy_process(), open_executor(2) as executor:
+        tasks = [Task(f"{n}", work) for n in range(2)]
+        executor.run(tasks, print, SilentProgress(), "Work", "tasks")
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="sends signals to a group")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_no_worker_survives_and_no_folder_is_left(tmp_path, number: int, code: int):
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", COMMAND],
+        env=environment(TMPDIR=str(tmp_path), PYTHONPATH=str(REPOSITORY)),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        said: list[str] = []
+        while len([line for line in said if str(tmp_path) in line]) < 2:
+            said.append(process.stderr.readline())
+        os.killpg(process.pid, number)
+        # The workers hold the other end of this pipe as long as one of them lives.
+        assert process.stderr.read() == ""
+    assert process.returncode == code
+    until = time.monotonic() + 5
+    while list(tmp_path.iterdir()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert list(tmp_path.iterdir()) == []
