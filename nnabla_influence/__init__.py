@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nnabla_influence.cleansing import cleanse
+    from nnabla_influence.curves.experiment import curve
     from nnabla_influence.errors import InfluenceError
     from nnabla_influence.nnabla_cli.training import train
     from nnabla_influence.options import Options
@@ -29,6 +31,8 @@ __all__ = [
     "Sample",
     "SilentProgress",
     "TerminalProgress",
+    "cleanse",
+    "curve",
     "read_ranking",
     "score",
     "train",
@@ -44,6 +48,8 @@ _ROOMS = {
     "Sample": "validation",
     "SilentProgress": "progress",
     "TerminalProgress": "progress",
+    "cleanse": "cleansing",
+    "curve": "curves.experiment",
     "read_ranking": "ranking",
     "score": "scoring",
     "train": "nnabla_cli.training",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import os
 import re
 from pathlib import Path
@@ -394,15 +395,13 @@ def test_a_failure_leaves_the_old_ranking(project, tmp_path, monkeypatch):
     out.write_text("old")
     dataset = open_dataset(project, [])
     ranking = Ranking(dataset, scores())
-    real, calls = type(dataset).cells, []
+    real = type(dataset).iter_cells
 
-    def interrupted(self, row):
-        calls.append(row)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return real(self, row)
+    def interrupted(self, rows=None):
+        yield from itertools.islice(real(self, rows), 3)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(dataset), "cells", interrupted)
+    monkeypatch.setattr(type(dataset), "iter_cells", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ranking.write(out)
     assert out.read_text() == "old"

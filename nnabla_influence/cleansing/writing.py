@@ -11,10 +11,10 @@ from typing import TextIO
 from nnabla_influence.cleansing.decisions import DECISION, INDEX, LABEL, REMOVE, Decision
 from nnabla_influence.cleansing.source import Source, picked
 from nnabla_influence.dataset.header import Column
+from nnabla_influence.dataset.rewriting import Relocation, line_writer
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.files import replacing_file
 from nnabla_influence.ranking import RESULT_COLUMNS
-from nnabla_influence.ranking import writing as ranking_writing
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -73,14 +73,14 @@ class _Cells:
     """
 
     def __init__(self, source: Source, columns: Sequence[Column], target: Path):
-        self._relocate = ranking_writing._Relocation(source.dataset, target)
+        self._relocate = Relocation(source.dataset, target)
         self._positions = [column.position for column in columns]
         self._picked = picked(columns)
         self.is_ascii = self._relocate.is_ascii
 
     def __call__(self, cells: list[str]) -> list[str]:
         own = self._picked(cells)
-        if not self._relocate._moved or _all_numbers(own):
+        if not self._relocate.is_needed or _all_numbers(own):
             return own
         return [self._relocate(position, cell) for position, cell in zip(self._positions, own)]
 
@@ -135,5 +135,5 @@ def _opened(path: Path, form: _Form, cells: _Cells) -> TextIO:
 
 
 def _line_writer(line_end: str) -> Callable[[Sequence[str]], str]:
-    written = ranking_writing._line_writer()
-    return lambda cells: written(list(cells))[:-1] + line_end
+    written = line_writer()
+    return lambda cells: written(cells)[:-1] + line_end

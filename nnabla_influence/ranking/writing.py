@@ -6,16 +6,14 @@ a dataset CSV.
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import os
-import posixpath
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
+from nnabla_influence.dataset.rewriting import Relocation, line_writer
 from nnabla_influence.errors import DatasetError, OutputError
 from nnabla_influence.files import replacing_file
 
@@ -57,9 +55,9 @@ def write_ranking(
         raise OutputError(f"{path}: is the dataset itself; choose another output path")
     kept = [c.position for c in dataset.columns if c.name not in RESULT_COLUMNS]
     texts = {name: _texts(values) for name, values in results.items() if values is not None}
-    line = _line_writer()
+    line = line_writer()
     with replacing_file(path) as temporary:
-        relocate = _Relocation(dataset, path)
+        relocate = Relocation(dataset, path)
         is_ascii = dataset.is_ascii and (
             relocate.is_ascii
             or not any(
@@ -72,8 +70,7 @@ def write_ranking(
         encoding = "utf-8" if is_ascii else "utf-8-sig"
         with open(temporary, "w", encoding=encoding, newline="") as file:
             file.write(line([*(dataset.header[position] for position in kept), *texts]))
-            for row in map(int, rows):
-                cells = dataset.cells(row)
+            for row, cells in zip(map(int, rows), dataset.iter_cells(rows)):
                 unchanged = (relocate(position, cells[position]) for position in kept)
                 file.write(line([*unchanged, *(text(row) for text in texts.values())]))
 
@@ -97,45 +94,3 @@ def _texts(values: np.ndarray) -> Callable[[int], str]:
     if whole and (abs(values) < 2**53).all():
         return lambda row: str(int(values[row]))
     return lambda row: repr(float(values[row]))
-
-
-class _Return:
-    """A file for ``csv.writer``, which hands back what ``write`` returns."""
-
-    @staticmethod
-    def write(text: str) -> str:
-        return text
-
-
-def _line_writer() -> Callable[[list[str]], str]:
-    # With this line end the writer puts quotes around every CR and LF within a cell.
-    writer = csv.writer(_Return(), lineterminator="\r\n")
-    return lambda cells: writer.writerow(cells)[:-2] + "\n"
-
-
-class _Relocation:
-    """Rewrites relative paths of a dataset so that they are right from another CSV.
-
-    Attributes:
-        is_ascii: Whether what it puts before a path is.
-    """
-
-    def __init__(self, dataset: Dataset, target: Path):
-        self._dataset = dataset
-        here, there = dataset.path.parent, Path(os.path.abspath(target)).parent
-        self._moved = not here.samefile(there)
-        self._way = here.as_posix()
-        # nnabla resolves `..` as text, a file system follows links: only where both arrive. There
-        # is no way to another drive.
-        with contextlib.suppress(ValueError, OSError):
-            way = os.path.relpath(here, there)
-            if Path(there, way).samefile(here):
-                self._way = Path(way).as_posix()
-        self.is_ascii = not self._moved or self._way.isascii()
-
-    def __call__(self, position: int, cell: str) -> str:
-        """Return a cell as it must stand in the other CSV."""
-        path = cell.replace("\\", "/")
-        if not self._moved or os.path.isabs(path) or not self._dataset.is_file(position, cell):
-            return cell
-        return posixpath.normpath(f"{self._way}/{path}")

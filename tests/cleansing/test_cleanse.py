@@ -93,9 +93,7 @@ def test_the_list_of_what_left_is_a_decisions_csv(table):
 
 
 @given(st.dictionaries(st.integers(0, N - 1), st.sampled_from([None, 0, 1, 2, 3])))
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 def test_decisions_that_were_written_are_read_again(table, drawn):
     made = {k: new for k, new in drawn.items() if new != LABELS[k]}
     lines = [f"{k},{'remove,' if new is None else f'relabel,{new}'}" for k, new in made.items()]
@@ -163,9 +161,7 @@ def test_a_byte_order_mark_stays(table, bom):
 
 
 @given(st.lists(st.lists(TEXT, min_size=2, max_size=2), min_size=1, max_size=5), st.booleans())
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_removing_nothing_gives_every_cell_back(tmp_path, cells, with_train):
     rows = [[k, *texts, k / 3] for k, texts in enumerate(cells)]
     train = write_csv(tmp_path / "train.csv", ["y", "#a", "#b:\n,", "x"], rows, line_end="\r\n")

@@ -38,7 +38,7 @@ def test_equal_scores_stand_in_the_order_of_their_rows():
     assert detect(np.zeros(4), flipped, []).roc_auc == 0.5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=30))
 def test_the_area_is_scikit_learns_ties_included(rows: list[tuple[int, bool]]):
     scores, flipped = (np.array(column) for column in zip(*rows))

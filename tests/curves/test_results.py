@@ -73,7 +73,7 @@ CELLS = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         CELLS, max_size=4, unique_by=lambda c: (c.seed, c.ranking, c.n, c.protocol, c.batch_size)

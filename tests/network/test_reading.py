@@ -133,7 +133,7 @@ VALUES = arrays(
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".protobuf", ".nnp", ".nntxt"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(parameters=st.dictionaries(NAMES.map("scope/{}".format), VALUES, min_size=1, max_size=3))
 def test_parameters_come_back_as_they_were(tmp_path_factory, suffix, parameters):
     path = tmp_path_factory.mktemp("round") / f"net{suffix}"

@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nnabla_influence.errors import RunError
@@ -22,7 +22,6 @@ def plain(steps):
     ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(rates, batches), min_size=1, max_size=6), st.integers(0, 10**6))
 def test_what_is_written_reads_back_exactly(tmp_path_factory, content, first):
     path = tmp_path_factory.mktemp("steps") / "steps.csv"

@@ -1,0 +1,60 @@
+"""Put rows of a dataset into another CSV: lines as nnabla reads them, paths that stay right."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import posixpath
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nnabla_influence.dataset.dataset import Dataset
+
+
+class _Return:
+    """A file for ``csv.writer``, which hands back what ``write`` returns."""
+
+    @staticmethod
+    def write(text: str) -> str:
+        return text
+
+
+def line_writer() -> Callable[[Sequence[str]], str]:
+    """Return what makes a line of a CSV of cells, its line end included."""
+    # With this line end the writer puts quotes around every CR and LF within a cell.
+    writer = csv.writer(_Return(), lineterminator="\r\n")
+    return lambda cells: writer.writerow(cells)[:-2] + "\n"
+
+
+class Relocation:
+    """Rewrites relative paths of a dataset so that they are right from another CSV.
+
+    Args:
+        dataset: Whose cells are rewritten.
+        target: The CSV that they go to.
+
+    Attributes:
+        is_needed: Whether any path changes at all.
+        is_ascii: Whether what it puts before a path is.
+    """
+
+    def __init__(self, dataset: Dataset, target: Path):
+        self._dataset = dataset
+        here, there = dataset.path.parent, Path(os.path.abspath(target)).parent
+        self.is_needed = not here.samefile(there)
+        self._way = here.as_posix()
+        # nnabla resolves `..` as text, a file system follows links: only where both arrive. There
+        # is no way to another drive.
+        with contextlib.suppress(ValueError, OSError):
+            way = os.path.relpath(here, there)
+            if Path(there, way).samefile(here):
+                self._way = Path(way).as_posix()
+        self.is_ascii = not self.is_needed or self._way.isascii()
+
+    def __call__(self, position: int, cell: str) -> str:
+        """Return a cell as it must stand in the other CSV."""
+        path = cell.replace("\\", "/")
+        if not self.is_needed or os.path.isabs(path) or not self._dataset.is_file(position, cell):
+            return cell
+        return posixpath.normpath(f"{self._way}/{path}")
