@@ -94,18 +94,23 @@ def influence_functions(opened: Opened, run: Run) -> InfluenceFunctions:
         n_products += 1
         return _products(opened, derivatives, u)[0] + decay * u
 
-    for damping in DAMPINGS:
-        if damping <= least:
-            continue
-        try:
-            solution = _solve(product, damping, v)
-        except _NotSolvedError as error:
-            if error.curvature is not None:
-                # H has an eigenvalue below this, so that less damping than its negative is in vain.
-                least = max(least, damping - error.curvature)
-            continue
-        influence = _products(opened, derivatives, solution)[1] / len(opened.training)
-        return InfluenceFunctions(influence, damping, n_products)
+    import scipy.sparse.linalg  # noqa: F401 - its BLAS is limited too
+    from threadpoolctl import threadpool_limits
+
+    # BLAS sums in another order where it has another number of threads, as workers may have.
+    with threadpool_limits(limits=1):
+        for damping in DAMPINGS:
+            if damping <= least:
+                continue
+            try:
+                solution = _solve(product, damping, v)
+            except _NotSolvedError as error:
+                if error.curvature is not None:
+                    # H has an eigenvalue below this: less damping than its negative is in vain.
+                    least = max(least, damping - error.curvature)
+                continue
+            influence = _products(opened, derivatives, solution)[1] / len(opened.training)
+            return InfluenceFunctions(influence, damping, n_products)
     raise ScoreError(
         f"{run.folder}: influence functions cannot be computed, as the training loss's Hessian is"
         f" not positive definite even with {DAMPINGS[-1]:g} added to its diagonal, or too"
