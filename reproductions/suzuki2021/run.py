@@ -25,7 +25,7 @@ from nnabla_influence.files import replacing_folder  # noqa: E402
 from nnabla_influence.progress import Progress, SilentProgress, TerminalProgress  # noqa: E402
 from nnabla_influence.samples.parts import make_folder  # noqa: E402
 from reproductions.suzuki2021.data import Prepared, prepare  # noqa: E402
-from reproductions.suzuki2021.experiments import SIZES, Experiment  # noqa: E402
+from reproductions.suzuki2021.experiments import ALL_RANKINGS, SIZES, Experiment  # noqa: E402
 from reproductions.suzuki2021.table import write_page  # noqa: E402
 
 WORK = "work"
@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--experiments", nargs="+", metavar="NAME", help="some of the size's (default: all)"
+    )
+    parser.add_argument(
+        "--rankings", nargs="+", choices=ALL_RANKINGS, help="some (default: the experiment's)"
     )
     parser.add_argument("--seeds", type=int, help="how many (default: the size's)")
     parser.add_argument(
@@ -65,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     changes: dict[str, object] = {}
     if parsed.seeds is not None:
         changes["seeds"] = parsed.seeds
+    if parsed.rankings is not None:
+        changes["rankings"] = tuple(parsed.rankings)
     if parsed.batch_sizes is not None:
         changes["batch_sizes"] = tuple(parsed.batch_sizes)
     chosen = [

@@ -409,11 +409,13 @@ def test_the_command_chooses_and_refuses(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(script, "run", run)
     options = ["--experiments", "digits-batch-sizes", "--seeds", "1", "--batch-sizes", "64"]
+    options += ["--rankings", "random", "loss"]
     assert (
         script.main(["--size", "medium", "--output", str(tmp_path), "--jobs", "2", *options]) == 0
     )
     (chosen,) = asked["chosen"]
     assert (chosen.name, chosen.seeds, chosen.batch_sizes) == ("digits-batch-sizes", 1, (64,))
+    assert chosen.rankings == ("random", "loss")
     assert (chosen.n_training, asked["jobs"], asked["output"]) == (1000, 2, tmp_path)
     for wrong, message in (
         (["--experiments", "nothing"], "'nothing' is none of digits-flipped, digits-batch-sizes"),
