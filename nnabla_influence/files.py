@@ -10,8 +10,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from nnabla_influence.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where an open file cannot be removed
+    fcntl = None  # type: ignore[assignment]
 
 _ADVICE = {
     errno.ENOENT: "make its folder first, or choose another output path",
@@ -27,6 +33,16 @@ def file_hash(path: str | os.PathLike[str]) -> str:
         for block in iter(lambda: file.read(2**20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def take_lock(file: IO[str]) -> None:
+    """Lock an open file for this process until it is closed, or the process ends.
+
+    Raises:
+        OSError: Another process has it.
+    """
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -17,11 +17,11 @@ from typing import Any, Optional
 
 from nnabla_influence.curves.plan import Cell, Training
 from nnabla_influence.errors import OutputError
-from nnabla_influence.files import replacing_file
+from nnabla_influence.files import replacing_file, take_lock
 
 FORMAT_VERSION = 1
 CELLS, SCORES, RUNS = "cells", "scores", "runs"
-_MARK = "curve.json"
+_MARK, _LOCK = "curve.json", ".lock"
 
 
 class Store:
@@ -60,10 +60,31 @@ class Store:
             _write_json(mark, {"format_version": FORMAT_VERSION})
 
     def __enter__(self) -> Store:
+        """Keep other commands out of the folder.
+
+        Raises:
+            OutputError: One is at work there, or the folder cannot be written.
+        """
+        try:
+            self._lock = (self.folder / _LOCK).open("w")
+        except OSError as error:
+            raise OutputError(
+                f"{self.folder}: cannot be written ({error.strerror}); choose another output folder"
+            ) from error
+        try:
+            take_lock(self._lock)
+        except OSError as error:
+            self._lock.close()
+            raise OutputError(
+                f"{self.folder}: another command is at work there; wait until it ends, or give"
+                " another folder"
+            ) from error
         return self
 
     def __exit__(self, *_: object) -> None:
         """Leave nothing behind where nothing is finished."""
+        self._lock.close()
+        (self.folder / _LOCK).unlink(missing_ok=True)
         if any(path.name != _MARK for path in (self.folder / CELLS).glob("*.json")):
             return
         for name in (CELLS, SCORES, RUNS):

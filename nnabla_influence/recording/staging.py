@@ -13,11 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from nnabla_influence.errors import OutputError
-
-try:
-    import fcntl
-except ImportError:  # Windows, where an open file cannot be removed
-    fcntl = None  # type: ignore[assignment]
+from nnabla_influence.files import take_lock
 
 _SUFFIX = ".recording"
 _LOCK = "lock"
@@ -48,7 +44,7 @@ class Staging:
             raise OutputError(
                 f"{target}: cannot be written ({error.strerror or error}); choose another folder"
             ) from error
-        _take(self._lock)
+        take_lock(self._lock)
         self._remove = weakref.finalize(self, _remove, os.getpid(), self.path, self._lock)
 
     def close(self) -> None:
@@ -67,7 +63,7 @@ def remove_leftovers(target: Path, suffix: str = _SUFFIX) -> None:
     for folder in target.parent.glob(f".{glob.escape(target.name)}.*{suffix}"):
         try:
             with (folder / _LOCK).open("r+") as lock:
-                _take(lock)
+                take_lock(lock)
             (folder / _LOCK).unlink()
         except OSError:
             continue  # in use
@@ -79,14 +75,9 @@ def in_use(folder: Path) -> Iterator[None]:
     """Keep `remove_leftovers` from ``folder`` while the block runs in this process."""
     path = folder / _LOCK
     with path.open("w") as lock:
-        _take(lock)
+        take_lock(lock)
         yield
     path.unlink(missing_ok=True)
-
-
-def _take(lock: IO[str]) -> None:
-    if fcntl is not None:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _remove(pid: int, path: Path, lock: IO[str]) -> None:

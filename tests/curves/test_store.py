@@ -91,3 +91,22 @@ def test_a_run_goes_alone(tmp_path):
     assert json.loads((tmp_path / "out" / "cells" / "curve.json").read_text()) == {
         "format_version": 1
     }
+
+
+def test_two_commands_do_not_work_in_one_folder(tmp_path):
+    with Store(tmp_path / "out") as store:
+        store.write("one", "of this", {})
+        with pytest.raises(OutputError, match="out: another command is at work there; wait until"):
+            Store(tmp_path / "out").__enter__()
+
+    with Store(tmp_path / "out") as again:
+        assert again.read("one", "of this") == {}
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    store = Store(tmp_path / "out")
+    (tmp_path / "out" / ".lock").mkdir()  # stands for a folder without permission: root has all
+
+    with pytest.raises(OutputError, match="out: cannot be written .* choose another output folder"):
+        store.__enter__()
