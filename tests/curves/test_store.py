@@ -108,5 +108,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     store = Store(tmp_path / "out")
     (tmp_path / "out" / ".lock").mkdir()  # stands for a folder without permission: root has all
 
-    with pytest.raises(OutputError, match="out: cannot be written .* choose another output folder"):
+    with pytest.raises(
+        OutputError, match=r"out: cannot be written .* choose another output folder"
+    ):
         store.__enter__()
