@@ -82,6 +82,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="batch sizes of the trainings (default: the model file's)",
     )
     parser.add_argument(
+        "--batch-statistics",
+        action="store_true",
+        help="ranking final: BatchNormalization with the statistics of each mini-batch, as in"
+        " training, in place of the running ones",
+    )
+    parser.add_argument(
         "--true-label",
         metavar="COLUMN",
         help="header of the training CSV's column of true labels, to see how many flipped ones are"
@@ -109,6 +115,7 @@ def run(parsed: argparse.Namespace) -> None:
         batch_sizes=parsed.batch_size,
         parameters=parsed.param,
         true_label=parsed.true_label,
+        batch_statistics=parsed.batch_statistics,
         device=parsed.device,
         jobs=parsed.jobs,
         scheduler=parsed.scheduler,

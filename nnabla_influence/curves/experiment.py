@@ -65,6 +65,7 @@ def curve(
     batch_sizes: Optional[Sequence[int]] = None,
     parameters: Optional[PathLike] = None,
     true_label: Optional[str] = None,
+    batch_statistics: bool = False,
     title: Optional[str] = None,
     device: str = "auto",
     jobs: int = 1,
@@ -91,6 +92,8 @@ def curve(
         parameters: An .h5 that every seed starts from; by default each draws its own.
         true_label: Header of the training CSV's column of true labels, where flips are known; by
             default ``#true_label``, if it is there.
+        batch_statistics: For the ranking ``final``: batch normalisations with the statistics of
+            each mini-batch, in place of the running ones.
         title: Of the figures; by default the name of the model file.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         jobs: Worker processes.
@@ -129,11 +132,13 @@ def curve(
                 test=str(data[one.seed].test),
                 parameters=None if parameters is None else os.path.abspath(parameters),
                 batch_size=one.batch_size,
+                batch_statistics=batch_statistics,
                 device=device,
             )
             for one in plan.trainings()
         }
         base = _base(definition, parameters, device)
+        base += ["batch statistics"] if batch_statistics else []
         of = {one: fingerprint(base, data[one.seed].fingerprint) for one in plan.trainings()}
         schedule = Schedule(plan, store, problems, of)
         _execute(schedule, plan, jobs, scheduler, progress)
@@ -151,6 +156,7 @@ def curve(
             "test": os.fspath(test),
             "parameters": None if parameters is None else os.fspath(parameters),
             "true_label": true_label,
+            "batch_statistics": batch_statistics,
             "device": device,
             "plan": dataclasses.asdict(plan),
             "data": {seed: data[seed].fingerprint for seed in plan.seeds},

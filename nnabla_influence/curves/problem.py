@@ -20,6 +20,8 @@ class Problem:
         parameters: File of parameters that every seed starts from; those that it lacks, or all of
             them where there is none, are drawn for each seed from the definition's initialisers.
         batch_size: Examples of a mini-batch; None for the definition's.
+        batch_statistics: Whether the ranking ``final`` takes the statistics of each mini-batch for
+            batch normalisations, in place of the running ones.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
@@ -32,6 +34,7 @@ class Problem:
     test: str
     parameters: Optional[str] = None
     batch_size: Optional[int] = None
+    batch_statistics: bool = False
     device: str = "auto"
 
     def __post_init__(self) -> None:

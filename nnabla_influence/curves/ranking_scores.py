@@ -73,7 +73,12 @@ def _traced(method: str, window: Union[str, int]) -> Callable[[Opened, int, Run]
             run=run.folder,
             train=problem.training,
             validation=problem.validation,
-            options=Options(method=method, window=window, device=problem.device),
+            options=Options(
+                method=method,
+                window=window,
+                batch_statistics=problem.batch_statistics and method == "final",
+                device=problem.device,
+            ),
         )
         return ranking.scores.influence
 

@@ -149,6 +149,7 @@ def run(
             removed=experiment.removed,
             protocols=experiment.protocols,
             batch_sizes=experiment.batch_sizes,
+            batch_statistics=experiment.batch_statistics,
             title=experiment.name,
             device=device,
             jobs=jobs,

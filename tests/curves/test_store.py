@@ -109,6 +109,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "out" / ".lock").mkdir()  # stands for a folder without permission: root has all
 
     with pytest.raises(
-        OutputError, match=r"out: cannot be written .* choose another output folder"
+        OutputError, match=r"out: cannot be written .* choose another output"
     ):
         store.__enter__()
