@@ -20,9 +20,11 @@ from nnabla_influence.curves.tasks import rank, retrain, train_seed
 from nnabla_influence.curves.testing import evaluate, label_of
 from nnabla_influence.errors import ModelError, RunError, ScoreError, UnsupportedError
 from nnabla_influence.network import load_definition
+from nnabla_influence.options import Options
 from nnabla_influence.runs.parameter_file import write_parameters
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.samples import Training, logistic_regression, mlp, write_definition
+from nnabla_influence.scoring import score
 from tests.cases import CASES, Case, write_csv
 from tests.small_projects import edit
 
@@ -114,6 +116,26 @@ def test_a_run_with_random_layers_is_replayed_to_the_bit_by_exact_rankings(
     run = Path(dropout.model).parent / "run1"
     done = rank(dropout, 1, ranking, str(run), str(tmp_path / "scores.npy"))
     assert done.cache_bytes > 0
+
+
+@pytest.mark.parametrize("batch_statistics", [False, True])
+def test_final_takes_the_statistics_that_were_asked_for(dropout, tmp_path, batch_statistics):
+    run = Path(dropout.model).parent / "run1"
+    problem = dataclasses.replace(dropout, batch_statistics=batch_statistics)
+    rank(problem, 1, "final", str(run), str(tmp_path / "scores.npy"))
+    options = Options(batch_statistics=batch_statistics, device="cpu")
+    expected, other = (
+        score(
+            dropout.model,
+            run=run,
+            train=dropout.training,
+            validation=dropout.validation,
+            options=dataclasses.replace(options, batch_statistics=which),
+        ).scores.influence
+        for which in (batch_statistics, not batch_statistics)
+    )
+    np.testing.assert_array_equal(np.load(tmp_path / "scores.npy"), expected)
+    assert not np.allclose(expected, other, rtol=0.1)
 
 
 @pytest.mark.parametrize("protocol", ["all", "last"])
