@@ -116,7 +116,9 @@ class Schedule:
         ]
         trained = None
         needs_run = unranked or any(c.ranking == NONE or c.protocol == "last" for c in missing)
-        if needs_run or _training(training) not in self._records:
+        # Its record is written when the run is whole.
+        has_run = self._store.run(training).is_dir()
+        if _training(training) not in self._records or (needs_run and not has_run):
             trained = self._task(
                 f"{training.name}: training",
                 _training(training),
