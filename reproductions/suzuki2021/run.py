@@ -150,7 +150,7 @@ def run(
             protocols=experiment.protocols,
             batch_sizes=experiment.batch_sizes,
             batch_statistics=experiment.batch_statistics,
-            title=experiment.name,
+            title=experiment.title,
             device=device,
             jobs=jobs,
             scheduler=scheduler,
