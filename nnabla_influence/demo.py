@@ -67,6 +67,8 @@ def run_demo(folder: str | os.PathLike[str], *, device: str, progress: Progress)
     given = shlex.quote(str(network))
     yield f"  nnabla-influence train -c {given} -o RUN"
     yield f"  nnabla-influence score -m {given} --run RUN -o influence.csv"
+    yield "  nnabla-influence cleanse -i influence.csv -o clean.csv -n 50"
+    yield "Whether removal helps, `nnabla-influence curve` shows beforehand (docs/curve.md)."
 
 
 def _claim(folder: Path) -> None:
