@@ -69,11 +69,13 @@ def test_the_demo_counts_what_it_finds(small: Path, capsys):
 
     # The commands that it names at its end can be copied.
     shown = [line for line in out.splitlines() if line.startswith("  nnabla-influence ")]
-    train, score = (shlex.split(line.replace("RUN", "'デモ 1/run'"))[1:] for line in shown)
+    train, score, cleanse = (shlex.split(line.replace("RUN", "'デモ 1/run'"))[1:] for line in shown)
     assert train == ["train", "-c", "デモ 1/lenet.nntxt", "-o", "デモ 1/run"]
     main(score)
     again = read(small / "influence.csv")
     assert [row["influence"] for row in again] == [row["influence"] for row in ranked]
+    main(cleanse)
+    assert len(read(small / "clean.csv")) == len(ranked) - 50
     # The folder can be moved as a whole.
     moved = folder.rename(small / "moved")
     definition = load_definition(moved / "lenet.nntxt")
