@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -111,14 +112,24 @@ def open_seed(
 
 
 def _check_same_form(dataset: Dataset, training: Dataset) -> None:
-    """Refuse inputs that are made of another number of columns: nnabla repeats what is short."""
+    """Refuse inputs that are made of other columns, or of the same ones in another order.
+
+    nnabla repeats what is short, and reads by position whatever the indices are.
+    """
     for name in training.inputs:
-        have, want = (len(columns_of(d.columns, name)) for d in (dataset, training))
-        if have != want:
+        have, want = (columns_of(d.columns, name) for d in (dataset, training))
+        if len(have) != len(want):
             raise DatasetError(
-                f"{dataset.path}: the input {name!r} has {have} columns, and {want} in the training"
-                f" CSV {training.path}; give CSVs of the same columns"
+                f"{dataset.path}: the input {name!r} has {len(have)} columns, and {len(want)} in"
+                f" the training CSV {training.path}; give CSVs of the same columns"
             )
+        for place, (own, other) in enumerate(zip(have, want), 1):
+            if own.index != other.index:
+                raise DatasetError(
+                    f"{dataset.path}, line 1, column {own.cell!r}: is column {place} of the input"
+                    f" {name!r}, which is {other.cell!r} in the training CSV {training.path};"
+                    " nnabla reads by position, so give CSVs of the same columns in the same order"
+                )
 
 
 def _digests(dataset: Dataset, label: Optional[Label]) -> tuple[list[bytes], bytes]:
@@ -170,7 +181,7 @@ def _flipped(dataset: Dataset, label: Label | None, name: str | None) -> np.ndar
             f"{dataset.path}: the network predicts no class that the true labels in {name!r} could"
             " be compared with; leave --true-label out"
         )
-    true = np.array(list(_numbers(dataset, positions[0])))
+    true = np.array(list(_true_classes(dataset, positions[0], label)))
     given = [
         label.of(dataset.batch(np.arange(start, min(start + _BLOCK, len(dataset))))[label.column])
         for start in range(0, len(dataset), _BLOCK)
@@ -178,12 +189,19 @@ def _flipped(dataset: Dataset, label: Label | None, name: str | None) -> np.ndar
     return np.asarray(np.concatenate(given) != true)
 
 
-def _numbers(dataset: Dataset, position: int) -> Iterator[float]:
+def _true_classes(dataset: Dataset, position: int, label: Label) -> Iterator[float]:
+    wanted = "0 or 1" if label.binary else "a whole number from 0"
     for row, cells in enumerate(dataset.iter_cells()):
+        cell = cells[position]
         try:
-            yield float(cells[position])
+            value = float(cell)
         except ValueError:
+            value = math.nan
+        # Anything else would differ from every label, and count as flipped.
+        if not value.is_integer() or value < 0 or (label.binary and value > 1):
+            shown = repr(cell[:60]) if cell.strip() else "the cell is empty, which"
             raise DatasetError(
-                f"{dataset.place(row, dataset.header[position])}: {cells[position]!r} is not a"
-                " class label; write its number"
-            ) from None
+                f"{dataset.place(row, dataset.header[position])}: {shown} is not a class label;"
+                f" write {wanted}"
+            )
+        yield value
