@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nnabla_influence.curves.detection_table import Flips, flips_of
 from nnabla_influence.curves.panels import draw, legend, log_counts, sheet
 from nnabla_influence.curves.results import ORDER
 
@@ -27,9 +28,9 @@ def detected(detection: pd.DataFrame, title: str) -> Figure:
     for line, batch_size in enumerate(sizes):
         of_size = detection[detection["batch_size"] == batch_size]
         counts = _common_counts(of_size)
-        flipped, rows = of_size["flipped"].mean(), of_size["rows"].mean()
+        flips = flips_of(of_size)
         for axes, what in zip(panels[2 * line : 2 * line + 2], _WHAT):
-            _draw_chance(axes, what, counts, flipped, rows)
+            _draw_chance(axes, what, counts, flips)
             there = [name for name in ORDER if (of_size["ranking"] == name).any()]
             for ranking in there:
                 lines = of_size[(of_size["ranking"] == ranking) & of_size["k"].isin(counts)]
@@ -53,12 +54,14 @@ def _common_counts(detection: pd.DataFrame) -> list[int]:
     return sorted(int(k) for k in seeds.index[seeds == seeds.max()])
 
 
-def _draw_chance(axes: Axes, what: str, counts: list[int], flipped: float, rows: float) -> None:
-    """Draw what a blind choice finds on average, and what none can exceed."""
+def _draw_chance(axes: Axes, what: str, counts: list[int], flips: Flips) -> None:
+    """Draw what a blind choice finds on average, and what none can exceed; means over the seeds."""
     k = np.geomspace(counts[0], counts[-1], 100)
+    flipped, rows = flips.flipped[:, None], flips.rows[:, None]
     if what == "precision":
-        chance, best = np.full_like(k, flipped / rows), np.minimum(1, flipped / k)
+        chances, bests = np.tile(flipped / rows, len(k)), np.minimum(1, flipped / k)
     else:
-        chance, best = k / rows, np.minimum(1, k / flipped)
+        chances, bests = k / rows, np.minimum(1, k / flipped)
+    chance, best = chances.mean(axis=0), bests.mean(axis=0)
     axes.plot(k, 100 * chance, "--", color="0.3", linewidth=1.1, label="chance")
     axes.plot(k, 100 * best, "-", color="0.8", linewidth=2.5, label="best possible", zorder=1)

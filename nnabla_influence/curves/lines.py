@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from nnabla_influence.curves.detection_table import found_at_flipped
+from nnabla_influence.curves.detection_table import flips_of, found_at_flipped, range_words
 from nnabla_influence.curves.verdict import ACCURACY, Block, Unit, blocks, interval, mark, verdict
 
 if TYPE_CHECKING:
@@ -69,11 +69,13 @@ def _detection_lines(detection: pd.DataFrame) -> Iterator[str]:
     found = found_at_flipped(detection)
     for batch_size in sorted(set(found["batch_size"])):
         of_size = found[found["batch_size"] == batch_size]
-        flipped, rows = of_size["mean_flipped"].mean(), of_size["mean_rows"].mean()
+        flips = flips_of(detection[detection["batch_size"] == batch_size])
+        flipped = range_words(flips.flipped)
+        first = "as many first rows" if flips.differ else f"the first {flipped}"
         yield (
-            f"Flipped labels found, batch size {batch_size:,}: the {flipped:,.0f} flipped of"
-            f" {rows:,.0f} rows among the first {flipped:,.0f} of a ranking (chance:"
-            f" {100 * flipped / rows:.1f} %)"
+            f"Flipped labels found, batch size {batch_size:,}: the {flipped} flipped of"
+            f" {range_words(flips.rows)} rows among {first} of a"
+            f" ranking (chance: {100 * flips.chance:.1f} %)"
         )
         table = [["ranking", "found", "ROC AUC"]]
         for line in of_size.to_dict("records"):

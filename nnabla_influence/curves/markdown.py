@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nnabla_influence.curves.detection_table import found_at_flipped
+from nnabla_influence.curves.detection_table import flips_of, found_at_flipped, range_words
 from nnabla_influence.curves.looks import LOOKS
 from nnabla_influence.curves.verdict import ACCURACY, Block, Unit, blocks, interval, mark, verdict
 
@@ -79,11 +79,14 @@ def _detection_parts(detection: pd.DataFrame) -> Iterator[str]:
     found = found_at_flipped(detection)
     for batch_size in sorted(set(found["batch_size"])):
         of_size = found[found["batch_size"] == batch_size]
-        flipped, rows = of_size["mean_flipped"].mean(), of_size["mean_rows"].mean()
+        flips = flips_of(detection[detection["batch_size"] == batch_size])
+        flipped = range_words(flips.flipped)
+        first = "as many first rows" if flips.differ else f"the first {flipped}"
+        each = ", differing from seed to seed" if flips.differ else ""
         yield f"### Flipped labels found, batch size {batch_size:,}"
         yield (
-            f"Of {rows:,.0f} rows {flipped:,.0f} are flipped; found: the share of them"
-            f" among the first {flipped:,.0f} of a ranking, by chance {100 * flipped / rows:.1f} %."
+            f"Of {range_words(flips.rows)} rows {flipped} are flipped{each}; found: the share of"
+            f" them among {first} of a ranking, by chance {100 * flips.chance:.1f} %."
         )
         lines = []
         for line in of_size.to_dict("records"):

@@ -49,6 +49,9 @@ class Unit:
         return f"{value * self.scale:+.{self.digits}f}"
 
 
+_FEW = 3
+_NO_WIDTH = 1e-12
+
 ACCURACY = Unit("accuracy", "test accuracy", 100, 1, " percentage points", 2)
 LOSS = Unit("loss", "mean test loss", 1, -1, "", 4)
 
@@ -163,12 +166,32 @@ def verdict(block: Block) -> Iterator[str]:
                 f" with the whole interval, {harmed} {lowered} it; the best of many, chosen by the"
                 " test data themselves, promises too much"
             )
+    yield from _caution(block)
     levels = [*block.lines.values(), *([block.plain] if block.plain else [])]
     lost = sum(not math.isfinite(line["loss_mean"]) for line in levels)
     if lost:
         yield (
             f"Trainings diverged: {lost} of {len(levels)} mean test losses"
             f" {'is not a finite number' if lost == 1 else 'are not finite numbers'}"
+        )
+
+
+def _caution(block: Block) -> Iterator[str]:
+    """Tell where intervals look firmer than they are: of few seeds, or without any width."""
+    lines = [line for line in block.lines.values() if math.isfinite(interval(line, block.unit)[1])]
+    pairs = min((int(line[f"pairs_{NONE}"]) for line in lines), default=_FEW)
+    if pairs < _FEW:
+        yield (
+            "The intervals of two seeds mean little, since two differences are close to each other"
+            " by chance often enough; use at least five seeds"
+        )
+    ends = [interval(line, block.unit)[1:] for line in lines]
+    # Differences that are equal on paper differ in the last bits.
+    narrow = sum(high - low <= _NO_WIDTH for low, high in ends)
+    if narrow:
+        yield (
+            f"{narrow} of {len(lines)} intervals {'has' if narrow == 1 else 'have'} no width: the"
+            " seeds happen to agree, which makes nothing certain; use more seeds, or more test rows"
         )
 
 

@@ -133,6 +133,31 @@ def test_flips_that_differ_from_seed_to_seed_leave_the_common_counts():
     assert tuple(drawn(precision)[LOOKS["final"].name][0]) == made_up.REMOVED
 
 
+def test_chance_and_best_possible_are_means_over_the_seeds():
+    """A seed whose number of flips is among the counts has fewer lines, and counts as much."""
+    some = made_up.detections(seeds=1, removed=(10, 30, 120), rows=200, flipped=30)
+    some += [
+        d
+        for d in made_up.detections(seeds=2, removed=(10, 30, 120), rows=400, flipped=100)
+        if d.seed == 1
+    ]
+    precision, recall = detected(detection_frame(some), "Title").axes
+    shown = {
+        (axes, line.get_label()): (line.get_xdata(), line.get_ydata())
+        for axes in (precision, recall)
+        for line in axes.lines
+    }
+    k, y = shown[precision, "chance"]
+    np.testing.assert_allclose(y, 100 * (30 / 200 + 100 / 400) / 2)
+    np.testing.assert_allclose(shown[recall, "chance"][1], 100 * (k / 200 + k / 400) / 2)
+    np.testing.assert_allclose(k[[0, -1]], [10, 120])
+    # At 10 rows all can be flipped, at 120 the 30 of the one and the 100 of the other seed.
+    best = shown[precision, "best possible"][1]
+    np.testing.assert_allclose(best[[0, -1]], [100, 100 * (30 / 120 + 100 / 120) / 2])
+    best = shown[recall, "best possible"][1]
+    np.testing.assert_allclose(best[[0, -1]], [100 * (10 / 30 + 10 / 100) / 2, 100])
+
+
 def test_every_ranking_has_its_own_look():
     assert tuple(LOOKS) == ORDER
     for part in ("name", "color", "marker", "line"):

@@ -41,6 +41,16 @@ def lines_of(some: list[CellResult], detection=None) -> list[str]:
     return summary_lines(summarize(results_frame(some)), detection)
 
 
+TWO_SEEDS = (
+    "The intervals of two seeds mean little, since two differences are close to each other by"
+    " chance often enough; use at least five seeds."
+)
+ONE_WITHOUT_WIDTH = (
+    "1 of {} intervals has no width: the seeds happen to agree, which makes nothing certain; use"
+    " more seeds, or more test rows."
+)
+
+
 # Differences .01 and .03: mean .02, half an interval t * sd / sqrt(2) = 12.7062 * .01 = .127062;
 # .0100 and .0102: mean .0101, half an interval .00127062.
 GAINS = {
@@ -67,6 +77,8 @@ def test_the_table_in_the_terminal():
         " (-11.71 to +13.71).",
         "That is the best of 4 cells: 1 raised the test accuracy with the whole interval, 1"
         " lowered it; the best of many, chosen by the test data themselves, promises too much.",
+        TWO_SEEDS,
+        ONE_WITHOUT_WIDTH.format(6),
     ]
 
 
@@ -84,11 +96,38 @@ def test_of_a_loss_less_is_better():
 
 def test_nothing_helped():
     harmful = {("final", 5): [-0.01, -0.0102], ("loss", 5): [0.0, 0.1], ("random", 5): [0.1, 0.1]}
-    *_, last = lines_of(cells(harmful))
-    assert last == (
+    *_, words, few, narrow = lines_of(cells(harmful))
+    assert words == (
         "Removal by a ranking did not help: of 2 intervals none lies wholly above 0, and 1 on the"
         " other side."
     )
+    assert (few, narrow) == (TWO_SEEDS, ONE_WITHOUT_WIDTH.format(3))
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_intervals_without_width_are_told_however_many_seeds_there_are(classes: bool):
+    """Three test rows more for each seed: no interval, but no certainty either."""
+    gains = {
+        ("final", 5): [0.05] * 5,
+        ("random", 5): [0.05] * 5,
+        ("loss", 5): [0.0, 0.1, 0.05, 0.0, 0.02],
+    }
+    some = cells(gains, **({} if classes else {"accuracy": None}))
+    summary = summarize(results_frame(some))
+    words = (
+        "2 of 3 intervals have no width: the seeds happen to agree, which makes nothing certain;"
+        " use more seeds, or more test rows."
+    )
+    assert summary_lines(summary)[-1] == words
+    assert words in summary_markdown(summary)
+    assert TWO_SEEDS not in summary_lines(summary)
+
+
+@pytest.mark.parametrize(("n_seeds", "told"), [(1, False), (2, True), (3, False)])
+def test_two_seeds_are_few(n_seeds: int, told: bool):
+    summary = summarize(results_frame(cells({("final", 5): [0.1, 0.2, 0.15][:n_seeds]})))
+    assert (TWO_SEEDS in summary_lines(summary)) == told
+    assert (TWO_SEEDS in summary_markdown(summary)) == told
 
 
 def test_one_seed_tells_nothing():
@@ -147,6 +186,39 @@ def test_as_many_rows_as_are_flipped():
         *("final", f"{found.mean():.1f}", "%", "+-", f"{found.std():.1f}"),
         *(f"{auc.mean():.3f}", "+-", f"{auc.std():.3f}"),
     ]
+
+
+def test_flips_that_differ_from_seed_to_seed():
+    """By hand: 5 of 60 and 9 of 90 rows; chance is the mean of 8.33 % and 10 %."""
+    some = detections_of({0: (5, 60), 1: (9, 90)})
+    lines = summary_lines(summarize(results_frame(cells(GAINS))), some)
+    words = (
+        "Flipped labels found, batch size 32: the 5 to 9 flipped of 60 to 90 rows among as many"
+        " first rows of a ranking (chance: 9.2 %)"
+    )
+    at = lines.index(words)
+    # Each seed at as many rows as it has flipped.
+    found = [found_of(some, seed, k) for seed, k in ((0, 5), (1, 9))]
+    assert lines[at + 2].split()[1] == f"{50 * sum(found):.1f}"
+    text = summary_markdown(summarize(results_frame(cells(GAINS))), some)
+    assert (
+        "Of 60 to 90 rows 5 to 9 are flipped, differing from seed to seed; found: the share of them"
+        " among as many first rows of a ranking, by chance 9.2 %."
+    ) in text
+
+
+def detections_of(flips: dict[int, tuple[int, int]]):
+    return detection_frame(
+        one
+        for seed, (flipped, rows) in flips.items()
+        for one in made_up.detections(seeds=2, removed=(5,), rows=rows, flipped=flipped)
+        if one.seed == seed
+    )
+
+
+def found_of(detection, seed: int, k: int) -> float:
+    of_final = detection[(detection["ranking"] == "final") & (detection["seed"] == seed)]
+    return float(of_final.loc[of_final["k"] == k, "precision"].iloc[0])
 
 
 def test_markdown():
