@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
@@ -16,11 +15,15 @@ from nnabla_influence.cleansing.decisions import (
     read_decisions,
 )
 from nnabla_influence.cleansing.labels import Labels, listed_classes, number, read_labels
+from nnabla_influence.cleansing.outputs import (
+    check_not_the_training_csv,
+    check_outputs,
+    default_list,
+)
 from nnabla_influence.cleansing.result import ClassChange, Cleansed
 from nnabla_influence.cleansing.source import PathLike, Source, open_source
 from nnabla_influence.cleansing.writing import write_cleansed
-from nnabla_influence.errors import DatasetError, InfluenceError, OutputError
-from nnabla_influence.files import check_writable
+from nnabla_influence.errors import DatasetError, InfluenceError
 
 
 def cleanse(
@@ -57,13 +60,16 @@ def cleanse(
     Raises:
         InfluenceError: The choice is not one, or leaves nothing, or a class would vanish.
         DatasetError: A CSV cannot be used, or ranking and training CSV do not belong together.
-        OutputError: A file cannot be written, or is one of those that are read.
+        OutputError: A file cannot be written, or is one of those that are read, or may be the
+            training CSV.
     """
     _check_choice(n, below, decisions)
-    paths = Path(output), _default_list(Path(output)) if removed is None else Path(removed)
+    paths = Path(output), default_list(Path(output)) if removed is None else Path(removed)
     read = {"ranking": ranking, "training CSV": train, "decisions CSV": decisions}
-    _check_outputs(*paths, {name: path for name, path in read.items() if path is not None})
+    check_outputs(*paths, {name: path for name, path in read.items() if path is not None})
     source = open_source(ranking, train)
+    if train is None:
+        check_not_the_training_csv(paths, source)
     labels = read_labels(source, label_column)
     notes = []
     if decisions is not None:
@@ -108,34 +114,6 @@ def _check_choice(n: int | float | None, below: float | None, decisions: PathLik
         )
     if below is not None and not math.isfinite(below):
         raise InfluenceError(f"below {below!r} is not a finite number")
-
-
-def _default_list(output: Path) -> Path:
-    return output.parent / f"{output.stem}.removed.csv"
-
-
-def _check_outputs(output: Path, removed_list: Path, inputs: Mapping[str, PathLike]) -> None:
-    if _same_file(output, removed_list):
-        raise OutputError(
-            f"{removed_list}: would be both the dataset and the list of what left it; give the list"
-            " another path with --removed"
-        )
-    for path in (output, removed_list):
-        for name, given in inputs.items():
-            if _same_file(path, given):
-                raise OutputError(
-                    f"{path}: is the {name} itself, which is never changed; choose another path to"
-                    " write"
-                )
-        check_writable(path)
-
-
-def _same_file(one: PathLike, other: PathLike) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:  # one of them does not exist
-        resolved = (os.path.normcase(os.path.realpath(path)) for path in (one, other))
-        return len(set(resolved)) == 1
 
 
 def _scored(source: Source, n: int | float | None, below: float | None) -> dict[int, Decision]:

@@ -99,6 +99,8 @@ def test_decisions_that_were_written_are_read_again(table, drawn):
     lines = [f"{k},{'remove,' if new is None else f'relabel,{new}'}" for k, new in made.items()]
     made.pop(0, None)  # something must be left
     lines = [line for line in lines if not line.startswith("0,")]
+    table.output.unlink(missing_ok=True)
+    (table.folder / "again.csv").unlink(missing_ok=True)
     done = table.decide("\n".join(["datasource_index,decision,label", *lines]), **EMPTY)
     assert set(done.removed) == {k for k, new in made.items() if new is None}
     assert done.relabelled == {k: str(new) for k, new in made.items() if new is not None}
@@ -167,6 +169,7 @@ def test_removing_nothing_gives_every_cell_back(tmp_path, cells, with_train):
     train = write_csv(tmp_path / "train.csv", ["y", "#a", "#b:\n,", "x"], rows, line_end="\r\n")
     influence = np.linspace(1, 0.5, len(rows))
     write_ranking(train, tmp_path / "r.csv", influence)
+    (tmp_path / "c.csv").unlink(missing_ok=True)
     done = cleanse(
         tmp_path / "r.csv",
         output=tmp_path / "c.csv",

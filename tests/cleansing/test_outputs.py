@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from nnabla_influence.cleansing import writing
 from nnabla_influence.errors import OutputError
-from tests.cleansing.common import N, read_cells
+from tests.cleansing.common import LABELS, N, read_cells
+from tests.dataset.common import write_csv
 
 
 def test_existing_results_are_replaced_and_links_followed(table):
@@ -62,6 +64,56 @@ def test_no_input_is_overwritten(tmp_path, table, kind, given, role):
         table.cleanse(decisions=decisions, train=table.train, **{role: path})
     assert table.folder.joinpath(given).read_bytes() == before
     decisions.unlink()
+
+
+@pytest.mark.parametrize("role", ["output", "removed"])
+@pytest.mark.parametrize("change", ["none", "mark", "line ends", "result columns", "rows", "link"])
+def test_without_it_the_training_csv_is_known_by_its_form(tmp_path, table, role, change):
+    path = table.train
+    original = path.read_bytes()
+    if change == "mark":
+        path.write_bytes(b"\xef\xbb\xbf" + original)
+    elif change == "line ends":
+        path.write_bytes(original.replace(b"\n", b"\r\n"))
+    elif change == "result columns":  # which the ranking has replaced
+        write_csv(path, ["loss", "x", "y"], [[9, k / 8, LABELS[k]] for k in range(N)])
+    elif change == "rows":  # at the end, which a ranking without its last rows does not show
+        path.write_bytes(original + b"1.5,0\n")
+    elif change == "link":
+        path = tmp_path / "link.csv"
+        path.symlink_to(table.train)
+    before = path.read_bytes()
+    message = (
+        f"{path}: has the columns of the ranking's training CSV and as many rows, so it may be the"
+        " training CSV itself, which is never changed; choose another path to write, or give the"
+        " training CSV with -t"
+    )
+    with pytest.raises(OutputError, match=re.escape(message)):
+        table.cleanse(n=1, **{role: path})
+    assert path.read_bytes() == before
+    assert not table.output.exists()
+
+
+def test_without_the_training_csv_a_dataset_of_text_that_cannot_be_read_is_kept(table):
+    damaged = table.train.read_bytes() + b"\x00\n" + b"1" * 200_000
+    table.train.write_bytes(damaged)
+    with pytest.raises(OutputError, match="so it may be the training CSV itself"):
+        table.cleanse(n=1, output=table.train)
+    assert table.train.read_bytes() == damaged
+
+
+def test_an_earlier_result_is_replaced(table):
+    """One with fewer rows always; one with as many where the training CSV is known."""
+    table.cleanse(n=1)
+    table.cleanse(n=2)
+    assert len(read_cells(table.output)) == 1 + N - 2
+    relabelled = "datasource_index,decision,label\n9,relabel,2\n"
+    table.decide(relabelled)
+    with pytest.raises(OutputError, match=r"clean\.csv: has the columns of the ranking's training"):
+        table.cleanse(n=1)
+    table.decide(relabelled, train=table.train)
+    table.cleanse(n=1, train=table.train)
+    assert len(read_cells(table.output)) == N
 
 
 def test_the_list_is_not_the_dataset(table, tmp_path):

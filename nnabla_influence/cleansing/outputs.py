@@ -1,0 +1,86 @@
+"""Where the results may be written: never over what is read, nor over the training CSV."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nnabla_influence.cleansing.source import PathLike, Source
+from nnabla_influence.dataset.header import parse_column
+from nnabla_influence.errors import OutputError
+from nnabla_influence.files import check_writable
+from nnabla_influence.ranking import RESULT_COLUMNS
+
+
+def default_list(output: Path) -> Path:
+    """Return where the list of what left stands, where no path was given."""
+    return output.parent / f"{output.stem}.removed.csv"
+
+
+def check_outputs(output: Path, removed_list: Path, inputs: Mapping[str, PathLike]) -> None:
+    """Check that both files can be written and are none of those that are read.
+
+    Args:
+        output: The dataset CSV to write.
+        removed_list: The list to write.
+        inputs: What is read, by its name for the user.
+
+    Raises:
+        OutputError: One of them is, or cannot be written, or both are the same.
+    """
+    if _same_file(output, removed_list):
+        raise OutputError(
+            f"{removed_list}: would be both the dataset and the list of what left it; give the list"
+            " another path with --removed"
+        )
+    for path in (output, removed_list):
+        for name, given in inputs.items():
+            if _same_file(path, given):
+                raise OutputError(
+                    f"{path}: is the {name} itself, which is never changed; choose another path to"
+                    " write"
+                )
+        check_writable(path)
+
+
+def check_not_the_training_csv(paths: Sequence[Path], source: Source) -> None:
+    """Check, where only the ranking is given, that no output can be the CSV that it is of.
+
+    Whatever has the training CSV's columns and no fewer rows than are ranked may be it. The result
+    of an earlier cleansing has fewer, unless nothing was removed: then it cannot be told from the
+    training CSV by its form, and rather is kept as well.
+
+    Raises:
+        OutputError: One of them may be it.
+    """
+    own = [column.cell for column in source.columns]
+    for path in paths:
+        if path.is_file() and _holds(path, own, len(source)):
+            raise OutputError(
+                f"{path}: has the columns of the ranking's training CSV and as many rows, so it may"
+                " be the training CSV itself, which is never changed; choose another path to"
+                " write, or give the training CSV with -t"
+            )
+
+
+def _same_file(one: PathLike, other: PathLike) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # one of them does not exist
+        resolved = (os.path.normcase(os.path.realpath(path)) for path in (one, other))
+        return len(set(resolved)) == 1
+
+
+def _holds(path: Path, columns: Sequence[str], n_rows: int) -> bool:
+    """Tell whether a file has these columns, beside those of a ranking, and so many rows."""
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        records = csv.reader(file)
+        try:
+            header = next(records, [])
+            if [c for c in header if parse_column(0, c).name not in RESULT_COLUMNS] != [*columns]:
+                return False
+            return any(count >= n_rows for count, _ in enumerate(records, 1))
+        except csv.Error:  # rather kept, where it cannot be counted
+            return True
