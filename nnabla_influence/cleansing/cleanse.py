@@ -147,8 +147,11 @@ def _decided(path: PathLike, source: Source, labels: Labels | None) -> dict[int,
             )
         return labels.new_label(text, row)
 
+    def is_other(text: str, row: int) -> bool:
+        return labels is not None and labels.is_other(text, row)
+
     own = [column.cell for column in source.columns]
-    decided = read_decisions(path, len(source), new_label, own)
+    decided = read_decisions(path, len(source), new_label, is_other, own)
     changed = {index: made for index, made in decided.items() if made.action != KEEP}
     return {index: changed[index] for index in source.ranking.order.tolist() if index in changed}
 

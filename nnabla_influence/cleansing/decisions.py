@@ -41,6 +41,7 @@ def read_decisions(
     path: PathLike,
     n_rows: int,
     new_label: Callable[[str, int], str],
+    is_other: Callable[[str, int], bool],
     own_columns: Sequence[str] = (),
 ) -> dict[int, Decision]:
     """Read a decisions CSV.
@@ -56,6 +57,8 @@ def read_decisions(
         n_rows: How many rows the training CSV has.
         new_label: Checks the new label of a row and returns it as the dataset writes it; raises
             ValueError with a predicate.
+        is_other: Tells whether a cell beside the decision to keep a row is another label than its
+            own.
         own_columns: Header cells of the training CSV.
 
     Returns:
@@ -69,7 +72,8 @@ def read_decisions(
     for name in (INDEX, DECISION):
         if header.count(name) > 1:
             raise DatasetError(f"{path}: has more than one column {name!r}; keep one of them")
-    reader = _Reader(header, n_rows, new_label, [normal(cell) for cell in own_columns])
+    own = [normal(cell) for cell in own_columns]
+    reader = _Reader(header, n_rows, new_label, is_other, own)
     problems = []
     for line in lines:
         try:
@@ -93,11 +97,12 @@ class _Reader:
         header: Sequence[str],
         n_rows: int,
         new_label: Callable[[str, int], str],
+        is_other: Callable[[str, int], bool],
         own_columns: Sequence[str],
     ):
         self.decisions: dict[int, Decision] = {}
         self._line_of: dict[int, int] = {}
-        self._n_rows, self._new_label = n_rows, new_label
+        self._n_rows, self._new_label, self._is_other = n_rows, new_label, is_other
         self._index, self._decision = header.index(INDEX), header.index(DECISION)
         self._label = _label_position(header, self._decision)
         # With a label column of its own the dataset may stand there, each row with its label.
@@ -120,6 +125,14 @@ class _Reader:
         made = Decision(decision)
         if decision == RELABEL:
             made = Decision(decision, self._checked(label, row))
+        slipped = decision == KEEP and label and not self._labels_may_be_old
+        if slipped and self._is_other(label, row):
+            raise _CellError(
+                LABEL,
+                label,
+                "is not the row's label, but the decision beside it is keep, which changes nothing;"
+                " write relabel there, or clear the label",
+            )
         first = self._line_of.setdefault(row, line.number)
         if self.decisions.setdefault(row, made) != made:
             raise _CellError(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nnabla_influence.cleansing.source import Source
+from nnabla_influence.cleansing.source import SPREADSHEET_DIGITS, Source
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
 
@@ -52,6 +52,13 @@ class Labels:
         if value == self.values[row]:
             raise ValueError("is the row's label already; write keep, or another label")
         return text
+
+    def is_other(self, text: str, row: int) -> bool:
+        """Tell whether a text is known not to be the row's label; spreadsheets round numbers."""
+        value, known = number(text), self.values[row]
+        if known is None:
+            return False
+        return value is None or not math.isclose(value, known, rel_tol=SPREADSHEET_DIGITS)
 
 
 def read_labels(source: Source, name: str | None) -> Labels | None:
@@ -110,6 +117,11 @@ def _find(source: Source, name: str | None) -> Column | None:
         return None
     cells = ", ".join(repr(column.cell) for column in own[:_LISTED])
     more = f" and {len(own) - _LISTED} more" if len(own) > _LISTED else ""
+    if any(column.is_comment and wanted in (column.cell, column.name) for column in source.columns):
+        raise DatasetError(
+            f"{source.dataset.path}: the column {name!r} is a comment, which nnabla does not read,"
+            f" and so holds no labels; name one of {cells}{more}"
+        )
     problem = f"has {len(found)} columns" if found else "has no column"
     raise DatasetError(
         f"{source.dataset.path}: {problem} {name!r} to take labels from; name one of {cells}{more}"

@@ -20,7 +20,7 @@ from nnabla_influence.ranking import RESULT_COLUMNS, Ranking, read_ranking
 PathLike = Union[str, "os.PathLike[str]"]
 
 # Spreadsheets keep six digits of a number in scientific notation.
-_SPREADSHEET_DIGITS = 1e-5
+SPREADSHEET_DIGITS = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +225,7 @@ def picked(columns: Sequence[Column]) -> Callable[[list[str]], list[str]]:
 def _same(one: Dataset, cell: str, other: Dataset, original: str) -> bool:
     """Tell whether cells that differ mean the same number or file."""
     try:
-        return math.isclose(float(cell), float(original), rel_tol=_SPREADSHEET_DIGITS)
+        return math.isclose(float(cell), float(original), rel_tol=SPREADSHEET_DIGITS)
     except ValueError:
         pass
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import csv
+import locale
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -14,6 +16,8 @@ from typing import TextIO
 from nnabla_influence.errors import DatasetError
 
 _SEPARATORS = ",;\t"
+_SEPARATOR_LINE = re.compile(r"sep=[,;\t|]?", re.IGNORECASE)
+_FULL_WIDTH_ZERO = "\uff10"
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,11 @@ class Line:
 def read_table(path: Path, wanted: Sequence[str]) -> tuple[list[str], Iterator[Line]]:
     """Open a table.
 
-    The separator is the one that makes the wanted columns of the header. Only ASCII cells are
-    asked for, so every encoding that contains ASCII will do (UTF-8, Windows', Shift-JIS): what
-    cannot be decoded is escaped. UTF-16 is known by its byte-order mark.
+    The separator is the one that makes the wanted columns of the header; a line such as ``sep=;``
+    before it, which Excel understands, is skipped. UTF-16 is known by its byte-order mark; what is
+    no UTF-8 is read as the computer's own encoding, if that has full-width letters, or as Windows'
+    Shift-JIS. The cells that are asked for are ASCII, or full-width, so every other encoding that
+    contains ASCII will do as well: what cannot be decoded is escaped.
 
     Args:
         path: The file.
@@ -85,7 +91,31 @@ def _open(path: Path) -> TextIO:
         begin = file.read(2)
     if begin in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return open(path, encoding="utf-16", newline="")
+    for encoding in ("utf-8-sig", *_full_width_encodings()):
+        if _is_text(path, encoding):
+            return open(path, encoding=encoding, newline="")
     return open(path, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _full_width_encodings() -> Iterator[str]:
+    own = locale.getpreferredencoding(False)
+    try:
+        # Others, such as Windows' western one, take any bytes for text and help nobody here.
+        if _FULL_WIDTH_ZERO.encode(own) and codecs.lookup(own).name != "utf-8":
+            yield own
+    except (LookupError, UnicodeError):
+        pass
+    yield "cp932"
+
+
+def _is_text(path: Path, encoding: str) -> bool:
+    try:
+        with open(path, encoding=encoding, newline="") as file:
+            while file.read(1 << 20):
+                pass
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _separator(path: Path, file: TextIO, wanted: Sequence[str]) -> str:
@@ -107,8 +137,10 @@ def _separator(path: Path, file: TextIO, wanted: Sequence[str]) -> str:
 
 
 def _header(records: Iterator[list[str]]) -> list[str]:
-    """Return the first record that is not blank."""
-    return next((cells for cells in records if any(cell.strip() for cell in cells)), [])
+    """Return the first record that is not blank, after a line that names the separator."""
+    there = (cells for cells in records if any(cell.strip() for cell in cells))
+    first = next(there, [])
+    return next(there, []) if _SEPARATOR_LINE.fullmatch("".join(first).strip(" ")) else first
 
 
 def _names(cells: Sequence[str]) -> list[str]:

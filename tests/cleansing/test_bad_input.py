@@ -61,6 +61,21 @@ def test_a_label_column_that_is_several(tmp_path, table):
         cleanse(ranking, output=tmp_path / "c.csv", n=1, label_column="y")
 
 
+@pytest.mark.parametrize("with_train", [True, False])
+@pytest.mark.parametrize("name", ["#true_label", "#true_label:hand"])
+def test_a_label_column_that_is_a_comment(tmp_path, name, with_train):
+    rows = [[k, label, label] for k, label in enumerate(LABELS)]
+    train = write_csv(tmp_path / "t.csv", ["x", "y", name], rows)
+    ranking = write_ranking(train, tmp_path / "r.csv")
+    message = (
+        r"[tr]\.csv: the column '#true_label' is a comment, which nnabla does not read, and so"
+        " holds no labels; name one of 'x', 'y'"
+    )
+    more = {"train": train} if with_train else {}
+    with pytest.raises(DatasetError, match=message):
+        cleanse(ranking, output=tmp_path / "c.csv", n=1, label_column="#true_label", **more)
+
+
 def test_relabelling_may_empty_a_class(table):
     with pytest.raises(DatasetError, match=r"class 3 \(2 rows\) would vanish"):
         table.decide("datasource_index,decision,label\n7,remove,\n9,relabel,2\n")
@@ -130,6 +145,14 @@ HEADER = "datasource_index,decision,label\n"
             HEADER + "1,,2\n",
             "column 'label': '2' has no decision beside it; write relabel there, or clear it",
         ),
+        (
+            HEADER + "1,keep,2\n",
+            "line 2, column 'label': '2' is not the row's label, but the decision beside it is"
+            " keep, which changes nothing; write relabel there, or clear the label",
+        ),
+        (HEADER + "1,keep,cat\n", "'cat' is not the row's label, but"),
+        ("sep=;\n" + HEADER + "1,delete,\n", "line 3, column 'decision': 'delete' is none"),
+        ("sep=;\n", "decisions.csv: is empty"),
         (HEADER + "1,delete,\n2,x,\n99,keep,\n", r"'delete' is none of .* \(2 more cells are wron"),
         (HEADER + '1,"remove,\n2,keep', r"is none of keep, remove and relabel"),
         ("datasource_index,decision\n1,\x00\n", r"cannot be read as CSV \(.*NUL"),
@@ -137,8 +160,8 @@ HEADER = "datasource_index,decision,label\n"
             (HEADER + "1,keep,\n").encode("utf-16") + b"1",
             "is broken UTF-16 text; save it as 'CSV UTF-8'",
         ),
-        ((HEADER + "1,削除,\n").encode("cp932"), "column 'decision': '.*' is none of keep"),
-        ((HEADER + "1,relabel,猫\n").encode("cp932"), "column 'label': '.*' is no class"),
+        ((HEADER + "1,削除,\n").encode("cp932"), "column 'decision': '削除' is none of keep"),
+        ((HEADER + "1,relabel,猫\n").encode("cp932"), "column 'label': '猫' is no class"),
     ],
 )
 def test_decisions(table, text, message):

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import locale
+
 import pytest
 
+from nnabla_influence.cleansing import cleanse
+from nnabla_influence.errors import DatasetError
+from tests.cleansing.common import N, write_ranking, write_table
+
 PLAIN = "datasource_index,decision,label\n4,remove,\n7,keep,\n9,relabel,2\n"
+FULL_WIDTH = (
+    "\uff44atasource_index,\uff24ecision,label,メモ\n\uff14,\uff52emove,,表\n"
+    "\uff19,relabel,\uff12.0\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -22,15 +32,56 @@ PLAIN = "datasource_index,decision,label\n4,remove,\n7,keep,\n9,relabel,2\n"
         "\n" + PLAIN.replace("\n", "\n\n") + ",,\n , ,\n",
         " Datasource_Index , DECISION ,Label\n 4 , Remove , \n7,KEEP,\n9, ReLabel , 2 \n",
         "label,influence,decision,x,datasource_index\n,-1,remove,0.5,4.0\n2,,relabel,,9\n",
-        PLAIN + "4,remove,\n5,,\n6\n8,keep,3\n",
+        PLAIN + "4,remove,\n5,,\n6\n8,keep,1.0\n",
+        # A label beside the decision to remove is not needed, and does no harm.
+        PLAIN.replace("4,remove,", "4,remove,3"),
+        # The line by which Excel is told the separator, also as it comes back from it.
+        "sep=,\n" + PLAIN,
+        "\ufeffSEP=;\r\n" + PLAIN.replace(",", ";").replace("\n", "\r\n"),
+        "sep=;\n" + PLAIN,
+        '"sep=;"\n' + PLAIN.replace(",", ";"),
+        ("sep=\t\n" + PLAIN.replace(",", "\t")).encode("utf-16"),
         # Full-width, as Japanese keyboards type.
-        "datasource_index,decision,label\n\uff14,\uff52emove,\n\uff19,relabel,\uff12.0\n",
+        FULL_WIDTH,
+        FULL_WIDTH.encode("cp932"),
+        FULL_WIDTH.replace(",", ";").replace("\n", "\r\n").encode("cp932"),
+        # No text in any encoding that is tried, but ASCII where it matters.
+        PLAIN.replace(",label", ",label,\xe9").encode("latin-1") + b"4,remove,,\xff\xa0\xfd\n",
         '"datasource_index","decision","label"\n"4","remove","remarks, etc."\n"9","relabel","2"\n',
     ],
 )
 def test_forms(table, text):
     done = table.decide(text)
     assert (done.removed, done.relabelled) == ((4,), {9: "2"})
+
+
+@pytest.mark.parametrize("own", ["gbk", "euc_kr", "euc_jp"])
+def test_the_computers_own_encoding_comes_before_shift_jis(table, monkeypatch, own):
+    text = FULL_WIDTH.replace("メモ", "").replace("表", "").encode(own)
+    monkeypatch.setattr(locale, "getpreferredencoding", lambda *_: own)
+    done = table.decide(text)
+    assert (done.removed, done.relabelled) == ((4,), {9: "2"})
+
+
+@pytest.mark.parametrize("own", ["cp1252", "ascii", "no such encoding"])
+def test_an_encoding_without_full_width_letters_is_no_help(table, monkeypatch, own):
+    monkeypatch.setattr(locale, "getpreferredencoding", lambda *_: own)
+    done = table.decide(FULL_WIDTH.encode("cp932"))
+    assert (done.removed, done.relabelled) == ((4,), {9: "2"})
+
+
+@pytest.mark.parametrize(("label", "refused"), [("1e-9", True), ("0.333333", False)])
+def test_a_real_label_beside_keep_may_be_rounded(tmp_path, label, refused):
+    train = write_table(tmp_path / "t.csv", [k / 3 for k in range(N)])
+    ranking = write_ranking(train, tmp_path / "r.csv")
+    decisions = tmp_path / "d.csv"
+    decisions.write_text(f"datasource_index,decision,label\n1,keep,{label}\n2,remove,\n")
+    arguments = {"output": tmp_path / "c.csv", "decisions": decisions}
+    if refused:
+        with pytest.raises(DatasetError, match="'1e-9' is not the row's label"):
+            cleanse(ranking, **arguments)
+    else:
+        assert cleanse(ranking, **arguments).removed == (2,)
 
 
 def test_no_decision_at_all_keeps_everything(table):
@@ -53,9 +104,6 @@ def test_of_several_label_columns_the_one_beside_the_decision_counts(table, head
 
 
 def test_labels_of_the_dataset_itself_are_no_decisions(tmp_path):
-    from nnabla_influence.cleansing import cleanse
-    from tests.cleansing.common import write_ranking, write_table
-
     train = write_table(tmp_path / "t.csv")
     train.write_text(train.read_text().replace("y", "label", 1))
     ranking = write_ranking(train, tmp_path / "r.csv")
