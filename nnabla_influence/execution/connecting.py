@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import importlib.util
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nnabla_influence import __version__
 from nnabla_influence.errors import InfluenceError
+from nnabla_influence.execution.reasons import reason_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -77,6 +79,7 @@ def connected(address: str) -> Iterator[Client]:
     Raises:
         InfluenceError: Nobody answers there.
     """
+    import_distributed()  # It sets the levels of its loggers.
     with _silent():
         client = _connect(address)
         try:
@@ -110,15 +113,41 @@ def answer_of(ask: Callable[[], T]) -> T:
 def _connect(address: str) -> Client:
     distributed = import_distributed()
     try:
+        kind = answer_of(lambda: asyncio.run(_kind(address)))
+        if kind != "Scheduler":
+            raise InfluenceError(
+                f"at {address} is no Dask scheduler, but a Dask {kind.lower()}; give the address"
+                " that `dask scheduler` prints"
+            )
         return answer_of(
             lambda: distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         )
-    except Exception as error:  # Of sockets, of its protocol, of TLS: no short list.
-        reason = " ".join(str(error.__cause__ or error).split())[:200] or type(error).__name__
+    except InfluenceError:
+        raise
+    except Exception as failure:  # Of sockets, of its protocol, of TLS: no short list.
+        error = failure
+        reason = answer_of(lambda: reason_of(error, address, CONNECT_SECONDS))
         raise InfluenceError(
             f"no Dask scheduler can be reached at {address} ({reason}); start one"
             " (`dask scheduler`), and give the address that it prints"
         ) from error
+
+
+async def _kind(address: str) -> str:
+    """Ask what is at the address.
+
+    A client of Dask waits without end for one that takes connections and says nothing.
+    """
+    distributed = import_distributed()
+    security = distributed.Security().get_connection_args("client")
+
+    async def ask() -> str:
+        async with distributed.rpc(
+            address, timeout=CONNECT_SECONDS, connection_args=security
+        ) as there:
+            return str((await there.identity())["type"])
+
+    return await asyncio.wait_for(ask(), CONNECT_SECONDS + 1)  # Dask's own end tells more.
 
 
 def worker_versions(client: Client, workers: Iterable[str]) -> dict[str, Any]:

@@ -221,6 +221,11 @@ class DaskExecutor:
         until = time.monotonic() + WAIT_SECONDS
         while not self._workers:
             if time.monotonic() > until:
+                if self._jobs is not None:
+                    raise InfluenceError(
+                        f"no worker process has been there for {WAIT_SECONDS:.0f} seconds; start"
+                        " the command again: what is finished is kept"
+                    )
                 raise InfluenceError(
                     f"the Dask scheduler {self._address} has had no worker for"
                     f" {WAIT_SECONDS:.0f} seconds; start some"
@@ -238,6 +243,11 @@ class DaskExecutor:
             raise self._lost() from error
 
     def _lost(self) -> InfluenceError:
+        if self._jobs is not None:
+            return InfluenceError(
+                "the worker processes have ended, which the system also does to them where memory"
+                " runs out; start the command again: what is finished is kept"
+            )
         return InfluenceError(
             f"the connection to the Dask scheduler {self._address} is lost; see whether it still"
             " runs, and start the command again"

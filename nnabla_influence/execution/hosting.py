@@ -17,7 +17,12 @@ import threading
 import time
 from typing import Any
 
+from nnabla_influence.execution.working import reason_file
+
 _LOOK_SECONDS = 0.2
+
+_STARTS = 3
+"""How often a worker may die before it is there, until it is given up."""
 
 
 def command(function: str, *arguments: object) -> list[str]:
@@ -50,45 +55,107 @@ def main() -> None:
         os._exit(0)  # Workers end, if not by the signal, when their pipe from here closes.
 
     def end_with_parent() -> None:
-        sys.stdin.buffer.read()  # Until the parent closes the pipe, or has ended.
+        # Until the parent closes the pipe, or has ended. Not by sys.stdin, whose lock must be free
+        # where Python ends.
+        while os.read(0, 4096):
+            pass
         end()
 
     signal.signal(signal.SIGTERM, end)
     threading.Thread(target=end_with_parent, daemon=True).start()
-    workers = [_start_worker(folder) for _ in range(jobs)]  # They import what this imports below.
-    asyncio.run(_host(workers, folder, reply, ending))
+    places = [_Place(folder) for _ in range(jobs)]  # Workers import what this imports below.
+    try:
+        asyncio.run(_host(places, reply, ending))
+    except Exception as error:
+        with contextlib.suppress(OSError):  # The parent has had its answer.
+            os.write(reply, " ".join(f"{type(error).__name__}: {error}".split()).encode())
+    end()
 
 
-async def _host(
-    workers: list[subprocess.Popen[bytes]], folder: str, reply: int, ending: threading.Lock
-) -> None:
+class _Place:
+    """One of the worker processes, and those that replace it.
+
+    Args:
+        folder: For what they put on disk.
+    """
+
+    def __init__(self, folder: str):
+        self._folder = folder
+        self._deaths = 0
+        self.is_given_up = False
+        self._start()
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(command("working", self._folder), stdin=subprocess.PIPE)
+
+    def look(self, address: str, seen: set[str]) -> None:
+        """Start another process if this one has died, unless that dies at each start.
+
+        Args:
+            address: The scheduler's.
+            seen: The process ids of all workers that have ever come to the scheduler.
+        """
+        if self._process.poll() is None or self.is_given_up:
+            return
+        self._deaths = 0 if str(self._process.pid) in seen else self._deaths + 1
+        if self._deaths == _STARTS:
+            self.is_given_up = True
+            return
+        self._start()
+        self.tell(address)
+
+    def tell(self, address: str) -> None:
+        """Tell the process where the scheduler is."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # It has died, and is started again.
+            self._process.stdin.write(f"{address}\n".encode())
+            self._process.stdin.flush()
+
+    def is_there(self, seen: set[str]) -> bool:
+        """Whether the process has come to the scheduler."""
+        return str(self._process.pid) in seen
+
+    def reason(self) -> str:
+        """Why the last process has died."""
+        try:
+            with open(reason_file(self._folder, self._process.pid)) as file:
+                return file.read()
+        except OSError:
+            code = self._process.returncode
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            return f"one ended with {how} at each of {_STARTS} starts"
+
+
+async def _host(places: list[_Place], reply: int, ending: threading.Lock) -> None:
     from distributed import Scheduler
+    from distributed.diagnostics.plugin import SchedulerPlugin
+
+    seen: set[str] = set()
+
+    class Notes(SchedulerPlugin):
+        def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+            seen.add(str(scheduler.workers[worker].name))
 
     async with Scheduler(
         host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0"
     ) as scheduler:
-        for worker in workers:
-            _tell(worker, scheduler.address)
-        while len(scheduler.workers) < len(workers):
-            if any(worker.poll() is not None for worker in workers):
-                sys.exit(1)
+        scheduler.add_plugin(Notes())
+        for place in places:
+            place.tell(scheduler.address)
+        while not all(place.is_there(seen) for place in places):
+            _look(places, scheduler.address, seen, ending)
+            if given_up := [place for place in places if place.is_given_up]:
+                os.write(reply, f"{given_up[0].reason()}\n".encode())
+                return
             await asyncio.sleep(_LOOK_SECONDS / 4)
-        with os.fdopen(reply, "w") as parent:
-            parent.write(f"{scheduler.address}\n")
-        while True:
+        os.write(reply, f"{scheduler.address}\n".encode())
+        os.close(reply)
+        while not all(place.is_given_up for place in places):
             await asyncio.sleep(_LOOK_SECONDS)
-            for place, worker in enumerate(workers):
-                if worker.poll() is not None and not ending.locked():
-                    workers[place] = _start_worker(folder)
-                    _tell(workers[place], scheduler.address)
+            _look(places, scheduler.address, seen, ending)
 
 
-def _start_worker(folder: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command("working", folder), stdin=subprocess.PIPE)
-
-
-def _tell(worker: subprocess.Popen[bytes], address: str) -> None:
-    assert worker.stdin is not None
-    with contextlib.suppress(OSError):  # It has died, and is started again.
-        worker.stdin.write(f"{address}\n".encode())
-        worker.stdin.flush()
+def _look(places: list[_Place], address: str, seen: set[str], ending: threading.Lock) -> None:
+    for place in places:
+        if not ending.locked():
+            place.look(address, seen)

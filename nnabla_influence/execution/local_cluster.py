@@ -40,13 +40,13 @@ class Starting:
             InfluenceError: They cannot be started.
         """
         assert self.process.stdout is not None
-        address = self.process.stdout.readline().decode().strip()
-        if not address:
+        reply = self.process.stdout.readline().decode(errors="replace").strip()
+        if "://" not in reply.split(" ")[0]:
+            why = reply or "the process that starts them has ended"
             raise InfluenceError(
-                f"{self.jobs} worker processes could not be started (above is what Python said of"
-                " it); try fewer, or one"
+                f"{self.jobs} worker processes could not be started ({why}); try fewer, or one"
             )
-        return address
+        return reply
 
 
 @contextlib.contextmanager
