@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnabla_influence.curves.detection_table import Flips, flips_of
+from nnabla_influence.curves.flips import Flips, flips_of
 from nnabla_influence.curves.panels import draw, legend, log_counts, sheet
 from nnabla_influence.curves.results import ORDER
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from nnabla_influence.curves.detection_table import flips_of, found_at_flipped, range_words
+from nnabla_influence.curves.detection_table import found_at_flipped
+from nnabla_influence.curves.flips import flips_of, range_words
 from nnabla_influence.curves.verdict import ACCURACY, Block, Unit, blocks, interval, mark, verdict
 
 if TYPE_CHECKING:
