@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 import platform
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
-import nnabla as nn
 import numpy as np
 
 from nnabla_influence import __version__
 from nnabla_influence.context import choose_device
-from nnabla_influence.curves.data import SeedData, csv_of_seed, open_seed
+from nnabla_influence.curves.data import PARTS, SeedData
 from nnabla_influence.curves.detection import detect
 from nnabla_influence.curves.detection_table import DetectionResult
 from nnabla_influence.curves.output import Curve, write_curve
@@ -29,20 +25,23 @@ from nnabla_influence.curves.plan import (
     Amount,
     Plan,
     check_choice,
+    check_seeds,
     rows_of,
 )
-from nnabla_influence.curves.problem import Problem
+from nnabla_influence.curves.preparing import (
+    Given,
+    PathLike,
+    defined_batch_size,
+    fingerprints_of,
+    open_data,
+    open_definition,
+    problems_of,
+)
 from nnabla_influence.curves.schedule import Schedule
 from nnabla_influence.curves.store import Store
-from nnabla_influence.errors import DatasetError, InfluenceError, ModelError
+from nnabla_influence.errors import InfluenceError
 from nnabla_influence.execution import Failure, open_executor
-from nnabla_influence.files import file_hash
-from nnabla_influence.network import Definition, load_definition
 from nnabla_influence.progress import Progress, SilentProgress
-from nnabla_influence.scoring.resuming import fingerprint
-from nnabla_influence.solvers import check_solver
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 _PACKAGES = ("nnabla", "numpy", "scipy", "pandas", "matplotlib")
 """On which the results' bytes depend."""
@@ -107,14 +106,16 @@ def curve(
     progress = progress or SilentProgress()
     check_choice("ranking", rankings, RANKINGS)
     check_choice("protocol", protocols, PROTOCOLS)
-    definition = load_definition(model, parameters)
-    check_solver(definition.solver.name, definition.path)
-    sizes = tuple(batch_sizes or (_batch_size(definition),))
-    with contextlib.ExitStack() as stack:
-        store = stack.enter_context(Store(output))
+    check_seeds(seeds)
+    given = Given(
+        *(model, training, validation, test, parameters, true_label, batch_statistics, device)
+    )
+    definition = open_definition(given, seeds[0])
+    sizes = tuple(batch_sizes or (defined_batch_size(definition),))
+    with Store(output) as store:
         if scheduler is None:
             progress.say(f"Computing on {choose_device(device).description}")
-        data = _open(definition, (training, validation, test), seeds, true_label, progress)
+        data = open_data(definition, given, seeds, progress)
         n_rows = data[seeds[0]].n_rows
         plan = Plan(
             n_rows=n_rows,
@@ -124,22 +125,9 @@ def curve(
             protocols=tuple(protocol for protocol in PROTOCOLS if protocol in protocols),
             batch_sizes=sizes,
         )
-        problems = {
-            one: Problem(
-                model=os.path.abspath(model),
-                training=str(data[one.seed].training),
-                validation=str(data[one.seed].validation),
-                test=str(data[one.seed].test),
-                parameters=None if parameters is None else os.path.abspath(parameters),
-                batch_size=one.batch_size,
-                batch_statistics=batch_statistics,
-                device=device,
-            )
-            for one in plan.trainings()
-        }
-        base = _base(definition, parameters, device)
-        base += ["batch statistics"] if batch_statistics else []
-        of = {one: fingerprint(base, data[one.seed].fingerprint) for one in plan.trainings()}
+        trainings = list(plan.trainings())
+        problems = problems_of(given, data, trainings)
+        of = fingerprints_of(definition, given, data, trainings, scheduler)
         schedule = Schedule(plan, store, problems, of)
         _execute(schedule, plan, jobs, scheduler, progress)
         result = Curve(
@@ -150,73 +138,26 @@ def curve(
         )
         settings = {
             "command": None if command is None else shlex.join(command),
-            "model": str(definition.path),
-            "training": os.fspath(training),
-            "validation": os.fspath(validation),
-            "test": os.fspath(test),
-            "parameters": None if parameters is None else os.fspath(parameters),
-            "true_label": true_label,
-            "batch_statistics": batch_statistics,
-            "device": device,
+            **given.as_json(),
             "plan": dataclasses.asdict(plan),
-            "data": {seed: data[seed].fingerprint for seed in plan.seeds},
-            "notes": list(dict.fromkeys(line for seed in plan.seeds for line in data[seed].shared)),
+            "solver": {
+                **dataclasses.asdict(definition.solver),
+                "hyperparameters": dict(definition.solver.hyperparameters),
+            },
+            "epochs": definition.max_epoch,
+            "hashes": {
+                str(one.seed): dict(zip(("model", *PARTS), problems[one].hashes or ()))
+                for one in trainings
+            },
+            "notes": list(dict.fromkeys(line for seed in seeds for line in data[seed].shared)),
             "machine": {"python": platform.python_version(), "system": platform.platform()},
             "versions": {
                 "nnabla_influence": __version__,
                 **{name: version(name) for name in _PACKAGES},
             },
         }
-        write_curve(store, result, title or definition.path.stem, settings)
+        write_curve(store, result, title or definition.path.stem, settings, definition.path)
         return result
-
-
-def _open(
-    definition: Definition,
-    paths: tuple[PathLike, PathLike, PathLike],
-    seeds: Sequence[int],
-    true_label: str | None,
-    progress: Progress,
-) -> dict[int, SeedData]:
-    """Open the CSVs of every seed, the same ones once, and report what should not be."""
-    opened: dict[tuple[Path, ...], SeedData] = {}
-    of_seed = {}
-    for seed in seeds:
-        files = tuple(csv_of_seed(path, seed) for path in paths)
-        if files not in opened:
-            opened[files] = open_seed(definition, files, true_label, progress)
-            for line in opened[files].shared:
-                progress.say(f"Note: {line}")
-        of_seed[seed] = opened[files]
-    first = of_seed[seeds[0]]
-    for data in of_seed.values():
-        if data.n_rows != first.n_rows:
-            raise DatasetError(
-                f"{data.training}: has {data.n_rows} rows, and that of seed {seeds[0]} has"
-                f" {first.n_rows}, so their curves cannot be averaged; give CSVs of one length"
-            )
-    return of_seed
-
-
-def _batch_size(definition: Definition) -> int:
-    size = definition.training.batch_size if definition.training is not None else 0
-    if not size:
-        raise ModelError(f"{definition.path}: names no batch size; give it with -bs")
-    return size
-
-
-def _base(definition: Definition, parameters: PathLike | None, device: str) -> list[object]:
-    """Return all that a training depends on, but its seed, its batch size and its data."""
-    proto = type(definition.proto)()
-    proto.CopyFrom(definition.proto)
-    for dataset in proto.dataset:
-        dataset.ClearField("uri")
-        dataset.ClearField("cache_dir")
-    return [
-        *(__version__, nn.__version__, device),
-        proto.SerializeToString(deterministic=True),
-        None if parameters is None else file_hash(parameters),
-    ]
 
 
 def _execute(
@@ -240,18 +181,20 @@ def _execute(
         )
         failures = executor.run(tasks, schedule.finished, progress, "Removal curve", "tasks")
     if failures:
-        _account(failures, len(tasks), progress)
+        _account(failures, len(tasks), schedule.n_finished, progress)
 
 
-def _account(failures: Sequence[Failure], n_tasks: int, progress: Progress) -> None:
+def _account(
+    failures: Sequence[Failure], n_tasks: int, n_finished: int, progress: Progress
+) -> None:
     for failure in failures[:_TOLD]:
         progress.say(f"Failed: {failure.task}: {failure.reason}")
     if len(failures) > _TOLD:
         progress.say(f"... and {len(failures) - _TOLD} more")
+    kept = f"; {n_finished} cells are done and kept" if n_finished else ""
     raise InfluenceError(
         f"{len(failures)} of {n_tasks} tasks failed, the first one: {failures[0].task}:"
-        f" {failures[0].reason}; the others are kept, so mend it and call again, or leave that seed"
-        " or ranking out"
+        f" {failures[0].reason}{kept}; mend it and call again, or leave that seed or ranking out"
     )
 
 

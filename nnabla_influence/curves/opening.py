@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from nnabla_influence.context import Device, choose_device
 from nnabla_influence.curves.problem import Problem
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.errors import ModelError
+from nnabla_influence.errors import DatasetError, ModelError
+from nnabla_influence.files import file_hash
 from nnabla_influence.network import Definition, check_differentiable, load_definition
 from nnabla_influence.network.expansion import expand
 from nnabla_influence.progress import SilentProgress
@@ -47,9 +48,7 @@ def open_problem(problem: Problem) -> Opened:
     Raises:
         InfluenceError: The problem cannot be trained, or what was trained not be judged.
     """
-    files = [problem.model, problem.training, problem.validation, problem.test]
-    files += [problem.parameters] if problem.parameters else []
-    return _opened(problem, tuple(map(_stamp, files)))
+    return _opened(problem, tuple(map(_stamp, problem.files)))
 
 
 def _stamp(path: str) -> tuple[int, int]:
@@ -64,6 +63,16 @@ def _stamp(path: str) -> tuple[int, int]:
 @functools.lru_cache(maxsize=2)
 def _opened(problem: Problem, stamps: tuple[tuple[int, int], ...]) -> Opened:
     definition = load_definition(problem.model, problem.parameters)
+    progress = SilentProgress()
+    training = open_training(definition, problem.training, progress)
+    validation = open_validation(definition, problem.validation, progress)
+    test = open_validation(definition, problem.test, progress)
+    for path, known in zip(problem.files, problem.hashes or ()):
+        if file_hash(path) != known:
+            raise DatasetError(
+                f"{path}: has changed since the command started, and results of both would be"
+                " mixed; start it again, with the file as it was or in a new folder"
+            )
     if problem.parameters is None:
         # What a model file was trained to is no start; each seed has its own.
         definition = dataclasses.replace(definition, parameters={})
@@ -80,13 +89,12 @@ def _opened(problem: Problem, stamps: tuple[tuple[int, int], ...]) -> Opened:
     batch_size = problem.batch_size or defined
     if not batch_size:
         raise ModelError(f"{definition.path}: names no batch size; give one")
-    progress = SilentProgress()
     return Opened(
         problem=problem,
         definition=definition,
-        training=open_training(definition, problem.training, progress),
-        validation=open_validation(definition, problem.validation, progress),
-        test=open_validation(definition, problem.test, progress),
+        training=training,
+        validation=validation,
+        test=test,
         batch_size=batch_size,
         device=choose_device(problem.device),
     )

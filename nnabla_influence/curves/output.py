@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +15,13 @@ from typing import Any
 from nnabla_influence.curves.detection_table import DetectionResult, detection_frame
 from nnabla_influence.curves.plan import Plan, Training
 from nnabla_influence.curves.results import CellResult, results_frame
-from nnabla_influence.curves.store import Store
+from nnabla_influence.curves.store import RESULTS, Store
 from nnabla_influence.curves.summary import summarize
-from nnabla_influence.curves.writing import summary_lines, write_results
+from nnabla_influence.curves.writing import DETECTION, FIGURES, summary_lines, write_results
 from nnabla_influence.errors import OutputError
-from nnabla_influence.files import replacing_file
+from nnabla_influence.files import replacing_file, replacing_folder
 
-SETTINGS, COSTS = "settings.json", "costs.csv"
+SETTINGS, COSTS, MODEL = "settings.json", "costs.csv", "model"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,29 +46,41 @@ class Curve:
         return summary_lines(summarize(results_frame(self.cells)), frame)
 
 
-def write_curve(store: Store, curve: Curve, title: str, settings: Mapping[str, Any]) -> None:
-    """Write tables and figures, each file whole or not at all.
+def write_curve(
+    store: Store, curve: Curve, title: str, settings: Mapping[str, Any], model: Path
+) -> None:
+    """Write tables and figures, each file whole or not at all; what an earlier call had more goes.
+
+    Args:
+        store: Of the folder.
+        curve: The results.
+        title: Of the figures.
+        settings: What repeats them.
+        model: The model file, a copy of which they get.
 
     Raises:
         OutputError: One cannot be written.
     """
-    with tempfile.TemporaryDirectory(dir=store.folder, prefix=".results.") as temporary:
+    with tempfile.TemporaryDirectory(dir=store.folder, prefix=RESULTS) as temporary:
         made = Path(temporary)
         try:
             write_results(made, curve.cells, curve.detections, title)
             _write_costs(made / COSTS, curve)
             text = json.dumps(settings, indent=2, ensure_ascii=False)
             (made / SETTINGS).write_text(text + "\n", encoding="utf-8")
+            shutil.copyfile(model, made / f"{MODEL}{model.suffix.lower()}")
         except OSError as error:
             raise OutputError(
                 f"{store.folder}: the results cannot be written ({error.strerror}); what is"
                 " computed is kept, so make room and call again"
             ) from error
-        for path in sorted(path for path in made.rglob("*") if path.is_file()):
-            target = store.folder / path.relative_to(made)
-            target.parent.mkdir(exist_ok=True)
-            with replacing_file(target) as sibling:
+        with replacing_folder(store.folder / FIGURES) as folder:
+            shutil.copytree(made / FIGURES, folder, dirs_exist_ok=True)
+        for path in sorted(path for path in made.iterdir() if path.is_file()):
+            with replacing_file(store.folder / path.name) as sibling:
                 os.replace(path, sibling)
+    if not curve.detections:
+        (store.folder / DETECTION).unlink(missing_ok=True)
     store.tidy()
 
 

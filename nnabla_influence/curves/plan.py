@@ -97,15 +97,12 @@ class Plan:
     def __post_init__(self) -> None:
         check_choice("ranking", self.rankings, RANKINGS)
         check_choice("protocol", self.protocols, PROTOCOLS)
+        check_seeds(self.seeds)
         for what, values, least in (
-            ("seed", self.seeds, 0),
             ("batch size", self.batch_sizes, 1),
             ("number of rows to remove", self.removed, 1),
         ):
             _check_numbers(what, values, least)
-        for seed in self.seeds:
-            if seed > LARGEST_SEED:
-                raise InfluenceError(f"seed {seed} is larger than {LARGEST_SEED}; choose a smaller")
         for n in self.removed:
             if n >= self.n_rows:
                 raise InfluenceError(
@@ -166,6 +163,17 @@ def check_choice(what: str, chosen: Sequence[str], known: Sequence[str]) -> None
     for name in chosen:
         if name not in known:
             raise InfluenceError(f"{what} {name!r} is unknown; choose from {', '.join(known)}")
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse no seed, what is none, and one that is given twice.
+
+    Raises:
+        InfluenceError: It is one of these.
+    """
+    _check_numbers("seed", seeds, 0)
+    if max(seeds) > LARGEST_SEED:
+        raise InfluenceError(f"seed {max(seeds)} is larger than {LARGEST_SEED}; choose a smaller")
 
 
 def _check_numbers(what: str, values: Sequence[int], least: int) -> None:

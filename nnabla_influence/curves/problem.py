@@ -23,6 +23,8 @@ class Problem:
         batch_statistics: Whether the ranking ``final`` takes the statistics of each mini-batch for
             batch normalisations, in place of the running ones.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        hashes: `nnabla_influence.files.file_hash` of each of `files`, so that a worker notices
+            what has changed since; None where that is not looked at.
 
     Raises:
         InfluenceError: The batch size is no whole number from 1.
@@ -36,8 +38,15 @@ class Problem:
     batch_size: Optional[int] = None
     batch_statistics: bool = False
     device: str = "auto"
+    hashes: Optional[tuple[str, ...]] = None
 
     def __post_init__(self) -> None:
         size = self.batch_size
         if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
             raise InfluenceError(f"batch size {size!r} is not a whole number from 1")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All that is read, but what the CSVs name."""
+        files = (self.model, self.training, self.validation, self.test)
+        return files if self.parameters is None else (*files, self.parameters)

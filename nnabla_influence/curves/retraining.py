@@ -47,8 +47,10 @@ def removed_rows(scores: Optional[str], n: int, n_rows: int) -> np.ndarray:
 
 def retrained(
     opened: Opened, seed: int, protocol: str, run: str, rows: np.ndarray
-) -> dict[str, np.ndarray]:
+) -> Optional[dict[str, np.ndarray]]:
     """Return the parameters after a training in which ``rows`` have no gradient.
+
+    None where it diverges: that is what removing them does.
 
     Args:
         opened: The problem.
@@ -58,7 +60,6 @@ def retrained(
         rows: To remove, (n,).
 
     Raises:
-        ScoreError: The retraining diverges.
         RunError: The run cannot be read, or is not of this training.
     """
     training = seeded_training(opened, seed)
@@ -74,8 +75,8 @@ def retrained(
         trainer.step(step, training.inputs, weights)
     try:
         return dict(trainer.moment().parameters)
-    except RunError as error:  # a moment that is not finite is refused by itself
-        raise ScoreError(f"seed {seed} without {len(rows)} rows: {error}") from error
+    except RunError:  # A moment that is not finite is refused by itself.
+        return None
 
 
 def _to_last_epoch(training: SeededTraining, run: Run) -> tuple[Step, ...]:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Optional, Union
 
 from nnabla_influence.curves.plan import NONE, Cell, Plan, Training
 from nnabla_influence.curves.problem import Problem
 from nnabla_influence.curves.results import CellResult
 from nnabla_influence.curves.store import Store
-from nnabla_influence.curves.tasks import rank, retrain, train_seed
+from nnabla_influence.curves.tasks import (
+    Ranked,
+    Retrained,
+    Trained,
+    rank,
+    retrain,
+    train_seed,
+)
 from nnabla_influence.execution import Task
+from nnabla_influence.files import file_hash
+
+Unit = Union[Training, tuple[Training, str], Cell]
+"""A training, one of its rankings, or a cell: what one task does and one record keeps."""
 
 
 class Schedule:
@@ -40,23 +51,28 @@ class Schedule:
     ):
         self._plan, self._store = plan, store
         self._problems, self._fingerprints = problems, fingerprints
-        self._records: dict[str, Mapping[str, Any]] = {}
-        self._of_task: dict[str, tuple[str, Training]] = {}
+        self._trained: dict[Training, Trained] = {}
+        self._ranked: dict[tuple[Training, str], Ranked] = {}
+        self._retrained: dict[Cell, Retrained] = {}
+        self._of_task: dict[str, Unit] = {}
         self._waiting: collections.Counter[Training] = collections.Counter()
         for training in plan.trainings():
-            for name in self._wanted(training):
-                record = store.read(name, fingerprints[training])
-                if record is not None:
-                    self._records[name] = record
+            trained = self._read(training, Trained)
+            if trained is not None:
+                self._trained[training] = trained
+            for ranking in plan.rankings:
+                ranked = self._read((training, ranking), Ranked)
+                if ranked is not None and _fits(store.scores(training, ranking), ranked):
+                    self._ranked[training, ranking] = ranked
+            for cell in plan.cells(training):
+                retrained = self._read(cell, Retrained)
+                if retrained is not None:
+                    self._retrained[cell] = retrained
 
     @property
     def n_finished(self) -> int:
         """How many cells are done."""
-        return sum(
-            cell.key in self._records
-            for t in self._plan.trainings()
-            for cell in self._plan.cells(t)
-        )
+        return len(self._retrained)
 
     @property
     def n_cells(self) -> int:
@@ -73,10 +89,15 @@ class Schedule:
         Raises:
             OutputError: It cannot be written.
         """
-        name, training = self._of_task[task.name]
-        record = dataclasses.asdict(result)
-        self._store.write(name, self._fingerprints[training], record)
-        self._records[name] = record
+        unit = self._of_task[task.name]
+        training = _training_of(unit)
+        self._store.write(_record(unit), self._fingerprints[training], result)
+        if isinstance(unit, Training):
+            self._trained[unit] = result
+        elif isinstance(unit, Cell):
+            self._retrained[unit] = result
+        else:
+            self._ranked[unit] = result
         self._waiting[training] -= 1
         if not self._waiting[training]:
             self._store.drop_run(training)
@@ -92,99 +113,81 @@ class Schedule:
     def costs(self) -> Iterator[tuple[Training, str, float, int]]:
         """Yield, of each training and each of its rankings, seconds and bytes of cache."""
         for training in self._plan.trainings():
-            trained = self._records[_training(training)]
-            yield training, "training", trained["seconds"], 0
+            yield training, "training", self._trained[training].seconds, 0
             for ranking in self._plan.rankings:
-                ranked = self._records[_ranked(training, ranking)]
-                yield training, ranking, ranked["seconds"], ranked["cache_bytes"]
-
-    def _wanted(self, training: Training) -> Iterable[str]:
-        yield _training(training)
-        for ranking in self._plan.rankings:
-            yield _ranked(training, ranking)
-        for cell in self._plan.cells(training):
-            yield cell.key
+                ranked = self._ranked[training, ranking]
+                yield training, ranking, ranked.seconds, ranked.cache_bytes
 
     def _tasks(self, training: Training) -> Iterator[Task]:
-        problem, seed, run = self._problems[training], training.seed, str(self._store.run(training))
-        missing = [cell for cell in self._plan.cells(training) if cell.key not in self._records]
-        unranked = [
-            ranking
-            for ranking in self._plan.rankings
-            if _ranked(training, ranking) not in self._records
-            or not self._store.scores(training, ranking).is_file()
-        ]
+        problem, seed = self._problems[training], training.seed
+        run = self._store.run(training)
+        missing = [cell for cell in self._plan.cells(training) if cell not in self._retrained]
+        rankings = self._plan.rankings
+        unranked = [name for name in rankings if (training, name) not in self._ranked]
         trained = None
         needs_run = unranked or any(c.ranking == NONE or c.protocol == "last" for c in missing)
         # Its record is written when the run is whole.
-        has_run = self._store.run(training).is_dir()
-        if _training(training) not in self._records or (needs_run and not has_run):
-            trained = self._task(
-                f"{training.name}: training",
-                _training(training),
-                training,
-                train_seed,
-                (problem, seed, run),
-            )
+        if training not in self._trained or (needs_run and not run.is_dir()):
+            trained = self._task(training, train_seed, (problem, seed, str(run)))
             yield trained
         ranked = {}
         for ranking in unranked:
-            ranked[ranking] = self._task(
-                f"{training.name}: scores by {ranking}",
-                _ranked(training, ranking),
-                training,
-                rank,
-                (problem, seed, ranking, run, str(self._store.scores(training, ranking))),
-                trained,
-            )
+            scores = str(self._store.scores(training, ranking))
+            to_rank = (problem, seed, ranking, str(run), scores)
+            ranked[ranking] = self._task((training, ranking), rank, to_rank, trained)
             yield ranked[ranking]
         for cell in missing:
-            scores = (
-                None if cell.ranking == NONE else str(self._store.scores(training, cell.ranking))
-            )
-            yield self._task(
-                cell.name,
-                cell.key,
-                training,
-                retrain,
-                (problem, seed, cell.protocol, run, scores, cell.n),
-                *(needed for needed in (trained, ranked.get(cell.ranking)) if needed),
-            )
+            plain = cell.ranking == NONE
+            path = None if plain else str(self._store.scores(training, cell.ranking))
+            to_retrain = (problem, seed, cell.protocol, str(run), path, cell.n)
+            yield self._task(cell, retrain, to_retrain, trained, ranked.get(cell.ranking))
 
     def _task(
-        self,
-        name: str,
-        record: str,
-        training: Training,
-        function: Any,
-        arguments: tuple[Any, ...],
-        *after: Any,
+        self, unit: Unit, function: Any, arguments: tuple[Any, ...], *after: Optional[Task]
     ) -> Task:
-        self._of_task[name] = record, training
-        self._waiting[training] += 1
+        name = _name(unit)
+        self._of_task[name] = unit
+        self._waiting[_training_of(unit)] += 1
         return Task(name, function, arguments, tuple(task.name for task in after if task))
 
+    def _read(self, unit: Unit, kind: type) -> Any:
+        return self._store.read(_record(unit), self._fingerprints[_training_of(unit)], kind)
+
     def _result(self, cell: Cell) -> CellResult:
-        record = self._records[cell.key]
-        cache_bytes = 0
-        if cell.ranking != NONE:
-            cache_bytes = self._records[_ranked(cell.training, cell.ranking)]["cache_bytes"]
+        got, ranked = self._retrained[cell], self._ranked.get((cell.training, cell.ranking))
         return CellResult(
             seed=cell.training.seed,
             ranking=cell.ranking,
             n=cell.n,
             protocol=cell.protocol,
             batch_size=cell.training.batch_size,
-            accuracy=record["accuracy"],
-            loss=record["loss"],
-            cache_bytes=cache_bytes,
-            seconds=record["seconds"],
+            accuracy=got.accuracy,
+            loss=got.loss,
+            cache_bytes=0 if ranked is None else ranked.cache_bytes,
+            seconds=got.seconds,
         )
 
 
-def _training(training: Training) -> str:
-    return f"{training.key}-training"
+def _fits(scores: Path, ranked: Ranked) -> bool:
+    """Whether a ranking's scores are still there, as they were."""
+    return scores.is_file() and file_hash(scores) == ranked.scores_hash
 
 
-def _ranked(training: Training, ranking: str) -> str:
-    return f"{training.key}-{ranking}-scores"
+def _training_of(unit: Unit) -> Training:
+    if isinstance(unit, Training):
+        return unit
+    return unit.training if isinstance(unit, Cell) else unit[0]
+
+
+def _record(unit: Unit) -> str:
+    """Return the name of a unit's record."""
+    if isinstance(unit, Training):
+        return f"{unit.key}-training"
+    return unit.key if isinstance(unit, Cell) else f"{unit[0].key}-{unit[1]}-scores"
+
+
+def _name(unit: Unit) -> str:
+    """Return the name of a unit's task, for the user."""
+    if isinstance(unit, Training):
+        return f"{unit.name}: training"
+    return unit.name if isinstance(unit, Cell) else f"{unit[0].name}: scores by {unit[1]}"

@@ -8,19 +8,23 @@ other things is refused, not mixed.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
-from nnabla_influence.curves.plan import Cell, Training
+from nnabla_influence.curves.plan import Training
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import replacing_file, take_lock
 
+Record = TypeVar("Record")
+
 FORMAT_VERSION = 1
 CELLS, SCORES, RUNS = "cells", "scores", "runs"
+RESULTS = ".results."
+"""Begins the name of a folder in which results are made."""
 _MARK, _LOCK = "curve.json", ".lock"
 
 
@@ -43,10 +47,11 @@ class Store:
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{folder}: is a file; give the name of a folder")
         mark = self.folder / CELLS / _MARK
-        if self.folder.is_dir() and any(self.folder.iterdir()) and not mark.is_file():
+        foreign = [] if mark.is_file() else _others(self.folder)
+        if foreign:
             raise OutputError(
-                f"{folder}: holds {min(entry.name for entry in self.folder.iterdir())}, so it is"
-                " not a removal curve that may go on; give a new folder"
+                f"{folder}: holds {foreign[0]}, so it is not a removal curve that may go on; give a"
+                " new folder"
             )
         self._is_new = not self.folder.exists()
         try:
@@ -79,6 +84,8 @@ class Store:
                 f"{self.folder}: another command is at work there; wait until it ends, or give"
                 " another folder"
             ) from error
+        for left in self.folder.glob(f"{RESULTS}*"):  # by a command that was killed
+            shutil.rmtree(left, ignore_errors=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,12 +108,13 @@ class Store:
         """Return where the scores of a ranking lie."""
         return self.folder / SCORES / f"{training.key}-{ranking}.npy"
 
-    def cell(self, cell: Cell) -> str:
-        """Return the name of a cell's record."""
-        return cell.key
-
-    def read(self, name: str, fingerprint: str) -> Optional[Mapping[str, Any]]:
+    def read(self, name: str, fingerprint: str, kind: type[Record]) -> Optional[Record]:
         """Return a record, None where there is none.
+
+        Args:
+            name: Of the record.
+            fingerprint: Of all that it depends on.
+            kind: The dataclass that was written.
 
         Raises:
             OutputError: It was computed from other things, or is damaged.
@@ -123,14 +131,20 @@ class Store:
             ) from error
         if not isinstance(record, dict) or record.pop("of", None) != fingerprint:
             raise OutputError(
-                f"{path}: was computed from another definition, other data or another version of"
-                " nnabla or nnabla-influence; give a new folder, or remove this one"
+                f"{path}: was computed from another definition, other data, on another kind of"
+                " device or by another version of nnabla or nnabla-influence; give a new folder,"
+                " or remove this one"
             )
-        return record
+        try:
+            return kind(**record)
+        except TypeError as error:
+            raise OutputError(
+                f"{path}: is damaged, or of another version; remove it, and it is computed again"
+            ) from error
 
-    def write(self, name: str, fingerprint: str, record: Mapping[str, Any]) -> None:
-        """Keep a record."""
-        _write_json(self._record(name), {"of": fingerprint, **record})
+    def write(self, name: str, fingerprint: str, record: Any) -> None:
+        """Keep a record, a dataclass."""
+        _write_json(self._record(name), {"of": fingerprint, **dataclasses.asdict(record)})
 
     def drop_run(self, training: Training) -> None:
         """Remove the run of a training: nothing needs it any more."""
@@ -142,6 +156,14 @@ class Store:
 
     def _record(self, name: str) -> Path:
         return self.folder / CELLS / f"{name}.json"
+
+
+def _others(folder: Path) -> list[str]:
+    """Return what a folder holds beside the empty folders that a killed command may leave."""
+    if not folder.is_dir():
+        return []
+    ours = {folder / name for name in (CELLS, SCORES, RUNS)}
+    return sorted(path.name for path in folder.iterdir() if path not in ours or any(path.iterdir()))
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -6,6 +6,7 @@ its arguments and on nothing that was computed before it.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Optional
@@ -20,7 +21,7 @@ from nnabla_influence.curves.retraining import removed_rows, retrained
 from nnabla_influence.curves.testing import tested
 from nnabla_influence.curves.training import recorded_training, train
 from nnabla_influence.errors import ScoreError
-from nnabla_influence.files import replacing_file
+from nnabla_influence.files import file_hash, replacing_file
 from nnabla_influence.quick_imports import without_futile_imports
 
 __all__ = ["RANKINGS", "Ranked", "Retrained", "Trained", "rank", "retrain", "train_seed"]
@@ -46,10 +47,12 @@ class Ranked:
     Attributes:
         seconds: What it took.
         cache_bytes: Bytes on disk of the states that the ranking needs.
+        scores_hash: `file_hash` of the scores' file.
     """
 
     seconds: float
     cache_bytes: int
+    scores_hash: str
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ class Retrained:
     """A retraining was done and tested.
 
     Attributes:
-        accuracy: On the test data; None where the network predicts no class.
-        loss: The mean on the test data.
+        accuracy: On the test data; None where the network predicts no class, or it diverged.
+        loss: The mean on the test data; NaN where the training diverged.
         seconds: What it took.
     """
 
@@ -103,7 +106,8 @@ def rank(problem: Problem, seed: int, ranking: str, run: str, output: str) -> Ra
         scores = ranking_scores(opened, seed, ranking, recorded)
     with replacing_file(output) as temporary, temporary.open("wb") as file:
         np.save(file, scores)
-    return Ranked(time.perf_counter() - began, cache_bytes(opened, ranking, recorded))
+    n_bytes = cache_bytes(opened, ranking, recorded)
+    return Ranked(time.perf_counter() - began, n_bytes, file_hash(output))
 
 
 def retrain(
@@ -124,7 +128,7 @@ def retrain(
         n: Rows to remove, those of the lowest scores. 0 tests the training itself.
 
     Raises:
-        InfluenceError: It cannot be retrained, or it diverges.
+        InfluenceError: It cannot be retrained.
     """
     began = time.perf_counter()
     if protocol not in PROTOCOLS:
@@ -132,10 +136,8 @@ def retrain(
     opened = open_problem(problem)
     rows = removed_rows(scores, n, len(opened.training))
     with without_futile_imports():
-        result = tested(opened, retrained(opened, seed, protocol, run, rows))
-    if not np.isfinite(result.loss):
-        raise ScoreError(
-            f"seed {seed} without {n} rows: the mean test loss is {result.loss}, so the training"
-            " diverged; train with a lower learning rate"
-        )
+        parameters = retrained(opened, seed, protocol, run, rows)
+        result = None if parameters is None else tested(opened, parameters)
+    if result is None or not np.isfinite(result.loss):
+        return Retrained(None, math.nan, time.perf_counter() - began)
     return Retrained(result.accuracy, result.loss, time.perf_counter() - began)

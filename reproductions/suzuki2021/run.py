@@ -24,7 +24,7 @@ from nnabla_influence.errors import InfluenceError  # noqa: E402
 from nnabla_influence.files import replacing_folder  # noqa: E402
 from nnabla_influence.progress import Progress, SilentProgress, TerminalProgress  # noqa: E402
 from nnabla_influence.samples.parts import make_folder  # noqa: E402
-from reproductions.suzuki2021.data import Prepared, prepare  # noqa: E402
+from reproductions.suzuki2021.data import prepare  # noqa: E402
 from reproductions.suzuki2021.experiments import ALL_RANKINGS, SIZES, Experiment  # noqa: E402
 from reproductions.suzuki2021.table import write_page  # noqa: E402
 
@@ -157,16 +157,15 @@ def run(
             command=command,
             progress=progress,
         )
-        _publish(curves / experiment.name, files, output / experiment.name)
+        _publish(curves / experiment.name, output / experiment.name)
 
 
-def _publish(made: Path, files: Prepared, results: Path) -> None:
-    """Copy what a reader wants of a curve's folder, with the definition that was trained."""
+def _publish(made: Path, results: Path) -> None:
+    """Copy what a reader wants of a curve's folder."""
     with replacing_folder(results) as temporary:
         shutil.copytree(
             made, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*UNFINISHED)
         )
-        shutil.copyfile(files.model, temporary / "net.nntxt")
 
 
 def _here(path: Path) -> Path:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnabla_influence.curves import experiment, tasks
+from nnabla_influence.context import cpu_device
+from nnabla_influence.curves import experiment, preparing, tasks
 from nnabla_influence.curves.experiment import curve
 from nnabla_influence.curves.plan import Training
 from nnabla_influence.curves.problem import Problem
-from nnabla_influence.errors import DatasetError, InfluenceError, OutputError
+from nnabla_influence.errors import DatasetError, InfluenceError, ModelError, OutputError
+from nnabla_influence.files import file_hash
 from tests.curves.projects import write_project
 
 SMALL = {"seeds": [0, 1], "removed": [5, 9], "rankings": ["final", "random"], "device": "cpu"}
@@ -86,6 +89,9 @@ def test_the_folder_has_what_repeats_the_figures(project, undisturbed):
 
     assert settings["plan"]["seeds"] == [0, 1]
     assert settings["plan"]["removed"] == [5, 9]
+    assert (settings["solver"]["name"], settings["epochs"]) == ("Sgd", 3)
+    assert settings["hashes"]["1"]["test"] == file_hash(project.test)
+    assert (undisturbed / "model.nntxt").read_bytes() == project.model.read_bytes()
     assert settings["training"] == str(project.training)
     assert set(settings["versions"]) >= {"nnabla", "nnabla_influence", "numpy"}
     assert not (undisturbed / "runs").exists()
@@ -181,7 +187,8 @@ def test_a_curve_that_was_killed_goes_on_to_the_same_table(project, undisturbed,
     assert kept
     assert not (out / "results.csv").exists()
 
-    completed = subprocess.run(command, capture_output=True, text=True, check=True)
+    completed = subprocess.run(command, capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stderr
 
     assert same_results(out, undisturbed)
     assert "cells are there already" in completed.stderr
@@ -267,6 +274,85 @@ def test_what_fails_is_told_and_what_succeeds_is_kept(project, tmp_path, monkeyp
     monkeypatch.undo()
     curve(project.model, **project.csvs, output=tmp_path / "out", **SMALL)
     assert (tmp_path / "out" / "runs").exists() is False
+
+
+def test_a_file_that_changes_meanwhile_is_noticed(project, tmp_path, monkeypatch):
+    test = tmp_path / "test.csv"
+    test.write_bytes(project.test.read_bytes())
+    finished = experiment.Schedule.finished
+
+    def then_changed(self, task, result):
+        finished(self, task, result)
+        if "nothing removed" in task.name:
+            test.write_text("\n".join(project.test.read_text().splitlines()[:4]) + "\n")
+
+    monkeypatch.setattr(experiment.Schedule, "finished", then_changed)
+    settings = {**SMALL, "seeds": [0], "rankings": ["random"]}
+    with pytest.raises(InfluenceError, match=r"test.csv: has changed since the command started"):
+        curve(project.model, **{**project.csvs, "test": test}, output=tmp_path / "out", **settings)
+
+    assert not (tmp_path / "out" / "results.csv").exists()
+
+
+def test_damaged_scores_are_made_again(project, tmp_path):
+    settings = {**SMALL, "seeds": [0], "rankings": ["loss"]}
+    curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
+    first = table(tmp_path / "out")
+    (scores,) = (tmp_path / "out" / "scores").iterdir()
+    before = scores.read_bytes()
+    np.save(scores, np.zeros(60))
+
+    curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
+
+    assert scores.read_bytes() == before
+    assert table(tmp_path / "out") == first
+
+
+def test_files_of_an_earlier_plan_do_not_stay_beside_the_new_ones(project, tmp_path):
+    settings = {**SMALL, "seeds": [0], "rankings": ["random"], "removed": [5]}
+    curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
+    old = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
+
+    curve(project.model, **project.csvs, output=tmp_path / "out", protocols=["last"], **settings)
+
+    new = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
+    assert "accuracy_all.png" in old - new
+    assert "accuracy_last.png" in new - old
+
+
+def test_a_retraining_that_diverges_is_a_gap_and_not_the_end(project, tmp_path, monkeypatch):
+    def diverges(problem, seed, protocol, run, scores, n):
+        if n == 9:
+            return tasks.Retrained(None, float("nan"), 1.0)
+        return tasks.retrain(problem, seed, protocol, run, scores, n)
+
+    monkeypatch.setattr("nnabla_influence.curves.schedule.retrain", diverges)
+    settings = {**SMALL, "rankings": ["random"]}
+
+    computed = curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
+
+    assert any(line.startswith("Trainings diverged: ") for line in computed.table())
+    with (tmp_path / "out" / "results.csv").open() as file:
+        lines = [line for line in csv.DictReader(file) if line["n"] == "9"]
+    assert [(line["accuracy"], line["loss"]) for line in lines] == [("", "nan")] * 2
+
+
+def test_nothing_to_start_from_is_said_at_once(project, tmp_path):
+    model = tmp_path / "net.nntxt"
+    model.write_text(re.sub(r"initializer \{[^}]*\}", "", project.model.read_text()))
+
+    with pytest.raises(ModelError, match=r"net.nntxt: the parameter .* has no initialiser"):
+        curve(model, **project.csvs, output=tmp_path / "out", **SMALL)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_device_by_another_name_goes_on(project, undisturbed, monkeypatch):
+    for name in ("train_seed", "rank", "retrain"):
+        monkeypatch.setattr(f"nnabla_influence.curves.schedule.{name}", None)
+    monkeypatch.setattr(preparing, "choose_device", lambda name: cpu_device("no GPU"))
+
+    curve(project.model, **project.csvs, output=undisturbed, **{**SMALL, "device": "auto"})
 
 
 def test_trainings_are_named_for_files():

@@ -1,35 +1,41 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 
 import pytest
 
 from nnabla_influence.curves.plan import Training
 from nnabla_influence.curves.store import Store
+from nnabla_influence.curves.tasks import Retrained
 from nnabla_influence.errors import OutputError
 
 TRAINING = Training(0, 4)
+RESULT = Retrained(0.5, 0.1 + 0.2, 1.0)
 
 
 def test_a_record_comes_back_exactly(tmp_path):
-    Store(tmp_path / "out").write("one", "of this", {"loss": 0.1 + 0.2, "accuracy": None})
+    diverged = Retrained(None, math.nan, 2.0)
+    Store(tmp_path / "out").write("one", "of this", RESULT)
+    Store(tmp_path / "out").write("two", "of this", diverged)
 
-    again = Store(tmp_path / "out").read("one", "of this")
-
-    assert again == {"loss": 0.1 + 0.2, "accuracy": None}
+    assert Store(tmp_path / "out").read("one", "of this", Retrained) == RESULT
+    again = Store(tmp_path / "out").read("two", "of this", Retrained)
+    assert again.accuracy is None
+    assert math.isnan(again.loss)
 
 
 def test_what_is_not_there_is_none(tmp_path):
-    assert Store(tmp_path / "out").read("one", "of this") is None
+    assert Store(tmp_path / "out").read("one", "of this", Retrained) is None
 
 
 def test_a_record_of_other_things_is_refused(tmp_path):
     store = Store(tmp_path / "out")
-    store.write("one", "of this", {})
+    store.write("one", "of this", RESULT)
 
     with pytest.raises(OutputError, match=r"one.json: was computed from another definition, other"):
-        store.read("one", "of that")
+        store.read("one", "of that", Retrained)
 
 
 def test_a_damaged_record_is_named(tmp_path):
@@ -37,7 +43,24 @@ def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "out" / "cells" / "one.json").write_text('{"of": ')
 
     with pytest.raises(OutputError, match=r"one.json: cannot be read .* remove it"):
-        store.read("one", "of this")
+        store.read("one", "of this", Retrained)
+    (tmp_path / "out" / "cells" / "one.json").write_text('{"of": "of this", "loss": 1.0}')
+    with pytest.raises(OutputError, match=r"one.json: is damaged, or of another version; remove"):
+        store.read("one", "of this", Retrained)
+
+
+def test_what_killed_commands_leave_does_no_harm(tmp_path):
+    """One before it had marked the folder, one while it wrote the results."""
+    for name in ("cells", "scores", "runs"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    with Store(tmp_path / "out") as store:
+        store.write("one", "of this", RESULT)
+    (tmp_path / "out" / ".results.x1y2").mkdir()
+
+    with Store(tmp_path / "out"):
+        pass
+
+    assert sorted(os.listdir(tmp_path / "out")) == ["cells", "runs", "scores"]
 
 
 def test_a_folder_of_other_things_is_refused_and_stays_as_it_is(tmp_path):
@@ -67,9 +90,9 @@ def test_a_failure_before_anything_is_finished_leaves_nothing_behind(tmp_path):
 
 def test_what_is_finished_stays(tmp_path):
     with Store(tmp_path / "out") as store:
-        store.write("one", "of this", {})
+        store.write("one", "of this", RESULT)
 
-    assert Store(tmp_path / "out").read("one", "of this") == {}
+    assert Store(tmp_path / "out").read("one", "of this", Retrained) == RESULT
 
 
 def test_a_folder_that_the_user_made_stays(tmp_path):
@@ -95,12 +118,12 @@ def test_a_run_goes_alone(tmp_path):
 
 def test_two_commands_do_not_work_in_one_folder(tmp_path):
     with Store(tmp_path / "out") as store:
-        store.write("one", "of this", {})
+        store.write("one", "of this", RESULT)
         with pytest.raises(OutputError, match="out: another command is at work there; wait until"):
             Store(tmp_path / "out").__enter__()
 
     with Store(tmp_path / "out") as again:
-        assert again.read("one", "of this") == {}
+        assert again.read("one", "of this", Retrained) == RESULT
     assert not (tmp_path / "out" / ".lock").exists()
 
 
@@ -108,7 +131,5 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     store = Store(tmp_path / "out")
     (tmp_path / "out" / ".lock").mkdir()  # stands for a folder without permission: root has all
 
-    with pytest.raises(
-        OutputError, match=r"out: cannot be written .* choose another output"
-    ):
+    with pytest.raises(OutputError, match=r"out: cannot be written .* choose another output"):
         store.__enter__()

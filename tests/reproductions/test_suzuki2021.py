@@ -337,7 +337,7 @@ def small(tmp_path_factory):
 def test_a_small_experiment_leaves_results_beside_what_lets_it_go_on(small):
     folder = small / SMALL.name
     made = {path.name for path in folder.iterdir()}
-    assert {"results.csv", "summary.csv", "detection.csv", "settings.json", "net.nntxt"} <= made
+    assert {"results.csv", "summary.csv", "detection.csv", "settings.json", "model.nntxt"} <= made
     assert not {"cells", "scores", "runs"} & made
     keys = [(r["seed"], r["ranking"], r["n"]) for r in read_rows(folder / "results.csv")]
     assert sorted(keys) == sorted(
