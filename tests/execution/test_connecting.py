@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 import socket
+import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from nnabla_influence import __version__
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.execution import Task, connecting, dask_executor, open_executor
+from nnabla_influence.execution.reasons import reason_of
 from tests.exact_trainings import Said
 from tests.execution import work
 from tests.small_projects import environment
@@ -22,6 +26,12 @@ from tests.small_projects import environment
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """A scheduler as a user starts it, without any worker."""
+    with started_scheduler() as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def started_scheduler() -> Iterator[tuple[str, subprocess.Popen[str]]]:
     command = "dask scheduler --host 127.0.0.1 --port 0 --no-dashboard --no-show"
     with subprocess.Popen(
         [sys.executable, "-m", *command.split()],
@@ -33,7 +43,7 @@ def scheduler() -> Iterator[str]:
         assert process.stderr is not None
         for line in process.stderr:
             if found := re.search(r"Scheduler at:\s+(tcp://\S+)", line):
-                yield found.group(1)
+                yield found.group(1), process
                 break
         process.kill()
 
@@ -52,15 +62,69 @@ def test_what_is_no_address_is_refused(address: str, message: str):
         pass
 
 
-def test_a_scheduler_that_does_not_answer_is_told(monkeypatch, capfd):
+def serve(answer: bytes) -> Callable[[socket.socket], None]:
+    """Return what listens, and says ``answer`` to whoever connects."""
+
+    def listen(server: socket.socket) -> None:
+        server.listen()
+        if answer:
+            threading.Thread(target=say, args=[server], daemon=True).start()
+
+    def say(server: socket.socket) -> None:
+        connection = server.accept()[0]
+        connection.sendall(answer)
+        connection.recv(10000)
+        connection.close()
+
+    return listen
+
+
+@pytest.mark.parametrize(
+    ("listen", "reason"),
+    [
+        (lambda server: None, "the connection is refused: nothing listens there"),
+        (serve(b""), "no answer within 0.5 seconds"),
+        (serve(b"SSH-2.0-OpenSSH_9.2 and more\r\n"), "what answers there does not speak Dask's"),
+    ],
+)
+def test_what_is_no_scheduler_is_told(listen, reason: str, monkeypatch, capfd):
     monkeypatch.setattr(connecting, "CONNECT_SECONDS", 0.5)
-    with socket.socket() as taken:  # It has the port, and nobody listens.
-        taken.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        message = rf"^no Dask scheduler can be reached at {address} \(.*\); start one \(`dask s"
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        listen(server)
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        message = rf"^no Dask scheduler can be reached at {address} \({reason}.*\); start one \(`d"
         with pytest.raises(InfluenceError, match=message), open_executor(scheduler=address):
             pass
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "address", "reason"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "h:1", "the host is not known"),
+        (OSError(113, "No route to host"), "h:1", "no route to host"),
+        (ConnectionResetError(104, "reset"), "h:1", "what answers there does not speak Dask's"),
+        (TypeError("TLS expects"), "tls://h:1", "for tls:// Dask's settings distributed.comm.tls"),
+        (ssl.SSLError(1, "[SSL: X] x"), "tls://h:1", "TLS: it failed"),
+        (AssertionError(), "ws://h:1", "there is no way to it by ws://"),
+    ],
+)
+def test_the_reason_is_found_among_the_causes(error: Exception, address: str, reason: str):
+    outer = RuntimeError("in <TCPConnector object at 0x7f23>")
+    if not isinstance(error, TypeError):
+        outer.__cause__, error = error, outer
+    assert reason_of(error, address, 10).startswith(reason)
+
+
+def test_a_worker_is_no_scheduler(monkeypatch):
+    async def kind(address: str) -> str:
+        return "Worker"
+
+    monkeypatch.setattr(connecting, "_kind", kind)
+    message = "at tcp://host:1 is no Dask scheduler, but a Dask worker; give the address that"
+    with pytest.raises(InfluenceError, match=message), open_executor(scheduler="tcp://host:1"):
+        pass
 
 
 def test_a_scheduler_without_workers_is_waited_for(scheduler, monkeypatch):
@@ -71,6 +135,43 @@ def test_a_scheduler_without_workers_is_waited_for(scheduler, monkeypatch):
         with pytest.raises(InfluenceError, match=f"scheduler {scheduler} has had no worker for"):
             executor.run([Task("a", work.double, (1,))], lambda *_: None, said, "Work", "tasks")
     assert said.lines[0].startswith(f"The Dask scheduler {scheduler} has no worker; one is waited")
+
+
+def test_a_scheduler_that_is_lost_midway_is_told_in_one_line():
+    # In a process of its own, where Dask's import sets the levels of its loggers.
+    code = """if True:
+        import sys
+        from nnabla_influence.errors import InfluenceError
+        from nnabla_influence.execution import Task, open_executor
+        from nnabla_influence.progress import SilentProgress
+
+        class Waits(SilentProgress):
+            def say(self, line):
+                print("waits", flush=True)
+
+        try:
+            with open_executor(scheduler=sys.argv[1]) as executor:
+                executor.run([Task("a", abs, (1,))], print, Waits(), "Work", "tasks")
+        except InfluenceError as error:
+            print(error)
+    """
+    with (
+        started_scheduler() as (address, process),
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code, address],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(),
+        ) as caller,
+    ):
+        assert caller.stdout is not None
+        assert caller.stdout.readline() == "waits\n"
+        process.kill()
+        assert caller.stdout.read() == (
+            f"the connection to the Dask scheduler {address} is lost; see whether it still runs,"
+            " and start the command again\n"
+        )
 
 
 def test_jobs_and_a_scheduler_are_one_too_many():

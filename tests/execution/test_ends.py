@@ -55,3 +55,65 @@ def test_no_worker_survives_and_no_folder_is_left(tmp_path, number: int, code: i
     while list(tmp_path.iterdir()) and time.monotonic() < until:
         time.sleep(0.05)
     assert list(tmp_path.iterdir()) == []
+
+
+DIES = """
+import os, sys
+if "execution.working" in " ".join(sys.orig_argv):
+    with open(os.environ["STARTS"], "a") as file:
+        file.write("x")
+    if os.path.getsize(os.environ["STARTS"]) <= int(os.environ["DEATHS"]):
+        os._exit(7)
+"""
+
+SHORT = """
+from nnabla_influence.errors import InfluenceError
+from nnabla_influence.execution import Task, open_executor
+from nnabla_influence.progress import SilentProgress
+import os, signal, sys
+
+def kill_host():
+    os.kill(os.getppid(), signal.SIGKILL)
+
+try:
+    with open_executor(2) as executor:
+        executor.run([Task("a", kill_host)], print, SilentProgress(), "Work", "tasks")
+except InfluenceError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(sys, "orig_argv"), reason="the worker is known by its command line")
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills")
+@pytest.mark.parametrize(
+    ("deaths", "message"),
+    [
+        # One that dies at its start is started again; later the process that does so is killed.
+        (
+            1,
+            "the worker processes have ended, which the system also does to them where memory runs"
+            " out; start the command again: what is finished is kept\n",
+        ),
+        (
+            99,
+            "2 worker processes could not be started (one ended with exit code 7 at each of 3"
+            " starts); try fewer, or one\n",
+        ),
+    ],
+)
+def test_workers_that_cannot_live_are_told_in_one_line(tmp_path, deaths: int, message: str):
+    (tmp_path / "sitecustomize.py").write_text(DIES)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SHORT],
+        env=environment(
+            PYTHONPATH=os.pathsep.join([str(tmp_path), str(REPOSITORY)]),
+            STARTS=str(tmp_path / "starts"),
+            DEATHS=str(deaths),
+        ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == message
