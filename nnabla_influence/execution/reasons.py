@@ -27,7 +27,9 @@ def reason_of(error: BaseException, address: str, seconds: float) -> str:
         causes += _causes(_connect(place))
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
-            return f"TLS: {(cause.reason or 'it failed').replace('_', ' ').lower()}"
+            return (
+                f"TLS: {(getattr(cause, 'reason', None) or 'it failed').replace('_', ' ').lower()}"
+            )
         if isinstance(cause, socket.gaierror):
             return "the host is not known"
         if isinstance(cause, ConnectionRefusedError):
