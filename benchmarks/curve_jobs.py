@@ -49,6 +49,7 @@ def prepare(folder: Path) -> None:
         training_csv=str(data.training_csv),
         validation_csv=str(data.validation_csv),
         epochs=3,
+        learning_rate=0.02,
     )
     write_definition(folder / "net.nntxt", lenet(), settings)
 
