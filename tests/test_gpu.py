@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, score, train
+from nnabla_influence import Options, curve, score, train
 from nnabla_influence.context import Device, choose_device, cpu_device
 from nnabla_influence.gradients import Derivatives
 from nnabla_influence.guard import check_derivatives
@@ -18,6 +18,7 @@ from nnabla_influence.tracing.step_inputs import StepInputs
 from nnabla_influence.tracing.trace import trace_back, validation_gradient
 from nnabla_influence.tracing.trajectory import FinalTrajectory
 from tests.cases import CASES, Case, write_csv
+from tests.curves.projects import write_project
 from tests.tracing.test_trace import as_steps, some_steps
 
 pytestmark = pytest.mark.gpu
@@ -87,3 +88,23 @@ def test_a_training_on_the_gpu_is_scored_there_as_on_the_cpu(tmp_path, gpu: Devi
         for device in ("cuda", "cpu")
     )
     assert np.linalg.norm(on_gpu - on_cpu) < 1e-3 * np.linalg.norm(on_cpu)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_removal_curve_is_that_of_the_cpu(tmp_path, gpu: Device, jobs: int):
+    project = write_project(tmp_path / "project")
+    of_cpu, of_gpu = (
+        curve(
+            project.model,
+            **project.csvs,
+            output=tmp_path / device,
+            seeds=[0, 1],
+            removed=[5],
+            rankings=["final", "exact-last"],
+            device=device,
+            jobs=jobs,
+        )
+        for device in ("cpu", "cuda")
+    )
+    losses, expected = ([cell.loss for cell in found.cells] for found in (of_gpu, of_cpu))
+    np.testing.assert_allclose(losses, expected, rtol=1e-3)
