@@ -175,13 +175,18 @@ def _execute(
         return
     with open_executor(jobs, scheduler) as executor:
         progress.say(
-            f"{schedule.n_cells} cells ({len(plan.batch_sizes) * len(plan.seeds)} trainings,"
-            f" {len(plan.rankings)} rankings, {len(plan.removed)} numbers of rows,"
-            f" {len(plan.protocols)} protocols); to do: {len(tasks)} tasks {executor.description}"
+            f"{schedule.n_cells} cells: seeds {_listed(plan.seeds)}, batch size"
+            f" {_listed(plan.batch_sizes)}, rankings {_listed(plan.rankings)},"
+            f" {_listed(plan.removed)} rows removed, retraining {_listed(plan.protocols)}; to do:"
+            f" {len(tasks)} tasks {executor.description}"
         )
         failures = executor.run(tasks, schedule.finished, progress, "Removal curve", "tasks")
     if failures:
         _account(failures, len(tasks), schedule.n_finished, progress)
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values))
 
 
 def _account(
