@@ -1,4 +1,4 @@
-"""Draw the README's two pictures from the demo's result.
+"""Draw the pictures of the README and of docs/meaning.md from the demo's result.
 
 Run ``uv run nnabla-influence demo`` first, then ``uv run python docs/pictures.py [FOLDER]``.
 """
