@@ -49,18 +49,13 @@ class Source:
     def iter_cells(self) -> Iterator[list[str]]:
         """Yield the cells of every row of ``dataset``, other columns included, in CSV order."""
         if self.dataset is self.ranking.dataset:
-            for row in _ranked_rows(self.ranking).tolist():
-                yield self.dataset.cells(row)
+            yield from self.dataset.iter_cells(_ranked_rows(self.ranking))
         else:
             yield from self.dataset.iter_cells()
 
     def column(self, column: Column) -> list[str]:
         """Return a column's cells in CSV order."""
-        # As the rows lie in the file, which is much quicker to read.
-        cells = [cells[column.position] for cells in self.dataset.iter_cells()]
-        if self.dataset is self.ranking.dataset:
-            return [cells[row] for row in _ranked_rows(self.ranking).tolist()]
-        return cells
+        return [cells[column.position] for cells in self.iter_cells()]
 
 
 def open_source(path: PathLike, train: PathLike | None) -> Source:
