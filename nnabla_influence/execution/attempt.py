@@ -51,6 +51,7 @@ def attempt_in_worker(pickled: bytes) -> Outcome:
     """
     with _alone, _quiet():
         try:
+            # No new trust: whoever reaches a Dask scheduler can run code here in any case.
             function, arguments = pickle.loads(pickled)
             value = function(*arguments)
         except SystemExit as error:

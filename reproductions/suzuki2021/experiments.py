@@ -80,12 +80,6 @@ class Experiment:
         """Training rows with a wrong label."""
         return round(self.flipped * self.n_training)
 
-    @property
-    def n_retrainings(self) -> int:
-        """Trainings for accuracies, without those for rankings."""
-        per_seed = 1 + len(self.rankings) * len(self.removed)
-        return per_seed * self.seeds * len(self.batch_sizes) * len(self.protocols)
-
 
 # small: what CI runs. A few seconds for each seed; the numbers mean little.
 SMALL = (
