@@ -26,9 +26,9 @@ from __future__ import annotations
 import configparser
 import json
 import os
-import shutil
+import subprocess
+import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -98,17 +98,21 @@ def _pass_on(state: Any, start: bool, start_time: Any) -> None:
                 return
 
 
+_REMOVE = "import shutil, sys; sys.stdin.read(); [shutil.rmtree(f, True) for f in sys.argv[1:]]"
+
+
 def _end_with_parent() -> None:
-    """Wait until the parent is gone, remove what it can no longer remove, and end."""
+    """Wait until the parent is gone, end, and have removed what it can no longer remove."""
     while os.read(0, 1):
         pass
-    folders = json.loads(os.environ[PARENT_VARIABLE])
-    for _ in range(100):  # The training goes on meanwhile, and writes.
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        if not any(os.path.exists(folder) for folder in folders):
-            break
-        time.sleep(0.02)
+    # The training goes on writing until this process ends, so another one removes, after that: its
+    # standard input closes then.
+    subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _REMOVE, *json.loads(os.environ[PARENT_VARIABLE])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     os._exit(1)
 
 

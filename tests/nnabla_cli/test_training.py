@@ -393,9 +393,9 @@ def test_a_training_that_is_stopped_leaves_nothing_and_no_process(tmp_path):
             parent.send_signal(stop)
             assert parent.wait(20) != 0
             wait_until(lambda child=child: not is_alive(child))
-            assert list(folder.iterdir()) == []
+            wait_until(lambda folder=folder: not list(folder.iterdir()))
     finally:
         for parent in parents.values():
             parent.kill()  # for a test that failed
-    assert list((tmp_path / "tmp").iterdir()) == []
+    wait_until(lambda: not list((tmp_path / "tmp").iterdir()))
     assert kept.is_dir()
