@@ -25,5 +25,8 @@ BUNDLED = {
 setup(
     packages=[*find_packages(include=["nnabla_influence", "nnabla_influence.*"]), *BUNDLED],
     package_dir=BUNDLED,
-    package_data={"nnabla_influence": ["py.typed"]},  # MANIFEST.in names the bundled files
+    package_data={  # MANIFEST.in names the bundled files
+        "nnabla_influence": ["py.typed"],
+        "nnabla_influence.review": ["template/*", "template/*/*"],
+    },
 )
