@@ -1,0 +1,164 @@
+r"""The plugins as rows of NNCD's table of plugins.
+
+NNCD builds its dialog from these rows, not from a help text, and calls a script with every one of
+the parameters, in this order: ``python -B SCRIPT --name value ...``. What it does with a value
+depends on the parameter's format:
+
+- ``path``: the value names a file in the folder of the job's results, which must exist; the script
+  gets its absolute path. The last such parameter gives the output its extension, so each plugin
+  has one.
+- ``int``, ``str``: checked in the dialog; ``str`` is 1 to 128 ASCII characters without ``/ : \``.
+- any other word, such as ``csv``: handed over as it was typed.
+
+A parameter without a default (an empty one counts as none) cannot be run, and ``bool`` passes its
+flag for "false" too, so words stand for both. This module imports the standard library only, and
+nothing of this package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DESKTOP = "desktop"
+"""Value of the parameter ``console`` by which a script knows that NNCD called it."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A field of the dialog.
+
+    Attributes:
+        name: The script's long option, without its dashes.
+        direction: ``input`` or ``output``; the output is called ``output``.
+        description: Stands behind the name in the dialog.
+        format: How NNCD checks and changes the value; see above.
+        default: What the field holds at first; never empty.
+        readonly: Whether the field cannot be changed.
+    """
+
+    name: str
+    direction: str
+    description: str
+    format: str
+    default: str
+    readonly: bool = False
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An entry of the menu "Plugins".
+
+    Attributes:
+        id: Canonical UUID: names the folders of the results, so it never changes.
+        name: The menu's label.
+        script: The script's path below ``plugins/``, with slashes.
+        description: The dialog's title.
+        parameters: The dialog's fields, in order.
+    """
+
+    id: str
+    name: str
+    script: str
+    description: str
+    parameters: tuple[Parameter, ...]
+
+
+_MODEL = Parameter(
+    "model",
+    "input",
+    "model file of this job; result.nnp takes the last epoch's file where there is one",
+    "path",
+    "result.nnp",
+)
+_IMPORT = Parameter(
+    "import-dataset", "input", "add the result to the page Dataset: yes or no", "str", "yes"
+)
+_CONSOLE = Parameter(
+    "console", "input", "the application that runs the plugin", "str", DESKTOP, readonly=True
+)
+
+
+def _output(default: str) -> Parameter:
+    return Parameter(
+        "output", "output", "name of the result; an earlier one is replaced", "path", default
+    )
+
+
+_SCORING = (
+    _MODEL,
+    Parameter("window", "input", "number of last epochs to trace (int)", "int", "1"),
+    Parameter(
+        "method",
+        "input",
+        "final: quick, at the final parameters; exact: slow, trains again",
+        "str",
+        "final",
+    ),
+    Parameter("rows", "input", "number of rows in the result's picture (int)", "int", "20"),
+    _IMPORT,
+    _output("influence"),
+    _CONSOLE,
+)
+
+_CLEANSING = (
+    Parameter(
+        "ranking",
+        "input",
+        "latest: this job's newest SGD Influence; or the path of a ranking CSV",
+        "csv",
+        "latest",
+    ),
+    Parameter(
+        "remove",
+        "input",
+        "how many rows, the most harmful first: a number such as 100, a part such as 0.05, or"
+        " harmful for every harmful one",
+        "str",
+        "0.05",
+    ),
+    Parameter(
+        "decisions",
+        "input",
+        "none, or the path of a CSV of decisions, which then counts instead of remove",
+        "csv",
+        "none",
+    ),
+    Parameter("label-column", "input", "column of the labels; auto: y", "str", "auto"),
+    Parameter(
+        "allow-empty-class",
+        "input",
+        "go on where every row of a class would leave: yes or no",
+        "str",
+        "no",
+    ),
+    # Behind the paths that are typed: the last one below NNCD's folder names the extension.
+    _MODEL,
+    _IMPORT,
+    _output("cleansed"),
+    _CONSOLE,
+)
+
+DESKTOP_PLUGINS: tuple[Plugin, ...] = (
+    Plugin(
+        "3c787d76-d03c-4270-b6e6-67f4c0be6a02",
+        "SGD Influence",
+        "_Post_Process/_XAI/_Image/nnabla_sgd_influence.py",
+        "SGD Influence: ranks the training images, the most harmful first",
+        _SCORING,
+    ),
+    Plugin(
+        "7cca8574-a017-4b0d-b811-e71ca69812c0",
+        "SGD Influence (tabular)",
+        "_Post_Process/_XAI/_Table/nnabla_sgd_influence_tabular.py",
+        "SGD Influence: ranks the rows of a training table, the most harmful first",
+        _SCORING,
+    ),
+    Plugin(
+        "5960f772-a2ab-48f7-8ea4-46afd57b4c12",
+        "Cleanse Dataset",
+        "_Post_Process/_XAI/_Image/nnabla_cleanse_dataset.py",
+        "Cleanse Dataset: the training dataset without the rows that were found harmful",
+        _CLEANSING,
+    ),
+)
+"""What is registered in NNCD, in the menu's order."""
