@@ -47,7 +47,7 @@ def _described(ranking: Ranking, row: RankedRow) -> str:
 
 def _cells(ranking: Ranking, row: int) -> str:
     """Return what tells a person which row it is: labels and names before a vector's elements."""
-    cells = ranking.dataset.cells(row)
+    cells = ranking.cells(row)
     own = (column for column in ranking.dataset.columns if column.name not in RESULT_COLUMNS)
     columns = sorted(own, key=lambda column: column.index is not None)
     text = " ".join(f"{column.cell}={cells[column.position]}" for column in columns)

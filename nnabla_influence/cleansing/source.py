@@ -47,9 +47,13 @@ class Source:
         return self.ranking.scores.influence[_ranked_rows(self.ranking)]
 
     def iter_cells(self) -> Iterator[list[str]]:
-        """Yield the cells of every row of ``dataset``, other columns included, in CSV order."""
+        """Yield the training CSV's cells of every row, in its order.
+
+        What else ``dataset`` holds stands among them, so that a column's position counts.
+        """
         if self.dataset is self.ranking.dataset:
-            yield from self.dataset.iter_cells(_ranked_rows(self.ranking))
+            rows = self.dataset.iter_cells(_ranked_rows(self.ranking))
+            yield from map(self.ranking.own_cells, rows)
         else:
             yield from self.dataset.iter_cells()
 
@@ -196,7 +200,7 @@ def _check_cells(ranking: Ranking, train: Dataset, pairs: Sequence[tuple[Column,
     train_cells = picked([other for _, other in compared])
     rows = _ranked_rows(ranking).tolist()
     for index, original in enumerate(map(train_cells, train.iter_cells())):
-        cells = ranked_cells(ranking.dataset.cells(rows[index]))
+        cells = ranked_cells(ranking.cells(rows[index]))
         if cells == original:
             continue
         for (column, _), cell, wanted in zip(compared, cells, original):

@@ -10,8 +10,13 @@ from typing import TextIO
 
 from nnabla_influence.cleansing.decisions import DECISION, INDEX, LABEL, REMOVE, Decision
 from nnabla_influence.cleansing.source import Source, picked
+from nnabla_influence.dataset.harmless import harmless
 from nnabla_influence.dataset.header import Column
-from nnabla_influence.dataset.rewriting import Relocation, line_writer
+from nnabla_influence.dataset.rewriting import (
+    Relocation,
+    line_writer,
+    spreadsheet_line_writer,
+)
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.files import replacing_file
 from nnabla_influence.ranking import RESULT_COLUMNS
@@ -46,13 +51,16 @@ def write_cleansed(
         # Both are whole before the first one takes its place.
         temporaries = [stack.enter_context(replacing_file(p)) for p in (output, removed_list)]
         there, aside = _Cells(source, source.columns, output), _Cells(source, listed, removed_list)
-        line = _line_writer(form.line_end)
+        line = _with_line_end(line_writer(), form.line_end)
+        # People open the list in a spreadsheet; the dataset is theirs, and stays as it was.
+        listed_line = _with_line_end(spreadsheet_line_writer(), form.line_end)
         with _opened(temporaries[0], form, there) as file:
             file.write(line([column.cell for column in source.columns]))
             for index, cells in enumerate(source.iter_cells()):
                 change = changes.get(index)
                 if change is not None:
-                    lines[index] = line([*_described(cells, change, label), *aside(cells)])
+                    shown = map(harmless, listed, aside(cells))
+                    lines[index] = listed_line([*_described(cells, change, label), *shown])
                     if change.action == REMOVE:
                         continue
                     if label is not None and change.label is not None:
@@ -60,7 +68,7 @@ def write_cleansed(
                 file.write(line(there(cells)))
         with _opened(temporaries[1], form, aside) as file:
             titles = [INDEX, "influence", DECISION, "label_before", LABEL]
-            file.write(line([*titles, *(column.cell for column in listed)]))
+            file.write(listed_line([*titles, *(column.cell for column in listed)]))
             for index in changes:
                 file.write(f"{index},{float(source.influence[index])!r},{lines[index]}")
 
@@ -96,7 +104,7 @@ def _all_numbers(cells: Sequence[str]) -> bool:
 
 
 def _described(cells: Sequence[str], change: Decision, label: Column | None) -> list[str]:
-    before = "" if label is None else cells[label.position]
+    before = "" if label is None else harmless(label, cells[label.position])
     return [change.action, before, change.label or ""]
 
 
@@ -134,6 +142,7 @@ def _opened(path: Path, form: _Form, cells: _Cells) -> TextIO:
     return open(path, "w", encoding="utf-8" if is_ascii else "utf-8-sig", newline="")
 
 
-def _line_writer(line_end: str) -> Callable[[Sequence[str]], str]:
-    written = line_writer()
+def _with_line_end(
+    written: Callable[[Sequence[str]], str], line_end: str
+) -> Callable[[Sequence[str]], str]:
     return lambda cells: written(cells)[:-1] + line_end

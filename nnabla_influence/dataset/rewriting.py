@@ -6,10 +6,13 @@ import contextlib
 import csv
 import os
 import posixpath
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nnabla_influence.dataset.dataset import Dataset
+
+_NEEDS_QUOTES = re.compile(r'[,;"\t\r\n]')
 
 
 class _Return:
@@ -25,6 +28,26 @@ def line_writer() -> Callable[[Sequence[str]], str]:
     # With this line end the writer puts quotes around every CR and LF within a cell.
     writer = csv.writer(_Return(), lineterminator="\r\n")
     return lambda cells: writer.writerow(cells)[:-2] + "\n"
+
+
+def spreadsheet_line_writer() -> Callable[[Sequence[str]], str]:
+    """Return a `line_writer` with quotes around semicolons and tabs as well.
+
+    LibreOffice proposes to split at those too, where no quotes stand around them.
+    """
+    plain = line_writer()
+
+    def line(cells: Sequence[str]) -> str:
+        written = plain(cells)
+        if ";" not in written and "\t" not in written:
+            return written
+        return ",".join(map(_quoted, cells)) + "\n"
+
+    return line
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if _NEEDS_QUOTES.search(cell) else cell
 
 
 class Relocation:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
+from nnabla_influence.dataset.harmless import restored
 from nnabla_influence.ranking.scores import Orders, Scores
 from nnabla_influence.ranking.writing import write_ranking
 
@@ -97,6 +98,23 @@ class Ranking:
                 predicted=_at(scores.predicted, row, float),
             )
 
+    def cells(self, row: int) -> list[str]:
+        """Return the cells of a row of the dataset, as the CSV that was trained with has them.
+
+        What was put in front of one of them for spreadsheets is taken away again; a relative path
+        stays relative to where the dataset lies.
+
+        Raises:
+            DatasetError: The dataset has changed since it was opened.
+        """
+        return self.own_cells(self.dataset.cells(row))
+
+    def own_cells(self, cells: list[str]) -> list[str]:
+        """Return the cells that the CSV that was trained with has, of those that were read."""
+        if self.indices is None:  # which is that CSV
+            return cells
+        return list(map(restored, self.dataset.columns, cells))
+
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the ranking CSV, whole or not at all.
 
@@ -117,7 +135,7 @@ class Ranking:
         }
         if self.orders is not None:
             columns[f"orders:{self.orders.origin}"] = np.full(len(self), self.orders.count)
-        write_ranking(path, self.dataset, self.rows, columns)
+        write_ranking(path, self.dataset, self.rows, columns, self.own_cells)
 
 
 def _at(values: np.ndarray | None, row: int, kind: Callable[[Any], Any]) -> Any:

@@ -1,7 +1,7 @@
 """The ranking CSV: every column of the dataset, and behind them the result columns.
 
 Its header keeps the Console's form, and paths are right from where it lies, so that it is itself
-a dataset CSV.
+a dataset CSV. People open it in a spreadsheet, which must not run a cell.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.dataset.rewriting import Relocation, line_writer
+from nnabla_influence.dataset.harmless import harmless
+from nnabla_influence.dataset.rewriting import Relocation, spreadsheet_line_writer
 from nnabla_influence.errors import DatasetError, OutputError
 from nnabla_influence.files import replacing_file
 
@@ -34,6 +35,7 @@ def write_ranking(
     dataset: Dataset,
     rows: np.ndarray,
     results: Mapping[str, np.ndarray | None],
+    own_cells: Callable[[list[str]], list[str]],
 ) -> None:
     """Write a ranking CSV, whole or not at all.
 
@@ -43,6 +45,7 @@ def write_ranking(
         rows: Their numbers in the order of the ranking, (N,).
         results: By header cell the result columns, in the order of the dataset's rows, (N,); None
             for one that is not there.
+        own_cells: Makes of a row of the dataset the cells of the CSV that was trained with.
 
     Raises:
         OutputError: It cannot be written, or it is the dataset itself.
@@ -53,26 +56,26 @@ def write_ranking(
     dataset.cells(int(rows[0]))  # still there, and as it was
     if path.exists() and path.samefile(dataset.path):
         raise OutputError(f"{path}: is the dataset itself; choose another output path")
-    kept = [c.position for c in dataset.columns if c.name not in RESULT_COLUMNS]
+    kept = [c for c in dataset.columns if c.name not in RESULT_COLUMNS]
     texts = {name: _texts(values) for name, values in results.items() if values is not None}
-    line = line_writer()
+    line = spreadsheet_line_writer()
     with replacing_file(path) as temporary:
         relocate = Relocation(dataset, path)
         is_ascii = dataset.is_ascii and (
             relocate.is_ascii
             or not any(
-                relocate(position, cells[position]) != cells[position]
+                relocate(column.position, cells[column.position]) != cells[column.position]
                 for cells in dataset.iter_cells()
-                for position in kept
+                for column in kept
             )
         )
         # Spreadsheets take a CSV without BOM for the computer's old encoding; others need none.
         encoding = "utf-8" if is_ascii else "utf-8-sig"
         with open(temporary, "w", encoding=encoding, newline="") as file:
-            file.write(line([*(dataset.header[position] for position in kept), *texts]))
-            for row, cells in zip(map(int, rows), dataset.iter_cells(rows)):
-                unchanged = (relocate(position, cells[position]) for position in kept)
-                file.write(line([*unchanged, *(text(row) for text in texts.values())]))
+            file.write(line([*(column.cell for column in kept), *texts]))
+            for row, cells in zip(map(int, rows), map(own_cells, dataset.iter_cells(rows))):
+                moved = (harmless(c, relocate(c.position, cells[c.position])) for c in kept)
+                file.write(line([*moved, *(text(row) for text in texts.values())]))
 
 
 def check_columns(dataset: Dataset) -> None:

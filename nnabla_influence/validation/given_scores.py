@@ -96,7 +96,7 @@ def _positions(ranking: Ranking, train: Dataset) -> np.ndarray:
         )
     for row in np.unique(np.linspace(0, len(ranking) - 1, _COMPARED).astype(int)).tolist():
         index = int(ranking.indices[row])
-        ranked, cells = ranking.dataset.cells(row), train.cells(index)
+        ranked, cells = ranking.cells(row), train.cells(index)
         for one, other in zip(columns, kept):
             cell, original = ranked[one.position], cells[other.position]
             # Relative paths are right from where the ranking lies.

@@ -1,0 +1,68 @@
+"""Cells that a spreadsheet shows and does not run.
+
+A spreadsheet takes a cell that begins with one of a few signs for a formula, which may fetch what
+it likes from elsewhere. The same cell can be written so that it is text there and so that nnabla
+still reads what it read: a file's path with `./` in front, a number with a space, and a comment,
+which nnabla never reads, with an apostrophe. What was put in front can be taken away again, for any
+cell: where there was such a beginning already, there are two of them then.
+
+A name in the header cannot be changed, since it is what nnabla knows the column by.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nnabla_influence.dataset.header import Column
+
+# The signs, also in the widths of Asian scripts and as the minus of mathematics.
+_SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
+_BEGIN = rf"""[\s"']*[{_SIGNS}\t\r\n]"""
+# A spreadsheet of a country with decimal commas splits at semicolons, also within a cell of ours.
+_WITHIN = rf"""["']*[{_SIGNS}]"""
+
+_PLAIN_NUMBER = re.compile(r" *[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *")
+_FILE = re.compile(rf"(?:\./)*{_BEGIN}")
+_PREFIXED_FILE = re.compile(rf"\./(?:\./)*{_BEGIN}")
+_COMMENT = re.compile(rf"(?:\A(?={_BEGIN})|(?<=[;\t\r\n])(?={_WITHIN}))")
+_PREFIXED_COMMENT = re.compile(rf"(?:\A'(?={_BEGIN})|(?<=[;\t\r\n])'(?={_WITHIN}))")
+_HARMLESS_BEGIN = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ/_")
+
+
+def harmless(column: Column, cell: str) -> str:
+    """Return what may stand for a cell in a CSV that people open in a spreadsheet.
+
+    nnabla reads the same number or the same file from it.
+
+    Args:
+        column: The cell's column.
+        cell: The cell.
+    """
+    if column.is_comment:
+        return cell if _PLAIN_NUMBER.fullmatch(cell) else _COMMENT.sub("'", cell)
+    if cell[:1] in _HARMLESS_BEGIN or _PLAIN_NUMBER.fullmatch(cell) or not _FILE.match(cell):
+        return cell
+    return (" " if _is_number(cell) else "./") + cell
+
+
+def restored(column: Column, cell: str) -> str:
+    """Return the cell that `harmless` made this one of; any other cell as it is.
+
+    Args:
+        column: The cell's column.
+        cell: The cell.
+    """
+    if column.is_comment:
+        return cell if _PLAIN_NUMBER.fullmatch(cell) else _PREFIXED_COMMENT.sub("", cell)
+    if cell[:1] == " " and _FILE.match(cell, 1):
+        return cell if _PLAIN_NUMBER.fullmatch(cell) or not _is_number(cell) else cell[1:]
+    return cell[2:] if cell[:1] == "." and _PREFIXED_FILE.match(cell) else cell
+
+
+def _is_number(cell: str) -> bool:
+    """Tell whether nnabla reads a cell as a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
