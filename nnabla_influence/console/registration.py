@@ -66,9 +66,9 @@ class Plugin:
 _MODEL = Parameter(
     "model",
     "input",
-    "model file of this job; result.nnp takes the last epoch's file where there is one",
+    "model file of this job; this one holds the end of the training",
     "path",
-    "result.nnp",
+    "result_train_last.nnp",
 )
 _IMPORT = Parameter(
     "import-dataset", "input", "add the result to the page Dataset: yes or no", "str", "yes"
