@@ -1,0 +1,112 @@
+"""What each column of a ranking is to a reader: a label, a picture, a feature or a comment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nnabla_influence.dataset import Dataset
+from nnabla_influence.dataset.header import Column
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.ranking import RESULT_COLUMNS
+from nnabla_influence.review.thumbnails import shows_a_picture
+
+DEFAULT_LABEL = "y"
+_LISTED = 8
+_LOOKED_AT = 8
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a ranking, without those that scoring added.
+
+    Attributes:
+        label: The one that holds the label that was given; None where there is no single one.
+        images: Those that name pictures.
+        features: The other ones that were trained on.
+        comments: Those that nnabla does not read, and what a person put behind the results.
+    """
+
+    label: Column | None
+    images: tuple[Column, ...]
+    features: tuple[Column, ...]
+    comments: tuple[Column, ...]
+
+
+def sort_columns(dataset: Dataset, rows: Sequence[int], label_column: str | None) -> Columns:
+    """Tell what each column is.
+
+    Args:
+        dataset: The ranking.
+        rows: Its rows, some of which are looked at to know pictures.
+        label_column: Variable or header cell of the label column; None for ``y``, where there is a
+            single such column.
+
+    Raises:
+        DatasetError: There is no such label column, or more than one.
+    """
+    end = max(c.position for c in dataset.columns if c.name == "influence")
+    others = [c for c in dataset.columns if c.name not in RESULT_COLUMNS]
+    own = [c for c in others if c.position < end and not c.is_comment]
+    label = _label(dataset, own, label_column)
+    looked_at = list(dataset.iter_cells(rows[:_LOOKED_AT]))
+    images = [c for c in own if c is not label and _names_pictures(dataset, c.position, looked_at)]
+    return Columns(
+        label=label,
+        images=tuple(images),
+        features=tuple(c for c in own if c is not label and c not in images),
+        comments=tuple(c for c in others if c not in own),
+    )
+
+
+def short_name(column: Column) -> str:
+    """Return a column's variable, with its index."""
+    return column.cell.partition(":")[0]
+
+
+def readable_names(columns: Sequence[Column]) -> tuple[str, ...]:
+    """Return what people call the columns: ``sepal length`` for ``x__0:sepal length``.
+
+    A label that stands for several columns tells nothing, so their variables are taken.
+    """
+    labels = Counter(c.label for c in columns)
+    return tuple(
+        c.label.strip() if c.label and c.label.strip() and labels[c.label] == 1 else short_name(c)
+        for c in columns
+    )
+
+
+def names_in_header(column: Column) -> tuple[str, ...]:
+    """Return the class names that the Console keeps in a label's header: ``y:label;cat;dog``."""
+    return tuple(name.strip() for name in (column.label or "").split(";")[1:])
+
+
+def _names_pictures(dataset: Dataset, position: int, rows: Iterable[Sequence[str]]) -> bool:
+    return any(
+        _is_text(c[position]) and shows_a_picture(dataset.file_of(c[position])) for c in rows
+    )
+
+
+def _is_text(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return bool(cell.strip()) and "\0" not in cell
+    return False
+
+
+def _label(dataset: Dataset, own: Sequence[Column], name: str | None) -> Column | None:
+    wanted = DEFAULT_LABEL if name is None else name
+    found = [c for c in own if c.cell == wanted] or [c for c in own if c.name == wanted]
+    if len(found) == 1 and (found[0].index is None or found[0].cell == wanted):
+        return found[0]
+    if name is None:
+        return None
+    cells = ", ".join(repr(column.cell) for column in own[:_LISTED])
+    more = f" and {len(own) - _LISTED} more" if len(own) > _LISTED else ""
+    problem = f"has {len(found)} columns" if len(found) > 1 else "has no column"
+    raise DatasetError(
+        f"{dataset.path}: {problem} {name!r} to take labels from; name one of {cells}{more} with"
+        " --label-column"
+    )

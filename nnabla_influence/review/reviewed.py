@@ -1,0 +1,297 @@
+"""What a reader sees of a ranking, row by row in the order of harm."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from typing import Callable, overload
+
+import numpy as np
+
+from nnabla_influence.dataset.header import Column
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.ranking import Ranking, read_ranking
+from nnabla_influence.review.class_names import distinct_names, read_class_names
+from nnabla_influence.review.columns import (
+    Columns,
+    names_in_header,
+    readable_names,
+    short_name,
+    sort_columns,
+)
+
+_EXACT_IN_A_FLOAT = 2.0**53
+
+
+@dataclass(frozen=True)
+class Class:
+    """One of the values that labels have.
+
+    Attributes:
+        value: As a whole number's text, such as ``3``.
+        name: What people call it; None where that is not known.
+        rows: How many rows have it as their given label; 0 for one that is only predicted.
+    """
+
+    value: str
+    name: str | None
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class ReviewedRow:
+    """One row of a ranking.
+
+    Attributes:
+        rank: Its place in the order of harm, from 1.
+        datasource_index: Its number in the CSV that was trained with.
+        influence: Change of the mean validation loss without the row; below 0 for a harmful row.
+        influence_std: Its standard deviation over shuffled orders; None without such.
+        loss: The row's own loss, or None.
+        times_seen: How often the window saw the row, or None; 0 means that it was not judged.
+        given: Its label: a class's value, or else the cell's text; None without a label column.
+        predicted: What the network predicts, written alike, or None.
+        images: The files of its image columns, absolute, whether they exist or not.
+        features: Its cells of the other columns, as they stand there.
+        comments: Its cells of the comment columns, as they stand there.
+        files: The cells of its image columns, as they stand there.
+    """
+
+    rank: int
+    datasource_index: int
+    influence: float
+    influence_std: float | None
+    loss: float | None
+    times_seen: int | None
+    given: str | None
+    predicted: str | None
+    images: tuple[Path, ...]
+    features: tuple[str, ...]
+    comments: tuple[str, ...]
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Reviewed(Sequence[ReviewedRow]):
+    """A ranking's rows in the order of harm, read from the file as they are asked for.
+
+    Attributes:
+        path: The ranking, absolute.
+        image_columns: Names of its image columns.
+        feature_names: Names of its features.
+        comment_names: Header cells of its comments.
+        label_column: Name of its label column, or None.
+        classes: The values that labels and predictions have, ascending; none where they are not
+            all whole numbers.
+        orders: Which orders of the mini-batches were traced: ``recorded``, ``replayed`` or
+            ``shuffled``; None where it is not known.
+        method: ``final`` or ``exact``; None where it is not known.
+    """
+
+    path: Path
+    image_columns: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    comment_names: tuple[str, ...]
+    label_column: str | None
+    classes: tuple[Class, ...]
+    orders: str | None
+    method: str | None
+    _ranking: Ranking
+    _columns: Columns
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self._ranking)
+
+    def __iter__(self) -> Iterator[ReviewedRow]:
+        """Yield the rows, the most harmful first.
+
+        Raises:
+            DatasetError: The ranking has changed since it was opened.
+        """
+        return self._rows(range(len(self)))
+
+    @overload
+    def __getitem__(self, place: int) -> ReviewedRow: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[ReviewedRow]: ...
+    def __getitem__(self, place: int | slice) -> ReviewedRow | list[ReviewedRow]:
+        """Return the row of rank ``place + 1``, or the rows of several ranks."""
+        if isinstance(place, slice):
+            return list(self._rows(range(len(self))[place]))
+        return next(self._rows([range(len(self))[place]]))
+
+    @property
+    def unseen(self) -> int:
+        """How many rows the window never saw; their influence is 0, which says nothing."""
+        seen = self._ranking.scores.times_seen
+        return 0 if seen is None else int((seen == 0).sum())
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether the ranking says what the network predicts."""
+        return self._ranking.scores.predicted is not None
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether the ranking has the rows' own losses."""
+        return self._ranking.scores.loss is not None
+
+    def _rows(self, places: Sequence[int]) -> Iterator[ReviewedRow]:
+        ranking, columns = self._ranking, self._columns
+        scores, indices, numbers = ranking.scores, ranking.order, ranking.rows
+        images, features, comments = map(
+            _picked, (columns.images, columns.features, columns.comments)
+        )
+        folder = str(self.path.parent)
+        label = None if columns.label is None else columns.label.position
+        given_of = _text_of if not self.classes else _class_of
+        rows = numbers[np.asarray(places, np.int64)] if len(places) else numbers[:0]
+        for place, row, cells in zip(places, rows, ranking.dataset.iter_cells(rows)):
+            files = images(cells)
+            yield ReviewedRow(
+                rank=place + 1,
+                datasource_index=int(indices[place]),
+                influence=float(scores.influence[row]),
+                influence_std=_float(scores.influence_std, row),
+                loss=_float(scores.loss, row),
+                times_seen=None if scores.times_seen is None else int(scores.times_seen[row]),
+                given=None if label is None else given_of(cells[label]),
+                predicted=None
+                if scores.predicted is None
+                else number_text(float(scores.predicted[row])),
+                images=tuple(
+                    Path(os.path.normpath(os.path.join(folder, cell.replace("\\", "/"))))
+                    for cell in files
+                ),
+                features=features(cells),
+                comments=comments(cells),
+                files=files,
+            )
+
+
+def read_reviewed(
+    ranking: str | os.PathLike[str],
+    *,
+    label_column: str | None = None,
+    class_names: str | os.PathLike[str] | None = None,
+) -> Reviewed:
+    """Read a ranking to show it to a person.
+
+    Args:
+        ranking: The CSV, as `score` writes it; a spreadsheet may have added columns behind.
+        label_column: Variable (``y``) or header cell of the label column; by default ``y``, where
+            there is a single such column.
+        class_names: A file with names, or names with commas between; see `class_names`. Without it,
+            those that the label's header cell has.
+
+    Raises:
+        DatasetError: The ranking or the names cannot be used.
+        ScoreError: Every influence is zero.
+    """
+    read = read_ranking(ranking)
+    columns = sort_columns(read.dataset, read.rows.tolist(), label_column)
+    values = _class_counts(read, columns.label)
+    origin = read.orders.origin.split() if read.orders is not None else []
+    return Reviewed(
+        path=read.dataset.path,
+        image_columns=tuple(map(short_name, columns.images)),
+        feature_names=readable_names(columns.features),
+        comment_names=tuple(c.cell for c in columns.comments),
+        label_column=None if columns.label is None else short_name(columns.label),
+        classes=_classes(read, columns.label, values, class_names),
+        orders=origin[0] if origin else None,
+        method=None if not origin else "exact" if "exact" in origin else "final",
+        _ranking=read,
+        _columns=columns,
+    )
+
+
+def number_text(value: float) -> str:
+    """Return a number as people write it: ``3``, ``0.25``; with the seven digits of 32 bits."""
+    return str(int(value)) if _is_whole(value) else f"{value:.7g}"
+
+
+def _classes(
+    ranking: Ranking,
+    label: Column | None,
+    counts: Mapping[int, int],
+    given_names: str | os.PathLike[str] | None,
+) -> tuple[Class, ...]:
+    names: Mapping[int, str] = {}
+    if given_names is not None:
+        names = read_class_names(given_names)
+        if not counts:
+            what = "has no label column" if label is None else f"its column {label.cell!r} has"
+            reason = what if label is None else f"{what} other labels than whole numbers"
+            raise DatasetError(
+                f"{ranking.dataset.path}: {reason}, so there are no classes to name; leave out"
+                " --class-names, or name the label column with --label-column"
+            )
+        if not any(value in names for value in counts):
+            raise DatasetError(
+                f"{given_names}: names {_listed(names)}, but the labels of {ranking.dataset.path}"
+                f" are {_listed(counts)}; give the names of these"
+            )
+    elif label is not None:
+        names = distinct_names(
+            {value: name for value, name in enumerate(names_in_header(label)) if name}
+        )
+    return tuple(Class(str(v), names.get(v), counts[v]) for v in sorted(counts))
+
+
+def _class_counts(ranking: Ranking, label: Column | None) -> dict[int, int]:
+    """Return how often each class is given, those that are only predicted included; or nothing."""
+    if label is None:
+        return {}
+    predicted = ranking.scores.predicted
+    distinct = [] if predicted is None else np.unique(predicted).tolist()
+    if not all(map(_is_whole, distinct)):
+        return {}
+    counts = {int(value): 0 for value in distinct}
+    texts = Counter(cells[label.position] for cells in ranking.dataset.iter_cells())
+    for text, n in texts.items():
+        try:
+            value = float(text)
+        except ValueError:
+            return {}
+        if not _is_whole(value):
+            return {}
+        counts[int(value)] = counts.get(int(value), 0) + n
+    return counts
+
+
+def _listed(values: Mapping[int, object]) -> str:
+    shown = ", ".join(map(str, sorted(values)[:8]))
+    return shown if len(values) <= 8 else f"{shown} and {len(values) - 8} more"
+
+
+def _is_whole(value: float) -> bool:
+    return math.isfinite(value) and value.is_integer() and abs(value) < _EXACT_IN_A_FLOAT
+
+
+def _class_of(cell: str) -> str:
+    return str(int(float(cell)))
+
+
+def _text_of(cell: str) -> str:
+    return cell.strip()
+
+
+def _float(values: np.ndarray | None, row: int) -> float | None:
+    return None if values is None else float(values[row])
+
+
+def _picked(columns: Sequence[Column]) -> Callable[[Sequence[str]], tuple[str, ...]]:
+    """Return what takes the columns' cells out of a row; quickly, for rows of many cells."""
+    positions = [column.position for column in columns]
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    if positions:
+        return lambda cells: (cells[positions[0]],)
+    return lambda cells: ()
