@@ -17,6 +17,8 @@ from nnabla_influence import (
     __version__,
     cleanse_command,
     curve_command,
+    install_command,
+    review_command,
     score_command,
     validate_command,
 )
@@ -72,6 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_validate(commands)
     _add_cleanse(commands)
     _add_curve(commands)
+    _add_review(commands)
+    _add_install(commands)
     return parser
 
 
@@ -158,6 +162,18 @@ def _add_curve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_workers(parser)
     _add_device(parser)
     parser.set_defaults(command=curve_command.run)
+
+
+def _add_review(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add_command(commands, "review", review_command.DESCRIPTION)
+    review_command.add_options(parser)
+    parser.set_defaults(command=review_command.run)
+
+
+def _add_install(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add_command(commands, "install", install_command.DESCRIPTION)
+    install_command.add_options(parser)
+    parser.set_defaults(command=install_command.run)
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:

@@ -15,10 +15,10 @@ ROOMS = [
     *("gradients", "guard", "runs"),
     *("recording", "nnabla_cli_callback", "nnabla_cli", "tracing"),
     "ranking",
-    *("scoring", "validation", "samples", "cleansing", "curves"),
-    *("arguments", "process", "report", "demo"),
+    *("scoring", "validation", "samples", "cleansing", "curves", "review"),
+    *("arguments", "process", "report", "demo", "console", "installation"),
     *("score_command", "validate_command", "cleanse_command", "curve_command"),
-    *("cli", "console"),
+    *("review_command", "install_command", "cli"),
     "__main__",
 ]
 
