@@ -20,6 +20,8 @@ from nnabla_influence.progress import Progress
 from nnabla_influence.ranking import Ranking
 from nnabla_influence.report import summary
 from nnabla_influence.resources import network_defs_folder
+from nnabla_influence.review.page import write_page
+from nnabla_influence.review.reviewed import read_reviewed
 from nnabla_influence.samples import SampleData, write_digits
 from nnabla_influence.scoring import score
 
@@ -29,8 +31,8 @@ FLIPPED = 0.1
 def run_demo(folder: str | os.PathLike[str], *, device: str, progress: Progress) -> Iterator[str]:
     """Flip a tenth of 3,000 digits' labels, train LeNet, rank the rows; yield the findings.
 
-    Everything is written into ``folder``: the data, ``lenet.nntxt``, the run and the ranking
-    ``influence.csv``. The same commands work on anybody's data.
+    Everything is written into ``folder``: the data, ``lenet.nntxt``, the run, the ranking
+    ``influence.csv`` and its review page ``review.html``. The same commands work on anybody's data.
 
     Args:
         folder: Where to; made if it is missing, and used again if it is this demo's.
@@ -63,17 +65,20 @@ def run_demo(folder: str | os.PathLike[str], *, device: str, progress: Progress)
     )
     yield from summary(ranking, output)
     yield from _findings(ranking, data)
+    page = write_page(read_reviewed(output), folder / "review.html", progress=progress)
+    yield f"Look at the rows, and decide what to do with each: open {page.path} in a browser"
     yield f"Done in {time.monotonic() - started:.0f} s. The same on your own project:"
     given = shlex.quote(str(network))
     yield f"  nnabla-influence train -c {given} -o RUN"
     yield f"  nnabla-influence score -m {given} --run RUN -o influence.csv"
-    yield "  nnabla-influence cleanse -i influence.csv -o clean.csv -n 50"
+    yield "  nnabla-influence review -i influence.csv -o review.html"
+    yield "  nnabla-influence cleanse -i influence.csv -o clean.csv --decisions decisions.csv"
     yield "Whether removal helps, `nnabla-influence curve` shows beforehand (docs/curve.md)."
 
 
 def _claim(folder: Path) -> None:
     """Make the folder; refuse one that holds somebody else's things."""
-    known = {"digits", "lenet.nntxt", "run", "influence.csv"}
+    known = {"digits", "lenet.nntxt", "run", "influence.csv", "review.html"}
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; give the name of a folder")
     try:

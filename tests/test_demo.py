@@ -55,6 +55,7 @@ def test_the_demo_counts_what_it_finds(small: Path, capsys):
         "lenet.nntxt",
         "run",
         "influence.csv",
+        "review.html",
     }
     ranked = read(folder / "influence.csv")
     wrong = [row["y:label"] != row["#true_label"] for row in ranked]
@@ -69,11 +70,18 @@ def test_the_demo_counts_what_it_finds(small: Path, capsys):
 
     # The commands that it names at its end can be copied.
     shown = [line for line in out.splitlines() if line.startswith("  nnabla-influence ")]
-    train, score, cleanse = (shlex.split(line.replace("RUN", "'デモ 1/run'"))[1:] for line in shown)
+    train, score, review, cleanse = (
+        shlex.split(line.replace("RUN", "'デモ 1/run'"))[1:] for line in shown
+    )
     assert train == ["train", "-c", "デモ 1/lenet.nntxt", "-o", "デモ 1/run"]
     main(score)
     again = read(small / "influence.csv")
     assert [row["influence"] for row in again] == [row["influence"] for row in ranked]
+    main(review)
+    assert (small / "review.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    harmful = [row["datasource_index"] for row in again[:50]]
+    decisions = "\n".join(["datasource_index,decision", *(f"{row},remove" for row in harmful)])
+    (small / "decisions.csv").write_text(decisions)
     main(cleanse)
     assert len(read(small / "clean.csv")) == len(ranked) - 50
     # The folder can be moved as a whole.
