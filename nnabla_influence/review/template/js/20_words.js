@@ -1,0 +1,84 @@
+// How numbers, labels and rows are said to a person.
+
+const MINUS = "\u2212";
+
+/** A number to read: three significant digits. */
+function shortNumber(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  let text = value.toPrecision(3);
+  if (size !== 0 && size < 1e-3) text = value.toExponential(2);
+  else if (size >= 1e5) text = value.toExponential(2);
+  else if (size >= 1000) text = value.toFixed(0);
+  return text.replace(/-/g, MINUS);
+}
+
+/** A number with all its digits. */
+function fullNumber(value) {
+  return value === null || value === undefined || Number.isNaN(value)
+    ? "–" : String(value).replace(/-/g, MINUS);
+}
+
+function grouped(count) {
+  return count.toLocaleString("en-US");
+}
+
+function plural(count, one, many = `${one}s`) {
+  return `${grouped(count)} ${count === 1 ? one : many}`;
+}
+
+/** harmful, helpful, or neither. */
+function signWord(review, position) {
+  const value = review.influence[position];
+  if (value < 0) return "harmful";
+  if (value > 0) return "helpful";
+  return review.seen && review.seen[position] === 0 ? "not judged" : "neutral";
+}
+
+const CONSEQUENCES = {
+  harmful: "without it the validation loss falls",
+  helpful: "without it the validation loss rises",
+  neutral: "without it the validation loss stays",
+  "not judged": "the traced steps never saw it",
+};
+
+function className(review, label) {
+  if (label === NO_CLASS || label === undefined) return "–";
+  const { value, name } = review.classes[label];
+  return name ? `${value} · ${name}` : value;
+}
+
+/** The given or predicted label of a row as a person reads it. */
+function labelText(review, labels, position) {
+  if (!labels) return "–";
+  if (review.hasClasses) return className(review, labels[position]);
+  const text = labels[position];
+  if (text === null || text === undefined) return "–";
+  return text.length > 12 && Number.isFinite(parseNumber(text))
+    ? shortNumber(parseNumber(text)) : text;
+}
+
+/** A label's text in a decision, such as 3, with the class name. */
+function newLabelText(review, value) {
+  const found = review.classes.find((known) => known.value === value);
+  return found?.name ? `${value} · ${found.name}` : value;
+}
+
+function decisionText(review, decisions, position) {
+  const kind = decisions.kind[position];
+  if (kind !== RELABEL) return DECISION_WORDS[kind];
+  return `relabel to ${newLabelText(review, decisions.label(position))}`;
+}
+
+/** The whole row in one sentence, for screen readers. */
+function rowSentence(review, decisions, position) {
+  const word = signWord(review, position);
+  const parts = [`Rank ${position + 1}, row ${review.index[position]}`];
+  if (review.given) parts.push(`given ${labelText(review, review.given, position)}`);
+  if (review.predicted) parts.push(`predicted ${labelText(review, review.predicted, position)}`);
+  if (review.differs?.[position]) parts.push("labels differ");
+  parts.push(`influence ${shortNumber(review.influence[position])}, ${word}: ${CONSEQUENCES[word]}`);
+  if (review.loss) parts.push(`loss ${shortNumber(review.loss[position])}`);
+  parts.push(decisionText(review, decisions, position));
+  return parts.join(", ");
+}

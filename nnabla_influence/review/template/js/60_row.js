@@ -1,0 +1,181 @@
+// One row of the list: its cells, made once and filled again as the list scrolls.
+
+const MOST_PICTURES = 3;
+
+/** The columns that this ranking has: [key, title, sort orders that a click on it takes]. */
+function listColumns(review) {
+  const columns = [["rank", "Rank", []]];
+  if (review.image_columns.length) columns.push(["pictures", "Picture", []]);
+  if (review.given || review.predicted) {
+    columns.push(["labels", "Labels", review.differs ? ["differs"] : review.error ? ["error"] : []]);
+  }
+  columns.push(["influence", "Influence", ["harmful", "helpful"]]);
+  if (review.loss) columns.push(["loss", "Loss", ["loss", "loss-up"]]);
+  columns.push(["about", "Row", ["row", "row-down"]], ["decision", "Decision", []]);
+  return columns;
+}
+
+class Row {
+  constructor(review, decisions, columns) {
+    this.review = review;
+    this.decisions = decisions;
+    this.cells = {};
+    this.element = make("div", { role: "row", className: "row", tabIndex: -1 });
+    this.index = -1;
+    this.position = -1;
+    for (const [key] of columns) {
+      this.cells[key] = make("div", { role: "gridcell", className: `cell ${key}` });
+      this.element.append(this.cells[key]);
+    }
+    this.makeRank();
+    this.makeInfluence();
+    this.makeDecision();
+  }
+
+  makeRank() {
+    this.mark = make("span", { className: "tick", "aria-hidden": "true" });
+    this.rank = make("span", { className: "rank-number" });
+    this.cells.rank.append(this.mark, this.rank);
+  }
+
+  makeInfluence() {
+    this.word = make("b");
+    this.value = make("span", { className: "value" });
+    this.fill = make("span", { className: "fill" });
+    this.consequence = make("span", { className: "small consequence" });
+    this.cells.influence.append(
+      make("span", { className: "line" }, this.word, " ", this.value),
+      make("span", { className: "meter", "aria-hidden": "true" }, this.fill),
+      this.consequence,
+    );
+  }
+
+  makeDecision() {
+    this.buttons = [KEEP, REMOVE, RELABEL].map((kind) => make("button", {
+      type: "button", tabIndex: -1, className: `decide ${DECISION_WORDS[kind]}`, "data-decide": kind,
+    }, DECISION_WORDS[kind].replace(/^./, (letter) => letter.toUpperCase())));
+    this.buttons[2].hidden = !this.review.canRelabel;
+    this.becomes = make("span", { className: "small becomes" });
+    this.cells.decision.append(make("div", { className: "decide-buttons" }, ...this.buttons), this.becomes);
+  }
+
+  /** Shows the row at a position of the ranking. */
+  fillWith(index, position) {
+    this.index = index;
+    this.position = position;
+    const { review } = this;
+    this.element.dataset.row = review.index[position];
+    this.element.setAttribute("aria-rowindex", index + 2);
+    this.rank.textContent = grouped(position + 1);
+    this.fillInfluence();
+    if (this.cells.pictures) this.fillPictures();
+    if (this.cells.labels) this.fillLabels();
+    if (this.cells.loss) this.fillLoss();
+    this.fillAbout();
+    this.fillDecision();
+  }
+
+  fillInfluence() {
+    const { review, position } = this;
+    const word = signWord(review, position);
+    const value = review.influence[position];
+    this.word.textContent = word;
+    this.word.className = word === "harmful" || word === "helpful" ? word : "neutral";
+    this.value.textContent = shortNumber(value);
+    this.consequence.textContent = CONSEQUENCES[word];
+    this.fill.className = `fill ${this.word.className}`;
+    this.fill.style.width = `${50 * Math.sqrt(Math.abs(value) / review.largest)}%`;
+  }
+
+  fillPictures() {
+    const { review, position } = this;
+    const sources = review.thumbnails[position];
+    this.cells.pictures.replaceChildren(...(sources
+      ? sources.slice(0, MOST_PICTURES).map((source) => picture(source, review.index[position]))
+      : [make("span", { className: "small no-picture" }, "no picture here")]));
+  }
+
+  fillLabels() {
+    const { review, position } = this;
+    const differs = review.differs?.[position] === 1;
+    const lines = [];
+    if (review.given) lines.push(labelLine("given", labelText(review, review.given, position)));
+    if (review.predicted) lines.push(labelLine("predicted", labelText(review, review.predicted, position)));
+    if (differs) lines.push(make("span", { className: "differs" }, "≠ differ"));
+    if (review.error) {
+      lines.push(make("span", { className: "small" }, `off by ${shortNumber(review.error[position])}`));
+    }
+    this.cells.labels.replaceChildren(...lines);
+    this.cells.labels.classList.toggle("disagree", differs);
+  }
+
+  fillLoss() {
+    const { review, position } = this;
+    this.cells.loss.replaceChildren(
+      make("span", { className: "small narrow-only" }, "loss "), shortNumber(review.loss[position]));
+  }
+
+  fillAbout() {
+    const { review, position } = this;
+    const lines = [make("span", { className: "line number" }, `row ${review.index[position]}`)];
+    for (const [name, cell] of rowComments(review, position)) lines.push(fact("comment", name, cell));
+    const features = review.features?.values[position];
+    if (features) {
+      lines.push(make("span", { className: "features" }, ...features.map((value, i) =>
+        fact("feature", review.features.names[i], shortCell(value)))));
+    }
+    const files = review.files?.[position] ?? [];
+    if (files.length) lines.push(make("span", { className: "small file", title: files.join("\n") }, files.join(", ")));
+    this.cells.about.replaceChildren(...lines);
+  }
+
+  /** The decision, the selection and the focus; quick, since each key press calls it. */
+  fillDecision() {
+    const { decisions, position, review } = this;
+    const kind = decisions.kind[position];
+    this.element.dataset.decision = DECISION_WORDS[kind];
+    this.element.setAttribute("aria-label", rowSentence(review, decisions, position));
+    this.buttons.forEach((button, i) => {
+      button.setAttribute("aria-pressed", kind === i + 1);
+      button.setAttribute("aria-label", `${button.textContent} row ${review.index[position]}`);
+    });
+    this.becomes.textContent = kind === RELABEL ? `→ ${newLabelText(review, decisions.label(position))}` : "";
+  }
+
+  setState(isActive, isSelected) {
+    this.element.tabIndex = isActive ? 0 : -1;
+    this.element.classList.toggle("active", isActive);
+    this.element.setAttribute("aria-selected", isSelected);
+    this.mark.textContent = isSelected ? "✓" : "";
+    for (const button of this.buttons) button.tabIndex = isActive ? 0 : -1;
+  }
+}
+
+/** A thumbnail; small pictures are enlarged with their pixels kept sharp. */
+function picture(source, row) {
+  const image = make("img", { src: source, alt: `training picture of row ${row}`, decoding: "async", draggable: false });
+  image.addEventListener("load", () => {
+    const isSmall = Math.max(image.naturalWidth, image.naturalHeight) <= 64;
+    image.classList.toggle("pixels", isSmall);
+  }, { once: true });
+  return image;
+}
+
+function labelLine(name, text) {
+  return make("span", { className: "line label" }, make("span", { className: "small" }, `${name} `),
+    make("b", { title: text }, text));
+}
+
+function fact(kind, name, value) {
+  return make("span", { className: kind }, make("span", { className: "small" }, `${name} `), value || "–", " ");
+}
+
+function shortCell(text) {
+  const number = text.length > 8 ? parseNumber(text) : NaN;
+  return Number.isFinite(number) ? shortNumber(number) : text;
+}
+
+function rowComments(review, position) {
+  const { names = [], values = [] } = review.comments ?? {};
+  return names.map((name, i) => [name.replace(/^#/, ""), values[position][i]]);
+}

@@ -1,0 +1,56 @@
+// What a person can do to rows, by key or by button.
+
+class Actions {
+  constructor({ review, decisions, view, list }) {
+    Object.assign(this, { review, decisions, view, list });
+    this.relabelDialog = review.canRelabel
+      ? new RelabelDialog(review, (positions, label, skipped) => this.relabel(positions, label, skipped))
+      : null;
+  }
+
+  /** Decides for the selected rows or the one in focus. */
+  decide(kind, positions = this.list.targets()) {
+    if (!positions.length) return;
+    if (kind === RELABEL) this.askForLabel(positions);
+    else this.commit(positions.map((position) => [position, kind, null]), DECISION_WORDS[kind]);
+  }
+
+  askForLabel(positions) {
+    if (this.relabelDialog) this.relabelDialog.open(positions);
+    else announce("This ranking has no column of labels that could be changed.");
+  }
+
+  relabel(positions, label, skipped) {
+    const note = skipped ? ` ${plural(skipped, "row has", "rows have")} that label already.` : "";
+    this.commit(positions.map((position) => [position, RELABEL, label]),
+      `relabel to ${newLabelText(this.review, label)}`, note);
+  }
+
+  commit(changes, words, note = "") {
+    const one = changes.length === 1;
+    this.decisions.decide(changes);
+    const who = one ? `Row ${this.review.index[changes[0][0]]}` : plural(changes.length, "row");
+    announce(`${who}: ${words}.${note}`);
+    if (this.list.selectedCount) this.list.selectNone();
+    if (one) this.goOn(changes[0][0]);
+  }
+
+  /** After a decision the next row is in focus; one that left the list has made room for it. */
+  goOn(position) {
+    const { list } = this;
+    const isStillThere = list.activePosition === position;
+    if (byId("advance").checked && isStillThere && list.active < list.length - 1) {
+      list.moveTo(list.active + 1, { focus: list.hasFocus() });
+    }
+  }
+
+  undo() {
+    const positions = this.decisions.undo();
+    if (!positions) return announce("There is nothing to undo.");
+    const one = positions.length === 1;
+    this.list.goTo(positions[0]);
+    return announce(`Undone: ${one
+      ? `row ${this.review.index[positions[0]]} is ${decisionText(this.review, this.decisions, positions[0])}`
+      : plural(positions.length, "row")}.`);
+  }
+}
