@@ -127,8 +127,8 @@ def _notes(reviewed: Reviewed) -> Iterator[str]:
         yield f"no name was given for the classes {shown}{more}; they are shown as numbers"
     if reviewed.label_column is None:
         yield (
-            "no labels are shown, since there is no single column 'y'; name the column of the"
-            " labels with --label-column"
+            "no labels are shown, since there is no single column 'y' that holds them; name the"
+            " column of the labels with --label-column"
         )
 
 

@@ -46,12 +46,19 @@ def sort_columns(dataset: Dataset, rows: Sequence[int], label_column: str | None
     Raises:
         DatasetError: There is no such label column, or more than one.
     """
-    end = max(c.position for c in dataset.columns if c.name == "influence")
+    end = max(c.position for c in dataset.columns if c.name in RESULT_COLUMNS and c.index is None)
     others = [c for c in dataset.columns if c.name not in RESULT_COLUMNS]
-    own = [c for c in others if c.position < end and not c.is_comment]
-    label = _label(dataset, own, label_column)
+    # Behind the results stands what a person has added, unless the results were moved to the front.
+    own = [c for c in others if c.position < end] or others
+    own = [c for c in own if not c.is_comment]
     looked_at = list(dataset.iter_cells(rows[:_LOOKED_AT]))
-    images = [c for c in own if c is not label and _names_pictures(dataset, c.position, looked_at)]
+    images = [c for c in own if _names_pictures(dataset, c.position, looked_at)]
+    label = _label(dataset, own, label_column)
+    if label in images:
+        if label_column is None:
+            label = None  # a target picture, which is shown as such
+        else:
+            images.remove(label)
     return Columns(
         label=label,
         images=tuple(images),

@@ -66,8 +66,13 @@ def page_data(reviewed: Reviewed, pictures: Pictures, title: str) -> dict[str, A
         "thumbnails": pictures.rows,
         "image_columns": reviewed.image_columns,
         "files": files if reviewed.image_columns else None,
-        "features": {"names": names[:MOST_FEATURES], "values": features} if names else None,
-        "more_features": max(0, len(names) - MOST_FEATURES),
+        "features": {
+            "names": names[:MOST_FEATURES],
+            "values": features,
+            "more_features": max(0, len(names) - MOST_FEATURES),
+        }
+        if names
+        else None,
         "comments": {"names": reviewed.comment_names, "values": comments}
         if reviewed.comment_names
         else None,

@@ -76,7 +76,7 @@ def png_bytes(image: Image.Image) -> bytes:
 
 def _opened(path: Path, size: int) -> Image.Image:
     with Image.open(path) as image:
-        image.draft("RGB", (2 * size, 2 * size))  # lets a JPEG be decoded at a part of its size
+        image.draft(None, (size, size))  # lets a JPEG be decoded at a part of its size
         image.load()
         return _in_shown_mode(image)
 
