@@ -1,0 +1,90 @@
+"""What the workbook says beside the rows: how to read it, and a summary of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nnabla_influence.review.reviewed import Class, Reviewed, ReviewedRow
+from nnabla_influence.review.sheet_columns import Value, as_text
+
+
+def guide_lines(reviewed: Reviewed, notes: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the lines of the sheet that explains the others: a title and a text each."""
+    lines = [
+        ("Ranking", f"{as_text(reviewed.path.name)}: {len(reviewed):,} rows, most harmful first"),
+        ("influence", "How the mean validation loss would change, to first order, if the traced"
+         " part of the training were done again without this row."),
+        ("effect: harmful", "Below 0. Without it the validation loss falls."),
+        ("effect: helpful", "Above 0. Without it the validation loss rises."),
+        ("effect: not judged", "The traced part of the training never saw the row (times_seen 0);"
+         " its influence of 0 says nothing."),
+        ("differs", "The network predicts another class than the given one. Look at these first"
+         " where you look for wrong labels."),
+        ("When not to delete", "A harmful row may be right and rare: the only picture of its kind,"
+         " or one that the validation data lack. A wrong label is better relabelled. Scores near"
+         " 0 are noise. Never choose rows by a ranking made with your test data, and see what a"
+         " removal does before you rely on it (nnabla-influence curve)."),
+        ("decision", "keep, remove or relabel, picked from the list of the cell. Empty: keep."),
+        ("label", "For relabel: the right class's number, picked from the list of the cell."),
+        ("How to go on", "Save the workbook, close it, and make the cleansed dataset:"
+         " nnabla-influence cleanse -i RANKING.csv --decisions THIS.xlsx -o clean.csv"),
+        ("As CSV", "The sheet Ranking saved as CSV under another name does as well. Never save"
+         " over the ranking itself: a spreadsheet cuts its numbers."),
+        ("Sorting", "The pictures go with their rows when you sort or filter by the arrows in"
+         " the header."),
+    ]  # fmt: skip
+    return [*lines, *(("Note", as_text(note)) for note in notes)]
+
+
+@dataclass
+class _Counts:
+    harmful: int = 0
+    helpful: int = 0
+    differs: int = 0
+    total: float = 0.0
+    lowest: float | None = None
+
+
+class ClassCounts:
+    """Counts the rows of each class while they go by."""
+
+    def __init__(self, classes: Sequence[Class]):
+        self._classes = classes
+        self._counts = {c.value: _Counts() for c in classes}
+        self.titles = (
+            "class",
+            "name",
+            "rows",
+            "harmful",
+            "helpful",
+            "predicted otherwise",
+            "sum of influence",
+            "lowest influence",
+        )
+
+    def add(self, row: ReviewedRow) -> None:
+        """Count a row."""
+        counts = self._counts.get(row.given or "")
+        if counts is None:
+            return
+        counts.harmful += row.influence < 0
+        counts.helpful += row.influence > 0
+        counts.differs += row.predicted is not None and row.predicted != row.given
+        counts.total += row.influence
+        counts.lowest = row.influence if counts.lowest is None else counts.lowest
+
+    def lines(self) -> Iterator[tuple[Value, ...]]:
+        """Yield for each class what stands below the titles."""
+        for c in self._classes:
+            n = self._counts[c.value]
+            yield (
+                int(c.value),
+                None if c.name is None else as_text(c.name),
+                c.rows,
+                n.harmful,
+                n.helpful,
+                n.differs,
+                n.total,
+                n.lowest,
+            )

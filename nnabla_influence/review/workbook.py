@@ -1,0 +1,333 @@
+"""The workbook: the ranking in a spreadsheet, with thumbnails, to fill decisions in."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.files import replacing_file
+from nnabla_influence.progress import Progress, SilentProgress
+from nnabla_influence.review.reviewed import Reviewed, ReviewedRow
+from nnabla_influence.review.sheet_columns import (
+    DECISION,
+    INFLUENCE,
+    LABEL,
+    SheetColumn,
+    columns_of,
+)
+from nnabla_influence.review.sheet_guide import ClassCounts, guide_lines
+from nnabla_influence.review.thumbnails import png_bytes, thumbnail
+
+if TYPE_CHECKING:
+    import xlsxwriter
+    from PIL.Image import Image
+    from xlsxwriter.format import Format
+    from xlsxwriter.worksheet import Worksheet
+
+RANKING, GUIDE, CLASSES = "Ranking", "Read me", "Classes"
+MOST_ROWS = 1_048_576 - 1
+"""What a sheet holds below its header."""
+
+_MOST_CHARACTERS = 32_767  # of a cell, in units of UTF-16
+_CUT = " ... (cut here: a cell holds no more)"
+_THUMBNAIL = 64  # pixels, the longest side
+_MARGIN = 2
+_TELL_EVERY = 200
+# Whoever makes the same workbook again gets the same bytes.
+_CREATED = datetime.datetime(2000, 1, 1)
+# Light enough to read a number on, and told apart by people who are colour-blind, too.
+_HARMFUL, _HELPFUL = "#F4A582", "#92C5DE"
+
+
+def write_workbook(
+    reviewed: Reviewed,
+    output: str | os.PathLike[str],
+    *,
+    thumbnails: int = 1000,
+    progress: Progress | None = None,
+) -> None:
+    """Write a workbook with the ranking to look at and decide on, whole or not at all.
+
+    Its first sheet is a decisions CSV once it is saved as CSV, and `cleanse` reads the workbook
+    itself as well. Texts stay texts: none becomes a formula or a link.
+
+    Args:
+        reviewed: The ranking.
+        output: The .xlsx file. An existing one is replaced.
+        thumbnails: For how many of the most harmful rows pictures are shown.
+        progress: Where to tell how far it is.
+
+    Raises:
+        OutputError: It cannot be written.
+        DatasetError: The ranking has changed since it was opened.
+    """
+    progress = progress or SilentProgress()
+    with replacing_file(output) as temporary, _workbook(temporary) as book:
+        sheet = _RankingSheet(book, reviewed, thumbnails)
+        guide = book.add_worksheet(GUIDE)
+        counts = ClassCounts(reviewed.classes)
+        name = f"Writing {Path(output).name}"
+        total = min(len(reviewed), MOST_ROWS)
+        with progress.stage(name, total, "rows") as stage:
+            for line, row in enumerate(reviewed, 1):
+                if line > MOST_ROWS:
+                    break
+                sheet.write(line, row)
+                counts.add(row)
+                if line % _TELL_EVERY == 0:
+                    stage.update(_TELL_EVERY)
+            stage.update(total % _TELL_EVERY)
+        sheet.finish(total)
+        notes = [*sheet.notes()]
+        if total < len(reviewed):
+            notes.append(
+                f"A sheet holds {MOST_ROWS:,} rows: the {len(reviewed) - total:,} least harmful"
+                " ones are left out."
+            )
+        _write_guide(book, guide, guide_lines(reviewed, notes))
+        if reviewed.classes:
+            _write_classes(book, counts)
+    for note in notes:
+        progress.say(f"{output}: {note}")
+
+
+@contextmanager
+def _workbook(path: Path) -> Iterator[xlsxwriter.Workbook]:
+    import xlsxwriter
+    from xlsxwriter.exceptions import FileCreateError
+
+    # The rows wait in files of their own until the workbook is closed.
+    with tempfile.TemporaryDirectory(prefix="nnabla-influence-") as folder:
+        book = xlsxwriter.Workbook(
+            path,
+            {
+                "constant_memory": True,
+                "tmpdir": folder,
+                "strings_to_formulas": False,
+                "strings_to_urls": False,
+                "strings_to_numbers": False,
+            },
+        )
+        book.set_properties({"title": "Ranking", "created": _CREATED})
+        try:
+            yield book
+            book.close()
+        except FileCreateError as error:
+            raise (
+                error.args[0] if isinstance(error.args[0], OSError) else OSError(str(error))
+            ) from error
+
+
+class _RankingSheet:
+    """The sheet of the rows."""
+
+    def __init__(self, book: xlsxwriter.Workbook, reviewed: Reviewed, thumbnails: int):
+        self._sheet = book.add_worksheet(RANKING)
+        self._reviewed, self._thumbnails = reviewed, thumbnails
+        self._n_images = len(reviewed.image_columns) if thumbnails else 0
+        self._columns, self._n_left_out = columns_of(reviewed)
+        self._formats = {
+            column.number_format: book.add_format(
+                {"num_format": column.number_format or "General", "valign": "vcenter"}
+            )
+            for column in self._columns
+        }
+        self._text = book.add_format({"num_format": "@", "valign": "vcenter", "indent": 1})
+        self._entry = book.add_format(
+            {"bg_color": "#FFF8DC", "border": 1, "border_color": "#C8B88A", "valign": "vcenter"}
+        )
+        self._not_shown: list[str] = []
+        self._write_header(book)
+
+    def _write_header(self, book: xlsxwriter.Workbook) -> None:
+        bold = book.add_format({"bold": True, "bottom": 1, "valign": "top", "text_wrap": True})
+        for position, name in enumerate(self._reviewed.image_columns[: self._n_images]):
+            self._sheet.set_column(position, position, _width_of(_THUMBNAIL + 2 * _MARGIN))
+            _write_text(self._sheet, 0, position, f"picture {name}", bold)
+        for position, column in enumerate(self._columns, self._n_images):
+            self._sheet.set_column(position, position, column.width)
+            _write_text(self._sheet, 0, position, column.title, bold)
+        self._sheet.freeze_panes(1, self._n_images + 2)
+        self._sheet.set_landscape()
+        self._sheet.fit_to_pages(1, 0)
+        self._sheet.repeat_rows(0)
+        if self._n_images:
+            # Heights stay where they are when rows are sorted, so all of them have room.
+            self._sheet.set_row_pixels(0, 34)
+            self._sheet.set_default_row(0.75 * (_THUMBNAIL + 2 * _MARGIN))
+
+    def write(self, line: int, row: ReviewedRow) -> None:
+        """Write one row of the ranking into a line of the sheet."""
+        pictures = self._pictures(row) if line <= self._thumbnails else []
+        for position, image in enumerate(pictures):
+            if image is None:
+                _write_text(self._sheet, line, position, "cannot be shown", self._text)
+            else:
+                self._insert(line, position, image, row)
+        for position, column in enumerate(self._columns, self._n_images):
+            self._write_cell(line, position, column, column.value(row))
+
+    def _write_cell(
+        self, line: int, position: int, column: SheetColumn, value: str | float | None
+    ) -> None:
+        if column.title in (DECISION, LABEL):
+            self._sheet.write_blank(line, position, None, self._entry)
+        elif isinstance(value, str):
+            if value:
+                _write_text(self._sheet, line, position, value, self._text)
+        elif value is not None:
+            self._sheet.write_number(line, position, value, self._formats[column.number_format])
+
+    def _pictures(self, row: ReviewedRow) -> list[Image | None]:
+        pictures: list[Image | None] = []
+        for path in row.images[: self._n_images]:
+            try:
+                pictures.append(thumbnail(path, _THUMBNAIL))
+            except DatasetError as error:
+                self._not_shown.append(str(error))
+                pictures.append(None)
+        return pictures
+
+    def _insert(self, line: int, position: int, image: Image, row: ReviewedRow) -> None:
+        scale = _scale(image)
+        self._sheet.insert_image(
+            line,
+            position,
+            "picture.png",
+            {
+                "image_data": io.BytesIO(png_bytes(image)),
+                "x_scale": scale,
+                "y_scale": scale,
+                "x_offset": _MARGIN,
+                "y_offset": _MARGIN,
+                # Bound to its cell, and wholly within it: so it is sorted and filtered with its
+                # row. A picture *in* the cell (embed_image) is #VALUE! in LibreOffice 7.4.
+                "object_position": 1,
+                "description": f"rank {row.rank}, datasource_index {row.datasource_index}",
+            },
+        )
+
+    def finish(self, n_rows: int) -> None:
+        """Add what concerns whole columns."""
+        last = self._n_images + len(self._columns) - 1
+        self._sheet.autofilter(0, 0, n_rows, last)
+        position = {c.title: self._n_images + i for i, c in enumerate(self._columns)}
+        self._sheet.data_validation(
+            1,
+            position[DECISION],
+            n_rows,
+            position[DECISION],
+            {
+                "validate": "list",
+                "source": ["keep", "remove", "relabel"],
+                "input_title": "Decision",
+                "input_message": "keep, remove or relabel; empty: keep",
+                "error_title": "No decision",
+                "error_message": "Write keep, remove or relabel, or leave the cell empty.",
+            },
+        )
+        if self._reviewed.classes:
+            self._sheet.data_validation(
+                1,
+                position[LABEL],
+                n_rows,
+                position[LABEL],
+                {
+                    "validate": "list",
+                    "source": f"={CLASSES}!$A$2:$A${1 + len(self._reviewed.classes)}",
+                    "input_title": "New label",
+                    "input_message": "The right class's number; for relabel only",
+                    "error_title": "No class",
+                    "error_message": f"Give one of the classes that the sheet {CLASSES} lists.",
+                },
+            )
+        self._sheet.conditional_format(
+            1,
+            position[INFLUENCE],
+            n_rows,
+            position[INFLUENCE],
+            {
+                "type": "data_bar",
+                "data_bar_2010": True,
+                "bar_solid": True,
+                "bar_color": _HELPFUL,
+                "bar_negative_color": _HARMFUL,
+            },
+        )
+
+    def notes(self) -> Iterator[str]:
+        """Yield what the reader misses on the sheet."""
+        if self._not_shown:
+            more = len(self._not_shown) - 1
+            yield (
+                f"{len(self._not_shown)} pictures cannot be shown: {self._not_shown[0]}"
+                + (f" (and {more} more)" if more else "")
+            )
+        if self._n_left_out:
+            yield f"{self._n_left_out:,} more features of each row are left out."
+
+
+def _write_guide(book: xlsxwriter.Workbook, sheet: Worksheet, lines: list[tuple[str, str]]) -> None:
+    title = book.add_format({"bold": True, "valign": "top"})
+    text = book.add_format({"text_wrap": True, "valign": "top"})
+    sheet.set_column(0, 0, 22)
+    sheet.set_column(1, 1, 100)
+    sheet.set_landscape()
+    sheet.fit_to_pages(1, 0)
+    for line, (left, right) in enumerate(lines):
+        # Nobody fits the heights of rows that were never shown, so they are told.
+        sheet.set_row(line, 15 * max(1, -(-len(right) // 95)))
+        _write_text(sheet, line, 0, left, title)
+        _write_text(sheet, line, 1, right, text)
+
+
+def _write_classes(book: xlsxwriter.Workbook, counts: ClassCounts) -> None:
+    sheet = book.add_worksheet(CLASSES)
+    bold = book.add_format({"bold": True, "bottom": 1, "text_wrap": True, "valign": "top"})
+    score = book.add_format({"num_format": "0.00E+00"})
+    text = book.add_format({"num_format": "@", "indent": 1})
+    sheet.set_row(0, 30)
+    sheet.set_landscape()
+    sheet.fit_to_pages(1, 0)
+    sheet.set_column(0, 0, 10)
+    sheet.set_column(1, 1, 22)
+    sheet.set_column(2, 6, 14)
+    for position, title in enumerate(counts.titles):
+        _write_text(sheet, 0, position, title, bold)
+    line = 0
+    for line, values in enumerate(counts.lines(), 1):
+        for position, value in enumerate(values):
+            if isinstance(value, str):
+                _write_text(sheet, line, position, value, text)
+            elif value is not None:
+                is_score = isinstance(value, float) and position > 0
+                sheet.write_number(line, position, value, score if is_score else None)
+    sheet.freeze_panes(1, 0)
+    sheet.autofilter(0, 0, line, len(counts.titles) - 1)
+
+
+def _write_text(
+    sheet: Worksheet, line: int, position: int, text: str, form: Format | None = None
+) -> None:
+    units = text.encode("utf-16-le", "surrogatepass")
+    if len(units) > 2 * _MOST_CHARACTERS:
+        kept = units[: 2 * (_MOST_CHARACTERS - len(_CUT))].decode("utf-16-le", "ignore")
+        text = kept + _CUT
+    sheet.write_string(line, position, text, form)
+
+
+def _scale(image: Image) -> float:
+    """Return how much larger a small picture is shown."""
+    return _THUMBNAIL / max(image.size)
+
+
+def _width_of(pixels: int) -> float:
+    """Return a column's width in characters of the standard font."""
+    return (pixels - 5) / 7
