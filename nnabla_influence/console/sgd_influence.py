@@ -1,21 +1,22 @@
-"""The plugin "SGD Influence": the one code path behind the image and the table script.
-
-Neural Network Console builds the dialog from the text of ``-h``, whose options follow the grammar
-``text (type) default=value``, and runs the script in the folder of the training's results. It
-waits for that text, so nothing here imports nnabla before the work begins. (The text comes on
-Python 3.8 too; the work needs a later one.)
-"""
+"""The plugin "SGD Influence": the one code path behind the image and the table script."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nnabla_influence.arguments import row_numbers
-from nnabla_influence.errors import InfluenceError
-from nnabla_influence.process import INTERRUPTED, import_nnabla, one_line, tidy_process
+from nnabla_influence.arguments import count, row_numbers
+from nnabla_influence.console.dialog import Dialog, choice, run_plugin, say
+
+if TYPE_CHECKING:
+    from nnabla_influence.console.desktop import Result
+    from nnabla_influence.ranking import Ranking
+
+NAME = "SGD influence"
+FOLDER, RANKING = "ranking", "influence.csv"
+"""Where the ranking lies beside the picture that NNCD shows."""
 
 PAPERS = """\
 "Data Cleansing for Deep Neural Networks with Storage-efficient Approximation of
@@ -27,17 +28,16 @@ PAPERS = """\
 """
 
 
-def build_parser(label: str) -> argparse.ArgumentParser:
+def build_parser(label: str) -> Dialog:
     """Return the plugin's parser.
 
     Args:
         label: The first line of the description, which is the name in the Console's menu.
     """
-    parser = _Parser(
-        description=f"{label}\n\n"
+    parser = Dialog(
+        label,
         "Ranks the rows of the training dataset by their influence on the validation loss,\n"
         "the most harmful row first. Negative: without the row the loss falls.\n\n" + PAPERS,
-        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument(
         "-m",
@@ -109,15 +109,9 @@ def build_parser(label: str) -> argparse.ArgumentParser:
         default="auto",
         help="where to compute (option:auto,cpu,cuda) default=auto",
     )
+    parser.add_argument("--rows", type=count, default=20, help=argparse.SUPPRESS)
+    parser.add_desktop_options()
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong where the Console shows it."""
-
-    def error(self, message: str) -> NoReturn:
-        _say(f"SGD influence failed: {message}")
-        sys.exit(2)
 
 
 def main(label: str, arguments: Sequence[str] | None = None) -> None:
@@ -130,70 +124,35 @@ def main(label: str, arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: It did not succeed, as for the command line.
     """
-    with tidy_process():
-        arguments = sys.argv[1:] if arguments is None else arguments
-        parsed = build_parser(label).parse_args(_without_empty(arguments))
-        try:
-            import_nnabla()
-            _check_python()
-            _score(parsed)
-        except KeyboardInterrupt:
-            _say("SGD influence was stopped; nothing was written.")
-            sys.exit(INTERRUPTED)
-        except Exception as error:
-            _say(f"SGD influence failed: {one_line(error)}")
-            sys.exit(1)
-        _say("SGD influence completed successfully.")
+    run_plugin(NAME, build_parser(label), _work, arguments)
 
 
-def _without_empty(arguments: Sequence[str]) -> list[str]:
-    """Drop options whose field was left empty in the dialog."""
-    kept: list[str] = []
-    for argument in arguments:
-        if not argument.strip() and kept and kept[-1].startswith("-"):
-            kept.pop()
-        else:
-            kept.append(argument)
-    return kept
+def _work(parsed: argparse.Namespace, result: Result | None) -> None:
+    from nnabla_influence.report import summary
+
+    if result is not None:
+        _work_for_desktop(parsed, result)
+        return
+    ranking = _score(parsed, parsed.output)
+    for line in summary(ranking, parsed.output):
+        say(line)
 
 
-def _check_python() -> None:
-    if sys.version_info < (3, 9):  # noqa: UP036 (a Console may bring an older one)
-        raise InfluenceError(
-            "this needs Python 3.9 or 3.10, but the Console's is"
-            f" {sys.version_info.major}.{sys.version_info.minor}; install nnabla-influence with"
-            " another Python, and use its command on the model file"
-        )
-
-
-def _say(message: str) -> None:
-    from nnabla_influence.progress import ConsoleProgress
-
-    ConsoleProgress().say(message)
-
-
-def _choice(chosen: str, known: Sequence[str]) -> str:
-    if chosen not in known:
-        raise InfluenceError(f"{chosen!r} is none of {', '.join(known)}")
-    return chosen
-
-
-def _score(parsed: argparse.Namespace) -> None:
+def _score(parsed: argparse.Namespace, output: str | Path) -> Ranking:
     from nnabla_influence.options import Options
     from nnabla_influence.progress import ConsoleProgress
-    from nnabla_influence.report import summary
     from nnabla_influence.scoring import score
 
-    ranking = score(
+    return score(
         parsed.model,
         run=parsed.run,
         train=parsed.input_train,
         validation=parsed.input_val,
-        output=parsed.output,
+        output=output,
         options=Options(
             method=parsed.method,
             window=parsed.window,
-            batch_statistics=_choice(parsed.batch_normalization, ("running", "batch")) == "batch",
+            batch_statistics=choice(parsed.batch_normalization, "running", "batch") == "batch",
             batch_size=parsed.batch_size or None,
             n_trials=parsed.n_trials,
             validation_rows=parsed.validation_rows,
@@ -201,5 +160,30 @@ def _score(parsed: argparse.Namespace) -> None:
         ),
         progress=ConsoleProgress(),
     )
-    for line in summary(ranking, parsed.output):
-        _say(line)
+
+
+def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
+    from nnabla_influence.console.importing import Import
+    from nnabla_influence.console.strip import strip
+    from nnabla_influence.report import summary
+    from nnabla_influence.review.reviewed import read_reviewed
+
+    added = Import(result, choice(parsed.import_dataset, "yes", "no") == "yes")
+    parsed.method = parsed.method.strip().lower()
+    with result.files(FOLDER) as staged:
+        ranking = _score(parsed, staged / RANKING)
+        added.prepare(staged / RANKING, staged)
+    path = result.sidecar(FOLDER) / RANKING
+    for line in summary(ranking, path):
+        say(line)
+    reviewed = read_reviewed(path)
+    harmful = int((ranking.scores.influence < 0).sum())
+    heading = [
+        f"SGD influence: {harmful} of {len(ranking)} rows are harmful.",
+        "The most harmful ones, from left to right:" if harmful else "",
+        "without one of them the validation loss falls." if harmful else "",
+        added.run(result.sidecar(FOLDER)),
+        f"The ranking lies in {FOLDER}/{RANKING},",
+        "in the folder of this result.",
+    ]
+    result.show(strip(heading, reviewed, reviewed[: min(parsed.rows, harmful)]))

@@ -1,0 +1,226 @@
+"""The plugin "Cleanse Dataset": a ranking and a choice become a dataset to train with."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnabla_influence.arguments import count_or_fraction
+from nnabla_influence.console.dialog import Dialog, choice, run_plugin, say
+from nnabla_influence.console.registration import DESKTOP_PLUGINS
+from nnabla_influence.console.sgd_influence import FOLDER as RANKING_FOLDER
+from nnabla_influence.console.sgd_influence import RANKING
+from nnabla_influence.errors import InfluenceError
+
+if TYPE_CHECKING:
+    from nnabla_influence.cleansing import Cleansed
+    from nnabla_influence.console.desktop import Result
+    from nnabla_influence.review.reviewed import Reviewed, ReviewedRow
+
+NAME = "Cleanse dataset"
+FOLDER = "cleansed"
+"""Where the dataset lies beside the picture that NNCD shows."""
+
+HARMFUL = "harmful"
+_SHOWN = 20
+_CLASSES = 3
+# What NNCD's dialog holds in place of an empty field, which it cannot start with.
+_EMPTY = {"decisions": "none", "label_column": "auto"}
+_LATEST = "latest"
+
+
+def build_parser(label: str) -> Dialog:
+    """Return the plugin's parser.
+
+    Args:
+        label: The first line of the description, which is the name in the Console's menu.
+    """
+    parser = Dialog(
+        label,
+        "Makes a training dataset without the rows that a ranking of SGD Influence, or your own\n"
+        "decisions, found harmful, and a list of what left it. What is read is never changed.\n",
+    )
+    parser.add_argument(
+        "-i",
+        "--ranking",
+        default=RANKING,
+        help=f"ranking that SGD Influence wrote (csv) default={RANKING}",
+    )
+    parser.add_argument(
+        "-n",
+        "--remove",
+        type=_amount,
+        default="0.05",
+        help="rows to remove, the most harmful first: a number such as 100, a part such as 0.05,"
+        " or harmful for every harmful one (text) default=0.05",
+    )
+    parser.add_argument(
+        "-d",
+        "--decisions",
+        help="your decisions, row by row, which count instead of the rows to remove (csv)",
+    )
+    parser.add_argument(
+        "-t",
+        "--input-train",
+        help="training dataset that the ranking is of, to take its own cells and check them (csv)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        default="cleansed.csv",
+        help="dataset to write (csv) default=cleansed.csv",
+    )
+    parser.add_argument(
+        "-l",
+        "--label-column",
+        help="column of the labels, if not y (variable)",
+    )
+    parser.add_argument(
+        "-a",
+        "--allow-empty-class",
+        default="no",
+        help="go on where every row of a class would leave (option:no,yes) default=no",
+    )
+    parser.add_argument("--model", help=argparse.SUPPRESS)
+    parser.add_desktop_options()
+    return parser
+
+
+def main(label: str, arguments: Sequence[str] | None = None) -> None:
+    """Parse, cleanse, and report in the Console's log.
+
+    Args:
+        label: As for `build_parser`.
+        arguments: The process's by default.
+
+    Raises:
+        SystemExit: It did not succeed, as for the command line.
+    """
+    run_plugin(NAME, build_parser(label), _work, arguments)
+
+
+def _amount(text: str) -> int | float | str:
+    word = text.strip().lower()
+    if word == HARMFUL:
+        return word
+    try:
+        return count_or_fraction(word)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, nor {HARMFUL}") from None
+
+
+def _work(parsed: argparse.Namespace, result: Result | None) -> None:
+    if result is not None:
+        _work_for_desktop(parsed, result)
+        return
+    for line in _lines(_cleanse(parsed, parsed.output)):
+        say(line)
+
+
+def _cleanse(parsed: argparse.Namespace, output: str | Path) -> Cleansed:
+    from nnabla_influence.cleansing import cleanse
+
+    chosen: dict[str, Any] = {"n": parsed.remove}
+    if parsed.decisions is not None:
+        chosen = {"decisions": parsed.decisions}
+    elif parsed.remove == HARMFUL:
+        chosen = {"below": 0.0}
+    return cleanse(
+        parsed.ranking,
+        output=output,
+        train=parsed.input_train,
+        label_column=parsed.label_column,
+        allow_empty_class=choice(parsed.allow_empty_class, "no", "yes") == "yes",
+        **chosen,
+    )
+
+
+def _lines(cleansed: Cleansed) -> Iterator[str]:
+    """Yield what was done, with this dialog's words for the command's options."""
+    for line in cleansed.summary():
+        yield line.replace("--below 0 removes", f"--remove {HARMFUL} removes")
+
+
+def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
+    from nnabla_influence.console.importing import Import
+
+    for name, word in _EMPTY.items():
+        if (getattr(parsed, name) or word).strip().lower() == word:
+            setattr(parsed, name, None)
+    for name in ("ranking", "decisions"):
+        if getattr(parsed, name):  # Windows copies a path with quotes around it.
+            setattr(parsed, name, getattr(parsed, name).strip().strip('"'))
+    parsed.ranking = _ranking(parsed.ranking, result)
+    parsed.input_train = _training_csv(parsed.model)
+    added = Import(result, choice(parsed.import_dataset, "yes", "no") == "yes")
+    file_name = f"{result.name}.csv"
+    with result.files(FOLDER) as staged:
+        cleansed = _cleanse(parsed, staged / file_name)
+        added.prepare(staged / file_name, staged)
+    folder = result.sidecar(FOLDER)
+    for line in _lines(cleansed):
+        say(line.replace(str(cleansed.output.parent), str(folder)))
+    _show(parsed, result, cleansed, added.run(folder))
+
+
+def _ranking(given: str, result: Result) -> Path:
+    """Return the ranking that a person typed, or the job's newest one."""
+    if given.lower() != _LATEST:
+        return Path(given)
+    own = [p.id for p in DESKTOP_PLUGINS if "sgd_influence" in p.script]
+    found = [
+        path
+        for plugin in own
+        for path in (result.plugins_folder / plugin).glob(f"*/*/{RANKING}")
+        if path.parent.name in (RANKING_FOLDER, "files")
+    ]
+    if not found:
+        raise InfluenceError(
+            "this job has no ranking yet; run SGD Influence first, or give the path of a ranking"
+        )
+    newest = max(found, key=lambda path: path.stat().st_mtime_ns)
+    say(f"The newest ranking of this job is {newest.parent.parent.name}: {newest}")
+    return newest
+
+
+def _training_csv(model: str | None) -> Path | None:
+    """Return the training CSV that the job's model file names, if it is there."""
+    from nnabla_influence.network import load_definition
+
+    if model is None:
+        return None
+    training = load_definition(model).training
+    if training is None or not training.path.is_file():
+        say("The job's training dataset is not there any more; the ranking's own cells are taken")
+        return None
+    return training.path
+
+
+def _show(parsed: argparse.Namespace, result: Result, cleansed: Cleansed, added: str) -> None:
+    from nnabla_influence.console.strip import strip
+    from nnabla_influence.review.reviewed import read_reviewed
+
+    reviewed = read_reviewed(parsed.ranking, label_column=parsed.label_column)
+    rows = list(islice(_changed(reviewed, cleansed), _SHOWN))
+    n_rows = len(cleansed.kept) + len(cleansed.removed)
+    most = sorted((c for c in cleansed.classes if c.lost), key=lambda c: -c.lost)
+    left = [f"class {c.name}: {c.lost} of {c.rows} left" for c in most]
+    if len(left) > _CLASSES:
+        left[_CLASSES - 1 :] = [f"and rows of {len(left) - _CLASSES + 1} more classes"]
+    heading = [
+        f"{len(cleansed.kept)} of {n_rows} rows stay; {len(cleansed.removed)} removed,"
+        f" {len(cleansed.relabelled)} relabelled.",
+        *left,
+        added,
+        f"The dataset lies in {result.sidecar(FOLDER).name}/{result.name}.csv,",
+        "in the folder of this result.",
+    ]
+    result.show(strip(heading, reviewed, rows, cleansed.relabelled))
+
+
+def _changed(reviewed: Reviewed, cleansed: Cleansed) -> Iterator[ReviewedRow]:
+    changed = {*cleansed.removed, *cleansed.relabelled}
+    return (row for row in reviewed if row.datasource_index in changed)

@@ -1,0 +1,6 @@
+"""Neural Network Console plugin: a table without the rows that were found harmful."""
+
+from nnabla_influence.console.cleanse_dataset import main
+
+if __name__ == "__main__":
+    main("Cleanse Dataset (tabular)")
