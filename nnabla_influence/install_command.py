@@ -39,10 +39,10 @@ def run(parsed: argparse.Namespace) -> None:
     Raises:
         InfluenceError: PATH is no Console, something is in the way, or nobody agreed.
     """
-    from nnabla_influence.installation import installing, recognise, uninstalling
+    from nnabla_influence.installation import Installing, Uninstalling, recognise
 
     place = recognise(parsed.console)
-    work = uninstalling(place) if parsed.uninstall else installing(place)
+    work = Uninstalling(place) if parsed.uninstall else Installing(place)
     for line in work.lines():
         print(line)
     if work.is_done or parsed.dry_run:
