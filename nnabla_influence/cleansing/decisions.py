@@ -1,4 +1,4 @@
-"""What a person decided about rows, read from a CSV that may come from a spreadsheet."""
+"""What a person decided about rows, read from a spreadsheet's CSV or workbook."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnabla_influence.cleansing.book import is_book, read_book
 from nnabla_influence.cleansing.labels import number
 from nnabla_influence.cleansing.source import PathLike
 from nnabla_influence.cleansing.table import Line, read_table
@@ -44,7 +45,7 @@ def read_decisions(
     is_other: Callable[[str, int], bool],
     own_columns: Sequence[str] = (),
 ) -> dict[int, Decision]:
-    """Read a decisions CSV.
+    """Read a decisions CSV, or a workbook with such a sheet.
 
     It has the columns ``datasource_index`` and ``decision`` and, to relabel, ``label``; others do
     no harm, so a ranking with these columns added is one. Where there are several columns
@@ -53,7 +54,7 @@ def read_decisions(
 
     Args:
         path: The CSV: separated by commas, semicolons or tabs, with any line ends, in any encoding
-            that holds ASCII, or UTF-16.
+            that holds ASCII, or UTF-16; or an .xlsx file.
         n_rows: How many rows the training CSV has.
         new_label: Checks the new label of a row and returns it as the dataset writes it; raises
             ValueError with a predicate.
@@ -68,7 +69,7 @@ def read_decisions(
         DatasetError: It cannot be read, or a cell cannot be used; says the first one.
     """
     path = Path(path)
-    header, lines = read_table(path, (INDEX, DECISION))
+    header, lines = (read_book if is_book(path) else read_table)(path, (INDEX, DECISION))
     for name in (INDEX, DECISION):
         if header.count(name) > 1:
             raise DatasetError(f"{path}: has more than one column {name!r}; keep one of them")

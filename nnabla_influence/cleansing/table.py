@@ -65,7 +65,7 @@ def _lines(path: Path, wanted: Sequence[str]) -> Iterator[Line]:
         with closing(_open(path)) as file:
             separator = _separator(path, file, wanted)
             reader = csv.reader(file, delimiter=separator)
-            yield Line(1, _names(_header(reader)))
+            yield Line(1, column_names(_header(reader)))
             number = reader.line_num + 1
             for cells in reader:
                 if any(cell.strip() for cell in cells):
@@ -122,7 +122,7 @@ def _separator(path: Path, file: TextIO, wanted: Sequence[str]) -> str:
     names: list[str] = []
     for separator in _SEPARATORS:
         file.seek(0)
-        found = _names(_header(csv.reader(file, delimiter=separator)))
+        found = column_names(_header(csv.reader(file, delimiter=separator)))
         if all(name in found for name in wanted):
             file.seek(0)
             return separator
@@ -143,5 +143,6 @@ def _header(records: Iterator[list[str]]) -> list[str]:
     return next(there, []) if _SEPARATOR_LINE.fullmatch("".join(first).strip(" ")) else first
 
 
-def _names(cells: Sequence[str]) -> list[str]:
+def column_names(cells: Sequence[str]) -> list[str]:
+    """Return a header's names without what people and spreadsheets add to them."""
     return [unicodedata.normalize("NFKC", cell).strip().lower() for cell in cells]
