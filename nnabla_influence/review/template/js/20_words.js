@@ -2,13 +2,12 @@
 
 const MINUS = "\u2212";
 
-/** A number to read: three significant digits. */
-function shortNumber(value) {
+/** A number to read: three significant digits, or as many as are asked for. */
+function shortNumber(value, digits = 3) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   const size = Math.abs(value);
-  let text = value.toPrecision(3);
-  if (size !== 0 && size < 1e-3) text = value.toExponential(2);
-  else if (size >= 1e5) text = value.toExponential(2);
+  let text = value.toPrecision(digits);
+  if ((size !== 0 && size < 1e-3) || size >= 1e5) text = value.toExponential(digits - 1);
   else if (size >= 1000) text = value.toFixed(0);
   return text.replace(/-/g, MINUS);
 }

@@ -11,7 +11,9 @@ function listColumns(review) {
   }
   columns.push(["influence", "Influence", ["harmful", "helpful"]]);
   if (review.loss) columns.push(["loss", "Loss", ["loss", "loss-up"]]);
-  columns.push(["about", "Row", ["row", "row-down"]], ["decision", "Decision", []]);
+  const more = [review.features && "Features", review.comments && "Comments", review.files && "File"].filter(Boolean);
+  if (more.length) columns.push(["about", more[0], []]);
+  columns.push(["decision", "Decision", []]);
   return columns;
 }
 
@@ -34,8 +36,9 @@ class Row {
 
   makeRank() {
     this.mark = make("span", { className: "tick", "aria-hidden": "true" });
-    this.rank = make("span", { className: "rank-number" });
-    this.cells.rank.append(this.mark, this.rank);
+    this.rank = make("b", { className: "rank-number" });
+    this.number = make("span", { className: "small" });
+    this.cells.rank.append(make("span", { className: "line" }, this.mark, this.rank), this.number);
   }
 
   makeInfluence() {
@@ -67,6 +70,7 @@ class Row {
     this.element.dataset.row = review.index[position];
     this.element.setAttribute("aria-rowindex", index + 2);
     this.rank.textContent = grouped(position + 1);
+    this.number.textContent = `row ${review.index[position]}`;
     this.fillInfluence();
     if (this.cells.pictures) this.fillPictures();
     if (this.cells.labels) this.fillLabels();
@@ -117,7 +121,8 @@ class Row {
 
   fillAbout() {
     const { review, position } = this;
-    const lines = [make("span", { className: "line number" }, `row ${review.index[position]}`)];
+    if (!this.cells.about) return;
+    const lines = [];
     for (const [name, cell] of rowComments(review, position)) lines.push(fact("comment", name, cell));
     const features = review.features?.values[position];
     if (features) {
@@ -151,8 +156,9 @@ class Row {
   }
 }
 
-/** A thumbnail; small pictures are enlarged with their pixels kept sharp. */
+/** A thumbnail, or words in its place; small pictures are enlarged with their pixels kept sharp. */
 function picture(source, row) {
+  if (!source) return make("span", { className: "small no-picture" }, "picture cannot be read");
   const image = make("img", { src: source, alt: `training picture of row ${row}`, decoding: "async", draggable: false });
   image.addEventListener("load", () => {
     const isSmall = Math.max(image.naturalWidth, image.naturalHeight) <= 64;

@@ -117,6 +117,7 @@ class List {
 
   resize() {
     this.measure();
+    if (this.hasFocus()) this.bringIntoSight(this.active);
     this.paint();
   }
 
@@ -130,7 +131,6 @@ class List {
     this.stretch = whole > this.tall ? (whole - this.sight) / (this.tall - this.sight) : 1;
     this.body.style.height = `${this.tall}px`;
     this.grid.style.setProperty("--height", `${this.rowHeight}px`);
-    this.forcePaint = true;
   }
 
   bringIntoSight(index) {

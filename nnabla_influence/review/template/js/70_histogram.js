@@ -64,7 +64,7 @@ class Histogram {
   makeAxis(least, most, zero) {
     const middle = make("span", { className: "zero" }, "0");
     middle.style.left = `${100 * zero}%`;
-    const near = zero < 0.25 || zero > 0.75;
+    const near = zero < 0.42 || zero > 0.58;
     return make("div", { className: "axis", "aria-hidden": "true" },
       make("span", { className: "harmful" }, least < 0 ? `${shortNumber(least)} harmful` : ""),
       near ? null : middle,

@@ -6,9 +6,9 @@ class ClassTable {
     this.decisions = decisions;
     this.whenChosen = whenChosen;
     this.lines = [];
-    this.columns = [["class", "Class"], ["rows", "Rows"], ["harmful", "Harm\u00adful"], ["mean", "Mean influence"]];
-    if (review.differs) this.columns.push(["differ", "Differ"]);
-    this.columns.push(["decided", "Decided"], ["left", "Left"]);
+    this.columns = [["class", "Class"], ["rows", "Rows"], ["harmful", "Harmful"], ["mean", "Mean"]];
+    if (review.differs) this.columns.push(["differ", "≠", "labels that differ"]);
+    this.columns.push(["decided", "Decided"]);
     this.summary = summarizeClasses(review);
     this.order = ["class", 1];
     this.build();
@@ -17,15 +17,16 @@ class ClassTable {
   build() {
     this.head = make("tr");
     this.body = make("tbody");
-    byId("classes").replaceChildren(make("caption", { className: "unseen" }, "Summary of each class"),
+    byId("classes").replaceChildren(make("caption", { className: "unseen" }, "Summary of each class; mean is the mean influence"),
       make("thead", {}, this.head), this.body);
-    for (const [key, title] of this.columns) this.head.append(this.headCell(key, title));
+    for (const column of this.columns) this.head.append(this.headCell(...column));
     this.lines = this.summary.map((line) => this.makeLine(line));
     this.refresh();
   }
 
-  headCell(key, title) {
-    const button = make("button", { type: "button", className: "quiet" }, title);
+  headCell(key, title, meaning = "") {
+    const button = make("button", { type: "button", className: "quiet", title: meaning }, title);
+    if (meaning) button.setAttribute("aria-label", meaning);
     button.addEventListener("click", () => {
       const turned = this.order[0] === key ? -this.order[1] : (key === "class" || key === "mean" ? 1 : -1);
       this.order = [key, turned];
@@ -55,9 +56,8 @@ class ClassTable {
     });
     for (const { line, cells } of this.lines) {
       for (const [key, cell] of Object.entries(cells)) {
-        cell.textContent = key === "mean" ? shortNumber(line.mean) : grouped(line[key]);
+        cell.textContent = key === "mean" ? shortNumber(line.mean, 2) : grouped(line[key]);
       }
-      cells.left.classList.toggle("none-left", line.left === 0 && line.rows > 0);
     }
     this.arrange();
   }

@@ -46,7 +46,7 @@ function setUpPrinting(review, decisions, view) {
 }
 
 function printedRow(review, decisions, position) {
-  const pictures = (review.thumbnails[position] ?? []).map((source) => make("img", { src: source, alt: "" }));
+  const pictures = (review.thumbnails[position] ?? []).filter(Boolean).map((source) => make("img", { src: source, alt: "" }));
   const cells = [
     [grouped(position + 1)], [String(review.index[position])], pictures,
     [labelText(review, review.given, position)], [labelText(review, review.predicted, position)],

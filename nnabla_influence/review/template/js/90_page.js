@@ -49,22 +49,21 @@ function setUpSize(review, storage, list) {
 
 function setUpColumns(list) {
   const widths = {
-    rank: "4rem", pictures: "calc((var(--thumb) + 0.5rem) * var(--pictures) + 0.5rem)", labels: "minmax(7.5rem, 1fr)",
-    influence: "minmax(9.5rem, 1.1fr)", loss: "4.5rem", about: "minmax(7rem, 1.2fr)", decision: "14rem",
+    rank: "4rem", pictures: "calc((var(--thumb) + 0.5rem) * var(--pictures))", labels: "minmax(7.75rem, 1.3fr)",
+    influence: "minmax(8.5rem, 1fr)", loss: "3.25rem", about: "minmax(5rem, 0.8fr)", decision: "12.25rem",
   };
   if (list.review.features) widths.about = "minmax(12rem, 3fr)";
-  if (!list.review.canRelabel) widths.decision = "9.5rem";
+  if (!list.review.canRelabel) widths.decision = "8.5rem";
   list.grid.style.setProperty("--columns", list.columns.map(([key]) => widths[key]).join(" "));
-  list.grid.classList.toggle("tabular", Boolean(list.review.features));
-  list.grid.classList.toggle("pictured", list.review.image_columns.length > 0);
+  byId("rows").classList.toggle("tabular", Boolean(list.review.features));
+  byId("rows").classList.toggle("pictured", list.review.image_columns.length > 0);
 }
 
 function showKeeping(decisions) {
   const forbidden = decisions.storage === null;
   byId("kept-where").textContent = forbidden
-    ? "Decisions are kept by this page only while it is open."
-    : "Decisions are kept by this browser, on this computer, under the content of the ranking: they are there again"
-      + " when you open the page of the same ranking. Nothing is sent anywhere.";
+    ? "Kept only while this page is open; nothing is sent."
+    : "Kept in this browser only; nothing is sent.";
   byId("storage-warning").hidden = !forbidden;
   byId("storage-warning").textContent = "This browser does not let the page keep your decisions. Export them before"
     + " you close it, and import them the next time.";
@@ -107,7 +106,7 @@ function start() {
     const { length } = view.shown;
     byId("shown").textContent = view.isFiltered()
       ? `${grouped(length)} of ${grouped(review.rowCount)} shown` : `all ${grouped(review.rowCount)} shown`;
-    byId("select-all").textContent = `Select all ${grouped(length)} shown`;
+    byId("select-all").setAttribute("aria-label", `Select all ${grouped(length)} shown`);
     byId("select-all").disabled = length === 0;
     histogram.show(view.shown, view.filter);
     classTable?.showChosen(view.filter.given);
