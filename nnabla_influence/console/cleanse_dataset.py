@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nnabla_influence.review.reviewed import Reviewed, ReviewedRow
 
 NAME = "Cleanse dataset"
-FOLDER = "cleansed"
+FOLDER = "dataset"
 """Where the dataset lies beside the picture that NNCD shows."""
 
 HARMFUL = "harmful"
@@ -207,9 +207,9 @@ def _show(parsed: argparse.Namespace, result: Result, cleansed: Cleansed, added:
     rows = list(islice(_changed(reviewed, cleansed), _SHOWN))
     n_rows = len(cleansed.kept) + len(cleansed.removed)
     most = sorted((c for c in cleansed.classes if c.lost), key=lambda c: -c.lost)
-    left = [f"class {c.name}: {c.lost} of {c.rows} left" for c in most]
+    left = [f"Class {c.name} loses {c.lost} of {c.rows} rows." for c in most]
     if len(left) > _CLASSES:
-        left[_CLASSES - 1 :] = [f"and rows of {len(left) - _CLASSES + 1} more classes"]
+        left[_CLASSES - 1 :] = [f"{len(left) - _CLASSES + 1} more classes lose rows."]
     heading = [
         f"{len(cleansed.kept)} of {n_rows} rows stay; {len(cleansed.removed)} removed,"
         f" {len(cleansed.relabelled)} relabelled.",

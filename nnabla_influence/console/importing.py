@@ -76,7 +76,7 @@ class Import:
         return f"The page Dataset has it as {name}."
 
     def _path(self, folder: Path) -> Path:
-        return folder / "dataset" / f"{self._result.dataset_name}.csv"
+        return folder / "import" / f"{self._result.dataset_name}.csv"
 
 
 @dataclass(frozen=True)

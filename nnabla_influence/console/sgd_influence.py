@@ -183,7 +183,7 @@ def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
         "The most harmful ones, from left to right:" if harmful else "",
         "without one of them the validation loss falls." if harmful else "",
         added.run(result.sidecar(FOLDER)),
-        f"The ranking lies in {FOLDER}/{RANKING},",
+        f"The ranking lies in {result.sidecar(FOLDER).name}/{RANKING},",
         "in the folder of this result.",
     ]
     result.show(strip(heading, reviewed, reviewed[: min(parsed.rows, harmful)]))

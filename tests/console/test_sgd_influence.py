@@ -1,11 +1,8 @@
-"""The Console's plugins, held to its contract as far as it can be read from Sony's plugins."""
+"""The plugin "SGD Influence" in Windows NNC, as far as its contract is known."""
 
 from __future__ import annotations
 
-import argparse
-import ast
 import csv
-import logging
 import os
 import re
 import shutil
@@ -13,145 +10,19 @@ import signal
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from nnabla_influence import Options, score
 from nnabla_influence.console.sgd_influence import build_parser, main
+from tests.console.scripts import IMAGE, TABLE, in_process, lines_of, run
 from tests.small_projects import REPOSITORY, Trained, environment, trained_table, write_table
-
-SCRIPTS = sorted((REPOSITORY / "plugins").glob("_*/_*/*.py")) + sorted(
-    (REPOSITORY / "plugins").glob("_*/_*/*/*.py")
-)
-XAI = REPOSITORY / "plugins" / "_Post_Process" / "_XAI"
-IMAGE = XAI / "_Image" / "nnabla_sgd_influence.py"
-TABLE = XAI / "_Table" / "nnabla_sgd_influence_tabular.py"
-LABELS = {IMAGE: "SGD Influence", TABLE: "SGD Influence (tabular)"}
-TYPES = "csv|int|float|text|bool|variable|variables|dir|model|image|file|nntxt|option:[^()]+"
-
-every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-
-
-def run(script: Path, *arguments: object, python: tuple[str, ...] = (), **more):
-    """Run a script as the Console does."""
-    return subprocess.run(
-        [sys.executable, *python, str(script), *map(str, arguments)],
-        **{
-            "env": environment(PYTHONPATH=str(REPOSITORY), PYTHONUTF8="1"),
-            "capture_output": True,
-            "check": False,
-            **more,
-        },
-    )
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Trained:
     return trained_table(tmp_path_factory.getbasetemp())
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option of the dialog, as the Console can tell it from the help text."""
-
-    short: str
-    long: str
-    text: str
-    type: str
-    default: str | None
-
-
-def dialog(help_text: str) -> list[Option]:
-    """Read a plugin's options from its help text alone."""
-    options = re.split(r"\n(?=  -)", help_text.split("\noptions:\n")[1].rstrip("\n"))
-    found = []
-    for option in options:
-        match = re.fullmatch(
-            rf"\s*(-\w+) \w+, (--[\w-]+) \w+\s+([^\n()]+) \(({TYPES})\)(?: default=(\S+))?", option
-        )
-        if "--help" not in option:
-            assert match is not None, option
-            found.append(Option(*match.groups()))
-    return found
-
-
-def helps(script: Path) -> str:
-    return run(script, "-h", check=True).stdout.decode("utf-8")
-
-
-def test_every_script_has_its_place_in_the_menu():
-    assert set(SCRIPTS) == set(LABELS)
-    for script in SCRIPTS:
-        folders = script.relative_to(REPOSITORY / "plugins").parts[:-1]
-        assert all(folder.startswith("_") for folder in folders)
-
-
-@every_script
-def test_the_help_text_is_a_dialog(script: Path):
-    text = helps(script)
-    usage, description = text.split("\n\n")[:2]
-    assert usage.startswith("usage: ")
-    assert description.splitlines()[0] == LABELS[script]
-    assert "https://arxiv.org/abs/2103.11807" in text
-    options = dialog(text)
-    # The names and the order are Sony's, as far as theirs go.
-    assert [option.short for option in options[:6]] == ["-m", "-bs", "-t", "-v", "-o", "-nt"]
-    assert [option.long for option in options[:6]] == [
-        "--model",
-        "--batch_size",
-        "--input-train",
-        "--input-val",
-        "--output",
-        "--n_trials",
-    ]
-    by_name = {option.long: option for option in options}
-    assert by_name["--model"].type == "model"
-    assert by_name["--output"].type == by_name["--input-train"].type == "csv"
-    assert by_name["--run"].type == "dir"
-    assert by_name["--device"].type == "option:auto,cpu,cuda"
-
-
-@every_script
-def test_defaults_in_the_help_text_are_the_defaults(script: Path):
-    actions = {
-        action.option_strings[-1]: action
-        for action in build_parser(LABELS[script])._actions
-        if not isinstance(action, argparse._HelpAction)
-    }
-    options = dialog(helps(script))
-    assert [option.long for option in options] == list(actions)
-    for option in options:
-        action = actions[option.long]
-        assert action.nargs is None  # every option takes one value
-        assert action.choices is None
-        assert not action.required
-        assert option.default == (None if action.default is None else str(action.default))
-        assert (option.type == "int") == (action.type is int)
-
-
-@every_script
-def test_help_is_quick_and_needs_no_recent_python(script: Path):
-    """What it imports is pure Python of ours; all of that is Python 3.8's, as the Console's is."""
-    shown = run(script, "-h", python=("-X", "importtime"), check=True, text=True)
-    imported = {line.split("|")[-1].strip() for line in shown.stderr.splitlines()}
-    assert not imported & {"nnabla", "numpy", "tqdm", "h5py", "PIL"}
-    ours = sorted(name for name in imported if name.split(".")[0] == "nnabla_influence")
-    assert "nnabla_influence.console.sgd_influence" in ours
-    paths = [(REPOSITORY / name.replace(".", "/")) for name in ours]
-    files = [path / "__init__.py" if path.is_dir() else path.with_suffix(".py") for path in paths]
-    for path in [script, *files]:
-        ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
-
-
-# --------------------------------------------------------------------- at work
-
-
-def lines_of(text: bytes) -> list[str]:
-    """Return what the Console shows: the lines of level 99."""
-    marked = [line for line in text.decode("utf-8").splitlines() if "[Level 99]: " in line]
-    return [line.split("[Level 99]: ", 1)[1] for line in marked]
 
 
 def scores_in(path: Path) -> dict[int, float]:
@@ -179,8 +50,8 @@ def test_without_options_in_the_folder_of_the_results(trained: Trained, tmp_path
     assert any(line.startswith("influence.csv: 40 rows") for line in lines)
 
 
-def test_from_another_folder_as_the_desktop_console_calls(trained: Trained, tmp_path):
-    """Absolute paths, spaces and Japanese, long options, a placeholder where the output goes."""
+def test_from_another_folder_with_absolute_paths(trained: Trained, tmp_path):
+    """Spaces and Japanese, long options, an empty file where the output goes."""
     results = tmp_path / "ワーク space"
     results.mkdir()
     output = results / "影響 1.csv"
@@ -222,29 +93,18 @@ def test_the_package_may_lie_beside_the_script(trained: Trained, tmp_path):
     assert compiled == [cache / (folder / "nnabla_influence/console").relative_to("/")]
 
 
-def in_process(caplog, *arguments: object) -> tuple[int, list[str]]:
-    """Run the plugin in this process; return exit code and the Console's lines."""
-    caplog.clear()
-    code = 0
-    with caplog.at_level(logging.INFO, logger="nnabla"):
-        try:
-            main("SGD Influence", [str(argument) for argument in arguments])
-        except SystemExit as exit_:
-            code = exit_.code
-    return code, [record.getMessage() for record in caplog.records if record.levelno == 99]
-
-
 def test_fields_left_empty_are_not_given(trained: Trained, tmp_path, monkeypatch, caplog):
     """What a dialog may hand over for an empty field; blanks are as empty."""
     shutil.copytree(trained.result, tmp_path / "result")
     monkeypatch.chdir(tmp_path / "result")
-    names = [action.option_strings for action in build_parser("x")._actions[1:]]
+    options = [action.option_strings for action in build_parser("x")._actions[1:]]
+    names = [(option[0], option[-1]) for option in options]
     empty = [word for short, long in names for word in (short, "")]
-    code, lines = in_process(caplog, *empty)
+    code, lines = in_process(main, caplog, *empty)
     assert (code, lines[-1]) == (0, "SGD influence completed successfully.")
     first = (tmp_path / "result" / "influence.csv").read_bytes()
     blank = [word for short, long in names for word in (long, " ")]
-    assert in_process(caplog, *blank)[0] == 0
+    assert in_process(main, caplog, *blank)[0] == 0
     assert (tmp_path / "result" / "influence.csv").read_bytes() == first
 
 
@@ -274,7 +134,7 @@ def test_a_failure_is_one_line_and_leaves_nothing(
     folder.mkdir()
     (folder / "influence.csv").write_text("kept")
     monkeypatch.chdir(folder)
-    got, lines = in_process(caplog, "-m", make_model(table), *arguments)
+    got, lines = in_process(main, caplog, "-m", make_model(table), *arguments)
     assert got == code
     progress = ("Computing on ", "Order of ", "Decoding ", "Note: ")
     said = [line for line in lines if not line.startswith(progress)]
@@ -308,11 +168,11 @@ def test_an_unforeseen_failure_says_where(table: Path, monkeypatch, caplog, tmp_
 
     monkeypatch.setattr(scoring, "choose_device", fail)
     monkeypatch.chdir(tmp_path)
-    code, lines = in_process(caplog, "-m", make_model(table))
+    code, lines = in_process(main, caplog, "-m", make_model(table))
     assert code == 1
     assert re.fullmatch(
-        r"SGD influence failed: unexpected ZeroDivisionError: first second \(test_plugins\.py,"
-        r" line \d+\)",
+        r"SGD influence failed: unexpected ZeroDivisionError: first second"
+        r" \(test_sgd_influence\.py, line \d+\)",
         lines[-1],
     )
 
@@ -321,7 +181,7 @@ def test_a_missing_package_is_named(table: Path, monkeypatch, caplog, tmp_path):
     monkeypatch.delitem(sys.modules, "nnabla_influence.scoring", raising=False)
     monkeypatch.delitem(sys.modules, "nnabla_influence.scoring.scoring", raising=False)
     monkeypatch.setitem(sys.modules, "nnabla_influence.scoring.best_epoch", None)
-    code, lines = in_process(caplog, "-m", make_model(table))
+    code, lines = in_process(main, caplog, "-m", make_model(table))
     assert code == 1
     assert lines[-1].startswith(
         "SGD influence failed: the package nnabla_influence.scoring.best_epoch is"
@@ -334,7 +194,7 @@ def test_an_older_python_is_told(table: Path, monkeypatch, caplog):
         major, minor = 3, 8
 
     monkeypatch.setattr(sys, "version_info", Version((3, 8, 18)))
-    code, lines = in_process(caplog, "-m", table)
+    code, lines = in_process(main, caplog, "-m", table)
     assert code == 1
     assert lines == [
         "SGD influence failed: this needs Python 3.9 or 3.10, but the Console's is 3.8; install"

@@ -1,0 +1,182 @@
+"""NNCD as a plugin meets it: a job's folder, the call that its server makes, and the server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from nnabla_influence.console.registration import DESKTOP_PLUGINS, Plugin
+from tests.small_projects import REPOSITORY, environment
+
+IMAGE, TABLE, CLEANSE = DESKTOP_PLUGINS
+# What the application brings has none of these, and nothing can be installed there.
+_ABSENT = ("pandas", "matplotlib", "distributed", "dask", "jinja2", "xlsxwriter")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a plugin.
+
+    Attributes:
+        command: The process's arguments, the interpreter included.
+        placeholder: The empty file.
+    """
+
+    command: list[str]
+    placeholder: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.placeholder.parent
+
+    @property
+    def picture(self) -> Path:
+        return self.folder / f"{self.folder.name}.png"
+
+
+def job_folder(home: Path) -> Path:
+    """Make the folder of the results of job 7 of project 3."""
+    folder = home / "nncd_bucket" / "nncd-projects-rdc" / "3" / "results" / "7"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def call(plugin: Plugin, job: Path, scripts: Path = REPOSITORY / "plugins", **typed: str) -> Call:
+    """Do what the server does with a filled-in dialog, and make the empty file.
+
+    Args:
+        plugin: The row of the table.
+        job: The folder of the job's results.
+        scripts: Where the plugins were put.
+        typed: What the user typed, by the parameter's name (with underscores); else the defaults.
+    """
+    bucket = str(job.parents[3])
+    values = {p.name: p.default for p in plugin.parameters}
+    values.update({name.replace("_", "-"): value for name, value in typed.items()})
+    assert list(values) == [p.name for p in plugin.parameters]
+    extension = None
+    for parameter in plugin.parameters:
+        value = values[parameter.name]
+        if parameter.direction == "input" and parameter.format == "path":
+            values[parameter.name] = value = str(job / value)
+        if parameter.direction == "input" and value.startswith(bucket):
+            assert Path(value).exists(), "HTTP 400: Not found required file"
+            extension = Path(value).suffix
+    assert extension is not None, "HTTP 500"
+    name = values["output"]
+    placeholder = job / "plugins" / plugin.id / name / f"{name}{extension}"
+    placeholder.parent.mkdir(parents=True, exist_ok=True)
+    (placeholder.parent / "plugin_log.txt").write_text("Accepted a plugin request")
+    placeholder.write_bytes(b"")
+    values["output"] = str(placeholder)
+    command = [sys.executable, "-B", str(scripts / plugin.script)]
+    for parameter in plugin.parameters:
+        command += [f"--{parameter.name}", values[parameter.name]]
+    return Call(command, placeholder)
+
+
+def surroundings(hide: Path, **more: str) -> dict[str, str]:
+    """Return the environment that the application gives, in which some packages are missing."""
+    hide.mkdir(exist_ok=True)
+    for name in _ABSENT:
+        (hide / f"{name}.py").write_text(f"raise ImportError('there is no {name}')\n")
+    return environment(
+        PYTHONPATH=f"{hide}:{REPOSITORY}",
+        http_proxy="http://127.0.0.1:9",  # nothing of ours may go there
+        **more,
+    )
+
+
+def run(called: Call, cwd: Path, env: dict[str, str]) -> str:
+    """Run a plugin to its end and return its log."""
+    log = called.folder / "plugin_log.txt"
+    with log.open("wb") as file:
+        subprocess.run(called.command, cwd=cwd, env=env, stdout=file, stderr=file, check=False)
+    return log.read_text(encoding="utf-8")
+
+
+def shown(folder: Path) -> list[Path]:
+    """Return what the application may take for the result: it takes any one of them."""
+    return [entry for entry in folder.iterdir() if entry.name.startswith(folder.name)]
+
+
+@dataclass
+class Server:
+    """The application's own server."""
+
+    port: int
+    taken: set[str] = field(default_factory=set)
+    imported: list[Path] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def server(*taken: str) -> Iterator[Server]:
+    """Serve as the application does; names in ``taken`` are datasets already."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state.asked.append(self.path)
+            path = Path(parse_qs(urlsplit(self.path).query)["path"][0])
+            if path.stem in state.taken:
+                message = f"Duplicate dataset name {path.stem}."
+                answer: dict[str, Any] = {"status": "failed", "message": message}
+            else:
+                assert path.is_file()
+                state.taken.add(path.stem)
+                state.imported.append(path)
+                answer = {"status": "OK", "message": "Start uploading the dataset."}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state = Server(http.server_port, set(taken))
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    try:
+        yield state
+    finally:
+        http.shutdown()
+        thread.join()
+        http.server_close()
+
+
+def refused_by_the_page(path: Path) -> str | None:
+    """Return why the application's import would refuse a CSV, or None: its rules, once more."""
+    lines = path.read_bytes().decode("ascii").splitlines()
+    if len(lines) < 2:
+        return "header only"
+    kinds: list[str] | None = None
+    for line in lines[1:]:
+        cells = line.split(",")
+        found = []
+        for cell in cells:
+            try:
+                float(cell)
+                found.append("number")
+            except ValueError:
+                if not (path.parent / cell).is_file():
+                    return f"{cell!r} is no file"
+                found.append(Path(cell).suffix)
+        if kinds is not None and found != kinds:
+            return f"{cells} are of other kinds than {kinds}"
+        kinds = found
+    return None
+
+
+def is_canonical(text: str) -> bool:
+    return str(uuid.UUID(text)) == text

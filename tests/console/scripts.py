@@ -1,0 +1,51 @@
+"""The scripts of the plugins, and how the Console runs them."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.small_projects import REPOSITORY, environment
+
+SCRIPTS = sorted((REPOSITORY / "plugins").glob("_*/_*/*.py")) + sorted(
+    (REPOSITORY / "plugins").glob("_*/_*/*/*.py")
+)
+XAI = REPOSITORY / "plugins" / "_Post_Process" / "_XAI"
+IMAGE = XAI / "_Image" / "nnabla_sgd_influence.py"
+TABLE = XAI / "_Table" / "nnabla_sgd_influence_tabular.py"
+CLEANSE = XAI / "_Image" / "nnabla_cleanse_dataset.py"
+CLEANSE_TABLE = XAI / "_Table" / "nnabla_cleanse_dataset_tabular.py"
+
+
+def run(script: Path, *arguments: object, python: tuple[str, ...] = (), **more):
+    """Run a script as the Console does."""
+    return subprocess.run(
+        [sys.executable, *python, str(script), *map(str, arguments)],
+        **{
+            "env": environment(PYTHONPATH=str(REPOSITORY), PYTHONUTF8="1"),
+            "capture_output": True,
+            "check": False,
+            **more,
+        },
+    )
+
+
+def lines_of(text: bytes) -> list[str]:
+    """Return what the Console shows: the lines of level 99."""
+    marked = [line for line in text.decode("utf-8").splitlines() if "[Level 99]: " in line]
+    return [line.split("[Level 99]: ", 1)[1] for line in marked]
+
+
+def in_process(main: Callable, caplog, *arguments: object) -> tuple[int, list[str]]:
+    """Run a plugin in this process; return exit code and the Console's lines."""
+    caplog.clear()
+    code = 0
+    with caplog.at_level(logging.INFO, logger="nnabla"):
+        try:
+            main("A label", [str(argument) for argument in arguments])
+        except SystemExit as exit_:
+            code = exit_.code
+    return code, [record.getMessage() for record in caplog.records if record.levelno == 99]

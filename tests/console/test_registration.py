@@ -1,0 +1,86 @@
+"""What is registered in NNCD, by NNCD's rules and by what the scripts take."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+import pytest
+
+from nnabla_influence.console import cleanse_dataset, sgd_influence
+from nnabla_influence.console.registration import DESKTOP, DESKTOP_PLUGINS, Parameter, Plugin
+from tests.console.nncd import CLEANSE, IMAGE, TABLE, is_canonical
+from tests.small_projects import REPOSITORY
+
+every_plugin = pytest.mark.parametrize("plugin", DESKTOP_PLUGINS, ids=lambda plugin: plugin.name)
+# The characters that NNCD's server lets through, by the parameter's format.
+ALLOWED = {
+    "path": r"[a-zA-Z0-9_ !#$%&'()+,.\-=@\[\]^`{}~]{1,64}",
+    "str": r"[a-zA-Z0-9_ !#$%&'()+,.\-=@\[\]^`{}~]{1,128}",
+    "int": r"[0-9]+",
+    "csv": r".+",
+}
+
+
+def test_what_installations_have_is_never_changed():
+    """Results lie in folders of these names, and menus sort by them."""
+    assert {plugin.name: plugin.id for plugin in DESKTOP_PLUGINS} == {
+        "SGD Influence": "3c787d76-d03c-4270-b6e6-67f4c0be6a02",
+        "SGD Influence (tabular)": "7cca8574-a017-4b0d-b811-e71ca69812c0",
+        "Cleanse Dataset": "5960f772-a2ab-48f7-8ea4-46afd57b4c12",
+    }
+    assert [field.name for field in fields(Plugin)][:4] == ["id", "name", "script", "description"]
+
+
+@every_plugin
+def test_a_row_is_as_nncd_wants_it(plugin: Plugin):
+    assert is_canonical(plugin.id)
+    assert (REPOSITORY / "plugins" / plugin.script).is_file()
+    assert plugin.name
+    assert plugin.description
+    names = [parameter.name for parameter in plugin.parameters]
+    assert len(set(names)) == len(names)
+    outputs = [p.name for p in plugin.parameters if p.direction == "output"]
+    assert outputs == ["output"]
+    # The last file among the inputs names the extension of the output; without one, HTTP 500.
+    inputs = [p for p in plugin.parameters if p.direction == "input"]
+    paths = [number for number, p in enumerate(inputs) if p.format == "path"]
+    typed = [number for number, p in enumerate(inputs) if p.format == "csv"]
+    assert paths
+    assert all(number < paths[-1] for number in typed)
+
+
+@every_plugin
+def test_every_default_can_be_sent_as_it_is(plugin: Plugin):
+    for parameter in plugin.parameters:
+        assert parameter.direction in ("input", "output")
+        assert parameter.description
+        # Never bool: its flag is passed for false too.
+        assert re.fullmatch(ALLOWED[parameter.format], parameter.default), parameter
+
+
+@pytest.mark.parametrize(
+    ("plugin", "build"),
+    [
+        (IMAGE, sgd_influence.build_parser),
+        (TABLE, sgd_influence.build_parser),
+        (CLEANSE, cleanse_dataset.build_parser),
+    ],
+)
+def test_the_script_takes_every_parameter(plugin: Plugin, build):
+    arguments = [word for p in plugin.parameters for word in (f"--{p.name}", p.default)]
+    parsed = vars(build("x").parse_args(arguments))
+    for parameter in plugin.parameters:
+        assert str(parsed[parameter.name.replace("-", "_")]) == parameter.default
+    assert Parameter("console", "input", "", "str", DESKTOP, True) in [
+        Parameter(p.name, p.direction, "", p.format, p.default, p.readonly)
+        for p in plugin.parameters
+    ]
+
+
+def test_the_scores_defaults_are_those_of_the_other_console():
+    parser = sgd_influence.build_parser("x")
+    for parameter in IMAGE.parameters:
+        if parameter.name in ("window", "method", "rows", "import-dataset"):
+            default = parser.get_default(parameter.name.replace("-", "_"))
+            assert str(default) == parameter.default
