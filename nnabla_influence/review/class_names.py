@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -102,13 +103,11 @@ def _lines(path: Path) -> list[_Line]:
 
 def _separator(lines: Sequence[_Line]) -> str | None:
     """Return what stands between number and name; None where the lines are names alone."""
-    filled = [line.text for line in lines if line.text.strip()]
-    for separator in _SEPARATORS:
-        # The first line may be a header, but it alone does not make a table.
-        numbered = [_value(text.partition(separator)[0]) is not None for text in filled]
-        parted = [separator in text for text in filled]
-        if any(n and p for n, p in zip(numbered, parted)):
-            return separator
+    # The first line may be a header, so one such line is enough to tell a table.
+    for line in lines:
+        number = re.split(f"[{_SEPARATORS}]", line.text, maxsplit=1)[0]
+        if len(number) < len(line.text) and _value(number) is not None:
+            return line.text[len(number)]
     return None
 
 

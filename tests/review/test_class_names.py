@@ -1,0 +1,143 @@
+"""Class names: every way to write them, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.review.class_names import read_class_names
+
+ANIMALS = {0: "cat", 1: "dog", 2: "bird"}
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text: str | bytes, encoding: str = "utf-8"):
+        path = tmp_path / "names.txt"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("text", ["cat,dog,bird", " cat , dog,bird "])
+def test_typed(text):
+    assert read_class_names(text) == ANIMALS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cat\ndog\nbird",
+        "cat\r\ndog\r\nbird\r\n\r\n",
+        "cat\rdog\rbird\r",
+        "cat\ndog\n  bird  \n",
+        '"cat"\ndog\nbird\n',
+        "cat,dog,bird\n",
+        "0,cat\n1,dog\n2,bird\n",
+        "value,name\n0,cat\n1,dog\n2,bird\n",
+        "\n2,bird\n\n0,cat\n1,dog\n\n",
+        "class;name\r\n0;cat\r\n1;dog\r\n2;bird\r\n",
+        "0\tcat\n1.0\tdog\n2\tbird",
+        'y:label,name\n0,"cat"\n1,dog,\n"2",bird,,\n',
+    ],
+)
+def test_files(written, text):
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        assert read_class_names(str(written(text, encoding))) == ANIMALS
+
+
+def test_values_need_not_begin_at_0_nor_be_without_gaps(written):
+    assert read_class_names(written("-1,no\n1,yes\n\uff17,maybe\n")) == {
+        -1: "no",
+        1: "yes",
+        7: "maybe",
+    }
+
+
+def test_any_script_and_any_character_of_it(written):
+    names = read_class_names(written("猫・ねこ\nchat d'été\n</script>\n=1+1\n"))
+    assert names == {0: "猫・ねこ", 1: "chat d'été", 2: "</script>", 3: "=1+1"}
+
+
+def test_a_name_of_two_classes_has_the_number_behind_it():
+    assert read_class_names("crane,heron,crane") == {0: "crane (0)", 1: "heron", 2: "crane (2)"}
+
+
+def test_a_file_comes_before_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a,b").write_text("cat\ndog\nbird\n", encoding="utf-8")
+    assert read_class_names("a,b") == ANIMALS
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty; write a class name on each line"),
+        (" \n\n", "is empty; write a class name on each line"),
+        ("cat\n\nbird\n", "line 2: is not the name of class 1; write one name on each line"),
+        ('cat\n"dog",1\nbird', "line 2: is not the name of class 1; write one name on each line"),
+        ("0,cat\n0.0,dog\n", "line 2: names class 0, as line 1 does; keep one of them"),
+        ("0,cat\ndog\n", "line 2: is not a class's whole number and its name; write such as 3,cat"),
+        ("0,cat\n1,dog,old\n", "line 2: is not a class's whole number and its name"),
+        ("0,cat\n1,\n", "line 2: is not a class's whole number and its name"),
+        ("0,cat\n1.5,dog\n", "line 2: is not a class's whole number and its name"),
+        ('0,cat\n1,"dog\n', "line 2: cannot be read as CSV"),
+        ("cat,,bird", "class names 'cat,,bird': the name of class 1 is empty; write one between"),
+        ("猫,犬".encode("cp932"), "is not UTF-8 text; save the file as UTF-8"),
+    ],
+)
+def test_what_is_refused(written, text, message):
+    path = written(text)
+    with pytest.raises(DatasetError) as error:
+        read_class_names(path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["cat", "no/such/file.txt", ""])
+def test_neither_a_file_nor_names(text):
+    with pytest.raises(DatasetError, match="is neither a file with class names nor a list of them"):
+        read_class_names(text)
+
+
+def test_an_empty_name_among_typed_ones():
+    with pytest.raises(DatasetError, match="class names 'cat,': the name of class 1 is empty"):
+        read_class_names("cat,")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(DatasetError, match="cannot be read"):
+        read_class_names(tmp_path)
+
+
+# A name is one line of printable text, without blanks that are taken away around it.
+NAMES = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp", "Zs"]), min_size=1
+)
+CLASSES = st.dictionaries(st.integers(-1000, 1000), NAMES, min_size=1)
+
+
+@given(
+    classes=CLASSES.filter(lambda named: len({*named.values()}) == len(named)),
+    separator=st.sampled_from(",;\t"),
+    header=st.booleans(),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_what_a_spreadsheet_writes_is_read(
+    tmp_path_factory, classes, separator, header, encoding, line_end
+):
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=separator, lineterminator=line_end)
+    if header:
+        writer.writerow(["class", "name"])
+    writer.writerows(classes.items())
+    path = tmp_path_factory.getbasetemp() / "written.csv"
+    path.write_bytes(text.getvalue().encode(encoding))
+    assert read_class_names(path) == classes

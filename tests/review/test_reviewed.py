@@ -1,0 +1,242 @@
+"""What a reader sees of rankings of every kind."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from nnabla_influence.dataset import open_dataset
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.ranking import Orders, Ranking, Scores
+from nnabla_influence.review.reviewed import Class, ReviewedRow, read_reviewed
+from tests.dataset.common import noise, save_image, write_csv
+from tests.review.common import write_pictures, write_ranking
+
+
+def test_a_row_of_pictures(tmp_path):
+    reviewed = read_reviewed(write_pictures(tmp_path))
+    assert reviewed[1] == ReviewedRow(
+        rank=2,
+        datasource_index=0,
+        influence=-0.125,
+        influence_std=None,
+        loss=5.0,
+        times_seen=1,
+        given="1",
+        predicted="0",
+        images=(tmp_path / "画像" / "1.png",),
+        features=(),
+        comments=("note 1",),
+        files=("画像/1.png",),
+    )
+    assert reviewed.path == tmp_path / "ranking.csv"
+    assert (reviewed.image_columns, reviewed.feature_names) == (("x",), ())
+    assert (reviewed.comment_names, reviewed.label_column) == (("#note",), "y")
+    assert reviewed.classes == (Class("0", "cat", 3), Class("1", "dog", 2))
+    assert (reviewed.orders, reviewed.method) == ("recorded", "final")
+    assert reviewed.unseen == 2
+    assert (reviewed.has_predictions, reviewed.has_losses) == (True, True)
+
+
+def test_rows_come_in_the_order_of_harm_however_the_file_is_sorted(tmp_path):
+    train = write_csv(tmp_path / "train.csv", ["x", "y"], [[k / 8, k % 2] for k in range(6)])
+    influence = np.array([0.5, -0.25, 0.25, -0.5, 0.125, -0.125])
+    Ranking(open_dataset(train, []), Scores(influence)).write(tmp_path / "r.csv")
+    text = (tmp_path / "r.csv").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "r.csv").write_text("\n".join([text[0], *reversed(text[1:])]), encoding="utf-8")
+    reviewed = read_reviewed(tmp_path / "r.csv")
+    assert [(row.rank, row.datasource_index) for row in reviewed] == [
+        *((1, 3), (2, 1), (3, 5), (4, 4), (5, 2), (6, 0))
+    ]
+    assert [row.features for row in reviewed] == [
+        (str(row.datasource_index / 8),) for row in reviewed
+    ]
+    assert [row.rank for row in reviewed[1:3]] == [2, 3]
+    assert (reviewed[-1].rank, len(reviewed), reviewed[6:]) == (6, 6, [])
+    with pytest.raises(IndexError):
+        reviewed[6]
+
+
+def test_a_table_has_readable_feature_names(tmp_path):
+    header = ["x__0:sepal length", "x__1:sepal width", "x__2", "v:same", "w:same", "y:label"]
+    rows = [["5.1", "3.50", "1e-3", "7", "8", k] for k in range(3)]
+    reviewed = read_reviewed(write_ranking(tmp_path / "r.csv", header, rows))
+    assert reviewed.feature_names == ("sepal length", "sepal width", "x__2", "v", "w")
+    assert reviewed[0].features == ("5.1", "3.50", "1e-3", "7", "8")
+    assert (reviewed[0].images, reviewed[0].loss, reviewed[0].predicted) == ((), None, None)
+    assert (reviewed.orders, reviewed.method, reviewed.unseen) == (None, None, 0)
+    assert reviewed.classes == (Class("0", None, 1), Class("1", None, 1), Class("2", None, 1))
+
+
+def test_several_image_columns_arrays_and_files_that_are_none(tmp_path):
+    save_image(tmp_path / "a.png", noise(3, 3))
+    np.save(tmp_path / "picture.npy", noise(3, 4))
+    np.save(tmp_path / "vector.npy", np.arange(5))
+    (tmp_path / "m.csv").write_text("1,2\n", encoding="utf-8")
+    absolute = str(tmp_path / "a.png")
+    row = [".\\a.png", absolute, "picture.npy", "vector.npy", "m.csv", "gone.png", 1]
+    header = ["x__0:left", "x__1:right", "p", "v", "m", "z", "y"]
+    reviewed = read_reviewed(write_ranking(tmp_path / "r.csv", header, [row, row]))
+    assert reviewed.image_columns == ("x__0", "x__1", "p", "z")
+    assert reviewed.feature_names == ("v", "m")
+    first = reviewed[0]
+    assert first.images == tuple(
+        tmp_path / name for name in ("a.png", "a.png", "picture.npy", "gone.png")
+    )
+    assert first.files == (".\\a.png", absolute, "picture.npy", "gone.png")
+    assert first.features == ("vector.npy", "m.csv")
+
+
+def test_a_target_picture_is_shown_as_one(tmp_path):
+    save_image(tmp_path / "a.png", noise(3, 3))
+    path = write_ranking(tmp_path / "r.csv", ["x", "y"], [["a.png", "a.png"], ["a.png", "a.png"]])
+    reviewed = read_reviewed(path)
+    assert (reviewed.image_columns, reviewed.label_column) == (("x", "y"), None)
+    named = read_reviewed(path, label_column="y")
+    assert (named.image_columns, named.label_column, named[0].given) == (("x",), "y", "a.png")
+    assert named.classes == ()
+
+
+def test_what_a_person_added_behind_the_results_is_a_comment(tmp_path):
+    path = write_csv(
+        tmp_path / "r.csv",
+        ["x", "y", "influence", "datasource_index", "decision", "label"],
+        [["1", "0", "-1", "0", "keep", ""], ["2", "1", "1", "1", "relabel", "0"]],
+    )
+    reviewed = read_reviewed(path)
+    assert reviewed.comment_names == ("decision", "label")
+    assert reviewed[1].comments == ("relabel", "0")
+
+
+def test_results_that_were_moved_to_the_front(tmp_path):
+    path = write_csv(
+        tmp_path / "r.csv",
+        ["influence", "datasource_index", "x", "y", "#c"],
+        [["-1", "0", "5", "0", "a"], ["1", "1", "6", "1", "b"]],
+    )
+    row = read_reviewed(path)[0]
+    assert (row.features, row.given, row.comments) == (("5",), "0", ("a",))
+
+
+@pytest.mark.parametrize(
+    ("labels", "predicted", "given", "shown", "values"),
+    [
+        (["0", "1", "1"], ["0", "1", "0"], ["0", "1", "1"], ["0", "1", "0"], ["0", "1"]),
+        (["3.0", "3", "1e1"], ["3.0", "10", "-0"], ["3", "3", "10"], ["3", "10", "0"], None),
+        (["-1", "1", "1"], ["1", "1", "1"], ["-1", "1", "1"], ["1", "1", "1"], ["-1", "1"]),
+        # What is only predicted is a class as well.
+        (["0", "0", "2"], ["5", "0", "2"], ["0", "0", "2"], ["5", "0", "2"], ["0", "2", "5"]),
+        # A regression has no classes, be it for its labels or for its predictions.
+        (["0.50", "1", "2"], ["0", "1", "2"], ["0.50", "1", "2"], ["0", "1", "2"], []),
+        (["1", "2", "30"], ["1.2999999523162842", "2", "31"], ["1", "2", "30"], None, []),
+        (["a", "b", " c "], ["0", "1", "2"], ["a", "b", "c"], ["0", "1", "2"], []),
+        (["nan", "1", "2"], ["0", "1", "2"], ["nan", "1", "2"], ["0", "1", "2"], []),
+    ],
+)
+def test_labels_and_predictions(tmp_path, labels, predicted, given, shown, values):
+    rows = [["1", label, value] for label, value in zip(labels, predicted)]
+    results = ("influence", "datasource_index", "predicted")
+    reviewed = read_reviewed(write_ranking(tmp_path / "r.csv", ["x", "y"], rows, results))
+    assert [row.given for row in reviewed] == given
+    assert [row.predicted for row in reviewed] == (shown or ["1.3", "2", "31"])
+    assert [c.value for c in reviewed.classes] == (["0", "3", "10"] if values is None else values)
+    assert [c.rows for c in reviewed.classes] == [given.count(c.value) for c in reviewed.classes]
+
+
+@pytest.mark.parametrize("header", [["y__0", "y__1"], ["label", "t"], ["y", "y"]])
+def test_without_a_single_label_column_there_are_no_classes(tmp_path, header):
+    reviewed = read_reviewed(write_ranking(tmp_path / "r.csv", header, [["0", "1"], ["1", "0"]]))
+    assert (reviewed.label_column, reviewed.classes, reviewed[0].given) == (None, (), None)
+    assert reviewed[0].features == ("0", "1")
+
+
+def test_the_label_column_can_be_named_by_variable_or_header_cell(tmp_path):
+    header = ["y__0:first", "y__1", "t:kind;no;yes"]
+    path = write_ranking(tmp_path / "r.csv", header, [["0", "1", "0"], ["1", "0", "1"]])
+    for name, label, names in [
+        ("t", "t", ["no", "yes"]),
+        ("t:kind;no;yes", "t", ["no", "yes"]),
+        ("y__0:first", "y__0", [None, None]),
+        ("y__1", "y__1", [None, None]),
+    ]:
+        reviewed = read_reviewed(path, label_column=name)
+        assert (reviewed.label_column, [c.name for c in reviewed.classes]) == (label, names)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("z", "has no column 'z' to take labels from; name one of 'y__0', 'y__1' with"),
+        ("y", "has 2 columns 'y' to take labels from; name one of 'y__0', 'y__1' with --label-c"),
+        ("influence", "has no column 'influence' to take labels from; name one of"),
+    ],
+)
+def test_a_label_column_that_is_none(tmp_path, name, message):
+    path = write_ranking(tmp_path / "r.csv", ["y__0", "y__1", "#c"], [["0", "1", "2"]] * 2)
+    with pytest.raises(DatasetError) as error:
+        read_reviewed(path, label_column=name)
+    assert message in str(error.value)
+
+
+def test_class_names_are_given_or_stand_in_the_header(tmp_path):
+    path = write_pictures(tmp_path)
+    given = read_reviewed(path, class_names="猫,犬,鳥")
+    assert [c.name for c in given.classes] == ["猫", "犬"]
+    (tmp_path / "n.csv").write_text("1,dog only\n", encoding="utf-8")
+    file = read_reviewed(path, class_names=tmp_path / "n.csv")
+    assert [c.name for c in file.classes] == [None, "dog only"]
+
+
+@pytest.mark.parametrize(
+    ("label", "names"),
+    [("y:label;;b", [None, "b"]), ("y:label;a", ["a", None]), ("y:l;a;a", ["a (0)", "a (1)"])],
+)
+def test_names_in_the_header(tmp_path, label, names):
+    reviewed = read_reviewed(write_ranking(tmp_path / "r.csv", [label], [["0"], ["1"]]))
+    assert [c.name for c in reviewed.classes] == names
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (["y"], "its column 'y' has other labels than whole numbers, so there are no classes to"),
+        (["x"], "has no label column, so there are no classes to name; leave out --class-names"),
+    ],
+)
+def test_names_of_classes_that_there_are_not(tmp_path, header, message):
+    path = write_ranking(tmp_path / "r.csv", header, [["0.5"], ["1"]])
+    with pytest.raises(DatasetError) as error:
+        read_reviewed(path, class_names="a,b")
+    assert message in str(error.value)
+
+
+def test_names_of_other_classes(tmp_path):
+    path = write_ranking(tmp_path / "r.csv", ["y"], [["7"], ["8"]])
+    with pytest.raises(DatasetError, match=r"a,b: names 0, 1, but the labels of .* are 7, 8; give"):
+        read_reviewed(path, class_names="a,b")
+
+
+def test_trials_and_the_exact_method(tmp_path):
+    train = write_csv(tmp_path / "t.csv", ["x"], [["1"], ["2"]])
+    scores = Scores(np.array([1.0, -1.0]), influence_std=np.array([0.5, 0.25]))
+    orders = Orders("shuffled exact", 4)
+    Ranking(open_dataset(train, []), scores, orders=orders).write(tmp_path / "r.csv")
+    reviewed = read_reviewed(tmp_path / "r.csv")
+    assert [row.influence_std for row in reviewed] == [0.25, 0.5]
+    assert (reviewed.orders, reviewed.method) == ("shuffled", "exact")
+
+
+def test_a_ranking_that_changes_is_noticed(tmp_path):
+    path = write_pictures(tmp_path)
+    reviewed = read_reviewed(path)
+    os.truncate(path, 10)
+    with pytest.raises(DatasetError, match="has changed since it was opened; start again"):
+        list(reviewed)
+
+
+def test_what_is_no_ranking(tmp_path):
+    path = write_csv(tmp_path / "train.csv", ["x", "y"], [["1", "0"]])
+    with pytest.raises(DatasetError, match="is no ranking, since it has no column 'influence'"):
+        read_reviewed(path)
