@@ -16,7 +16,7 @@ MOST_FEATURES = 100
 """A sheet could hold more, but nobody reads it, and a spreadsheet opens it slowly."""
 
 Value = Union[str, float, None]
-_COMMENT = parse_column(0, "#")
+_DATA, _COMMENT = parse_column(0, "x"), parse_column(0, "#")
 _WHOLE_OR_DECIMAL = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
@@ -114,7 +114,7 @@ def _differs(row: ReviewedRow) -> Value:
 
 
 def _file(position: int) -> Callable[[ReviewedRow], Value]:
-    return lambda row: row.files[position]
+    return lambda row: harmless(_DATA, restored(_DATA, row.files[position]))
 
 
 def _feature(position: int) -> Callable[[ReviewedRow], Value]:
@@ -124,7 +124,7 @@ def _feature(position: int) -> Callable[[ReviewedRow], Value]:
             number = float(cell)
         except ValueError:
             return as_text(cell)
-        return number if abs(number) < 1e308 else cell
+        return number if abs(number) < 1e308 else as_text(cell)
 
     return value
 
