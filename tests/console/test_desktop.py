@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import shutil
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,7 +17,7 @@ from nnabla_influence.cleansing import cleanse
 from nnabla_influence.console import cleanse_dataset, parent, sgd_influence
 from tests.console import nncd
 from tests.console.scripts import in_process
-from tests.small_projects import Trained, trained_table
+from tests.small_projects import Trained, edit, trained_table, write_images
 
 NAME = "result_train_last.nnp"
 
@@ -250,3 +252,39 @@ def test_a_training_csv_that_is_gone(job: Path, trained: Trained, tmp_path, capl
     assert any("training dataset is not there any more" in line for line in lines)
     text = (call.folder / "dataset" / "cleansed.csv").read_text(encoding="utf-8-sig")
     assert len(text.splitlines()) == 40
+
+
+def test_images_are_shown_and_imported(tmp_path: Path, monkeypatch, caplog):
+    monkeypatch.setattr(parent, "end_with_parent", lambda _: None)
+    job = image_job(tmp_path)
+    call = nncd.call(nncd.IMAGE, job, rows="2", output="pictures")
+    with nncd.server() as server:
+        monkeypatch.setenv("SERVER_PORT", str(server.port))
+        code, lines = in_process(sgd_influence.main, caplog, *call.command[3:])
+    assert (code, lines[-1]) == (0, "SGD influence completed successfully.")
+    with (call.folder / "ranking" / "influence.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[1]["influence"]) < 0
+    worst = [int(row["datasource_index"]) for row in rows]
+    shown = np.asarray(Image.open(call.picture).convert("L"))
+    for index in range(12):
+        source = np.asarray(Image.open(tmp_path / f"training{index}.png"))
+        large = np.kron(source, np.ones((9, 9), np.uint8))  # 6 pixels a side, of 56
+        windows = np.lib.stride_tricks.sliding_window_view(shown[2:56], large.shape)[0]
+        assert bool((windows == large).all(axis=(1, 2)).any()) == (index in worst[:2])
+    (imported,) = server.imported
+    assert imported.name == "pictures-3-7.csv"
+    assert nncd.refused_by_the_page(imported) is None
+    first = imported.read_text("ascii").splitlines()[1].split(",")[0]
+    assert first == str(tmp_path / f"training{worst[0]}.png")
+
+
+def image_job(folder: Path) -> Path:
+    net = write_images(folder)
+    edit(net, lambda proto: [setattr(d, "uri", str(folder / d.uri)) for d in proto.dataset])
+    job = nncd.job_folder(folder / "home")
+    with zipfile.ZipFile(job / NAME, "w") as archive:
+        archive.writestr("nnp_version.txt", "0.1\n")
+        archive.write(net, "net.nntxt")
+        archive.write(folder / "net.h5", "parameter.h5")
+    return job

@@ -1,0 +1,127 @@
+"""A plugin ends with the application that started it, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.console import nncd
+from tests.small_projects import REPOSITORY, edit, environment, write_table
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="looks into /proc")
+
+# As NNCD's plugin_executor does; to end with it, the plugin has nothing but its eyes.
+_APPLICATION = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+# NNCD's server ignores Ctrl-C, and so does whatever it starts.
+_IGNORING = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {_APPLICATION}"
+
+
+def processes_naming(text: str) -> list[int]:
+    """Return the processes whose arguments have a text."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                arguments = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if text.encode() in arguments:
+                found.append(int(entry.name))
+    return found
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float) -> float:
+    started = time.monotonic()
+    while not is_so():
+        assert time.monotonic() - started < seconds
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+def long_job(folder: Path, epochs: int) -> Path:
+    """Make a job whose training has many epochs."""
+    net = write_table(folder, max_epoch=epochs)
+    edit(net, lambda proto: [setattr(d, "uri", str(folder / d.uri)) for d in proto.dataset])
+    job = nncd.job_folder(folder / "home")
+    with zipfile.ZipFile(job / "result_train_last.nnp", "w") as archive:
+        archive.writestr("nnp_version.txt", "0.1\n")
+        archive.write(net, "net.nntxt")
+        archive.write(folder / "net.h5", "parameter.h5")
+    return job
+
+
+@pytest.mark.parametrize(
+    ("method", "epochs", "window", "seen", "processes"),
+    [
+        ("final", 50_000, 50_000, "steps are traced", 2),
+        # It trains again, in a process of its own, and hides what nnabla_cli writes meanwhile.
+        ("exact", 1_000_000, 10, "Training ", 3),
+    ],
+)
+def test_a_kill_of_the_application_ends_all(
+    tmp_path: Path, method: str, epochs: int, window: int, seen: str, processes: int
+):
+    job = long_job(tmp_path, epochs)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    env = nncd.surroundings(tmp_path / "hide", TMPDIR=str(temporary))
+    call = nncd.call(nncd.TABLE, job, method=method, window=str(window))
+    before = set(tmp_path.rglob("*"))
+    log, marker = call.folder / "plugin_log.txt", str(call.folder)
+    with log.open("wb") as file:
+        application = subprocess.Popen(
+            [sys.executable, "-c", _IGNORING, *call.command], env=env, stdout=file, stderr=file
+        )
+    try:
+        wait_until(
+            lambda: seen in log.read_text() and len(processes_naming(marker)) == processes, 30
+        )
+        assert len(list(call.folder.iterdir())) == 3  # with what is made meanwhile
+        application.kill()
+        application.wait()
+        wait_until(lambda: not processes_naming(marker), 8)
+    finally:
+        application.kill()
+        for pid in processes_naming(marker):
+            os.kill(pid, signal.SIGKILL)
+    assert "SGD influence was stopped; nothing was written." in log.read_text()
+    assert set(tmp_path.rglob("*")) == before - {call.placeholder}
+
+
+def test_a_process_that_does_not_listen_is_ended(tmp_path: Path):
+    left = tmp_path / "left behind"
+    left.touch()
+    deaf = (
+        "import signal, sys, time; from pathlib import Path\n"
+        "from nnabla_influence.console import parent\n"
+        "parent.PATIENCE = parent.INTERVAL = 0.2\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "parent.end_with_parent(Path(sys.argv[1]).unlink)\n"
+        "print('watching', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    application = subprocess.Popen(
+        [sys.executable, "-c", _APPLICATION, sys.executable, "-c", deaf, str(left)],
+        env=environment(PYTHONPATH=str(REPOSITORY)),
+        stdout=subprocess.PIPE,
+    )
+    assert application.stdout is not None
+    try:
+        assert application.stdout.readline() == b"watching\n"
+        assert left.exists()
+        application.kill()
+        application.wait()
+        wait_until(lambda: not processes_naming(str(left)), 5)
+    finally:
+        for pid in processes_naming(str(left)):
+            os.kill(pid, signal.SIGKILL)
+        application.stdout.close()
+    assert not left.exists()
