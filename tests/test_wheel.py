@@ -107,7 +107,7 @@ def test_what_the_wheel_says_of_itself(installed: Path):
     plain = {line.split()[1].split("~")[0] for line in needed if "extra ==" not in line}
     always = {"h5py", "nnabla", "numpy", "pillow", "tqdm"}
     of_commands = {"cloudpickle", "distributed", "jinja2", "matplotlib"}
-    of_commands |= {"pandas", "scipy", "threadpoolctl", "xlsxwriter"}
+    of_commands |= {"openpyxl", "pandas", "scipy", "threadpoolctl", "xlsxwriter"}
     assert plain == always | of_commands
     assert "Requires-Python: <3.11,>=3.9" in metadata
     assert "License-Expression: Apache-2.0" in metadata
@@ -143,12 +143,19 @@ def test_it_runs_where_the_repository_is_not(installed: Path, trained: Trained, 
             int(row["datasource_index"]): float(row["influence"]) for row in csv.DictReader(file)
         }
     assert written == wanted
-    scripts = sorted((installed / "nnabla_influence" / "_plugins").rglob("*.py"))
-    assert len(scripts) == 2
-    for script in scripts:
+    plugins = installed / "nnabla_influence" / "_plugins"
+    rankers, cleansers = (
+        sorted(plugins.rglob(f"*{what}*.py")) for what in ("influence", "cleanse")
+    )
+    assert (len(rankers), len(cleansers)) == (2, 2)
+    for script in rankers:
         output = tmp_path / f"{script.stem}.csv"
         python(script, "-m", trained.final, "-o", output.name)
         assert output.read_bytes() == (tmp_path / "command.csv").read_bytes()
+    python(cleansers[0], "-h")
+    # What is opened in a browser is made of files that are no Python.
+    python("-m", "nnabla_influence", "review", "-i", "command.csv", "-o", "page.html")
+    assert "</html>" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_a_checkout_finds_its_own_folders():
