@@ -107,7 +107,8 @@ def _about_page(page: WrittenPage, reviewed: Reviewed) -> Iterator[str]:
     )
     if page.missing:
         pictures = "1 picture" if page.missing == 1 else f"{page.missing} pictures"
-        yield f"{pictures} could not be shown, the first of them: {page.first_problem}"
+        where = "" if page.pictures else " (is the ranking where `score` wrote it?)"
+        yield f"{pictures} could not be shown{where}, the first of them: {page.first_problem}"
 
 
 def _pictured(n_rows: int) -> str:
@@ -133,20 +134,18 @@ def _notes(reviewed: Reviewed) -> Iterator[str]:
 
 
 def _how_to_go_on(parsed: argparse.Namespace) -> Iterator[str]:
-    folder = Path(parsed.input).parent
-    words = [
-        "nnabla-influence",
-        "cleanse",
-        "-i",
-        parsed.input,
-        "-o",
-        os.fspath(folder / "clean.csv"),
-    ]
+    clean = os.fspath(Path(parsed.input).parent / "clean.csv")
+    words = ["nnabla-influence", "cleanse", "-i", parsed.input, "-o", clean]
     if parsed.label_column is not None:
         words += ["--label-column", parsed.label_column]
-    where = "there" if parsed.output is None or parsed.xlsx is None else "in one of them"
-    yield f"Decide {where} what to keep, remove or relabel, save the decisions, and go on with:"
-    yield f"  {shlex.join([*words, '--decisions', _DECISIONS])}"
+    made = {parsed.output: _DECISIONS, parsed.xlsx: parsed.xlsx}
+    for output, decisions in made.items():
+        if output is not None:
+            saved = "it" if output == decisions else "the decisions"
+            yield (
+                f"Decide in {output} what to keep, remove or relabel, save {saved}, and go on with:"
+            )
+            yield f"  {shlex.join([*words, '--decisions', decisions])}"
 
 
 def _thumbnails(text: str) -> int:

@@ -72,6 +72,12 @@ def short_name(column: Column) -> str:
     return column.cell.partition(":")[0]
 
 
+def unique_name(column: Column, dataset: Dataset) -> str:
+    """Return a column's variable, or its header cell where several columns have that variable."""
+    same = [c for c in dataset.columns if not c.is_comment and c.name == column.name]
+    return column.name if same == [column] and column.index is None else column.cell
+
+
 def readable_names(columns: Sequence[Column]) -> tuple[str, ...]:
     """Return what people call the columns: ``sepal length`` for ``x__0:sepal length``.
 

@@ -29,13 +29,15 @@ class WrittenPage:
         path: The file.
         n_bytes: Its length.
         thumbnails: How many rows have their pictures in it.
-        missing: How many pictures could not be shown.
+        pictures: How many pictures these are.
+        missing: How many more could not be shown.
         first_problem: What was wrong with the first of them, in one line; None if nothing was.
     """
 
     path: Path
     n_bytes: int
     thumbnails: int
+    pictures: int
     missing: int
     first_problem: str | None
 
@@ -63,24 +65,27 @@ def write_page(
         OutputError: It cannot be written.
         DatasetError: The ranking has changed since it was read.
     """
-    pictures = make_pictures(
-        [row.images for row in reviewed[:thumbnails]], progress or SilentProgress()
-    )
+    progress = progress or SilentProgress()
+    pictures = make_pictures([row.images for row in reviewed[:thumbnails]], progress)
     title = reviewed.path.name if title is None else title
-    data = script_json(page_data(reviewed, pictures, title))
+    data = script_json(page_data(reviewed, pictures, title, progress))
     text = _rendered(title, data)
     with replacing_file(output) as temporary:
         with open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(text)
         n_bytes = temporary.stat().st_size
     return WrittenPage(
-        Path(output), n_bytes, len(pictures.rows), pictures.missing, pictures.first_problem
+        path=Path(output),
+        n_bytes=n_bytes,
+        thumbnails=len(pictures.rows),
+        pictures=pictures.count,
+        missing=pictures.missing,
+        first_problem=pictures.first_problem,
     )
 
 
 def _rendered(title: str, data: str) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATE), autoescape=True, undefined=StrictUndefined
@@ -88,11 +93,11 @@ def _rendered(title: str, data: str) -> str:
     style, script = _inlined("css", "style"), _inlined("js", "script")
     return environment.get_template("page.html.jinja").render(
         title=title,
-        style=Markup(style),
-        script=Markup(script),
+        style=style,
+        script=script,
         style_hash=_content_hash(style),
         script_hash=_content_hash(script),
-        data=Markup(data),
+        data=data,
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from nnabla_influence.progress import Progress
 from nnabla_influence.review.pictures import Pictures
 from nnabla_influence.review.reviewed import Reviewed
 
@@ -15,42 +15,36 @@ FORMAT = 1
 MOST_FEATURES = 32
 """How many features of a row the page shows; nobody reads hundreds."""
 
+_LABELS = ("given", "predicted")
+_COLUMNS = ("datasource_index", "influence", "influence_std", "loss", "times_seen", *_LABELS)
+_TELL_EVERY = 1000
+
 # What could end a script element, or start a comment in it; `json` escapes what is not ASCII, and
 # with it the line ends that only JavaScript knows.
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 
-def page_data(reviewed: Reviewed, pictures: Pictures, title: str) -> dict[str, Any]:
+def page_data(
+    reviewed: Reviewed, pictures: Pictures, title: str, progress: Progress
+) -> dict[str, Any]:
     """Return what the page knows, all columns in the order of harm."""
     numbers = {c.value: number for number, c in enumerate(reviewed.classes)}
-
-    def label(value: str | None) -> int | str | None:
-        return numbers[value] if numbers and value is not None else value
-
-    columns: dict[str, list[Any]] = {
-        "datasource_index": [],
-        "influence": [],
-        "influence_std": [],
-        "loss": [],
-        "times_seen": [],
-        "given": [],
-        "predicted": [],
-    }
-    append = [values.append for values in columns.values()]
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     files: list[tuple[str, ...]] = []
     features: list[tuple[str, ...]] = []
     comments: list[tuple[str, ...]] = []
-    for row in reviewed:
-        append[0](row.datasource_index)
-        append[1](row.influence)
-        append[2](row.influence_std)
-        append[3](row.loss)
-        append[4](row.times_seen)
-        append[5](label(row.given))
-        append[6](label(row.predicted))
-        files.append(row.files)
-        features.append(row.features[:MOST_FEATURES])
-        comments.append(row.comments)
+    with progress.stage("Rows", len(reviewed), "rows") as stage:
+        for row in reviewed:
+            for name, values in columns.items():
+                value = getattr(row, name)
+                is_class = name in _LABELS and numbers and value is not None
+                values.append(numbers[value] if is_class else value)
+            files.append(row.files)
+            features.append(row.features[:MOST_FEATURES])
+            comments.append(row.comments)
+            if row.rank % _TELL_EVERY == 0:
+                stage.update(_TELL_EVERY)
+        stage.update(len(reviewed) % _TELL_EVERY)
     names = reviewed.feature_names
     return {
         "format": FORMAT,
@@ -96,4 +90,4 @@ def script_json(data: object) -> str:
 
 def _unless_empty(values: list[Any]) -> list[Any] | None:
     """Return a column, or None where the ranking has no such."""
-    return None if all(value is None for value in islice(values, 1)) else values
+    return None if values[0] is None else values

@@ -13,6 +13,7 @@ from typing import Callable, overload
 
 import numpy as np
 
+from nnabla_influence.dataset.harmless import restored
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking import Ranking, read_ranking
@@ -23,6 +24,7 @@ from nnabla_influence.review.columns import (
     readable_names,
     short_name,
     sort_columns,
+    unique_name,
 )
 
 _EXACT_IN_A_FLOAT = 2.0**53
@@ -58,8 +60,8 @@ class ReviewedRow:
         predicted: What the network predicts, written alike, or None.
         images: The files of its image columns, absolute, whether they exist or not.
         features: Its cells of the other columns, as they stand there.
-        comments: Its cells of the comment columns, as they stand there.
-        files: The cells of its image columns, as they stand there.
+        comments: Its cells of the comment columns, without what protects spreadsheets from them.
+        files: The cells of its image columns, likewise.
     """
 
     rank: int
@@ -85,7 +87,7 @@ class Reviewed(Sequence[ReviewedRow]):
         image_columns: Names of its image columns.
         feature_names: Names of its features.
         comment_names: Header cells of its comments.
-        label_column: Name of its label column, or None.
+        label_column: What `cleanse` knows its label column by, such as ``y``; None without one.
         classes: The values that labels and predictions have, ascending; none where they are not
             all whole numbers.
         orders: Which orders of the mini-batches were traced: ``recorded``, ``replayed`` or
@@ -170,8 +172,8 @@ class Reviewed(Sequence[ReviewedRow]):
                     for cell in files
                 ),
                 features=features(cells),
-                comments=comments(cells),
-                files=files,
+                comments=tuple(map(restored, columns.comments, comments(cells))),
+                files=tuple(map(restored, columns.images, files)),
             )
 
 
@@ -203,7 +205,7 @@ def read_reviewed(
         image_columns=tuple(map(short_name, columns.images)),
         feature_names=readable_names(columns.features),
         comment_names=tuple(c.cell for c in columns.comments),
-        label_column=None if columns.label is None else short_name(columns.label),
+        label_column=None if columns.label is None else unique_name(columns.label, read.dataset),
         classes=_classes(read, columns.label, values, class_names),
         orders=origin[0] if origin else None,
         method=None if not origin else "exact" if "exact" in origin else "final",

@@ -141,7 +141,7 @@ def test_missing_and_broken_pictures_keep_nobody_from_the_page(tmp_path):
     assert [[uri is None for uri in row] for row in pictures] == [
         *([False], [True], [False], [True], [False])
     ]
-    assert page.missing == 2
+    assert (page.thumbnails, page.pictures, page.missing) == (5, 3, 2)
     assert page.first_problem == (
         f"{tmp_path / '画像' / '1.png'}: does not exist; restore the file"
     )
@@ -161,7 +161,7 @@ def test_large_pictures_are_made_small_and_small_ones_kept_exactly(tmp_path):
     assert pixels_of(pictures[2]).shape == (SIZE, SIZE, 4)
 
 
-def test_each_picture_is_made_once_and_told(tmp_path):
+def test_its_stages_are_told(tmp_path):
     class Counting(SilentProgress):
         stages: tuple = ()
 
@@ -171,7 +171,7 @@ def test_each_picture_is_made_once_and_told(tmp_path):
 
     progress = Counting()
     write_page(read_reviewed(write_pictures(tmp_path)), tmp_path / "p.html", progress=progress)
-    assert progress.stages == (("Thumbnails", 5, "rows"),)
+    assert progress.stages == (("Thumbnails", 5, "rows"), ("Rows", 5, "rows"))
 
 
 def test_the_same_ranking_gives_the_same_bytes(tmp_path):

@@ -158,7 +158,7 @@ def test_the_label_column_can_be_named_by_variable_or_header_cell(tmp_path):
     for name, label, names in [
         ("t", "t", ["no", "yes"]),
         ("t:kind;no;yes", "t", ["no", "yes"]),
-        ("y__0:first", "y__0", [None, None]),
+        ("y__0:first", "y__0:first", [None, None]),
         ("y__1", "y__1", [None, None]),
     ]:
         reviewed = read_reviewed(path, label_column=name)
@@ -240,3 +240,14 @@ def test_what_is_no_ranking(tmp_path):
     path = write_csv(tmp_path / "train.csv", ["x", "y"], [["1", "0"]])
     with pytest.raises(DatasetError, match="is no ranking, since it has no column 'influence'"):
         read_reviewed(path)
+
+
+def test_what_protects_spreadsheets_from_a_cell_is_not_shown(tmp_path):
+    save_image(tmp_path / "-a.png", noise(3, 3))
+    cells = ["-a.png", 0, "=1+1"]
+    train = write_csv(tmp_path / "t.csv", ["x", "y", "#c"], [cells, cells])
+    Ranking(open_dataset(train, []), Scores(np.array([1.0, -1.0]))).write(tmp_path / "r.csv")
+    assert "./-a.png" in (tmp_path / "r.csv").read_text(encoding="utf-8")
+    row = read_reviewed(tmp_path / "r.csv")[0]
+    assert (row.files, row.comments) == (("-a.png",), ("=1+1",))
+    assert row.images[0].samefile(tmp_path / "-a.png")
