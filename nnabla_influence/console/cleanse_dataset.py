@@ -26,7 +26,7 @@ FOLDER = "dataset"
 
 HARMFUL = "harmful"
 _SHOWN = 20
-_CLASSES = 3
+_CLASSES = 2
 # What NNCD's dialog holds in place of an empty field, which it cannot start with.
 _EMPTY = {"decisions": "none", "label_column": "auto"}
 _LATEST = "latest"
@@ -199,7 +199,7 @@ def _training_csv(model: str | None) -> Path | None:
     return training.path
 
 
-def _show(parsed: argparse.Namespace, result: Result, cleansed: Cleansed, added: str) -> None:
+def _show(parsed: argparse.Namespace, result: Result, cleansed: Cleansed, added: list[str]) -> None:
     from nnabla_influence.console.strip import strip
     from nnabla_influence.review.reviewed import read_reviewed
 
@@ -207,16 +207,15 @@ def _show(parsed: argparse.Namespace, result: Result, cleansed: Cleansed, added:
     rows = list(islice(_changed(reviewed, cleansed), _SHOWN))
     n_rows = len(cleansed.kept) + len(cleansed.removed)
     most = sorted((c for c in cleansed.classes if c.lost), key=lambda c: -c.lost)
-    left = [f"Class {c.name} loses {c.lost} of {c.rows} rows." for c in most]
+    left = [f"Class {c.name} loses {c.lost} of {c.rows}." for c in most]
     if len(left) > _CLASSES:
         left[_CLASSES - 1 :] = [f"{len(left) - _CLASSES + 1} more classes lose rows."]
     heading = [
-        f"{len(cleansed.kept)} of {n_rows} rows stay; {len(cleansed.removed)} removed,"
-        f" {len(cleansed.relabelled)} relabelled.",
+        f"{len(cleansed.kept)} of {n_rows} rows stay.",
+        f"{len(cleansed.removed)} removed, {len(cleansed.relabelled)} relabelled.",
         *left,
-        added,
-        f"The dataset lies in {result.sidecar(FOLDER).name}/{result.name}.csv,",
-        "in the folder of this result.",
+        *added,
+        f"CSV: {result.sidecar(FOLDER).name}/{result.name}.csv",
     ]
     result.show(strip(heading, reviewed, rows, cleansed.relabelled))
 

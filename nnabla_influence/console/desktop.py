@@ -17,12 +17,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from nnabla_influence.errors import OutputError
 from nnabla_influence.files import replacing_file, replacing_folder
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _OTHER_NAME = "files"
+_LOG = "plugin_log.txt"
 
 
 class Result:
@@ -44,7 +46,7 @@ class Result:
 
     def __enter__(self) -> Result:
         """Remove the picture of an earlier result of this name."""
-        if self.picture != self._placeholder:
+        if self.picture != self._placeholder and self._is_shown():
             with contextlib.suppress(OSError):
                 self.picture.unlink()
         return self
@@ -57,6 +59,21 @@ class Result:
     ) -> None:
         """Remove the empty file."""
         self.remove_unfinished()
+
+    def check_name(self) -> None:
+        """Refuse a name that NNCD lets through, but under which it would show another file.
+
+        Raises:
+            OutputError: It is such a name.
+        """
+        if not self._is_shown():
+            raise OutputError(
+                f"{self.name}: NNCD would show another file under this name of the result; choose"
+                " another one"
+            )
+
+    def _is_shown(self) -> bool:
+        return self.folder.name == self.name and not _LOG.startswith(self.name)
 
     @property
     def dataset_name(self) -> str:
@@ -108,8 +125,9 @@ class Result:
         """Show what went wrong: an empty file would look like a plugin that still runs."""
         from nnabla_influence.console.strip import message
 
-        with contextlib.suppress(Exception):  # the log has it all the same
-            self.show(message(title, reason))
+        if self._is_shown():
+            with contextlib.suppress(Exception):  # the log has it all the same
+                self.show(message(title, reason))
 
     def remove_unfinished(self) -> None:
         """Remove the empty file, and what has not become a result."""

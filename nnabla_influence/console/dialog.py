@@ -70,11 +70,14 @@ def run_plugin(
         SystemExit: It did not succeed, as for the command line.
     """
     with tidy_process():
-        kept = without_empty(sys.argv[1:] if arguments is None else arguments)
-        with _result(kept) as result:
+        arguments = sys.argv[1:] if arguments is None else arguments
+        with _result(arguments) as result:
             failure, code = None, 1
             try:
+                kept = without_empty(arguments) if result is None else _pairs(arguments)
                 parsed = dialog.parse_args(kept)
+                if result is not None:
+                    result.check_name()
                 import_nnabla()
                 _check_python()
                 work(parsed, result)
@@ -97,9 +100,12 @@ def run_plugin(
 
 def say(message: str) -> None:
     """Show one line to the Console's user."""
-    from nnabla_influence.progress import ConsoleProgress
-
-    ConsoleProgress().say(message)
+    try:
+        from nnabla_influence.progress import ConsoleProgress
+    except ImportError:  # without nnabla there is its log neither
+        print(message, file=sys.stderr, flush=True)
+    else:
+        ConsoleProgress().say(message)
 
 
 def without_empty(arguments: Sequence[str]) -> list[str]:
@@ -127,11 +133,8 @@ def choice(chosen: str, *known: str) -> str:
 
 @contextmanager
 def _result(arguments: Sequence[str]) -> Iterator[Result | None]:
-    """Yield where NNCD shows a result, if it was NNCD that called.
-
-    Its parameters are pairs of a long option and a value.
-    """
-    named = dict(zip(arguments[:-1], arguments[1:]))
+    """Yield where NNCD shows a result, if it was NNCD that called."""
+    named = dict(zip(arguments[::2], arguments[1::2]))
     if named.get("--console") != DESKTOP or "--output" not in named:
         yield None
         return
@@ -141,6 +144,12 @@ def _result(arguments: Sequence[str]) -> Iterator[Result | None]:
     with Result(Path(named["--output"])) as result:
         end_with_parent(result.remove_unfinished)
         yield result
+
+
+def _pairs(arguments: Sequence[str]) -> list[str]:
+    """Tie NNCD's values to their options, as they may begin with a dash; drop empty ones."""
+    pairs = zip(arguments[::2], arguments[1::2])
+    return [f"{name}={value}" for name, value in pairs if value.strip()]
 
 
 def _check_python() -> None:

@@ -63,17 +63,17 @@ class Import:
         if copy.left_out:
             say(f"Left out on the page Dataset: {_listed(copy.left_out)}")
 
-    def run(self, folder: Path) -> str:
-        """Have it imported from where the folder is now, and return what became of it."""
+    def run(self, folder: Path) -> list[str]:
+        """Have it imported from where the folder is now; return what became of it, in two lines."""
         if not self._wanted:
-            return "It was not added to the page Dataset."
+            return ["Not on the page Dataset."]
         try:
             name = import_dataset(self._path(folder))
         except (ImportingError, OSError) as error:
             say(f"Not added to the page Dataset: {error}")
-            return "It could not be added to the page Dataset."
+            return ["Not on the page Dataset."]
         say(f"Added to the page Dataset as {name}")
-        return f"The page Dataset has it as {name}."
+        return ["On the page Dataset:", name]
 
     def _path(self, folder: Path) -> Path:
         return folder / "import" / f"{self._result.dataset_name}.csv"

@@ -179,11 +179,10 @@ def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
     reviewed = read_reviewed(path)
     harmful = int((ranking.scores.influence < 0).sum())
     heading = [
-        f"SGD influence: {harmful} of {len(ranking)} rows are harmful.",
-        "The most harmful ones, from left to right:" if harmful else "",
-        "without one of them the validation loss falls." if harmful else "",
-        added.run(result.sidecar(FOLDER)),
-        f"The ranking lies in {result.sidecar(FOLDER).name}/{RANKING},",
-        "in the folder of this result.",
+        f"{harmful} of {len(ranking)} rows are harmful:",
+        "without one of them the",
+        "validation loss falls.",
+        *added.run(result.sidecar(FOLDER)),
+        f"CSV: {result.sidecar(FOLDER).name}/{RANKING}",
     ]
     result.show(strip(heading, reviewed, reviewed[: min(parsed.rows, harmful)]))

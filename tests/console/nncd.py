@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -74,9 +75,12 @@ def call(plugin: Plugin, job: Path, scripts: Path = REPOSITORY / "plugins", **ty
             extension = Path(value).suffix
     assert extension is not None, "HTTP 500"
     name = values["output"]
-    placeholder = job / "plugins" / plugin.id / name / f"{name}{extension}"
-    placeholder.parent.mkdir(parents=True, exist_ok=True)
-    (placeholder.parent / "plugin_log.txt").write_text("Accepted a plugin request")
+    without = os.path.normpath(f"{job}/plugins/{plugin.id}/{name}/{name}")
+    placeholder = Path(f"{without}{extension}")
+    log = Path(os.path.normpath(f"{job}/plugins/{plugin.id}/{name}/plugin_log.txt"))
+    for file in (placeholder, log):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("Accepted a plugin request")
     placeholder.write_bytes(b"")
     values["output"] = str(placeholder)
     command = [sys.executable, "-B", str(scripts / plugin.script)]

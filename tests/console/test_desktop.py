@@ -288,3 +288,21 @@ def image_job(folder: Path) -> Path:
         archive.write(net, "net.nntxt")
         archive.write(folder / "net.h5", "parameter.h5")
     return job
+
+
+@pytest.mark.parametrize("name", [".", "p", "plugin"])
+def test_a_name_under_which_another_file_is_shown(job: Path, caplog, name: str):
+    """The server lets ``.`` through, and takes the log for a result called ``p``."""
+    _, code, lines = rank(job, caplog, output=name)
+    assert code == 1
+    assert "NNCD would show another file under this name of the result; choose" in lines[-1]
+    left = [p.name for p in (job / "plugins").rglob("*") if p.is_file()]
+    assert left == ["plugin_log.txt"]
+
+
+def test_values_that_look_like_options(job: Path, caplog):
+    _, code, lines = clean(job, caplog, ranking="--help", remove="-1,2")
+    assert code == 2
+    assert "'-1,2' is neither a number of rows from 1" in lines[-1]
+    _, code, lines = clean(job, caplog, ranking="--help", decisions="")
+    assert (code, lines[-1].split(": ")[1]) == (1, "--help")
