@@ -1,4 +1,4 @@
-"""The plugin "Cleanse Dataset": a ranking and a choice become a dataset to train with."""
+"""The plugin "Cleanse dataset": a ranking and a choice become a dataset to train with."""
 
 from __future__ import annotations
 

@@ -90,11 +90,11 @@ _SCORING = (
     Parameter(
         "method",
         "input",
-        "final: quick, at the final parameters; exact: slow, trains again",
+        "final (quick) or exact (slow: it trains again)",
         "str",
         "final",
     ),
-    Parameter("rows", "input", "number of rows in the result's picture (int)", "int", "20"),
+    Parameter("rows", "input", "rows in the result's picture, up to 200 (int)", "int", "20"),
     _IMPORT,
     _output("influence"),
     _CONSOLE,
@@ -104,22 +104,21 @@ _CLEANSING = (
     Parameter(
         "ranking",
         "input",
-        "latest: this job's newest SGD Influence; or the path of a ranking CSV",
+        "latest (SGD Influence of this job), or the path of a ranking CSV",
         "csv",
         "latest",
     ),
     Parameter(
         "remove",
         "input",
-        "how many rows, the most harmful first: a number such as 100, a part such as 0.05, or"
-        " harmful for every harmful one",
+        "the most harmful rows: a number, a part such as 0.05, or harmful (all such)",
         "str",
         "0.05",
     ),
     Parameter(
         "decisions",
         "input",
-        "none, or the path of a CSV of decisions, which then counts instead of remove",
+        "none, or the path of a decisions CSV (then remove is not used)",
         "csv",
         "none",
     ),
@@ -127,7 +126,7 @@ _CLEANSING = (
     Parameter(
         "allow-empty-class",
         "input",
-        "go on where every row of a class would leave: yes or no",
+        "whether a class may lose all of its rows: yes or no",
         "str",
         "no",
     ),
@@ -155,9 +154,9 @@ DESKTOP_PLUGINS: tuple[Plugin, ...] = (
     ),
     Plugin(
         "5960f772-a2ab-48f7-8ea4-46afd57b4c12",
-        "Cleanse Dataset",
+        "Cleanse dataset",
         "_Post_Process/_XAI/_Image/nnabla_cleanse_dataset.py",
-        "Cleanse Dataset: the training dataset without the rows that were found harmful",
+        "Cleanse dataset: the training dataset without the rows that were found harmful",
         _CLEANSING,
     ),
 )

@@ -21,6 +21,7 @@ from nnabla_influence.review.reviewed import Reviewed, ReviewedRow
 from nnabla_influence.review.thumbnails import thumbnail
 
 HEIGHT = 100
+MOST_ROWS = 200
 THUMBNAIL = 56
 """The side of a thumbnail's square."""
 
@@ -55,14 +56,16 @@ def strip(
     Args:
         heading: What stands on the left, a few lines.
         reviewed: The ranking that they are of.
-        rows: The rows, from left to right.
+        rows: The rows, from left to right; 200 at most are shown.
         changed: New labels by datasource_index.
 
     Returns:
         Mode RGB, 100 pixels high.
     """
-    names = {one.value: one.name for one in reviewed.classes if one.name}
-    tiles = [_Tile(row, names, (changed or {}).get(row.datasource_index)) for row in rows]
+    names = {one.value: one.name or one.value for one in reviewed.classes}
+    tiles = [
+        _Tile(row, names, (changed or {}).get(row.datasource_index)) for row in rows[:MOST_ROWS]
+    ]
     blocks = [_text(heading)]
     if tiles:
         titles = tiles[0].titles
@@ -80,9 +83,12 @@ def message(title: str, text: str) -> Image.Image:
 
 
 class _Tile:
-    """What is written about a row."""
+    """What is written about a row.
 
-    def __init__(self, row: ReviewedRow, names: Mapping[str, str | None], new: str | None):
+    A predicted class is red where it is not the given one; a predicted number never is just that.
+    """
+
+    def __init__(self, row: ReviewedRow, names: Mapping[str, str], new: str | None):
         self.row = row
         given = _named(row.given, names)
         self.lines: list[tuple[str, str, tuple[int, int, int]]] = [("rank", str(row.rank), _BLACK)]
@@ -90,7 +96,7 @@ class _Tile:
             text = given if new is None else f"{given} to {_named(new, names)}"
             self.lines.append(("label", text, _BLACK))
         if row.predicted is not None:
-            differs = row.given is not None and row.predicted != row.given
+            differs = bool(names) and row.given is not None and row.predicted != row.given
             named = _named(row.predicted, names) or ""
             self.lines.append(("predicted", named, _RED if differs else _BLACK))
 
@@ -99,8 +105,8 @@ class _Tile:
         return [title for title, _, _ in self.lines]
 
 
-def _named(value: str | None, names: Mapping[str, str | None]) -> str | None:
-    return None if value is None else _short(names.get(value) or value)
+def _named(value: str | None, names: Mapping[str, str]) -> str | None:
+    return None if value is None else _short(names.get(value, value))
 
 
 def _short(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The plugin "Cleanse Dataset" in Windows NNC: in the results' folder, with the dialog's fields."""
+"""The plugin "Cleanse dataset" in Windows NNC: in the results' folder, with the dialog's fields."""
 
 from __future__ import annotations
 

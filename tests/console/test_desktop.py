@@ -15,6 +15,9 @@ from PIL import Image
 from nnabla_influence import score
 from nnabla_influence.cleansing import cleanse
 from nnabla_influence.console import cleanse_dataset, parent, sgd_influence
+from nnabla_influence.console.desktop import Result
+from nnabla_influence.console.strip import message
+from nnabla_influence.files import take_lock
 from tests.console import nncd
 from tests.console.scripts import in_process
 from tests.small_projects import Trained, edit, trained_table, write_images
@@ -306,3 +309,36 @@ def test_values_that_look_like_options(job: Path, caplog):
     assert "'-1,2' is neither a number of rows from 1" in lines[-1]
     _, code, lines = clean(job, caplog, ranking="--help", decisions="")
     assert (code, lines[-1].split(": ")[1]) == (1, "--help")
+
+
+def test_the_empty_file_goes_when_the_picture_is_there(tmp_path: Path, monkeypatch):
+    """A result without a file is an error in the application; one with two may still be empty."""
+    placeholder = tmp_path / "name" / "name.nnp"
+    placeholder.parent.mkdir()
+    placeholder.touch()
+    pictures = []
+    unlink = Path.unlink
+
+    def note(path: Path, *more: object, **named: object) -> None:
+        if path == placeholder:
+            pictures.append((tmp_path / "name" / "name.png").exists())
+        unlink(path, *more, **named)
+
+    monkeypatch.setattr(Path, "unlink", note)
+    with Result(placeholder) as result:
+        result.show(message("title", "text"))
+    assert pictures[0] is True
+    assert nncd.shown(tmp_path / "name") == [tmp_path / "name" / "name.png"]
+
+
+def test_what_a_killed_plugin_left_goes_with_the_next_one(job: Path, caplog):
+    call = nncd.call(nncd.TABLE, job)
+    left, used = call.folder / ".ranking.a.tmp", call.folder / ".ranking.b.tmp"
+    for folder in (left, used):
+        folder.mkdir()
+        (folder / "lock").touch()
+    with (used / "lock").open("r+") as lock:
+        take_lock(lock)
+        rank(job, caplog)
+    assert used.exists()
+    assert not left.exists()

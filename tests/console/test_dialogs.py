@@ -18,8 +18,8 @@ from tests.small_projects import REPOSITORY
 LABELS = {
     IMAGE: "SGD Influence",
     TABLE: "SGD Influence (tabular)",
-    CLEANSE: "Cleanse Dataset",
-    CLEANSE_TABLE: "Cleanse Dataset (tabular)",
+    CLEANSE: "Cleanse dataset",
+    CLEANSE_TABLE: "Cleanse dataset (tabular)",
 }
 PARSERS = {
     IMAGE: sgd_influence.build_parser,

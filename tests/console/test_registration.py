@@ -27,7 +27,7 @@ def test_what_installations_have_is_never_changed():
     assert {plugin.name: plugin.id for plugin in DESKTOP_PLUGINS} == {
         "SGD Influence": "3c787d76-d03c-4270-b6e6-67f4c0be6a02",
         "SGD Influence (tabular)": "7cca8574-a017-4b0d-b811-e71ca69812c0",
-        "Cleanse Dataset": "5960f772-a2ab-48f7-8ea4-46afd57b4c12",
+        "Cleanse dataset": "5960f772-a2ab-48f7-8ea4-46afd57b4c12",
     }
     assert [field.name for field in fields(Plugin)][:4] == ["id", "name", "script", "description"]
 

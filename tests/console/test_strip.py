@@ -76,6 +76,13 @@ def test_labels_that_differ_are_red(tmp_path: Path, pictures):
     assert not has_red(strip(HEADING, reviewed, reviewed[1:3]))
 
 
+def test_predicted_numbers_are_never_red(tmp_path: Path):
+    """They never are the very numbers that were given."""
+    reviewed = write_ranking(tmp_path, "x__0,x__1,y", [f"{i},1,{i}.5" for i in range(7)])
+    colours = strip(HEADING, reviewed, reviewed[:3]).getcolors(10**6)
+    assert all(r == g == b for _, (r, g, b) in colours)
+
+
 def texts_of(monkeypatch) -> list[str]:
     """Collect what is written from now on."""
     texts: list[str] = []

@@ -3,4 +3,4 @@
 from nnabla_influence.console.cleanse_dataset import main
 
 if __name__ == "__main__":
-    main("Cleanse Dataset")
+    main("Cleanse dataset")
