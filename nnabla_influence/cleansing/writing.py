@@ -10,7 +10,7 @@ from typing import TextIO
 
 from nnabla_influence.cleansing.decisions import DECISION, INDEX, LABEL, REMOVE, Decision
 from nnabla_influence.cleansing.source import Source, picked
-from nnabla_influence.dataset.harmless import harmless
+from nnabla_influence.dataset.harmless import harmless, harmless_row
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.dataset.rewriting import (
     Relocation,
@@ -59,7 +59,7 @@ def write_cleansed(
             for index, cells in enumerate(source.iter_cells()):
                 change = changes.get(index)
                 if change is not None:
-                    shown = map(harmless, listed, aside(cells))
+                    shown = harmless_row(listed, aside(cells))
                     lines[index] = listed_line([*_described(cells, change, label), *shown])
                     if change.action == REMOVE:
                         continue

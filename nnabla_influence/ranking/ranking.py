@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.dataset.harmless import restored
+from nnabla_influence.dataset.harmless import restored_row
 from nnabla_influence.ranking.scores import Orders, Scores
 from nnabla_influence.ranking.writing import write_ranking
 
@@ -113,7 +113,7 @@ class Ranking:
         """Return the cells that the CSV that was trained with has, of those that were read."""
         if self.indices is None:  # which is that CSV
             return cells
-        return list(map(restored, self.dataset.columns, cells))
+        return restored_row(self.dataset.columns, cells)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the ranking CSV, whole or not at all.

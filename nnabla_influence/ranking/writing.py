@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.dataset.harmless import harmless
+from nnabla_influence.dataset.harmless import harmless_row
 from nnabla_influence.dataset.rewriting import Relocation, spreadsheet_line_writer
 from nnabla_influence.errors import DatasetError, OutputError
 from nnabla_influence.files import replacing_file
@@ -74,8 +74,9 @@ def write_ranking(
         with open(temporary, "w", encoding=encoding, newline="") as file:
             file.write(line([*(column.cell for column in kept), *texts]))
             for row, cells in zip(map(int, rows), map(own_cells, dataset.iter_cells(rows))):
-                moved = (harmless(c, relocate(c.position, cells[c.position])) for c in kept)
-                file.write(line([*moved, *(text(row) for text in texts.values())]))
+                moved = [relocate(column.position, cells[column.position]) for column in kept]
+                own = harmless_row(kept, moved)
+                file.write(line([*own, *(text(row) for text in texts.values())]))
 
 
 def check_columns(dataset: Dataset) -> None:

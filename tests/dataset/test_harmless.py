@@ -12,7 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from nnabla.utils.data_iterator import data_iterator_csv_dataset
 
-from nnabla_influence.dataset.harmless import harmless, restored
+from nnabla_influence.dataset.harmless import (
+    harmless,
+    harmless_row,
+    restored,
+    restored_row,
+)
 from nnabla_influence.dataset.header import parse_column
 from nnabla_influence.dataset.rewriting import line_writer, spreadsheet_line_writer
 
@@ -53,6 +58,14 @@ def test_no_cell_is_left_that_a_spreadsheet_may_run(column, cell):
 @example(COMMENT, "\t;'=x")
 def test_every_cell_comes_back(column, cell):
     assert restored(column, harmless(column, cell)) == cell
+
+
+@given(st.lists(st.tuples(COLUMNS, CELLS), min_size=1, max_size=4))
+def test_a_row_is_its_cells(row):
+    columns, cells = [c for c, _ in row], [c for _, c in row]
+    made = [harmless(column, cell) for column, cell in row]
+    assert harmless_row(columns, cells) == made
+    assert restored_row(columns, made) == cells
 
 
 @given(CELLS, CELLS)
