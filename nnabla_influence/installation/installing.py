@@ -132,8 +132,8 @@ class Installing:
                     self._compare(connection)  # time has passed since it was shown
                     shop.open(is_installed=self._manifest is not None)
                     staged = stage(shop, self._files.changes)
-                    if connection is not None and self._rows:
-                        back_up(connection, shop.staging / DATABASE_BACKUP)
+                    if self._place.database is not None and self._rows:
+                        back_up(self._place.database, shop.staging / DATABASE_BACKUP)
                         os.replace(
                             shop.staging / DATABASE_BACKUP, self._place.state / DATABASE_BACKUP
                         )

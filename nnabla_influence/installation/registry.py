@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,13 +92,21 @@ def writing(connection: sqlite3.Connection | None) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
-def back_up(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy the database to a file, also what still waits in its log."""
-    copy = sqlite3.connect(str(path))
-    try:
-        connection.backup(copy)
-    finally:
-        copy.close()
+def back_up(database: Path, path: Path) -> None:
+    """Copy the database to a file, also what still waits in its log.
+
+    While `writing`, in a connection of its own: SQLite waits for one that writes.
+    """
+    until = time.monotonic() + PATIENCE
+
+    def give_up(*_: object) -> None:
+        if time.monotonic() > until:
+            raise sqlite3.OperationalError("database is locked")
+
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(contextlib.closing(sqlite3.connect(str(database))))
+        copy = stack.enter_context(contextlib.closing(sqlite3.connect(str(path))))
+        source.backup(copy, progress=give_up)
 
 
 def wanted_rows(plugins: Sequence[Plugin], files: Mapping[str, Path]) -> dict[str, Row]:
@@ -195,8 +204,8 @@ def write_rows(connection: sqlite3.Connection, changes: Sequence[RowChange]) -> 
             continue
         if change.action != RESTORE:
             # NNCD's menu is in the order of creation.
-            time = now + datetime.timedelta(microseconds=position)
-            row = {"create_datetime": _text(time), **row, "update_datetime": _text(time)}
+            moment = _text(now + datetime.timedelta(microseconds=position))
+            row = {"create_datetime": moment, **row, "update_datetime": moment}
         names = ", ".join(f'"{name}"' for name in row)
         marks = ", ".join("?" * len(row))
         if change.before is None:
@@ -207,8 +216,8 @@ def write_rows(connection: sqlite3.Connection, changes: Sequence[RowChange]) -> 
             connection.execute(statement, [*row.values(), change.plugin_id])
 
 
-def _text(time: datetime.datetime) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S.%f")
+def _text(moment: datetime.datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def _same(column: str, one: object, other: object) -> bool:
