@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -155,3 +157,14 @@ def test_a_png_file_holds_the_pixels_and_is_always_the_same():
         assert read.format == "PNG"
         assert np.array_equal(np.asarray(read), np.asarray(image))
     assert png_bytes(image) == data
+
+
+def test_the_room_can_be_imported_where_the_console_has_little_else():
+    code = (
+        "import sys, nnabla_influence.review.thumbnails;"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert {"PIL", "numpy"} < imported
+    assert not imported & {"nnabla", "h5py", "tqdm", "pandas", "jinja2", "markupsafe", "xlsxwriter"}
