@@ -74,8 +74,10 @@ def write_ranking(
         with open(temporary, "w", encoding=encoding, newline="") as file:
             file.write(line([*(column.cell for column in kept), *texts]))
             for row, cells in zip(map(int, rows), map(own_cells, dataset.iter_cells(rows))):
-                moved = [relocate(column.position, cells[column.position]) for column in kept]
-                own = harmless_row(kept, moved)
+                own = [cells[column.position] for column in kept]
+                if relocate.is_needed:
+                    own = [relocate(column.position, cell) for column, cell in zip(kept, own)]
+                own = harmless_row(kept, own)
                 file.write(line([*own, *(text(row) for text in texts.values())]))
 
 
