@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -15,34 +13,15 @@ import numpy as np
 
 from nnabla_influence.dataset.harmless import restored
 from nnabla_influence.dataset.header import Column
-from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking import Ranking, read_ranking
-from nnabla_influence.review.class_names import distinct_names, read_class_names
+from nnabla_influence.review.classes import Class, find_classes, number_text
 from nnabla_influence.review.columns import (
     Columns,
-    names_in_header,
     readable_names,
     short_name,
     sort_columns,
     unique_name,
 )
-
-_EXACT_IN_A_FLOAT = 2.0**53
-
-
-@dataclass(frozen=True)
-class Class:
-    """One of the values that labels have.
-
-    Attributes:
-        value: As a whole number's text, such as ``3``.
-        name: What people call it; None where that is not known.
-        rows: How many rows have it as their given label; 0 for one that is only predicted.
-    """
-
-    value: str
-    name: str | None
-    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -198,7 +177,6 @@ def read_reviewed(
     """
     read = read_ranking(ranking)
     columns = sort_columns(read.dataset, read.rows.tolist(), label_column)
-    values = _class_counts(read, columns.label)
     origin = read.orders.origin.split() if read.orders is not None else []
     return Reviewed(
         path=read.dataset.path,
@@ -206,75 +184,12 @@ def read_reviewed(
         feature_names=readable_names(columns.features),
         comment_names=tuple(c.cell for c in columns.comments),
         label_column=None if columns.label is None else unique_name(columns.label, read.dataset),
-        classes=_classes(read, columns.label, values, class_names),
+        classes=find_classes(read, columns.label, class_names),
         orders=origin[0] if origin else None,
         method=None if not origin else "exact" if "exact" in origin else "final",
         _ranking=read,
         _columns=columns,
     )
-
-
-def number_text(value: float) -> str:
-    """Return a number as people write it: ``3``, ``0.25``; with the seven digits of 32 bits."""
-    return str(int(value)) if _is_whole(value) else f"{value:.7g}"
-
-
-def _classes(
-    ranking: Ranking,
-    label: Column | None,
-    counts: Mapping[int, int],
-    given_names: str | os.PathLike[str] | None,
-) -> tuple[Class, ...]:
-    names: Mapping[int, str] = {}
-    if given_names is not None:
-        names = read_class_names(given_names)
-        if not counts:
-            what = "has no label column" if label is None else f"its column {label.cell!r} has"
-            reason = what if label is None else f"{what} other labels than whole numbers"
-            raise DatasetError(
-                f"{ranking.dataset.path}: {reason}, so there are no classes to name; leave out"
-                " --class-names, or name the label column with --label-column"
-            )
-        if not any(value in names for value in counts):
-            raise DatasetError(
-                f"{given_names}: names {_listed(names)}, but the labels of {ranking.dataset.path}"
-                f" are {_listed(counts)}; give the names of these"
-            )
-    elif label is not None:
-        names = distinct_names(
-            {value: name for value, name in enumerate(names_in_header(label)) if name}
-        )
-    return tuple(Class(str(v), names.get(v), counts[v]) for v in sorted(counts))
-
-
-def _class_counts(ranking: Ranking, label: Column | None) -> dict[int, int]:
-    """Return how often each class is given, those that are only predicted included; or nothing."""
-    if label is None:
-        return {}
-    predicted = ranking.scores.predicted
-    distinct = [] if predicted is None else np.unique(predicted).tolist()
-    if not all(map(_is_whole, distinct)):
-        return {}
-    counts = {int(value): 0 for value in distinct}
-    texts = Counter(cells[label.position] for cells in ranking.dataset.iter_cells())
-    for text, n in texts.items():
-        try:
-            value = float(text)
-        except ValueError:
-            return {}
-        if not _is_whole(value):
-            return {}
-        counts[int(value)] = counts.get(int(value), 0) + n
-    return counts
-
-
-def _listed(values: Mapping[int, object]) -> str:
-    shown = ", ".join(map(str, sorted(values)[:8]))
-    return shown if len(values) <= 8 else f"{shown} and {len(values) - 8} more"
-
-
-def _is_whole(value: float) -> bool:
-    return math.isfinite(value) and value.is_integer() and abs(value) < _EXACT_IN_A_FLOAT
 
 
 def _class_of(cell: str) -> str:

@@ -201,7 +201,10 @@ def test_names_in_the_header(tmp_path, label, names):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (["y"], "its column 'y' has other labels than whole numbers, so there are no classes to"),
+        (
+            ["y"],
+            "r.csv: labels ('y') or predictions are not all whole numbers, so there are no classes",
+        ),
         (["x"], "has no label column, so there are no classes to name; leave out --class-names"),
     ],
 )
