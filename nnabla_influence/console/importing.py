@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnabla_influence.console.dialog import say
 from nnabla_influence.errors import DatasetError
@@ -144,11 +144,14 @@ def import_dataset(csv_path: Path) -> str:
     port = os.environ.get(PORT_VARIABLE, "")
     if not port.isdigit():
         raise ImportingError(f"the application did not tell its port ({PORT_VARIABLE})")
+    tenant = _tenant(port)
     name = csv_path.stem
     for number in range(1, _TRIES):
         wanted = name if number == 1 else f"{name}-{number}"
         csv_path = csv_path.replace(csv_path.with_name(f"{wanted}.csv"))
-        answer = _ask(port, csv_path)
+        # Without a tenant the server fails, after it has taken the name.
+        path = os.path.abspath(csv_path)
+        answer = _ask(port, "datasets/upload", tenant_id=tenant, path=path)
         if answer.get("status") == "OK":
             return wanted
         said = str(answer.get("message", answer))
@@ -161,9 +164,17 @@ class ImportingError(Exception):
     """The server did not take a CSV; says why."""
 
 
-def _ask(port: str, csv_path: Path) -> dict[str, object]:
-    query = urllib.parse.urlencode({"path": os.path.abspath(csv_path)})
-    url = f"http://127.0.0.1:{port}/v1/users/1/datasets/upload?{query}"
+def _tenant(port: str) -> str:
+    """Return whose datasets the page shows: the one user's."""
+    answer = _ask(port, "tenants")
+    try:
+        return str(answer["tenants"][0]["tenant_id"])
+    except (KeyError, IndexError, TypeError) as error:
+        raise ImportingError("the application's server names no tenant") from error
+
+
+def _ask(port: str, what: str, **query: str) -> dict[str, Any]:
+    url = f"http://127.0.0.1:{port}/v1/users/1/{what}?{urllib.parse.urlencode(query)}"
     # Not through the proxy that the environment may name.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

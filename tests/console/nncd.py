@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from nnabla_influence.console.registration import DESKTOP_PLUGINS, Plugin
 from tests.small_projects import REPOSITORY, environment
 
+TENANT = "11111111-2222-4333-8444-555555555555"
 IMAGE, TABLE, CLEANSE = DESKTOP_PLUGINS
 # What the application brings has none of these, and nothing can be installed there.
 _ABSENT = ("pandas", "matplotlib", "distributed", "dask", "jinja2", "xlsxwriter")
@@ -121,7 +122,7 @@ class Server:
     port: int
     taken: set[str] = field(default_factory=set)
     imported: list[Path] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    asked: list[dict[str, str]] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -130,8 +131,17 @@ def server(*taken: str) -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            state.asked.append(self.path)
-            path = Path(parse_qs(urlsplit(self.path).query)["path"][0])
+            url = urlsplit(self.path)
+            if url.path == "/v1/users/1/tenants":
+                self._answer({"tenants": [{"tenant_id": TENANT, "nickname": "local"}]})
+                return
+            assert url.path == "/v1/users/1/datasets/upload"
+            query = {name: values[0] for name, values in parse_qs(url.query).items()}
+            state.asked.append(query)
+            path = Path(query["path"])
+            if "tenant_id" not in query:
+                self.send_error(500)
+                return
             if path.stem in state.taken:
                 message = f"Duplicate dataset name {path.stem}."
                 answer: dict[str, Any] = {"status": "failed", "message": message}
@@ -140,6 +150,9 @@ def server(*taken: str) -> Iterator[Server]:
                 state.taken.add(path.stem)
                 state.imported.append(path)
                 answer = {"status": "OK", "message": "Start uploading the dataset."}
+            self._answer(answer)
+
+        def _answer(self, answer: dict[str, Any]) -> None:
             self.send_response(200)
             self.end_headers()
             self.wfile.write(json.dumps(answer).encode())

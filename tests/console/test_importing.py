@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from PIL import Image
@@ -97,8 +96,7 @@ def test_the_request_names_the_file(tmp_path: Path, monkeypatch):
         monkeypatch.setenv("SERVER_PORT", str(server.port))
         assert import_dataset(path) == "猫 &a+b"
     (asked,) = server.asked
-    assert urlsplit(asked).path == "/v1/users/1/datasets/upload"
-    assert parse_qs(urlsplit(asked).query) == {"path": [str(path)]}
+    assert asked == {"tenant_id": nncd.TENANT, "path": str(path)}
 
 
 def test_a_name_that_is_taken_gets_a_number(tmp_path: Path, monkeypatch):
@@ -107,6 +105,18 @@ def test_a_name_that_is_taken_gets_a_number(tmp_path: Path, monkeypatch):
         monkeypatch.setenv("SERVER_PORT", str(server.port))
         assert import_dataset(path) == "r-3"
     assert [entry.name for entry in tmp_path.iterdir()] == ["r-3.csv"]
+
+
+def test_a_server_that_refuses(tmp_path: Path, monkeypatch):
+    path = write(tmp_path / "r.csv", "y", "1")
+    monkeypatch.setattr(importing, "_tenant", lambda _: "")  # so it gets none
+    with nncd.server() as server, pytest.raises(ImportingError, match="server answers 500"):
+        monkeypatch.setenv("SERVER_PORT", str(server.port))
+        import_dataset(path)
+    answer = {"status": "failed", "message": "the disk is full"}
+    monkeypatch.setattr(importing, "_ask", lambda *_, **__: answer)
+    with pytest.raises(ImportingError, match="the application's server says: the disk is full"):
+        import_dataset(path)
 
 
 @pytest.mark.parametrize(
@@ -129,10 +139,10 @@ def test_a_server_that_is_not_there(tmp_path: Path, monkeypatch, port: str, mess
         (b"HTTP/1.0 500 x\r\n\r\n", "the application's server answers 500"),
         (b"HTTP/1.0 200 OK\r\n\r\n<html>", "the application's server does not answer"),
         (
-            b'HTTP/1.0 200 OK\r\n\r\n{"status": "failed", "message": "the disk is full"}',
-            "the application's server says: the disk is full",
+            b'HTTP/1.0 200 OK\r\n\r\n{"status": "failed"}',
+            "the application's server names no tenant",
         ),
-        (b"HTTP/1.0 200 OK\r\n\r\n[1]", r"the application's server says: \[1\]"),
+        (b"HTTP/1.0 200 OK\r\n\r\n[1]", r"the application's server names no tenant"),
         (b"", "the application's server does not answer"),
         (None, "the application's server does not answer"),
     ],
