@@ -110,9 +110,10 @@ def test_a_name_that_is_taken_gets_a_number(tmp_path: Path, monkeypatch):
 def test_a_server_that_refuses(tmp_path: Path, monkeypatch):
     path = write(tmp_path / "r.csv", "y", "1")
     monkeypatch.setattr(importing, "_tenant", lambda _: "")  # so it gets none
-    with nncd.server() as server, pytest.raises(ImportingError, match="server answers 500"):
+    with nncd.server() as server:
         monkeypatch.setenv("SERVER_PORT", str(server.port))
-        import_dataset(path)
+        with pytest.raises(ImportingError, match="the application's server answers 500"):
+            import_dataset(path)
     answer = {"status": "failed", "message": "the disk is full"}
     monkeypatch.setattr(importing, "_ask", lambda *_, **__: answer)
     with pytest.raises(ImportingError, match="the application's server says: the disk is full"):
