@@ -50,7 +50,8 @@ class ClassCounts:
     """Counts the rows of each class while they go by."""
 
     def __init__(self, classes: Sequence[Class]):
-        self._classes = classes
+        # Those that no row has yet come last: none can be given as a new label.
+        self._classes = sorted(classes, key=lambda c: c.rows == 0)
         self._counts = {c.value: _Counts() for c in classes}
         self.titles = (
             "class",

@@ -233,7 +233,8 @@ class _RankingSheet:
                 "error_message": "Write keep, remove or relabel, or leave the cell empty.",
             },
         )
-        if self._reviewed.classes:
+        n_given = sum(c.rows > 0 for c in self._reviewed.classes)
+        if n_given:
             self._sheet.data_validation(
                 1,
                 position[LABEL],
@@ -241,7 +242,7 @@ class _RankingSheet:
                 position[LABEL],
                 {
                     "validate": "list",
-                    "source": f"={CLASSES}!$A$2:$A${1 + len(self._reviewed.classes)}",
+                    "source": f"={CLASSES}!$A$2:$A${1 + n_given}",
                     "input_title": "New label",
                     "input_message": "The right class's number; for relabel only",
                     "error_title": "No class",
