@@ -57,6 +57,13 @@ class Workshop:
         """Remove what is no longer on its way."""
         shutil.rmtree(self.staging, ignore_errors=True)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether anything of the folder is left, if only the empty one that it lies in."""
+        root = self.place.root
+        is_empty = self.place.kind != WINDOWS and root.is_dir() and not any(root.iterdir())
+        return self.place.state.exists() or is_empty
+
     def discard(self) -> None:
         """Remove everything; the manifest at last. The folder around it goes if it is empty."""
         state = self.place.state
@@ -150,13 +157,22 @@ class Swap:
         for number, change in enumerate(changes):
             path = located(self._shop.place.root, change.name)
             if change.is_changed:
-                self.kept.append(kept_name(path))
-                self._move(path, self.kept[-1])
+                kept = kept_name(path)
+                if not kept.exists():
+                    self._done.append((kept, None))
+                    shutil.copy2(path, kept)
+                self.kept.append(kept)
             if path.exists():
-                self._move(path, self._shop.staging / f"{number}.old")
-            if change.action != REMOVED:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                # A copy, so that there is no moment without either version.
+                old = self._shop.staging / f"{number}.old"
+                shutil.copy2(path, old)
+                self._done.append((path, old))
+            else:
                 self._done.append((path, None))
+            if change.action == REMOVED:
+                path.unlink(missing_ok=True)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(staged[change.name], path)
 
     def take_back(self) -> None:
@@ -169,17 +185,18 @@ class Swap:
                 os.replace(old, path)
         self.kept.clear()
 
-    def _move(self, path: Path, other: Path) -> None:
-        self._done.append((path, other))  # before it is done: no moment is left out
-        os.replace(path, other)
-
 
 def kept_name(path: Path) -> Path:
-    """Return another name for a file that a person changed, which no Console lists."""
+    """Return another name for a file that a person changed, which no Console lists.
+
+    It is free, or has a copy already, made before something was interrupted.
+    """
     number = 1
     while True:
         kept = path.with_name(f"{path.name}.changed{'' if number == 1 else number}")
         if not os.path.lexists(kept):
+            return kept
+        if kept.is_file() and file_hash(kept) == file_hash(path):
             return kept
         number += 1
 

@@ -21,6 +21,7 @@ SAMPLE_TENANT = "ccbf15a0-bcb6-4ba6-b10e-27fc877c4348"
 """Whose plugins NNCD shows to everybody."""
 PATIENCE = 5.0
 """Seconds to wait for another program that writes into the database."""
+_BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 INSERT = "new"
 UPDATE = "updated"
 DELETE = "removed"
@@ -99,8 +100,9 @@ def back_up(database: Path, path: Path) -> None:
     """
     until = time.monotonic() + PATIENCE
 
-    def give_up(*_: object) -> None:
-        if time.monotonic() > until:
+    def give_up(status: int, _remaining: int, _total: int) -> None:
+        # It would try for ever.
+        if status in _BUSY and time.monotonic() > until:
             raise sqlite3.OperationalError("database is locked")
 
     with contextlib.ExitStack() as stack:

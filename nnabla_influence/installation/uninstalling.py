@@ -53,7 +53,7 @@ class Uninstalling:
     @property
     def is_done(self) -> bool:
         """Whether nothing is installed."""
-        return self._manifest is None and not self._rows and not self._place.state.exists()
+        return self._manifest is None and not self._rows and not Workshop(self._place).is_there
 
     def lines(self) -> list[str]:
         """Return what will be changed."""
