@@ -39,11 +39,12 @@ function isTyping(target) {
     && (target.matches("input:not([type=checkbox]):not([type=range]), textarea, select") || target.isContentEditable);
 }
 
-/** Opens a dialog; where it closes, the focus goes back to what had it. */
+/** Opens a dialog; when it closes, the focus is again on what had it, if nothing else took it. */
 function openDialog(dialog) {
   const before = document.activeElement;
   dialog.showModal();
   dialog.addEventListener("close", () => {
-    if (before instanceof HTMLElement && before.isConnected) before.focus();
+    const isLost = document.activeElement === document.body;
+    if (isLost && before instanceof HTMLElement && before.isConnected) before.focus();
   }, { once: true });
 }

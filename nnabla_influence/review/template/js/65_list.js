@@ -29,7 +29,7 @@ class List {
 
   get activePosition() { return this.length ? this.view.shown[this.active] : -1; }
 
-  hasFocus() { return this.grid.contains(document.activeElement); }
+  hasFocus() { return this.viewport.contains(document.activeElement); }
 
   /** Takes up what the view shows now; the focus stays on its row, or at its place. */
   reload({ keep = "place" } = {}) {

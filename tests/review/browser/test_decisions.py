@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+
+import pytest
+from playwright.sync_api import Error
+
+from nnabla_influence.cli import main
+from tests.review.browser.rankings import N_ROWS
+
+FULL_WIDTH = "".join(chr(ord(letter) + 0xFEE0) for letter in "REMOVE")
+NO_STORAGE = """Object.defineProperty(window, 'localStorage', {
+    get() { throw new DOMException('forbidden', 'SecurityError'); } });"""
+FULL_STORAGE = "Storage.prototype.setItem = () => { throw new DOMException('full'); };"
+
+
+@pytest.fixture
+def page(visit, images):
+    page = visit(images.page)
+    page.enter_list()
+    return page
+
+
+def order_of(project) -> list[int]:
+    return [int(row["datasource_index"]) for row in project.rows()]
+
+
+def decisions_of(content: bytes) -> dict[int, tuple[str, str]]:
+    header, *lines = csv.reader(io.StringIO(content.decode("utf-8")))
+    assert header == ["datasource_index", "decision", "label"]
+    rows = [int(row) for row, _, _ in lines]
+    assert rows == sorted(rows)
+    return {int(row): (decision, label) for row, decision, label in lines}
+
+
+def cleanse(page, project, content: bytes, monkeypatch) -> list[list[str]]:
+    """Run the command that the page shows, in the ranking's folder, on the exported file."""
+    (project.folder / "decisions.csv").write_bytes(content)
+    monkeypatch.chdir(project.folder)
+    program, *arguments = shlex.split(page.page.text_content("#next-command"))
+    assert program == "nnabla-influence"
+    main(arguments)
+    with open(project.folder / "clean.csv", encoding="utf-8-sig", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_what_the_keyboard_decides_drives_cleanse(page, images, monkeypatch):
+    order = order_of(images)
+    first = images.rows()[3]
+    assert page.focused_row() == order[0]
+    page.press("k", "x", "x", "r")
+    assert f"Row {order[3]}: given" in page.text("#relabel-what")
+    given = int(first["y:label"])
+    new = next(value for value in (1, 2, 0) if value != given)
+    page.page.keyboard.type({1: "猫", 2: "dog", 0: "CAT"}[new])
+    page.press("Enter")
+    assert page.said().startswith(f"Row {order[3]}: relabel to {new}")
+    assert page.focused_row() == order[4]
+    page.press("ArrowDown", "n", "p", "Shift+ArrowDown", "Shift+ArrowDown", "x")
+    assert page.said() == "3 rows: remove."
+    assert page.focused_row() == order[7]
+
+    expected = {order[0]: ("keep", ""), order[3]: ("relabel", str(new))}
+    expected.update({order[k]: ("remove", "") for k in (1, 2, 5, 6, 7)})
+    exported = page.export()
+    assert decisions_of(exported) == expected
+    assert page.focused_row() == order[7]
+
+    header, *rows = images.training_cells()
+    cleansed = []
+    for k, cells in enumerate(rows):
+        decision, label = expected.get(k, ("keep", ""))
+        if decision == "relabel":
+            cleansed.append([*cells[:2], label])
+        elif decision == "keep":
+            cleansed.append(cells)
+    assert cleanse(page, images, exported, monkeypatch) == [header, *cleansed]
+
+
+def test_decisions_are_taken_back(page, images):
+    order = order_of(images)
+    page.press("x", "x", "u")
+    assert page.said() == f"Undone: row {order[1]} is undecided."
+    assert page.focused_row() == order[1]
+    page.press("End", "Control+z")
+    assert page.focused_row() == order[0]
+    page.press("u")
+    assert page.said() == "There is nothing to undo."
+    page.press("x", "ArrowUp", "Delete")
+    assert [row["decision"] for row in page.rows()] == ["undecided"] * N_ROWS
+    assert page.text("#progress") == f"0 of {N_ROWS} decided"
+
+
+def test_all_rows_that_are_shown_are_decided_at_once(page, images):
+    page.page.click("#differs")
+    wrong = [int(r["datasource_index"]) for r in images.rows() if r["y:label"] != r["predicted"]]
+    page.enter_list()
+    page.press("Control+a", "x")
+    assert {row["row"]: row["decision"] for row in page.rows()} == dict.fromkeys(wrong, "remove")
+    page.page.click("#clear-filters")
+    removed = [row["row"] for row in page.rows() if row["decision"] == "remove"]
+    assert removed == wrong
+    done = {line[0][0]: line[-1] for line in page.table("#classes")}
+    for value in "0123":
+        assert done[value] == str(
+            sum(r["y:label"] == value != r["predicted"] for r in images.rows())
+        )
+
+
+def test_rows_that_are_hidden_are_never_decided(page, images):
+    page.press("Shift+ArrowDown", "Shift+ArrowDown")
+    page.page.click("#only-helpful")
+    page.enter_list()
+    first = page.focused_row()
+    page.press("x")
+    page.page.click("#clear-filters")
+    assert [row["row"] for row in page.rows() if row["decision"] != "undecided"] == [first]
+
+
+def test_the_mouse_selects_and_decides_too(page, images):
+    order = order_of(images)
+
+    def cell(k, part):
+        return page.page.locator(f'.row[data-row="{order[k]}"] {part}')
+
+    cell(2, ".labels").click()
+    cell(5, ".labels").click(modifiers=["Shift"])
+    cell(3, ".tick").click()
+    assert [row["row"] for row in page.rows() if row["selected"]] == [order[k] for k in (2, 4, 5)]
+    page.page.click("#bulk [data-decide='1']")
+    cell(9, ".remove").click()
+    cell(10, ".keep").click()
+    cell(10, ".keep").click()
+    decided = {k: row["decision"] for k, row in enumerate(page.rows()) if row["decision"][0] != "u"}
+    assert decided == {2: "keep", 4: "keep", 5: "keep", 9: "remove"}
+
+
+def test_deciding_among_the_undecided_keeps_the_focus_in_place(page, images):
+    order = order_of(images)
+    page.page.select_option("#decision", "0")
+    page.enter_list()
+    page.press("ArrowDown", "x", "k")
+    assert page.focused_row() == order[3]
+    assert page.order() == [order[0], *order[3:]]
+    page.press("Control+a", "x")
+    assert "No row passes" in page.text("#empty")
+    assert page.page.evaluate("() => document.activeElement.id") == "empty-clear"
+    page.press("Enter")
+    assert len(page.order()) == N_ROWS
+    assert page.focused_row() == order[0]
+
+
+def test_decisions_survive_a_reload(visit, images):
+    page = visit(images.page)
+    page.enter_list()
+    page.press("x", "k", "r", "ArrowDown", "Enter")
+    before = {row["row"]: row["cells"]["decision"] for row in page.rows()}
+    assert "not exported yet" in page.text("#counts")
+    page.open(images.page)
+    assert {row["row"]: row["cells"]["decision"] for row in page.rows()} == before
+    assert page.text("#progress") == f"3 of {N_ROWS} decided"
+    assert "not exported yet" in page.text("#counts")
+
+
+def test_another_ranking_has_decisions_of_its_own(page, table):
+    page.press("x", "x")
+    page.open(table.page)
+    assert page.text("#progress") == "0 of 20 decided"
+
+
+@pytest.mark.parametrize("script", [NO_STORAGE, FULL_STORAGE], ids=["forbidden", "full"])
+def test_without_storage_the_page_says_so_and_warns(visit, images, script):
+    page = visit(images.page, script=script)
+    assert "Export them before you close it" in page.text("#storage-warning")
+    assert "only while this page is open" in page.text("#kept-where")
+    page.enter_list()
+    page.press("x", "k")
+    asked = []
+    page.page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    with pytest.raises(Error, match="ERR_ABORTED"):
+        page.page.goto("about:blank")
+    assert asked == ["beforeunload"]
+    decided = decisions_of(page.export())
+    page.page.goto("about:blank")
+    assert asked == ["beforeunload"]
+    assert [decision for decision, _ in decided.values()].count("remove") == 1
+
+
+def test_an_import_brings_decisions_back_and_can_be_undone(page, images, tmp_path):
+    page.press("x", "k", "r", "ArrowDown", "Enter")
+    content = page.export()
+    page.page.click("#forget")
+    page.page.click("#forget-dialog .danger")
+    assert page.text("#progress") == f"0 of {N_ROWS} decided"
+    path = tmp_path / "decided.csv"
+    path.write_bytes(content)
+    page.import_file(path)
+    assert page.said() == "decided.csv: 3 decisions imported."
+    page.enter_list()
+    assert page.export() == content
+    page.press("u")
+    assert page.text("#progress") == f"0 of {N_ROWS} decided"
+
+
+def test_a_list_of_what_left_and_a_spreadsheets_csv_can_be_imported(page, images, tmp_path):
+    order = order_of(images)
+    labels = {k: int(row["y:label"]) for k, row in zip(order, images.rows())}
+    new = (labels[order[2]] + 1) % 4
+    path = tmp_path / "clean.removed.csv"
+    text = (
+        "\ufefflabel;datasource_index;note;Decision;label\r\n"
+        f'9;{order[0]};"a;b\r\n""c""";{FULL_WIDTH};\r\n'
+        f"9;{order[1]};;;\r\n\r\n"
+        f"9;{order[2]}.0;;relabel;{new}.0\r\n"
+    )
+    path.write_bytes(text.encode("utf-16"))
+    page.import_file(path)
+    page.enter_list()
+    assert decisions_of(page.export()) == {
+        order[0]: ("remove", ""),
+        order[2]: ("relabel", str(new)),
+    }
+
+
+WRONG = {
+    "a,b\n1,2\n": "it has no column datasource_index and no column decision in its first line",
+    "datasource_index,decision\n0,keep\n99,keep\n": "line 3: “99” is no row of this ranking",
+    "datasource_index,decision\n0,drop\n1,drop\n": (
+        "line 2: “drop” is none of keep, remove and relabel (1 more line wrong)"
+    ),
+    "datasource_index,decision,label\n0,relabel,7\n": (
+        "line 2: “7” is no class of the given labels"
+    ),
+    "datasource_index,decision\n0,relabel\n": "line 2: the new label is missing",
+}
+
+
+def test_a_wrong_import_is_refused_with_its_line(page, tmp_path):
+    path = tmp_path / "decided.csv"
+    for text, problem in WRONG.items():
+        path.write_text(text)
+        page.import_file(path)
+        assert page.text("#import-problem") == f"decided.csv: {problem}. Nothing was imported."
+    assert page.text("#progress") == f"0 of {N_ROWS} decided"
+
+
+def test_a_new_label_must_be_another_class(page, images):
+    page.press("r", "z", "z")
+    assert page.text("#relabel-problem") == "No class has “zz” in it."
+    page.press("Enter")
+    assert page.text("#relabel-problem") == "Choose the new label."
+    own = images.rows()[0]["y:label"]
+    offered = page.page.eval_on_selector_all("#relabel input[type=radio]", "(a) => a.length")
+    assert offered == 0
+    page.page.fill("#relabel-text", "")
+    offered = page.page.eval_on_selector_all(
+        "#relabel input[type=radio]", "(all) => all.map((radio) => radio.value)"
+    )
+    assert sorted([*offered, own]) == ["0", "1", "2", "3"]
+    page.press("Escape")
+    assert page.text("#progress") == f"0 of {N_ROWS} decided"
+    assert page.focused_row() == order_of(images)[0]
+
+
+def test_rows_that_have_the_new_label_already_are_left_alone(page, images):
+    page.press("Control+a", "r", "3", "Enter")
+    threes = [int(r["datasource_index"]) for r in images.rows() if r["y:label"] == "3"]
+    assert page.said().endswith(f"{len(threes)} rows have that label already.")
+    assert [row["row"] for row in page.rows() if row["decision"] == "undecided"] == threes
+    page.page.click("#open-next")
+    assert "No row of 0 · cat, 1 · 猫 neko, 2 · <b>dog</b> would be left" in page.text(
+        "#next-warning"
+    )
+
+
+def test_real_labels_are_relabelled_with_a_number(visit, regression, monkeypatch):
+    page = visit(regression.page)
+    page.enter_list()
+    order = order_of(regression)
+    page.press("x", "r", "1", ".", ",", "Enter")
+    assert page.text("#relabel-problem") == "“1.,” is no number"
+    page.page.fill("#relabel-text", "-2.5e0")
+    page.press("Enter")
+    exported = page.export()
+    assert decisions_of(exported) == {order[0]: ("remove", ""), order[1]: ("relabel", "-2.5e0")}
+    header, *rows = regression.training_cells()
+    rows[order[1]][1] = "-2.5e0"
+    del rows[order[0]]
+    assert cleanse(page, regression, exported, monkeypatch) == [header, *rows]
+
+
+def test_class_values_are_exported_as_cleanse_takes_them(visit, table, monkeypatch):
+    page = visit(table.page)
+    page.enter_list()
+    order = order_of(table)
+    page.press("ArrowDown", "r", "ArrowDown", "Enter")
+    exported = page.export()
+    header, *rows = table.training_cells()
+    new = {"1.0": "2.0", "2.0": "1.0"}[rows[order[1]][-1]]
+    rows[order[1]][-1] = new
+    assert cleanse(page, table, exported, monkeypatch) == [header, *rows]
