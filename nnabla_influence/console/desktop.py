@@ -127,7 +127,8 @@ class Result:
 
         if self._is_shown():
             with contextlib.suppress(Exception):  # the log has it all the same
-                self.show(message(title, reason))
+                here = f"{self.folder}{os.sep}"
+                self.show(message(title, reason.replace(here, "")))
 
     def remove_unfinished(self) -> None:
         """Remove the empty file, and what has not become a result."""

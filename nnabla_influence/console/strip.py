@@ -78,8 +78,9 @@ def strip(
 
 
 def message(title: str, text: str) -> Image.Image:
-    """Return a picture of a text, 100 pixels high."""
-    return _side_by_side([_text([title, *textwrap.wrap(text, 110)[:6]])])
+    """Return a picture of a text, 100 pixels high; of a long one its beginning."""
+    lines = textwrap.wrap(text, 110, max_lines=6, placeholder=" ... (see plugin_log.txt)")
+    return _side_by_side([_text([title, *lines])])
 
 
 class _Tile:

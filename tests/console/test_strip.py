@@ -146,6 +146,10 @@ def test_a_long_message_is_broken_into_lines(monkeypatch):
     assert " ".join(texts[1:]).split() == ("a word " * 60).split()
     assert picture.height == HEIGHT
     assert picture.width < 1000
+    texts.clear()
+    message("It failed", "a word " * 200)
+    assert len(texts) == 7
+    assert texts[-1].endswith(" ... (see plugin_log.txt)")
 
 
 def test_characters_without_a_glyph_are_question_marks(monkeypatch):
