@@ -91,13 +91,20 @@ def _found(given: Path) -> list[Place]:
 
 def _windows(given: Path) -> Iterator[Place]:
     for plugins in (
-        given if given.parent.name.casefold() == "libs" else given / "none",
-        _below(given, "plugins") if given.name.casefold() == "libs" else given / "none",
+        *_ends(given, "libs", "plugins"),
         _below(given, "libs", "plugins"),
         _below(given, "neural_network_console", "libs", "plugins"),
     ):
-        if plugins.name.casefold() == "plugins" and _is_of_windows(plugins):
+        if _is_of_windows(plugins):
             yield Place(WINDOWS, plugins, plugins / "nnabla_influence_installed")
+
+
+def _ends(given: Path, folder: str, name: str) -> Iterator[Path]:
+    """Yield the entry of a folder that a path names, or whose folder it names."""
+    if (given.parent.name.casefold(), given.name.casefold()) == (folder, name):
+        yield given
+    elif given.name.casefold() == folder:
+        yield _below(given, name)
 
 
 def _is_of_windows(plugins: Path) -> bool:
@@ -111,12 +118,11 @@ def _is_of_windows(plugins: Path) -> bool:
 
 def _desktop(given: Path) -> Iterator[Place]:
     for database in (
-        given if given.parent.name.casefold() == "db" else given / "none",
-        _below(given, "nncd.db") if given.name.casefold() == "db" else given / "none",
+        *_ends(given, "db", "nncd.db"),
         _below(given, "db", "nncd.db"),
         _below(given, "nncd_bucket", "db", "nncd.db"),
     ):
-        if database.name.casefold() == "nncd.db" and database.is_file():
+        if database.is_file():
             root = database.parent.parent / "nnabla-influence"
             yield Place(DESKTOP, root, root / "installed", database)
 
