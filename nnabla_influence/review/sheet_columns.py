@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Union
+from typing import TYPE_CHECKING, Union
 
 from nnabla_influence.dataset.harmless import harmless, restored
 from nnabla_influence.dataset.header import parse_column
 from nnabla_influence.review.reviewed import Reviewed, ReviewedRow
+
+if TYPE_CHECKING:
+    from xlsxwriter.format import Format
+    from xlsxwriter.worksheet import Worksheet
 
 DECISION, LABEL, INFLUENCE = "decision", "label", "influence"
 MOST_FEATURES = 100
 """A sheet could hold more, but nobody reads it, and a spreadsheet opens it slowly."""
 
 Value = Union[str, float, None]
+_MOST_CHARACTERS = 32_767  # of a cell, in units of UTF-16
+_CUT = " ... (cut here: a cell holds no more)"
 _DATA, _COMMENT = parse_column(0, "x"), parse_column(0, "#")
 _WHOLE_OR_DECIMAL = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
@@ -53,7 +59,7 @@ def columns_of(reviewed: Reviewed) -> tuple[list[SheetColumn], int]:
     ):
         for position, name in enumerate(names):
             title = _free(name if kind != "file" else f"file {name}", kind, taken)
-            columns.append(SheetColumn(title, value(position), 12 if kind == "feature" else 24))
+            columns.append(SheetColumn(title, value(position), 26 if kind == "file" else 14))
     return columns, len(reviewed.feature_names) - len(features)
 
 
@@ -73,9 +79,7 @@ def _of_every_ranking(reviewed: Reviewed) -> list[SheetColumn]:
     if reviewed.has_predictions:
         columns.append(SheetColumn("predicted", lambda row: _number_or_text(row.predicted), 11))
         if names:
-            columns.append(
-                SheetColumn("predicted name", lambda r: names.get(r.predicted or ""), 14)
-            )
+            columns.append(SheetColumn("predicted name", _name(names, "predicted"), 16))
         if reviewed.classes:
             columns.append(SheetColumn("differs", _differs, 9))
     if reviewed.has_losses:
@@ -99,6 +103,17 @@ def effect(row: ReviewedRow) -> str:
 def as_text(cell: str) -> str:
     """Return a user's text so that it stays one, also where the sheet is saved as CSV."""
     return harmless(_COMMENT, restored(_COMMENT, cell))
+
+
+def write_text(
+    sheet: Worksheet, line: int, position: int, text: str, form: Format | None = None
+) -> None:
+    """Write a text as a text, never as a formula or a link; cut where it is too long."""
+    units = text.encode("utf-16-le", "surrogatepass")
+    if len(units) > 2 * _MOST_CHARACTERS:
+        kept = units[: 2 * (_MOST_CHARACTERS - len(_CUT))].decode("utf-16-le", "ignore")
+        text = kept + _CUT
+    sheet.write_string(line, position, text, form)
 
 
 def _nothing(_: ReviewedRow) -> Value:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nnabla_influence.review.reviewed import Class, Reviewed, ReviewedRow
-from nnabla_influence.review.sheet_columns import Value, as_text
+from nnabla_influence.review.sheet_columns import Value, as_text, write_text
+
+if TYPE_CHECKING:
+    import xlsxwriter
+    from xlsxwriter.worksheet import Worksheet
+
+CLASSES = "Classes"
 
 
 def guide_lines(reviewed: Reviewed, notes: Sequence[str]) -> list[tuple[str, str]]:
@@ -89,3 +96,44 @@ class ClassCounts:
                 n.total,
                 n.lowest,
             )
+
+
+def write_guide(book: xlsxwriter.Workbook, sheet: Worksheet, lines: list[tuple[str, str]]) -> None:
+    """Write the sheet that explains the others."""
+    title = book.add_format({"bold": True, "valign": "top"})
+    text = book.add_format({"text_wrap": True, "valign": "top"})
+    sheet.set_column(0, 0, 22)
+    sheet.set_column(1, 1, 100)
+    sheet.set_landscape()
+    sheet.fit_to_pages(1, 0)
+    for line, (left, right) in enumerate(lines):
+        # Nobody fits the heights of rows that were never shown, so they are told.
+        sheet.set_row(line, 15 * max(1, -(-len(right) // 95)))
+        write_text(sheet, line, 0, left, title)
+        write_text(sheet, line, 1, right, text)
+
+
+def write_classes(book: xlsxwriter.Workbook, counts: ClassCounts) -> None:
+    """Add the sheet that sums up the classes."""
+    sheet = book.add_worksheet(CLASSES)
+    bold = book.add_format({"bold": True, "bottom": 1, "text_wrap": True, "valign": "top"})
+    score = book.add_format({"num_format": "0.00E+00"})
+    text = book.add_format({"num_format": "@", "indent": 1})
+    sheet.set_row(0, 30)
+    sheet.set_landscape()
+    sheet.fit_to_pages(1, 0)
+    sheet.set_column(0, 0, 10)
+    sheet.set_column(1, 1, 22)
+    sheet.set_column(2, 6, 14)
+    for position, title in enumerate(counts.titles):
+        write_text(sheet, 0, position, title, bold)
+    line = 0
+    for line, values in enumerate(counts.lines(), 1):
+        for position, value in enumerate(values):
+            if isinstance(value, str):
+                write_text(sheet, line, position, value, text)
+            elif value is not None:
+                is_score = isinstance(value, float) and position > 0
+                sheet.write_number(line, position, value, score if is_score else None)
+    sheet.freeze_panes(1, 0)
+    sheet.autofilter(0, 0, line, len(counts.titles) - 1)

@@ -21,22 +21,24 @@ from nnabla_influence.review.sheet_columns import (
     LABEL,
     SheetColumn,
     columns_of,
+    write_text,
 )
-from nnabla_influence.review.sheet_guide import ClassCounts, guide_lines
+from nnabla_influence.review.sheet_guide import (
+    CLASSES,
+    ClassCounts,
+    guide_lines,
+    write_classes,
+    write_guide,
+)
 from nnabla_influence.review.thumbnails import png_bytes, thumbnail
 
 if TYPE_CHECKING:
     import xlsxwriter
     from PIL.Image import Image
-    from xlsxwriter.format import Format
-    from xlsxwriter.worksheet import Worksheet
 
-RANKING, GUIDE, CLASSES = "Ranking", "Read me", "Classes"
 MOST_ROWS = 1_048_576 - 1
 """What a sheet holds below its header."""
 
-_MOST_CHARACTERS = 32_767  # of a cell, in units of UTF-16
-_CUT = " ... (cut here: a cell holds no more)"
 _THUMBNAIL = 64  # pixels, the longest side
 _MARGIN = 2
 _TELL_EVERY = 200
@@ -71,7 +73,7 @@ def write_workbook(
     progress = progress or SilentProgress()
     with replacing_file(output) as temporary, _workbook(temporary) as book:
         sheet = _RankingSheet(book, reviewed, thumbnails)
-        guide = book.add_worksheet(GUIDE)
+        guide = book.add_worksheet("Read me")
         counts = ClassCounts(reviewed.classes)
         name = f"Writing {Path(output).name}"
         total = min(len(reviewed), MOST_ROWS)
@@ -91,9 +93,9 @@ def write_workbook(
                 f"A sheet holds {MOST_ROWS:,} rows: the {len(reviewed) - total:,} least harmful"
                 " ones are left out."
             )
-        _write_guide(book, guide, guide_lines(reviewed, notes))
+        write_guide(book, guide, guide_lines(reviewed, notes))
         if reviewed.classes:
-            _write_classes(book, counts)
+            write_classes(book, counts)
     for note in notes:
         progress.say(f"{output}: {note}")
 
@@ -129,7 +131,7 @@ class _RankingSheet:
     """The sheet of the rows."""
 
     def __init__(self, book: xlsxwriter.Workbook, reviewed: Reviewed, thumbnails: int):
-        self._sheet = book.add_worksheet(RANKING)
+        self._sheet = book.add_worksheet("Ranking")
         self._reviewed, self._thumbnails = reviewed, thumbnails
         self._n_images = len(reviewed.image_columns) if thumbnails else 0
         self._columns, self._n_left_out = columns_of(reviewed)
@@ -150,10 +152,10 @@ class _RankingSheet:
         bold = book.add_format({"bold": True, "bottom": 1, "valign": "top", "text_wrap": True})
         for position, name in enumerate(self._reviewed.image_columns[: self._n_images]):
             self._sheet.set_column(position, position, _width_of(_THUMBNAIL + 2 * _MARGIN))
-            _write_text(self._sheet, 0, position, f"picture {name}", bold)
+            write_text(self._sheet, 0, position, f"picture {name}", bold)
         for position, column in enumerate(self._columns, self._n_images):
             self._sheet.set_column(position, position, column.width)
-            _write_text(self._sheet, 0, position, column.title, bold)
+            write_text(self._sheet, 0, position, column.title, bold)
         self._sheet.freeze_panes(1, self._n_images + 2)
         self._sheet.set_landscape()
         self._sheet.fit_to_pages(1, 0)
@@ -168,7 +170,7 @@ class _RankingSheet:
         pictures = self._pictures(row) if line <= self._thumbnails else []
         for position, image in enumerate(pictures):
             if image is None:
-                _write_text(self._sheet, line, position, "cannot be shown", self._text)
+                write_text(self._sheet, line, position, "cannot be shown", self._text)
             else:
                 self._insert(line, position, image, row)
         for position, column in enumerate(self._columns, self._n_images):
@@ -181,7 +183,7 @@ class _RankingSheet:
             self._sheet.write_blank(line, position, None, self._entry)
         elif isinstance(value, str):
             if value:
-                _write_text(self._sheet, line, position, value, self._text)
+                write_text(self._sheet, line, position, value, self._text)
         elif value is not None:
             self._sheet.write_number(line, position, value, self._formats[column.number_format])
 
@@ -273,55 +275,6 @@ class _RankingSheet:
             )
         if self._n_left_out:
             yield f"{self._n_left_out:,} more features of each row are left out."
-
-
-def _write_guide(book: xlsxwriter.Workbook, sheet: Worksheet, lines: list[tuple[str, str]]) -> None:
-    title = book.add_format({"bold": True, "valign": "top"})
-    text = book.add_format({"text_wrap": True, "valign": "top"})
-    sheet.set_column(0, 0, 22)
-    sheet.set_column(1, 1, 100)
-    sheet.set_landscape()
-    sheet.fit_to_pages(1, 0)
-    for line, (left, right) in enumerate(lines):
-        # Nobody fits the heights of rows that were never shown, so they are told.
-        sheet.set_row(line, 15 * max(1, -(-len(right) // 95)))
-        _write_text(sheet, line, 0, left, title)
-        _write_text(sheet, line, 1, right, text)
-
-
-def _write_classes(book: xlsxwriter.Workbook, counts: ClassCounts) -> None:
-    sheet = book.add_worksheet(CLASSES)
-    bold = book.add_format({"bold": True, "bottom": 1, "text_wrap": True, "valign": "top"})
-    score = book.add_format({"num_format": "0.00E+00"})
-    text = book.add_format({"num_format": "@", "indent": 1})
-    sheet.set_row(0, 30)
-    sheet.set_landscape()
-    sheet.fit_to_pages(1, 0)
-    sheet.set_column(0, 0, 10)
-    sheet.set_column(1, 1, 22)
-    sheet.set_column(2, 6, 14)
-    for position, title in enumerate(counts.titles):
-        _write_text(sheet, 0, position, title, bold)
-    line = 0
-    for line, values in enumerate(counts.lines(), 1):
-        for position, value in enumerate(values):
-            if isinstance(value, str):
-                _write_text(sheet, line, position, value, text)
-            elif value is not None:
-                is_score = isinstance(value, float) and position > 0
-                sheet.write_number(line, position, value, score if is_score else None)
-    sheet.freeze_panes(1, 0)
-    sheet.autofilter(0, 0, line, len(counts.titles) - 1)
-
-
-def _write_text(
-    sheet: Worksheet, line: int, position: int, text: str, form: Format | None = None
-) -> None:
-    units = text.encode("utf-16-le", "surrogatepass")
-    if len(units) > 2 * _MOST_CHARACTERS:
-        kept = units[: 2 * (_MOST_CHARACTERS - len(_CUT))].decode("utf-16-le", "ignore")
-        text = kept + _CUT
-    sheet.write_string(line, position, text, form)
 
 
 def _scale(image: Image) -> float:

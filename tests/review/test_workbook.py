@@ -160,6 +160,17 @@ def test_the_classes_are_summed_up(book):
     assert [row["name"] for row in rows] == ["'=zero", "'@one", "two", "猫"]
 
 
+def test_a_class_that_is_only_predicted_is_not_offered(tmp_path):
+    path = write_csv(tmp_path / "x.csv", ["x", "y"], [[1, 0], [2, 3]])
+    scores = Scores([1.0, -1.0], predicted=[2, 3])
+    Ranking(open_dataset(path, []), scores).write(tmp_path / "r.csv")
+    write_workbook(read_reviewed(tmp_path / "r.csv"), tmp_path / "r.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "r.xlsx")
+    assert [row["class"] for row in table(book["Classes"])] == [0, 3, 2]
+    lists = [v.formula1 for v in book["Ranking"].data_validations.dataValidation]
+    assert "Classes!$A$2:$A$3" in lists
+
+
 def test_it_says_what_the_score_means(book):
     words = dict(book["Read me"].iter_rows(values_only=True))
     assert words["effect: harmful"] == "Below 0. Without it the validation loss falls."
@@ -232,7 +243,7 @@ def test_a_failure_leaves_the_old_workbook(reviewed, tmp_path, monkeypatch, fail
 
     out = tmp_path / "review.xlsx"
     out.write_text("old")
-    monkeypatch.setattr(workbook, "_write_classes", failing)
+    monkeypatch.setattr(workbook, "write_classes", failing)
     with pytest.raises((OutputError, KeyboardInterrupt)):
         write_workbook(reviewed, out)
     assert out.read_text() == "old"
