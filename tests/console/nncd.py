@@ -22,7 +22,7 @@ from tests.small_projects import REPOSITORY, environment
 TENANT = "11111111-2222-4333-8444-555555555555"
 IMAGE, TABLE, CLEANSE = DESKTOP_PLUGINS
 # What the application brings has none of these, and nothing can be installed there.
-_ABSENT = ("pandas", "matplotlib", "distributed", "dask", "jinja2", "xlsxwriter")
+ABSENT = ("pandas", "matplotlib", "distributed", "dask", "jinja2", "xlsxwriter")
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,16 @@ def call(plugin: Plugin, job: Path, scripts: Path = REPOSITORY / "plugins", **ty
     return Call(command, placeholder)
 
 
+def hide_packages(folder: Path) -> None:
+    """Make a folder that hides, on the path, what the application does not have."""
+    folder.mkdir(exist_ok=True)
+    for name in ABSENT:
+        (folder / f"{name}.py").write_text(f"raise ImportError('there is no {name}')\n")
+
+
 def surroundings(hide: Path, **more: str) -> dict[str, str]:
     """Return the environment that the application gives, in which some packages are missing."""
-    hide.mkdir(exist_ok=True)
-    for name in _ABSENT:
-        (hide / f"{name}.py").write_text(f"raise ImportError('there is no {name}')\n")
+    hide_packages(hide)
     return environment(
         PYTHONPATH=f"{hide}:{REPOSITORY}",
         http_proxy="http://127.0.0.1:9",  # nothing of ours may go there

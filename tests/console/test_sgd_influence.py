@@ -16,6 +16,7 @@ import pytest
 
 from nnabla_influence import Options, score
 from nnabla_influence.console.sgd_influence import build_parser, main
+from tests.console.nncd import hide_packages
 from tests.console.scripts import IMAGE, TABLE, in_process, lines_of, run
 from tests.small_projects import REPOSITORY, Trained, environment, trained_table, write_table
 
@@ -82,9 +83,7 @@ def test_the_package_may_lie_beside_the_script(trained: Trained, tmp_path):
     )
     cache = tmp_path / "pycache"
     hide = tmp_path / "hide"
-    hide.mkdir()
-    # NNCD's Python has no pandas; ours has it for others' sake.
-    (hide / "pandas.py").write_text("raise ImportError('there is no pandas')\n")
+    hide_packages(hide)
     env = environment(PYTHONPATH=str(hide), PYTHONPYCACHEPREFIX=str(cache))
     done = run(script, "-m", trained.final, "-o", "out.csv", cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr.decode()
