@@ -77,6 +77,8 @@ def run_plugin(
                 kept = without_empty(arguments) if result is None else _pairs(arguments)
                 parsed = dialog.parse_args(kept)
                 if result is not None:
+                    # NNCD's page is blank until there is a line, and nnabla takes its time.
+                    print(f"{name} starts ...", flush=True)
                     result.check_name()
                 import_nnabla()
                 _check_python()

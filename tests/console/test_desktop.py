@@ -64,6 +64,7 @@ def finished(trained: Trained, tmp_path_factory) -> Finished:
 def test_one_picture_is_the_result(finished: Finished):
     for call, log in zip((finished.ranking, finished.cleansed), finished.logs):
         assert log.splitlines()[-1].endswith(" completed successfully."), log
+        assert log.splitlines()[0].endswith(" starts ...")  # before nnabla's own first line
         assert nncd.shown(call.folder) == [call.picture]
         with Image.open(call.picture) as picture:
             assert picture.format == "PNG"
