@@ -30,7 +30,7 @@ class Parameter:
     Attributes:
         name: The script's long option, without its dashes.
         direction: ``input`` or ``output``; the output is called ``output``.
-        description: Stands behind the name in the dialog.
+        description: Stands behind the name in the dialog; 60 characters with it fit a line.
         format: How NNCD checks and changes the value; see above.
         default: What the field holds at first; never empty.
         readonly: Whether the field cannot be changed.
@@ -66,12 +66,12 @@ class Plugin:
 _MODEL = Parameter(
     "model",
     "input",
-    "model file of this job; this one holds the end of the training",
+    "model file; this one is the end of the training",
     "path",
     "result_train_last.nnp",
 )
 _IMPORT = Parameter(
-    "import-dataset", "input", "add the result to the page Dataset: yes or no", "str", "yes"
+    "import-dataset", "input", "show it on the page Dataset: yes or no", "str", "yes"
 )
 _CONSOLE = Parameter(
     "console", "input", "the application that runs the plugin", "str", DESKTOP, readonly=True
@@ -104,21 +104,21 @@ _CLEANSING = (
     Parameter(
         "ranking",
         "input",
-        "latest (SGD Influence of this job), or the path of a ranking CSV",
+        "latest of this job, or the path of a CSV",
         "csv",
         "latest",
     ),
     Parameter(
         "remove",
         "input",
-        "the most harmful rows: a number, a part such as 0.05, or harmful (all such)",
+        "number, or part such as 0.05, or harmful",
         "str",
         "0.05",
     ),
     Parameter(
         "decisions",
         "input",
-        "none, or the path of a decisions CSV (then remove is not used)",
+        "none, or a CSV to do in place of remove",
         "csv",
         "none",
     ),
@@ -126,7 +126,7 @@ _CLEANSING = (
     Parameter(
         "allow-empty-class",
         "input",
-        "whether a class may lose all of its rows: yes or no",
+        "a class may vanish: yes or no",
         "str",
         "no",
     ),
@@ -156,7 +156,7 @@ DESKTOP_PLUGINS: tuple[Plugin, ...] = (
         "5960f772-a2ab-48f7-8ea4-46afd57b4c12",
         "Cleanse dataset",
         "_Post_Process/_XAI/_Image/nnabla_cleanse_dataset.py",
-        "Cleanse dataset: the training dataset without the rows that were found harmful",
+        "Cleanse dataset: leave out the rows that are the most harmful",
         _CLEANSING,
     ),
 )

@@ -55,6 +55,7 @@ def test_every_default_can_be_sent_as_it_is(plugin: Plugin):
     for parameter in plugin.parameters:
         assert parameter.direction in ("input", "output")
         assert parameter.description
+        assert len(f"{parameter.name} - {parameter.description}") <= 60  # one line in the dialog
         # Never bool: its flag is passed for false too.
         assert re.fullmatch(ALLOWED[parameter.format], parameter.default), parameter
 
