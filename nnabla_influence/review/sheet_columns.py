@@ -102,7 +102,7 @@ def effect(row: ReviewedRow) -> str:
 
 def as_text(cell: str) -> str:
     """Return a user's text so that it stays one, also where the sheet is saved as CSV."""
-    return harmless(_COMMENT, restored(_COMMENT, cell))
+    return harmless(_COMMENT, cell)
 
 
 def write_text(
