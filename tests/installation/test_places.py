@@ -92,6 +92,11 @@ def test_no_such_folder(tmp_path):
         recognise(tmp_path / "none")
 
 
+def test_a_name_that_no_system_reads(tmp_path):
+    with pytest.raises(InfluenceError, match=r"xxx: cannot be read \(File name too long\)$"):
+        recognise(tmp_path / ("x" * 300))
+
+
 def test_what_is_there_is_suggested(tmp_path, home: Path):
     plugins = windows_nnc(home / "Downloads")
     nncd_home(home)

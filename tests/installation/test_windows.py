@@ -305,6 +305,12 @@ def test_a_manifest_that_cannot_be_read(place: Place, first: Source, text: str, 
             work(place, first)
 
 
+def test_a_manifest_that_is_a_folder(place: Place, first: Source):
+    (place.state / "manifest.json").mkdir(parents=True)
+    with pytest.raises(InfluenceError, match=r"manifest\.json: cannot be read \(.*\)"):
+        Installing(place, first)
+
+
 def test_the_manifest_says_what_is_there(plugins: Path, place: Place, first: Source):
     install(place, first)
     told = json.loads((place.state / "manifest.json").read_text(encoding="utf-8"))
