@@ -111,7 +111,7 @@ _CLEANSING = (
     Parameter(
         "remove",
         "input",
-        "number, or part such as 0.05, or harmful",
+        "number, part such as 0.05, or harmful (all)",
         "str",
         "0.05",
     ),
