@@ -43,9 +43,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     choice.add_argument(
         "--decisions",
-        metavar="CSV",
-        help="do what this CSV says in its columns datasource_index, decision (keep, remove or"
-        " relabel) and label (the new one)",
+        metavar="CSV|XLSX",
+        help="do what this CSV or workbook says in its columns datasource_index, decision (keep,"
+        " remove or relabel) and label (the new one)",
     )
     parser.add_argument(
         "-t",

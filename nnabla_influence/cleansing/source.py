@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Union
 
 import numpy as np
@@ -72,7 +71,7 @@ def open_source(path: PathLike, train: PathLike | None) -> Source:
     Raises:
         DatasetError: One of them cannot be read, or they do not belong together.
     """
-    ranking = _read(path)
+    ranking = read_ranking(path)
     if train is None:
         _check_whole(ranking)
         columns = _own_columns(ranking)
@@ -82,30 +81,6 @@ def open_source(path: PathLike, train: PathLike | None) -> Source:
     _check_number(ranking, dataset)
     _check_cells(ranking, dataset, _matched_columns(ranking, dataset))
     return Source(dataset, dataset.columns, ranking)
-
-
-def _read(path: PathLike) -> Ranking:
-    try:
-        return read_ranking(path)
-    except DatasetError as error:
-        separator = _other_separator(Path(path))
-        if separator is None:
-            raise
-        raise DatasetError(
-            f"{path}: its columns are separated by {separator}, as some spreadsheets do it; save"
-            " it with commas as 'CSV UTF-8', or give the ranking as `score` wrote it"
-        ) from error
-
-
-def _other_separator(path: Path) -> str | None:
-    try:
-        with open(path, "rb") as file:
-            line = file.readline(1 << 20)
-    except OSError:
-        return None
-    if b";influence;" in line:
-        return "semicolons"
-    return "tabs" if b"\tinfluence\t" in line else None
 
 
 def _ranked_rows(ranking: Ranking) -> np.ndarray:

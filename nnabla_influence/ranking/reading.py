@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 
@@ -27,6 +28,19 @@ def read_ranking(path: str | os.PathLike[str]) -> Ranking:
         DatasetError: It is no ranking, or a cell of a result column cannot be used.
         ScoreError: Every influence is zero.
     """
+    try:
+        return _read(path)
+    except DatasetError as error:
+        separator = _other_separator(Path(path))
+        if separator is None:
+            raise
+        raise DatasetError(
+            f"{path}: its columns are separated by {separator}, as some spreadsheets do it; save"
+            " it with commas as 'CSV UTF-8', or give the ranking as `score` wrote it"
+        ) from error
+
+
+def _read(path: str | os.PathLike[str]) -> Ranking:
     dataset = open_dataset(path, [])
     found = {c.name: c for c in dataset.columns if c.name in RESULT_COLUMNS and c.index is None}
     positions = {name: column.position for name, column in found.items()}
@@ -46,6 +60,17 @@ def read_ranking(path: str | os.PathLike[str]) -> Ranking:
     if "orders" in found:
         orders = Orders(found["orders"].label or "unknown", int(columns.pop("orders")[0]))
     return Ranking(dataset, Scores(**columns), indices, orders)
+
+
+def _other_separator(path: Path) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            line = file.readline(1 << 20)
+    except OSError:
+        return None
+    if b";influence;" in line:
+        return "semicolons"
+    return "tabs" if b"\tinfluence\t" in line else None
 
 
 def _parsed(dataset: Dataset, row: int, name: str, cell: str) -> float:
