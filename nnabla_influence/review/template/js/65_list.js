@@ -10,6 +10,7 @@ class List {
     this.decisions = decisions;
     this.view = view;
     this.columns = listColumns(review);
+    this.widths = new Widths(review, this.columns);
     this.viewport = byId("viewport");
     this.grid = byId("grid");
     this.body = byId("grid-body");
@@ -122,6 +123,7 @@ class List {
   }
 
   measure() {
+    this.widths.choose(this.viewport.clientWidth);
     this.rowHeight = Math.max(1, Math.ceil(parseFloat(getComputedStyle(byId("row-height")).height)));
     this.headHeight = this.grid.querySelector(".grid-head").offsetHeight;
     this.sight = Math.max(this.rowHeight, this.viewport.clientHeight - this.headHeight);
@@ -140,6 +142,11 @@ class List {
     else if (top + this.rowHeight > scrolled + this.sight) {
       this.viewport.scrollTop = Math.ceil((top + this.rowHeight - this.sight) / this.stretch);
     }
+  }
+
+  isInSight(index) {
+    const top = index * this.rowHeight - this.viewport.scrollTop * this.stretch;
+    return top > -this.rowHeight / 2 && top < this.sight - this.rowHeight / 2;
   }
 
   paintSoon() {

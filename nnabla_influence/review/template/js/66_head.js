@@ -3,7 +3,7 @@
 function setUpSorting(review, view, list) {
   const select = byId("sort");
   for (const [key, words] of sortOrders(review)) select.append(make("option", { value: key }, words));
-  const heads = list.columns.map(([, title, keys]) => makeHead(title, keys));
+  const heads = list.columns.map(([key, title, keys]) => makeHead(key, title, keys));
   byId("head").replaceChildren(...heads.map(({ element }) => element));
 
   function sortBy(key) {
@@ -18,8 +18,8 @@ function setUpSorting(review, view, list) {
     if (hadList && position >= 0) list.focus();
   }
 
-  function makeHead(title, keys) {
-    const element = make("div", { role: "columnheader", className: "cell" });
+  function makeHead(column, title, keys) {
+    const element = make("div", { role: "columnheader", className: `cell head-${column}` });
     if (!keys.length) {
       element.textContent = title;
       return { element, show() {} };

@@ -8,7 +8,7 @@ class ClassTable {
     this.lines = [];
     this.columns = [["class", "Class"], ["rows", "Rows"], ["harmful", "Harmful"], ["mean", "Mean"]];
     if (review.differs) this.columns.push(["differ", "≠", "labels that differ"]);
-    this.columns.push(["decided", "Decided"]);
+    this.columns.push(["decided", "Done", "rows decided for"]);
     this.summary = summarizeClasses(review);
     this.order = ["class", 1];
     this.build();
@@ -26,7 +26,7 @@ class ClassTable {
 
   headCell(key, title, meaning = "") {
     const button = make("button", { type: "button", className: "quiet", title: meaning }, title);
-    if (meaning) button.setAttribute("aria-label", meaning);
+    if (meaning) button.setAttribute("aria-label", `${title}: ${meaning}`);
     button.addEventListener("click", () => {
       const turned = this.order[0] === key ? -this.order[1] : (key === "class" || key === "mean" ? 1 : -1);
       this.order = [key, turned];
@@ -36,7 +36,8 @@ class ClassTable {
   }
 
   makeLine(line) {
-    const button = make("button", { type: "button", className: "quiet", "aria-pressed": "false" }, className(this.review, line.class));
+    const button = make("button", { type: "button", className: "quiet", "aria-pressed": "false",
+      title: className(this.review, line.class) }, className(this.review, line.class));
     button.addEventListener("click", () => this.whenChosen(line.class));
     const cells = {};
     const element = make("tr", {}, make("th", { scope: "row" }, button));

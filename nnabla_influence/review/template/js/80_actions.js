@@ -10,9 +10,18 @@ class Actions {
 
   /** Decides for the selected rows or the one in focus. */
   decide(kind, positions = this.list.targets()) {
-    if (!positions.length) return;
+    if (!positions.length || this.broughtIntoSight()) return;
     if (kind === RELABEL) this.askForLabel(positions);
     else this.commit(positions.map((position) => [position, kind, null]), DECISION_WORDS[kind]);
+  }
+
+  /** Nobody decides for a row that was scrolled out of sight: the first key brings it back. */
+  broughtIntoSight() {
+    const { list } = this;
+    if (list.selectedCount || list.isInSight(list.active)) return false;
+    list.moveTo(list.active);
+    announce(`Row ${this.review.index[list.activePosition]} is in focus; here it is. Nothing is decided yet.`);
+    return true;
   }
 
   askForLabel(positions) {

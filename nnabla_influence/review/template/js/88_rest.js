@@ -22,6 +22,13 @@ function setUpMeaning(storage) {
   details.addEventListener("toggle", () => remember(storage, "meaning", details.open ? "open" : "closed"));
 }
 
+/** Whoever speaks to the computer turns the keys of one letter off, once. */
+function setUpLetters(storage) {
+  const box = byId("letters");
+  box.checked = recall(storage, "letters") !== "off";
+  box.addEventListener("change", () => remember(storage, "letters", box.checked ? "on" : "off"));
+}
+
 /** Where nothing is kept, the browser asks before decisions are lost. */
 function setUpLeaving(decisions) {
   addEventListener("beforeunload", (event) => {

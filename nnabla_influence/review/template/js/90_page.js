@@ -47,18 +47,6 @@ function setUpSize(review, storage, list) {
   });
 }
 
-function setUpColumns(list) {
-  const widths = {
-    rank: "4rem", pictures: "calc((var(--thumb) + 0.5rem) * var(--pictures))", labels: "minmax(7.75rem, 1.3fr)",
-    influence: "minmax(8.5rem, 1fr)", loss: "3.25rem", about: "minmax(5rem, 0.8fr)", decision: "12.25rem",
-  };
-  if (list.review.features) widths.about = "minmax(12rem, 3fr)";
-  if (!list.review.canRelabel) widths.decision = "8.5rem";
-  list.grid.style.setProperty("--columns", list.columns.map(([key]) => widths[key]).join(" "));
-  byId("rows").classList.toggle("tabular", Boolean(list.review.features));
-  byId("rows").classList.toggle("pictured", list.review.image_columns.length > 0);
-}
-
 function showKeeping(decisions) {
   const forbidden = decisions.storage === null;
   byId("kept-where").textContent = forbidden
@@ -92,7 +80,6 @@ function start() {
   setUpTheme(storage);
   showFacts(review);
   const list = new List(review, decisions, view);
-  setUpColumns(list);
   setUpSize(review, storage, list);
   setUpSorting(review, view, list);
 
@@ -173,6 +160,7 @@ function start() {
   for (const button of byId("bulk").querySelectorAll('[data-decide="3"]')) button.hidden = !review.canRelabel;
   setUpForgetting(decisions, list);
   setUpMeaning(storage);
+  setUpLetters(storage);
   setUpLeaving(decisions);
   setUpPrinting(review, decisions, view);
   addEventListener("storage", (event) => {
