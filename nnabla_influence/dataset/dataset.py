@@ -126,6 +126,7 @@ def open_dataset(
     columns: Sequence[ColumnSpec],
     *,
     normalize: bool = True,
+    by_cache: bool = False,
     progress: Progress | None = None,
     cache_dir: Path | None = None,
 ) -> Dataset:
@@ -138,6 +139,7 @@ def open_dataset(
         path: The CSV.
         columns: The variables to make ready; the others are kept as text only.
         normalize: Whether images are scaled to 0..1 (no_image_normalization turns it off).
+        by_cache: Whether to scale them as nnabla's prepared caches do, one bit off for some values.
         progress: Where to tell how far it is.
         cache_dir: The cache folder; by default ``$NNABLA_INFLUENCE_CACHE``, else the platform's.
 
@@ -152,7 +154,9 @@ def open_dataset(
     seconds = 0.0
     if scan.variables:
         home = cache_home() if cache_dir is None else Path(cache_dir)
-        stored, seconds = _from_cache(home, scan, reader, progress or SilentProgress())
+        stored, seconds = _from_cache(
+            home, scan, reader, progress or SilentProgress(), by_cache=by_cache
+        )
     return Dataset(
         path=absolute,
         columns=scan.columns,
@@ -164,11 +168,12 @@ def open_dataset(
 
 
 def _from_cache(
-    home: Path, scan: Scan, reader: CellReader, progress: Progress
+    home: Path, scan: Scan, reader: CellReader, progress: Progress, *, by_cache: bool
 ) -> tuple[dict[str, StoredVariable], float]:
     """Return the values, decoded now if they have not been, and the seconds it took."""
     key, stamp = _name(scan, reader.normalize)
-    found = _load(home / f"{key}-{stamp}", scan, reader.normalize)
+    scaling = {"normalize": reader.normalize, "by_cache": by_cache}
+    found = _load(home / f"{key}-{stamp}", scan, scaling)
     if found is not None:
         return found, 0.0
     home = _usable(home, scan, progress)
@@ -177,7 +182,7 @@ def _from_cache(
         home, key, stamp, scan.path, lambda folder: decode(scan, folder, reader, progress)
     )
     seconds = time.monotonic() - began
-    made = _load(entry, scan, reader.normalize)
+    made = _load(entry, scan, scaling)
     if made is None:
         raise OutputError(f"{entry}: cannot be read back; name another cache folder")
     return made, seconds
@@ -240,12 +245,10 @@ def _short_hash(value: object) -> str:
     return hashlib.blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
 
 
-def _load(entry: Path, scan: Scan, normalize: bool) -> dict[str, StoredVariable] | None:
+def _load(entry: Path, scan: Scan, scaling: Mapping[str, bool]) -> dict[str, StoredVariable] | None:
     try:
         return {
-            v.spec.name: StoredVariable(
-                entry / file_name(v), v.spec, len(scan.records), normalize=normalize
-            )
+            v.spec.name: StoredVariable(entry / file_name(v), v.spec, len(scan.records), **scaling)
             for v in scan.variables
         }
     except (OSError, ValueError):

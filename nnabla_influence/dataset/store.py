@@ -120,8 +120,12 @@ class VariableWriter:
 class StoredVariable:
     """The values of one variable, read from disk as they are asked for."""
 
-    def __init__(self, path: Path, spec: ColumnSpec, n_rows: int, *, normalize: bool):
+    def __init__(
+        self, path: Path, spec: ColumnSpec, n_rows: int, *, normalize: bool, by_cache: bool
+    ):
         """Open a file that ``VariableWriter`` wrote.
+
+        Pixels in it are scaled, if at all, as `normalized` does it.
 
         Raises:
             OSError: The file is missing.
@@ -139,13 +143,17 @@ class StoredVariable:
         self._values = np.frombuffer(self._map, dtype, offset=offset).reshape(shape)
         self._spec = spec
         self._normalize = normalize and dtype in PIXEL_TYPES
+        self._by_cache = by_cache
         self._touched = 0
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Return the values of ``rows``, shape (len(rows), *spec.shape), float32."""
         values = self._values.take(rows, axis=0)
         self._release(values.nbytes + len(rows) * mmap.PAGESIZE)
-        values = normalized(values) if self._normalize else values.astype(np.float32, copy=False)
+        if self._normalize:
+            values = normalized(values, by_cache=self._by_cache)
+        else:
+            values = values.astype(np.float32, copy=False)
         shape = (len(rows), *self._spec.shape)
         if values.shape != shape:
             return np.ascontiguousarray(np.broadcast_to(values, shape))

@@ -30,6 +30,7 @@ from nnabla.utils.data_source_implements import CsvDataSource
 
 from nnabla_influence.errors import RunError, UnsupportedError
 from nnabla_influence.network import DatasetSettings, Definition
+from nnabla_influence.nnabla_cli.caches import cached_order
 from nnabla_influence.runs.steps import Step
 
 _LATER_EPOCHS_SEED = 313
@@ -168,7 +169,7 @@ def _orders(definition: Definition, settings: DatasetSettings, n_rows: int) -> I
     """Yield the rows in the order of each epoch."""
     seed = np.random.RandomState(settings.index)
     stored = seed.permutation(n_rows) if settings.shuffle else np.arange(n_rows)
-    cached = _cached_order(definition, settings, n_rows)
+    cached = cached_order(definition, settings, n_rows)
     fits = _fits_memory(definition, settings, n_rows)
     if cached is not None:
         if not fits and settings.shuffle:
@@ -199,56 +200,6 @@ def _orders_from_files(stored: np.ndarray) -> Iterator[np.ndarray]:
         order = rng.permutation(order)
         files = [rng.permutation(file) for file in files]
         yield np.concatenate([files[i] for i in order])
-
-
-def _cached_order(
-    definition: Definition, settings: DatasetSettings, n_rows: int
-) -> Optional[np.ndarray]:
-    """Return the rows as nnabla_cli's cache folder hands them first; None if it made it itself.
-
-    Raises:
-        UnsupportedError: Whether the training made the cache or found it cannot be told.
-    """
-    dataset = definition.proto.dataset[settings.index]
-    if not settings.cache_dir or (dataset.overwrite_cache and not dataset.create_cache_explicitly):
-        return None
-    folder = definition.path.parent / settings.cache_dir
-    if not folder.is_dir():
-        folder = Path(settings.cache_dir)
-    rows = _read_cache_order(folder, n_rows)
-    if not dataset.create_cache_explicitly:
-        if not settings.shuffle and np.array_equal(rows, np.arange(n_rows)):
-            return None
-        raise UnsupportedError(
-            f"dataset {settings.name!r} has the cache folder {folder}, and whether the training"
-            " made it or found it there cannot be told, on which the order depends"
-        )
-    if not settings.shuffle:
-        return rows
-    # Made first, and then read from the same seed: the files shuffled, and the rows in each.
-    rng = np.random.RandomState(settings.index)
-    lengths = _read_column(folder / "cache_index.csv")
-    if lengths.sum() != n_rows:
-        raise UnsupportedError(f"{folder / 'cache_index.csv'} does not fit the {n_rows} rows")
-    files = np.split(rows, np.cumsum(lengths)[:-1])
-    return np.concatenate([rng.permutation(files[i]) for i in rng.permutation(len(files))])
-
-
-def _read_cache_order(folder: Path, n_rows: int) -> np.ndarray:
-    rows = _read_column(folder / "order.csv")
-    if not np.array_equal(np.sort(rows), np.arange(n_rows)):
-        raise UnsupportedError(f"{folder / 'order.csv'} does not fit the dataset of {n_rows} rows")
-    return rows
-
-
-def _read_column(path: Path) -> np.ndarray:
-    try:
-        with path.open(newline="") as file:
-            return np.array([int(number) for _, number in csv.reader(file)], np.int64)
-    except (OSError, ValueError) as error:
-        raise UnsupportedError(
-            f"the order of the cache that the training read cannot be told without {path}"
-        ) from error
 
 
 def _fits_memory(definition: Definition, settings: DatasetSettings, n_rows: int) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from nnabla_influence.dataset import ColumnSpec, Dataset, open_dataset
 from nnabla_influence.errors import DatasetError, OutputError
 from nnabla_influence.network import DatasetSettings, Definition, SolverSettings
+from nnabla_influence.nnabla_cli.caches import reads_cached_pixels
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.run import Run
 
@@ -96,6 +97,13 @@ def _open(
             f" CSV with {option}"
         )
     columns = [ColumnSpec(i.column, i.shape, i.n_classes) for i in definition.inputs]
-    normalize = True if settings is None else settings.normalize
     assert path is not None
-    return open_dataset(path, columns, normalize=normalize, progress=progress)
+    if settings is None:
+        return open_dataset(path, columns, progress=progress)
+    return open_dataset(
+        path,
+        columns,
+        normalize=settings.normalize,
+        by_cache=reads_cached_pixels(definition, settings),
+        progress=progress,
+    )

@@ -1,0 +1,107 @@
+"""The cache folder that a definition names, from which nnabla_cli trains in place of the CSV.
+
+The Console prepares it before the training (``create_cache_explicitly``); it holds pixels as the
+image files do, and other values as floats. Otherwise nnabla_cli makes it while it trains, with
+everything as floats, and reads it the next time.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Optional
+
+import h5py
+import numpy as np
+
+from nnabla_influence.errors import UnsupportedError
+from nnabla_influence.network import DatasetSettings, Definition
+
+_PIXEL_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
+
+
+def reads_cached_pixels(definition: Definition, settings: DatasetSettings) -> bool:
+    """Tell whether nnabla_cli scales pixels when it reads them from the dataset's cache.
+
+    Args:
+        definition: Of the training.
+        settings: One of its datasets.
+    """
+    dataset = definition.proto.dataset[settings.index]
+    if not settings.cache_dir:
+        return False
+    if dataset.create_cache_explicitly:
+        return True
+    return not dataset.overwrite_cache and _holds_pixels(_folder(definition, settings))
+
+
+def _folder(definition: Definition, settings: DatasetSettings) -> Path:
+    folder = definition.path.parent / settings.cache_dir
+    return folder if folder.is_dir() else Path(settings.cache_dir)
+
+
+def _holds_pixels(folder: Path) -> bool:
+    """Tell whether the first file of a cache holds an array of pixels."""
+    files = sorted(folder.glob("cache_*.npy")) + sorted(folder.glob("cache_*.h5"))
+    try:
+        if not files:
+            return False
+        if files[0].suffix == ".h5":
+            with h5py.File(files[0], "r") as group:
+                return any(array.dtype in _PIXEL_TYPES for array in group.values())
+        with files[0].open("rb") as file:  # one array behind the other
+            end = files[0].stat().st_size
+            while file.tell() < end:
+                if np.load(file).dtype in _PIXEL_TYPES:
+                    return True
+    except (OSError, ValueError):
+        pass  # What cannot be read here cannot be trained from either.
+    return False
+
+
+def cached_order(
+    definition: Definition, settings: DatasetSettings, n_rows: int
+) -> Optional[np.ndarray]:
+    """Return the rows as nnabla_cli's cache folder hands them first; None if it made it itself.
+
+    Raises:
+        UnsupportedError: Whether the training made the cache or found it cannot be told.
+    """
+    dataset = definition.proto.dataset[settings.index]
+    if not settings.cache_dir or (dataset.overwrite_cache and not dataset.create_cache_explicitly):
+        return None
+    folder = _folder(definition, settings)
+    rows = _read_cache_order(folder, n_rows)
+    if not dataset.create_cache_explicitly:
+        if not settings.shuffle and np.array_equal(rows, np.arange(n_rows)):
+            return None
+        raise UnsupportedError(
+            f"dataset {settings.name!r} has the cache folder {folder}, and whether the training"
+            " made it or found it there cannot be told, on which the order depends"
+        )
+    if not settings.shuffle:
+        return rows
+    # Made first, and then read from the same seed: the files shuffled, and the rows in each.
+    rng = np.random.RandomState(settings.index)
+    lengths = _read_column(folder / "cache_index.csv")
+    if lengths.sum() != n_rows:
+        raise UnsupportedError(f"{folder / 'cache_index.csv'} does not fit the {n_rows} rows")
+    files = np.split(rows, np.cumsum(lengths)[:-1])
+    return np.concatenate([rng.permutation(files[i]) for i in rng.permutation(len(files))])
+
+
+def _read_cache_order(folder: Path, n_rows: int) -> np.ndarray:
+    rows = _read_column(folder / "order.csv")
+    if not np.array_equal(np.sort(rows), np.arange(n_rows)):
+        raise UnsupportedError(f"{folder / 'order.csv'} does not fit the dataset of {n_rows} rows")
+    return rows
+
+
+def _read_column(path: Path) -> np.ndarray:
+    try:
+        with path.open(newline="") as file:
+            return np.array([int(number) for _, number in csv.reader(file)], np.int64)
+    except (OSError, ValueError) as error:
+        raise UnsupportedError(
+            f"the order of the cache that the training read cannot be told without {path}"
+        ) from error
