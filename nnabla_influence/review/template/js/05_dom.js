@@ -35,16 +35,23 @@ function announce(text) {
 }
 
 function isTyping(target) {
-  return target instanceof HTMLElement
-    && (target.matches("input:not([type=checkbox]):not([type=range]), textarea, select") || target.isContentEditable);
+  return (
+    target instanceof HTMLElement &&
+    (target.matches("input:not([type=checkbox]):not([type=range]), textarea, select") ||
+      target.isContentEditable)
+  );
 }
 
 /** Opens a dialog; when it closes, the focus is again on what had it, if nothing else took it. */
 function openDialog(dialog) {
   const before = document.activeElement;
   dialog.showModal();
-  dialog.addEventListener("close", () => {
-    const isLost = document.activeElement === document.body;
-    if (isLost && before instanceof HTMLElement && before.isConnected) before.focus();
-  }, { once: true });
+  dialog.addEventListener(
+    "close",
+    () => {
+      const isLost = document.activeElement === document.body;
+      if (isLost && before instanceof HTMLElement && before.isConnected) before.focus();
+    },
+    { once: true },
+  );
 }

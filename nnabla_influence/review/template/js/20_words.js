@@ -15,7 +15,8 @@ function shortNumber(value, digits = 3) {
 /** A number with all its digits. */
 function fullNumber(value) {
   return value === null || value === undefined || Number.isNaN(value)
-    ? "–" : String(value).replace(/-/g, MINUS);
+    ? "–"
+    : String(value).replace(/-/g, MINUS);
 }
 
 function grouped(count) {
@@ -54,7 +55,8 @@ function labelText(review, labels, position) {
   const text = labels[position];
   if (text === null || text === undefined) return "–";
   return text.length > 12 && Number.isFinite(parseNumber(text))
-    ? shortNumber(parseNumber(text)) : text;
+    ? shortNumber(parseNumber(text))
+    : text;
 }
 
 /** A label's text in a decision, such as 3, with the class name. */
@@ -76,7 +78,9 @@ function rowSentence(review, decisions, position) {
   if (review.given) parts.push(`given ${labelText(review, review.given, position)}`);
   if (review.predicted) parts.push(`predicted ${labelText(review, review.predicted, position)}`);
   if (review.differs?.[position]) parts.push("labels differ");
-  parts.push(`influence ${shortNumber(review.influence[position])}, ${word}: ${CONSEQUENCES[word]}`);
+  parts.push(
+    `influence ${shortNumber(review.influence[position])}, ${word}: ${CONSEQUENCES[word]}`,
+  );
   if (review.loss) parts.push(`loss ${shortNumber(review.loss[position])}`);
   parts.push(decisionText(review, decisions, position));
   return parts.join(", ");

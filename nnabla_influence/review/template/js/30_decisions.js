@@ -57,7 +57,9 @@ class Decisions {
   /** Decides for rows at once: [[position, kind, label or null], ...]; one step of undo. */
   decide(changes) {
     const before = changes.map(([position]) => this.entry(position));
-    const changed = changes.some((change, i) => change[1] !== before[i][1] || change[2] !== before[i][2]);
+    const changed = changes.some(
+      (change, i) => change[1] !== before[i][1] || change[2] !== before[i][2],
+    );
     if (!changed) return false;
     this.past.push(before);
     this.apply(changes);
@@ -79,7 +81,9 @@ class Decisions {
   /** The decided rows in the order of their numbers. */
   decided() {
     const rows = [];
-    this.kind.forEach((kind, position) => { if (kind) rows.push(position); });
+    this.kind.forEach((kind, position) => {
+      if (kind) rows.push(position);
+    });
     return rows.sort((a, b) => this.review.index[a] - this.review.index[b]);
   }
 
@@ -131,7 +135,7 @@ class Decisions {
       this.unexported = Boolean(kept.unexported);
       for (const [row, entry] of Object.entries(kept.rows)) this.restoreRow(Number(row), entry);
     } catch {
-      this.kind.fill(UNDECIDED);  // Not ours, or damaged: begin anew.
+      this.kind.fill(UNDECIDED); // Not ours, or damaged: begin anew.
       this.labels.clear();
     }
   }

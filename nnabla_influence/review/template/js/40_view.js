@@ -1,6 +1,8 @@
 // Which rows are shown, and in which order.
 
-function byRank(a, b) { return a - b; }
+function byRank(a, b) {
+  return a - b;
+}
 
 /** The sort orders on offer: [key, words, comparison of two positions]. */
 function sortOrders(review) {
@@ -13,8 +15,15 @@ function sortOrders(review) {
   ];
   if (differs) orders.push(["differs", "labels that differ first", down(differs)]);
   if (error) orders.push(["error", "largest error first", down(error)]);
-  if (loss) orders.push(["loss", "highest loss first", down(loss)], ["loss-up", "lowest loss first", up(loss)]);
-  orders.push(["row", "row number", up(index)], ["row-down", "row number, last first", down(index)]);
+  if (loss)
+    orders.push(
+      ["loss", "highest loss first", down(loss)],
+      ["loss-up", "lowest loss first", up(loss)],
+    );
+  orders.push(
+    ["row", "row number", up(index)],
+    ["row-down", "row number, last first", down(index)],
+  );
   return orders;
 }
 
@@ -38,14 +47,29 @@ class View {
 
   clear() {
     this.filter = {
-      text: "", given: null, predicted: null, differs: false, decision: null, sign: 0, from: -Infinity, to: Infinity,
+      text: "",
+      given: null,
+      predicted: null,
+      differs: false,
+      decision: null,
+      sign: 0,
+      from: -Infinity,
+      to: Infinity,
     };
   }
 
   isFiltered() {
     const { text, given, predicted, differs, decision, sign, from, to } = this.filter;
-    return Boolean(text.trim() || differs || given !== null || predicted !== null || decision !== null
-      || sign || from !== -Infinity || to !== Infinity);
+    return Boolean(
+      text.trim() ||
+      differs ||
+      given !== null ||
+      predicted !== null ||
+      decision !== null ||
+      sign ||
+      from !== -Infinity ||
+      to !== Infinity,
+    );
   }
 
   /** All positions in the present order, kept for the next time. */
@@ -98,5 +122,6 @@ class View {
 /** What is searched, by position: files and comments in small letters. */
 function searchTexts({ rowCount, files, comments }) {
   return Array.from({ length: rowCount }, (_, position) =>
-    [...(files?.[position] ?? []), ...(comments?.values[position] ?? [])].join("\n").toLowerCase());
+    [...(files?.[position] ?? []), ...(comments?.values[position] ?? [])].join("\n").toLowerCase(),
+  );
 }

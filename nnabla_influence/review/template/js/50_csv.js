@@ -3,11 +3,15 @@
 const HEADER = ["datasource_index", "decision", "label"];
 
 function decisionsCsv(review, decisions) {
-  const lines = decisions.decided().map((position) => [
-    review.index[position],
-    DECISION_WORDS[decisions.kind[position]],
-    quoted(decisions.label(position) ?? ""),
-  ].join(","));
+  const lines = decisions
+    .decided()
+    .map((position) =>
+      [
+        review.index[position],
+        DECISION_WORDS[decisions.kind[position]],
+        quoted(decisions.label(position) ?? ""),
+      ].join(","),
+    );
   return [HEADER.join(","), ...lines, ""].join("\n");
 }
 
@@ -32,7 +36,10 @@ function parseCsv(text) {
   let cells = [];
   let number = 1;
   let startedAt = 1;
-  const token = new RegExp(`(?:"((?:[^"]|"")*)"?|([^${separator}\\r\\n]*))(${separator}|\\r\\n|\\r|\\n|$)`, "gy");
+  const token = new RegExp(
+    `(?:"((?:[^"]|"")*)"?|([^${separator}\\r\\n]*))(${separator}|\\r\\n|\\r|\\n|$)`,
+    "gy",
+  );
   while (token.lastIndex < text.length) {
     const [whole, inQuotes, plain, end] = token.exec(text) ?? rest(text, token);
     cells.push(inQuotes === undefined ? plain : inQuotes.replace(/""/g, '"'));
@@ -58,7 +65,10 @@ function readDecisions(review, text) {
   const names = (head?.cells ?? []).map((cell) => plainWord(cell));
   const missing = HEADER.slice(0, 2).filter((name) => !names.includes(name));
   if (missing.length) {
-    return { changes: [], problems: [`it has no column ${missing.join(" and no column ")} in its first line`] };
+    return {
+      changes: [],
+      problems: [`it has no column ${missing.join(" and no column ")} in its first line`],
+    };
   }
   const columns = { index: names.indexOf(HEADER[0]), decision: names.indexOf(HEADER[1]) };
   columns.label = names.indexOf(HEADER[2], columns.decision);
@@ -74,7 +84,11 @@ function readDecisions(review, text) {
 }
 
 function plainWord(cell) {
-  return cell.normalize("NFKC").replace(/^\uFEFF/, "").trim().toLowerCase();
+  return cell
+    .normalize("NFKC")
+    .replace(/^\uFEFF/, "")
+    .trim()
+    .toLowerCase();
 }
 
 /** One line: a change, null where nothing is decided, or what is wrong with it. */
@@ -96,16 +110,27 @@ function checkLabel(review, text) {
   if (!plain) return { problem: "the new label is missing" };
   const number = parseNumber(plain);
   if (!review.hasClasses) {
-    return Number.isFinite(number) ? { value: plain.replace(/−/g, "-") } : { problem: `“${plain}” is no number` };
+    return Number.isFinite(number)
+      ? { value: plain.replace(/−/g, "-") }
+      : { problem: `“${plain}” is no number` };
   }
-  const found = review.classes.findIndex(({ value, name }, label) => review.classRows[label] > 0
-    && (value === plain || parseNumber(value) === number || name?.toLowerCase() === plain.toLowerCase()));
-  return found < 0 ? { problem: `“${plain}” is no class of the given labels` } : { value: review.classes[found].value };
+  const found = review.classes.findIndex(
+    ({ value, name }, label) =>
+      review.classRows[label] > 0 &&
+      (value === plain ||
+        parseNumber(value) === number ||
+        name?.toLowerCase() === plain.toLowerCase()),
+  );
+  return found < 0
+    ? { problem: `“${plain}” is no class of the given labels` }
+    : { value: review.classes[found].value };
 }
 
 /** Whether a new label is the one that the row has already. */
 function isGivenLabel(review, position, value) {
   if (!review.given) return false;
-  const given = review.hasClasses ? review.classes[review.given[position]]?.value : review.given[position];
+  const given = review.hasClasses
+    ? review.classes[review.given[position]]?.value
+    : review.given[position];
   return given === value || parseNumber(given) === parseNumber(value);
 }

@@ -7,11 +7,19 @@ function listColumns(review) {
   const columns = [["rank", "Rank", []]];
   if (review.image_columns.length) columns.push(["pictures", "Picture", []]);
   if (review.given || review.predicted) {
-    columns.push(["labels", "Labels", review.differs ? ["differs"] : review.error ? ["error"] : []]);
+    columns.push([
+      "labels",
+      "Labels",
+      review.differs ? ["differs"] : review.error ? ["error"] : [],
+    ]);
   }
   columns.push(["influence", "Influence", ["harmful", "helpful"]]);
   if (review.loss) columns.push(["loss", "Loss", ["loss", "loss-up"]]);
-  const more = [review.features && "Features", review.comments && "Comments", review.files && "File"].filter(Boolean);
+  const more = [
+    review.features && "Features",
+    review.comments && "Comments",
+    review.files && "File",
+  ].filter(Boolean);
   if (more.length) columns.push(["about", more[0], []]);
   columns.push(["decision", "Decision", []]);
   return columns;
@@ -54,12 +62,24 @@ class Row {
   }
 
   makeDecision() {
-    this.buttons = [KEEP, REMOVE, RELABEL].map((kind) => make("button", {
-      type: "button", tabIndex: -1, className: `decide ${DECISION_WORDS[kind]}`, "data-decide": kind,
-    }, DECISION_WORDS[kind].replace(/^./, (letter) => letter.toUpperCase())));
+    this.buttons = [KEEP, REMOVE, RELABEL].map((kind) =>
+      make(
+        "button",
+        {
+          type: "button",
+          tabIndex: -1,
+          className: `decide ${DECISION_WORDS[kind]}`,
+          "data-decide": kind,
+        },
+        DECISION_WORDS[kind].replace(/^./, (letter) => letter.toUpperCase()),
+      ),
+    );
     this.buttons[2].hidden = !this.review.canRelabel;
     this.becomes = make("span", { className: "small becomes" });
-    this.cells.decision.append(make("div", { className: "decide-buttons" }, ...this.buttons), this.becomes);
+    this.cells.decision.append(
+      make("div", { className: "decide-buttons" }, ...this.buttons),
+      this.becomes,
+    );
   }
 
   /** Shows the row at a position of the ranking. */
@@ -94,9 +114,11 @@ class Row {
   fillPictures() {
     const { review, position } = this;
     const sources = review.thumbnails[position];
-    this.cells.pictures.replaceChildren(...(sources
-      ? sources.slice(0, MOST_PICTURES).map((source) => picture(source, review.index[position]))
-      : [make("span", { className: "small no-picture" }, "no picture here")]));
+    this.cells.pictures.replaceChildren(
+      ...(sources
+        ? sources.slice(0, MOST_PICTURES).map((source) => picture(source, review.index[position]))
+        : [make("span", { className: "small no-picture" }, "no picture here")]),
+    );
   }
 
   fillLabels() {
@@ -104,10 +126,13 @@ class Row {
     const differs = review.differs?.[position] === 1;
     const lines = [];
     if (review.given) lines.push(labelLine("given", labelText(review, review.given, position)));
-    if (review.predicted) lines.push(labelLine("predicted", labelText(review, review.predicted, position)));
+    if (review.predicted)
+      lines.push(labelLine("predicted", labelText(review, review.predicted, position)));
     if (differs) lines.push(make("span", { className: "differs" }, "≠ differ"));
     if (review.error) {
-      lines.push(make("span", { className: "small" }, `off by ${shortNumber(review.error[position])}`));
+      lines.push(
+        make("span", { className: "small" }, `off by ${shortNumber(review.error[position])}`),
+      );
     }
     this.cells.labels.replaceChildren(...lines);
     this.cells.labels.classList.toggle("disagree", differs);
@@ -116,21 +141,34 @@ class Row {
   fillLoss() {
     const { review, position } = this;
     this.cells.loss.replaceChildren(
-      make("span", { className: "small narrow-only" }, "loss "), shortNumber(review.loss[position]));
+      make("span", { className: "small narrow-only" }, "loss "),
+      shortNumber(review.loss[position]),
+    );
   }
 
   fillAbout() {
     const { review, position } = this;
     if (!this.cells.about) return;
     const lines = [];
-    for (const [name, cell] of rowComments(review, position)) lines.push(fact("comment", name, cell));
+    for (const [name, cell] of rowComments(review, position))
+      lines.push(fact("comment", name, cell));
     const features = review.features?.values[position];
     if (features) {
-      lines.push(make("span", { className: "features" }, ...features.map((value, i) =>
-        fact("feature", review.features.names[i], shortCell(value)))));
+      lines.push(
+        make(
+          "span",
+          { className: "features" },
+          ...features.map((value, i) =>
+            fact("feature", review.features.names[i], shortCell(value)),
+          ),
+        ),
+      );
     }
     const files = review.files?.[position] ?? [];
-    if (files.length) lines.push(make("span", { className: "small file", title: files.join("\n") }, files.join(", ")));
+    if (files.length)
+      lines.push(
+        make("span", { className: "small file", title: files.join("\n") }, files.join(", ")),
+      );
     this.cells.about.replaceChildren(...lines);
   }
 
@@ -144,7 +182,8 @@ class Row {
       button.setAttribute("aria-pressed", kind === i + 1);
       button.setAttribute("aria-label", `${button.textContent} row ${review.index[position]}`);
     });
-    this.becomes.textContent = kind === RELABEL ? `→ ${newLabelText(review, decisions.label(position))}` : "";
+    this.becomes.textContent =
+      kind === RELABEL ? `→ ${newLabelText(review, decisions.label(position))}` : "";
   }
 
   setState(isActive, isSelected) {
@@ -159,21 +198,40 @@ class Row {
 /** A thumbnail, or words in its place; small pictures are enlarged with their pixels kept sharp. */
 function picture(source, row) {
   if (!source) return make("span", { className: "small no-picture" }, "picture cannot be read");
-  const image = make("img", { src: source, alt: `training picture of row ${row}`, decoding: "async", draggable: false });
-  image.addEventListener("load", () => {
-    const isSmall = Math.max(image.naturalWidth, image.naturalHeight) <= 64;
-    image.classList.toggle("pixels", isSmall);
-  }, { once: true });
+  const image = make("img", {
+    src: source,
+    alt: `training picture of row ${row}`,
+    decoding: "async",
+    draggable: false,
+  });
+  image.addEventListener(
+    "load",
+    () => {
+      const isSmall = Math.max(image.naturalWidth, image.naturalHeight) <= 64;
+      image.classList.toggle("pixels", isSmall);
+    },
+    { once: true },
+  );
   return image;
 }
 
 function labelLine(name, text) {
-  return make("span", { className: "line label" }, make("span", { className: "small" }, `${name} `),
-    make("b", { title: text }, text));
+  return make(
+    "span",
+    { className: "line label" },
+    make("span", { className: "small" }, `${name} `),
+    make("b", { title: text }, text),
+  );
 }
 
 function fact(kind, name, value) {
-  return make("span", { className: kind }, make("span", { className: "small" }, `${name} `), value || "–", " ");
+  return make(
+    "span",
+    { className: kind },
+    make("span", { className: "small" }, `${name} `),
+    value || "–",
+    " ",
+  );
 }
 
 function shortCell(text) {

@@ -9,7 +9,10 @@ class Widths {
     this.hasFeatures = Boolean(review.features);
     // By column its least width in rem, and its share of what is left.
     this.all = columns.map(([key]) => [key, ...this.width(review, key)]);
-    this.sized = [["tight", this.all.filter(([key]) => key !== "about" || this.hasFeatures)], ["wide", this.all]];
+    this.sized = [
+      ["tight", this.all.filter(([key]) => key !== "about" || this.hasFeatures)],
+      ["wide", this.all],
+    ];
     byId("rows").classList.toggle("tabular", this.hasFeatures);
     byId("rows").classList.toggle("pictured", this.pictures > 0);
   }
@@ -36,10 +39,14 @@ class Widths {
       const least = columns.reduce((sum, [, width]) => sum + width + GAP, PADDING + picture - GAP);
       if (least * rem <= pixels) {
         form = name;
-        byId("grid").style.setProperty("--columns", columns.map((column) => this.track(column)).join(" "));
+        byId("grid").style.setProperty(
+          "--columns",
+          columns.map((column) => this.track(column)).join(" "),
+        );
       }
     }
-    for (const name of ["stacked", "tight", "wide"]) byId("rows").classList.toggle(name, name === form);
+    for (const name of ["stacked", "tight", "wide"])
+      byId("rows").classList.toggle(name, name === form);
   }
 
   track([key, least, share]) {

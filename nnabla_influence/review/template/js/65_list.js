@@ -26,11 +26,17 @@ class List {
     new ResizeObserver(() => this.resize()).observe(this.viewport);
   }
 
-  get length() { return this.view.shown.length; }
+  get length() {
+    return this.view.shown.length;
+  }
 
-  get activePosition() { return this.length ? this.view.shown[this.active] : -1; }
+  get activePosition() {
+    return this.length ? this.view.shown[this.active] : -1;
+  }
 
-  hasFocus() { return this.viewport.contains(document.activeElement); }
+  hasFocus() {
+    return this.viewport.contains(document.activeElement);
+  }
 
   /** Takes up what the view shows now; the focus stays on its row, or at its place. */
   reload({ keep = "place" } = {}) {
@@ -110,7 +116,8 @@ class List {
 
   /** The rows that a decision is for: the selected ones, or else the one in focus. */
   targets() {
-    if (this.selectedCount) return Array.from(this.view.shown).filter((position) => this.selected[position]);
+    if (this.selectedCount)
+      return Array.from(this.view.shown).filter((position) => this.selected[position]);
     return this.length ? [this.activePosition] : [];
   }
 
@@ -124,7 +131,10 @@ class List {
 
   measure() {
     this.widths.choose(this.viewport.clientWidth);
-    this.rowHeight = Math.max(1, Math.ceil(parseFloat(getComputedStyle(byId("row-height")).height)));
+    this.rowHeight = Math.max(
+      1,
+      Math.ceil(parseFloat(getComputedStyle(byId("row-height")).height)),
+    );
     this.headHeight = this.grid.querySelector(".grid-head").offsetHeight;
     this.sight = Math.max(this.rowHeight, this.viewport.clientHeight - this.headHeight);
     const whole = this.length * this.rowHeight;

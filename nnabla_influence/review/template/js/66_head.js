@@ -2,7 +2,8 @@
 
 function setUpSorting(review, view, list) {
   const select = byId("sort");
-  for (const [key, words] of sortOrders(review)) select.append(make("option", { value: key }, words));
+  for (const [key, words] of sortOrders(review))
+    select.append(make("option", { value: key }, words));
   const heads = list.columns.map(([key, title, keys]) => makeHead(key, title, keys));
   byId("head").replaceChildren(...heads.map(({ element }) => element));
 
@@ -26,9 +27,16 @@ function setUpSorting(review, view, list) {
     }
     const sign = make("span", { "aria-hidden": "true", className: "sign" });
     const button = make("button", { type: "button", className: "quiet" }, title, " ", sign);
-    button.addEventListener("click", () => sortBy(keys.find((key) => key !== view.sort) ?? keys[0]));
+    button.addEventListener("click", () =>
+      sortBy(keys.find((key) => key !== view.sort) ?? keys[0]),
+    );
     element.append(button);
-    return { element, show(key) { showOrder(element, sign, key, keys); } };
+    return {
+      element,
+      show(key) {
+        showOrder(element, sign, key, keys);
+      },
+    };
   }
 
   select.addEventListener("change", () => sortBy(select.value));

@@ -5,23 +5,38 @@ function detailParts(review, decisions, position) {
   const parts = [];
   const sources = review.thumbnails[position] ?? [];
   if (sources.length) {
-    parts.push(make("div", { className: "large-pictures" },
-      ...sources.map((source) => picture(source, review.index[position]))));
+    parts.push(
+      make(
+        "div",
+        { className: "large-pictures" },
+        ...sources.map((source) => picture(source, review.index[position])),
+      ),
+    );
   }
-  parts.push(make("p", { className: `verdict ${word}` },
-    make("b", {}, word), `: ${CONSEQUENCES[word]}`));
+  parts.push(
+    make("p", { className: `verdict ${word}` }, make("b", {}, word), `: ${CONSEQUENCES[word]}`),
+  );
   parts.push(factList(mainFacts(review, decisions, position)));
   const features = review.features?.values[position];
   if (features) {
-    parts.push(make("h3", {}, "Features"), factList(features.map((value, i) => [review.features.names[i], value])));
+    parts.push(
+      make("h3", {}, "Features"),
+      factList(features.map((value, i) => [review.features.names[i], value])),
+    );
     const more = review.features.more_features ?? 0;
-    if (more) parts.push(make("p", { className: "hint" }, `${plural(more, "more feature")} in the ranking CSV.`));
+    if (more)
+      parts.push(
+        make("p", { className: "hint" }, `${plural(more, "more feature")} in the ranking CSV.`),
+      );
   }
   return parts;
 }
 
 function mainFacts(review, decisions, position) {
-  const facts = [["Rank", `${grouped(position + 1)} of ${grouped(review.rowCount)}`], ["Row", String(review.index[position])]];
+  const facts = [
+    ["Rank", `${grouped(position + 1)} of ${grouped(review.rowCount)}`],
+    ["Row", String(review.index[position])],
+  ];
   if (review.given) facts.push(["Given label", labelText(review, review.given, position)]);
   if (review.predicted) {
     const sign = review.differs?.[position] ? " (differs)" : "";
@@ -33,20 +48,29 @@ function mainFacts(review, decisions, position) {
   if (review.seen) facts.push(["Seen by the traced steps", plural(review.seen[position], "time")]);
   for (const [name, cell] of rowComments(review, position)) facts.push([name, cell || "–"]);
   (review.files?.[position] ?? []).forEach((file, i) => {
-    facts.push([review.image_columns.length > 1 ? `File ${review.image_columns[i] ?? ""}` : "File", file]);
+    facts.push([
+      review.image_columns.length > 1 ? `File ${review.image_columns[i] ?? ""}` : "File",
+      file,
+    ]);
   });
   facts.push(["Decision", decisionText(review, decisions, position)]);
   return facts;
 }
 
 function factList(facts) {
-  return make("dl", {}, ...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+  return make(
+    "dl",
+    {},
+    ...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
+  );
 }
 
 function showDetail(review, decisions, position) {
-  byId("detail-body").replaceChildren(...(position < 0
-    ? [make("p", { className: "hint" }, "No row is shown.")]
-    : detailParts(review, decisions, position)));
+  byId("detail-body").replaceChildren(
+    ...(position < 0
+      ? [make("p", { className: "hint" }, "No row is shown.")]
+      : detailParts(review, decisions, position)),
+  );
 }
 
 function openDetail(review, decisions, position) {

@@ -13,7 +13,9 @@ class Histogram {
     this.fillTable();
   }
 
-  get bars() { return this.edges.length - 1; }
+  get bars() {
+    return this.edges.length - 1;
+  }
 
   barOf(value) {
     const { edges } = this;
@@ -36,22 +38,34 @@ class Histogram {
   draw() {
     const [width, height] = [320, 96];
     const each = width / this.bars;
-    const rect = (i, kind) => makeSvg("rect", {
-      x: (i * each + 0.5).toFixed(2), width: Math.max(0.5, each - 1).toFixed(2), y: height, height: 0,
-      class: `${kind} ${this.edges[i] < 0 ? "harmful" : "helpful"}`,
-    });
+    const rect = (i, kind) =>
+      makeSvg("rect", {
+        x: (i * each + 0.5).toFixed(2),
+        width: Math.max(0.5, each - 1).toFixed(2),
+        y: height,
+        height: 0,
+        class: `${kind} ${this.edges[i] < 0 ? "harmful" : "helpful"}`,
+      });
     this.size = { width, height, each };
     this.back = Array.from(this.all, (_, i) => rect(i, "back"));
     this.front = Array.from(this.all, (_, i) => rect(i, "front"));
     this.band = makeSvg("rect", { class: "band", y: 0, height, x: 0, width: 0 });
     const zero = this.edges.indexOf(0) * each;
-    this.svg = makeSvg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", preserveAspectRatio: "none" },
-      this.band, ...this.back, ...this.front,
-      makeSvg("line", { class: "zero", x1: zero, x2: zero, y1: 0, y2: height }));
+    this.svg = makeSvg(
+      "svg",
+      { viewBox: `0 0 ${width} ${height}`, role: "img", preserveAspectRatio: "none" },
+      this.band,
+      ...this.back,
+      ...this.front,
+      makeSvg("line", { class: "zero", x1: zero, x2: zero, y1: 0, y2: height }),
+    );
     const least = this.review.influence[0];
     const most = this.review.influence[this.review.rowCount - 1];
-    this.svg.setAttribute("aria-label", `Histogram of ${plural(this.review.rowCount, "score")} from`
-      + ` ${shortNumber(least)} to ${shortNumber(most)}; ${grouped(this.countHarmful())} are harmful.`);
+    this.svg.setAttribute(
+      "aria-label",
+      `Histogram of ${plural(this.review.rowCount, "score")} from` +
+        ` ${shortNumber(least)} to ${shortNumber(most)}; ${grouped(this.countHarmful())} are harmful.`,
+    );
     byId("histogram").replaceChildren(this.svg, this.makeAxis(least, most, zero / width));
     this.setHeights(this.back, this.all);
     this.brush();
@@ -65,17 +79,20 @@ class Histogram {
     const middle = make("span", { className: "zero" }, "0");
     middle.style.left = `${100 * zero}%`;
     const near = zero < 0.42 || zero > 0.58;
-    return make("div", { className: "axis", "aria-hidden": "true" },
+    return make(
+      "div",
+      { className: "axis", "aria-hidden": "true" },
       make("span", { className: "harmful" }, least < 0 ? `${shortNumber(least)} harmful` : ""),
       near ? null : middle,
-      make("span", { className: "helpful" }, most > 0 ? `helpful ${shortNumber(most)}` : ""));
+      make("span", { className: "helpful" }, most > 0 ? `helpful ${shortNumber(most)}` : ""),
+    );
   }
 
   /** Heights grow with the logarithm, so that the few extreme rows can be seen beside the many. */
   setHeights(rects, counts) {
     const top = Math.log1p(Math.max(...this.all));
     rects.forEach((rect, i) => {
-      const height = (this.size.height - 4) * Math.log1p(counts[i]) / top;
+      const height = ((this.size.height - 4) * Math.log1p(counts[i])) / top;
       rect.setAttribute("y", (this.size.height - height).toFixed(2));
       rect.setAttribute("height", height.toFixed(2));
     });
@@ -83,7 +100,10 @@ class Histogram {
 
   /** Shows which of the scores are those of the rows shown, and the range chosen. */
   show(shown, { from, to }) {
-    this.setHeights(this.front, this.countBars((i) => shown[i], shown.length));
+    this.setHeights(
+      this.front,
+      this.countBars((i) => shown[i], shown.length),
+    );
     const isRange = from !== -Infinity || to !== Infinity;
     this.setBand(isRange ? this.place(from) : 0, isRange ? this.place(to) : 0);
   }
@@ -121,18 +141,42 @@ class Histogram {
       if (start === null) return;
       const [first, last] = range(event);
       start = null;
-      this.whenChosen(first === 0 ? -Infinity : this.edges[first], last === this.bars ? Infinity : this.edges[last]);
+      this.whenChosen(
+        first === 0 ? -Infinity : this.edges[first],
+        last === this.bars ? Infinity : this.edges[last],
+      );
     });
-    this.svg.addEventListener("pointercancel", () => { start = null; });
+    this.svg.addEventListener("pointercancel", () => {
+      start = null;
+    });
   }
 
   fillTable() {
     const rows = Array.from(this.all, (count, i) => [i, count]).filter(([, count]) => count > 0);
     byId("histogram-table").replaceChildren(
-      make("thead", {}, make("tr", {}, ...["from", "to", "rows"].map((title) => make("th", { scope: "col" }, title)))),
-      make("tbody", {}, ...rows.map(([i, count]) => make("tr", {},
-        make("td", {}, shortNumber(this.edges[i])), make("td", {}, shortNumber(this.edges[i + 1])),
-        make("td", {}, grouped(count))))));
+      make(
+        "thead",
+        {},
+        make(
+          "tr",
+          {},
+          ...["from", "to", "rows"].map((title) => make("th", { scope: "col" }, title)),
+        ),
+      ),
+      make(
+        "tbody",
+        {},
+        ...rows.map(([i, count]) =>
+          make(
+            "tr",
+            {},
+            make("td", {}, shortNumber(this.edges[i])),
+            make("td", {}, shortNumber(this.edges[i + 1])),
+            make("td", {}, grouped(count)),
+          ),
+        ),
+      ),
+    );
   }
 }
 

@@ -6,7 +6,12 @@ class ClassTable {
     this.decisions = decisions;
     this.whenChosen = whenChosen;
     this.lines = [];
-    this.columns = [["class", "Class"], ["rows", "Rows"], ["harmful", "Harmful"], ["mean", "Mean"]];
+    this.columns = [
+      ["class", "Class"],
+      ["rows", "Rows"],
+      ["harmful", "Harmful"],
+      ["mean", "Mean"],
+    ];
     if (review.differs) this.columns.push(["differ", "≠", "labels that differ"]);
     this.columns.push(["decided", "Done", "rows decided for"]);
     this.summary = summarizeClasses(review);
@@ -17,8 +22,11 @@ class ClassTable {
   build() {
     this.head = make("tr");
     this.body = make("tbody");
-    byId("classes").replaceChildren(make("caption", { className: "unseen" }, "Summary of each class; mean is the mean influence"),
-      make("thead", {}, this.head), this.body);
+    byId("classes").replaceChildren(
+      make("caption", { className: "unseen" }, "Summary of each class; mean is the mean influence"),
+      make("thead", {}, this.head),
+      this.body,
+    );
     for (const column of this.columns) this.head.append(this.headCell(...column));
     this.lines = this.summary.map((line) => this.makeLine(line));
     this.refresh();
@@ -28,7 +36,8 @@ class ClassTable {
     const button = make("button", { type: "button", className: "quiet", title: meaning }, title);
     if (meaning) button.setAttribute("aria-label", `${title}: ${meaning}`);
     button.addEventListener("click", () => {
-      const turned = this.order[0] === key ? -this.order[1] : (key === "class" || key === "mean" ? 1 : -1);
+      const turned =
+        this.order[0] === key ? -this.order[1] : key === "class" || key === "mean" ? 1 : -1;
       this.order = [key, turned];
       this.arrange();
     });
@@ -36,8 +45,16 @@ class ClassTable {
   }
 
   makeLine(line) {
-    const button = make("button", { type: "button", className: "quiet", "aria-pressed": "false",
-      title: className(this.review, line.class) }, className(this.review, line.class));
+    const button = make(
+      "button",
+      {
+        type: "button",
+        className: "quiet",
+        "aria-pressed": "false",
+        title: className(this.review, line.class),
+      },
+      className(this.review, line.class),
+    );
     button.addEventListener("click", () => this.whenChosen(line.class));
     const cells = {};
     const element = make("tr", {}, make("th", { scope: "row" }, button));
@@ -76,31 +93,44 @@ class ClassTable {
   arrange() {
     const [key, way] = this.order;
     const value = (line) => (Number.isNaN(line[key]) ? Infinity : line[key]);
-    const sorted = [...this.lines].sort((a, b) => way * (value(a.line) - value(b.line)) || a.line.class - b.line.class);
+    const sorted = [...this.lines].sort(
+      (a, b) => way * (value(a.line) - value(b.line)) || a.line.class - b.line.class,
+    );
     const hadFocus = document.activeElement;
     if (sorted.some(({ element }, i) => this.body.children[i] !== element)) {
       this.body.replaceChildren(...sorted.map(({ element }) => element));
       if (this.body.contains(hadFocus)) hadFocus.focus();
     }
     for (const cell of this.head.children) {
-      if (cell.dataset.key === key) cell.setAttribute("aria-sort", way > 0 ? "ascending" : "descending");
+      if (cell.dataset.key === key)
+        cell.setAttribute("aria-sort", way > 0 ? "ascending" : "descending");
       else cell.removeAttribute("aria-sort");
     }
   }
 
   showChosen(label) {
-    for (const { line, button } of this.lines) button.setAttribute("aria-pressed", line.class === label);
+    for (const { line, button } of this.lines)
+      button.setAttribute("aria-pressed", line.class === label);
   }
 
   /** The classes that would lose their last row, by name. */
   emptied() {
-    return this.summary.filter((line) => line.rows > 0 && line.left === 0).map((line) => className(this.review, line.class));
+    return this.summary
+      .filter((line) => line.rows > 0 && line.left === 0)
+      .map((line) => className(this.review, line.class));
   }
 }
 
 function summarizeClasses(review) {
   const lines = review.classes.map((_, label) => ({
-    class: label, rows: 0, harmful: 0, sum: 0, mean: NaN, differ: 0, decided: 0, left: 0,
+    class: label,
+    rows: 0,
+    harmful: 0,
+    sum: 0,
+    mean: NaN,
+    differ: 0,
+    decided: 0,
+    left: 0,
   }));
   review.given.forEach((label, position) => {
     if (label === NO_CLASS) return;

@@ -16,40 +16,61 @@ class Filters {
     byId("predicted-field").hidden = !classed(review.predicted);
     byId("differs-field").hidden = !review.differs;
     byId("classes-section").hidden = !classed(review.given);
-    for (const [id, labels] of [["given", review.given], ["predicted", review.predicted]]) {
+    for (const [id, labels] of [
+      ["given", review.given],
+      ["predicted", review.predicted],
+    ]) {
       byId(id).append(make("option", { value: "" }, "any"));
       if (!classed(labels)) continue;
       const found = new Set(labels);
       review.classes.forEach((_, label) => {
-        if (found.has(label)) byId(id).append(make("option", { value: label }, className(review, label)));
+        if (found.has(label))
+          byId(id).append(make("option", { value: label }, className(review, label)));
       });
     }
   }
 
   listen() {
     const chosen = (id) => (byId(id).value === "" ? null : Number(byId(id).value));
-    const on = (id, event, change) => byId(id).addEventListener(event, () => {
-      change(this.view.filter);
-      this.changed();
+    const on = (id, event, change) =>
+      byId(id).addEventListener(event, () => {
+        change(this.view.filter);
+        this.changed();
+      });
+    on("search", "input", (filter) => {
+      filter.text = byId("search").value;
     });
-    on("search", "input", (filter) => { filter.text = byId("search").value; });
-    for (const id of ["given", "predicted", "decision"]) on(id, "change", (filter) => { filter[id] = chosen(id); });
-    on("differs", "change", (filter) => { filter.differs = byId("differs").checked; });
-    on("only-harmful", "click", (filter) => { filter.sign = filter.sign === -1 ? 0 : -1; });
-    on("only-helpful", "click", (filter) => { filter.sign = filter.sign === 1 ? 0 : 1; });
+    for (const id of ["given", "predicted", "decision"])
+      on(id, "change", (filter) => {
+        filter[id] = chosen(id);
+      });
+    on("differs", "change", (filter) => {
+      filter.differs = byId("differs").checked;
+    });
+    on("only-harmful", "click", (filter) => {
+      filter.sign = filter.sign === -1 ? 0 : -1;
+    });
+    on("only-helpful", "click", (filter) => {
+      filter.sign = filter.sign === 1 ? 0 : 1;
+    });
     for (const id of ["from", "to"]) byId(id).addEventListener("change", () => this.readRange());
-    for (const id of ["clear-filters", "empty-clear"]) byId(id).addEventListener("click", () => this.clear());
+    for (const id of ["clear-filters", "empty-clear"])
+      byId(id).addEventListener("click", () => this.clear());
   }
 
   readRange() {
     const problem = byId("range-problem");
     problem.textContent = "";
-    const limits = [["from", -Infinity], ["to", Infinity]].map(([id, open]) => {
+    const limits = [
+      ["from", -Infinity],
+      ["to", Infinity],
+    ].map(([id, open]) => {
       const field = byId(id);
       const isEmpty = field.value.trim() === "";
       const value = isEmpty ? open : parseNumber(field.value);
       field.setAttribute("aria-invalid", Number.isNaN(value));
-      if (Number.isNaN(value)) problem.textContent = `“${field.value}” is no number, such as -0.01 or 2e-5.`;
+      if (Number.isNaN(value))
+        problem.textContent = `“${field.value}” is no number, such as -0.01 or 2e-5.`;
       return value;
     });
     if (problem.textContent) return;

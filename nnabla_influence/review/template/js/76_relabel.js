@@ -22,12 +22,15 @@ class RelabelDialog {
     const { review } = this;
     this.positions = positions;
     byId("relabel-problem").textContent = "";
-    byId("relabel-what").textContent = positions.length === 1
-      ? this.describe(positions[0])
-      : `${plural(positions.length, "row")} get the same new label.`;
+    byId("relabel-what").textContent =
+      positions.length === 1
+        ? this.describe(positions[0])
+        : `${plural(positions.length, "row")} get the same new label.`;
     this.text.value = "";
     this.choices.hidden = !review.hasClasses;
-    this.text.placeholder = review.hasClasses ? "type a class or its name, or choose below" : "a number";
+    this.text.placeholder = review.hasClasses
+      ? "type a class or its name, or choose below"
+      : "a number";
     if (review.hasClasses) this.narrow(this.guess());
     openDialog(this.dialog);
     this.text.focus();
@@ -35,7 +38,9 @@ class RelabelDialog {
 
   describe(position) {
     const { review } = this;
-    const predicted = review.predicted ? `, predicted ${labelText(review, review.predicted, position)}` : "";
+    const predicted = review.predicted
+      ? `, predicted ${labelText(review, review.predicted, position)}`
+      : "";
     return `Row ${review.index[position]}: given ${labelText(review, review.given, position)}${predicted}.`;
   }
 
@@ -55,20 +60,33 @@ class RelabelDialog {
     this.review.classes.forEach(({ value, name }, label) => {
       if (this.review.classRows[label] === 0 || this.isOwn(label)) return;
       const text = `${value} ${name ?? ""}`.toLowerCase();
-      if (text.includes(typed)) matching.push([value === typed ? 0 : value.startsWith(typed) ? 1 : 2, label]);
+      if (text.includes(typed))
+        matching.push([value === typed ? 0 : value.startsWith(typed) ? 1 : 2, label]);
     });
     matching.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
     const labels = matching.slice(0, MANY_CLASSES).map(([, label]) => label);
     const chosen = labels.includes(wanted) ? wanted : typed ? labels[0] : undefined;
     this.choices.replaceChildren(...labels.map((label) => this.choice(label, label === chosen)));
-    byId("relabel-problem").textContent = labels.length ? "" : `No class has “${this.text.value}” in it.`;
+    byId("relabel-problem").textContent = labels.length
+      ? ""
+      : `No class has “${this.text.value}” in it.`;
   }
 
   choice(label, checked) {
-    const radio = make("input", { type: "radio", name: "relabel-class", value: this.review.classes[label].value, checked });
+    const radio = make("input", {
+      type: "radio",
+      name: "relabel-class",
+      value: this.review.classes[label].value,
+      checked,
+    });
     const isGuess = label === this.guess();
-    return make("label", {}, radio, make("span", {}, className(this.review, label)),
-      isGuess ? make("span", { className: "small" }, "predicted") : null);
+    return make(
+      "label",
+      {},
+      radio,
+      make("span", {}, className(this.review, label)),
+      isGuess ? make("span", { className: "small" }, "predicted") : null,
+    );
   }
 
   /** The label that all of the rows have already is no choice. */
@@ -90,10 +108,12 @@ class RelabelDialog {
 
   submit(event) {
     const radio = this.choices.querySelector("input:checked");
-    const text = this.review.hasClasses ? radio?.value ?? "" : this.text.value;
+    const text = this.review.hasClasses ? (radio?.value ?? "") : this.text.value;
     const checked = checkLabel(this.review, text);
     let problem = checked.problem && (text ? checked.problem : "Choose the new label.");
-    const others = problem ? [] : this.positions.filter((p) => !isGivenLabel(this.review, p, checked.value));
+    const others = problem
+      ? []
+      : this.positions.filter((p) => !isGivenLabel(this.review, p, checked.value));
     if (!problem && !others.length) problem = `${checked.value} is the label already.`;
     byId("relabel-problem").textContent = problem ?? "";
     if (problem) {
@@ -102,8 +122,12 @@ class RelabelDialog {
     }
     const { positions } = this;
     // Behind the closing, which gives the focus back to the list.
-    this.dialog.addEventListener("close", () => {
-      this.whenChosen(others, checked.value, positions.length - others.length);
-    }, { once: true });
+    this.dialog.addEventListener(
+      "close",
+      () => {
+        this.whenChosen(others, checked.value, positions.length - others.length);
+      },
+      { once: true },
+    );
   }
 }

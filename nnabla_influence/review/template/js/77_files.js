@@ -26,10 +26,14 @@ async function importDecisions(review, decisions, file) {
     return showProblem(`${file.name}: ${problems[0]}${more}. Nothing was imported.`);
   }
   showProblem("");
-  const same = changes.filter(([position, kind, label]) => kind === RELABEL && isGivenLabel(review, position, label));
+  const same = changes.filter(
+    ([position, kind, label]) => kind === RELABEL && isGivenLabel(review, position, label),
+  );
   const kept = changes.filter((change) => !same.includes(change));
   decisions.decide(kept);
-  const left = same.length ? ` ${plural(same.length, "row has", "rows have")} that label already.` : "";
+  const left = same.length
+    ? ` ${plural(same.length, "row has", "rows have")} that label already.`
+    : "";
   return announce(`${file.name}: ${plural(kept.length, "decision")} imported.${left}`);
 }
 
@@ -42,7 +46,8 @@ function showProblem(text) {
 
 /** The command that takes the decisions; a name with spaces stands in quotes. */
 function nextCommand(review) {
-  const column = review.label && review.label !== "y" ? ` --label-column ${shellWord(review.label)}` : "";
+  const column =
+    review.label && review.label !== "y" ? ` --label-column ${shellWord(review.label)}` : "";
   return `nnabla-influence cleanse -i ${shellWord(review.ranking)} -o clean.csv --decisions ${EXPORT_NAME}${column}`;
 }
 
@@ -59,12 +64,14 @@ function setUpNext(review, decisions, classTable) {
     const decided = decisions.decided().length;
     byId("next-done").textContent = decisions.unexported
       ? `${plural(decided, "decision")} made; export them first.`
-      : decided ? `${EXPORT_NAME} holds ${plural(decided, "decision")}; your browser has saved it among the downloads.`
+      : decided
+        ? `${EXPORT_NAME} holds ${plural(decided, "decision")}; your browser has saved it among the downloads.`
         : "Nothing is decided yet.";
     const emptied = classTable?.emptied() ?? [];
     byId("next-warning").hidden = !emptied.length;
-    byId("next-warning").textContent = `No row of ${emptied.join(", ")} would be left. The command refuses`
-      + " that, unless you add --allow-empty-class.";
+    byId("next-warning").textContent =
+      `No row of ${emptied.join(", ")} would be left. The command refuses` +
+      " that, unless you add --allow-empty-class.";
     openDialog(byId("next"));
   };
 }

@@ -4,7 +4,9 @@ class Actions {
   constructor({ review, decisions, view, list }) {
     Object.assign(this, { review, decisions, view, list });
     this.relabelDialog = review.canRelabel
-      ? new RelabelDialog(review, (positions, label, skipped) => this.relabel(positions, label, skipped))
+      ? new RelabelDialog(review, (positions, label, skipped) =>
+          this.relabel(positions, label, skipped),
+        )
       : null;
   }
 
@@ -12,7 +14,11 @@ class Actions {
   decide(kind, positions = this.list.targets()) {
     if (!positions.length || this.broughtIntoSight()) return;
     if (kind === RELABEL) this.askForLabel(positions);
-    else this.commit(positions.map((position) => [position, kind, null]), DECISION_WORDS[kind]);
+    else
+      this.commit(
+        positions.map((position) => [position, kind, null]),
+        DECISION_WORDS[kind],
+      );
   }
 
   /** Nobody decides for a row that was scrolled out of sight: the first key brings it back. */
@@ -20,7 +26,9 @@ class Actions {
     const { list } = this;
     if (list.selectedCount || list.isInSight(list.active)) return false;
     list.moveTo(list.active);
-    announce(`Row ${this.review.index[list.activePosition]} is in focus; here it is. Nothing is decided yet.`);
+    announce(
+      `Row ${this.review.index[list.activePosition]} is in focus; here it is. Nothing is decided yet.`,
+    );
     return true;
   }
 
@@ -31,8 +39,11 @@ class Actions {
 
   relabel(positions, label, skipped) {
     const note = skipped ? ` ${plural(skipped, "row has", "rows have")} that label already.` : "";
-    this.commit(positions.map((position) => [position, RELABEL, label]),
-      `relabel to ${newLabelText(this.review, label)}`, note);
+    this.commit(
+      positions.map((position) => [position, RELABEL, label]),
+      `relabel to ${newLabelText(this.review, label)}`,
+      note,
+    );
   }
 
   commit(changes, words, note = "") {
@@ -58,8 +69,12 @@ class Actions {
     if (!positions) return announce("There is nothing to undo.");
     const one = positions.length === 1;
     this.list.goTo(positions[0]);
-    return announce(`Undone: ${one
-      ? `row ${this.review.index[positions[0]]} is ${decisionText(this.review, this.decisions, positions[0])}`
-      : plural(positions.length, "row")}.`);
+    return announce(
+      `Undone: ${
+        one
+          ? `row ${this.review.index[positions[0]]} is ${decisionText(this.review, this.decisions, positions[0])}`
+          : plural(positions.length, "row")
+      }.`,
+    );
   }
 }

@@ -19,31 +19,61 @@ const KEYS = [
 ];
 
 function setUpKeys(actions, list, { openHelp, openRow, runExport }) {
-  byId("keys").append(make("tbody", {}, ...KEYS.map(([keys, words]) => make("tr", {},
-    make("th", { scope: "row" }, ...keys.split(", ").flatMap((key, i) => [i ? " " : "", make("kbd", {}, key)])),
-    make("td", {}, words)))));
+  byId("keys").append(
+    make(
+      "tbody",
+      {},
+      ...KEYS.map(([keys, words]) =>
+        make(
+          "tr",
+          {},
+          make(
+            "th",
+            { scope: "row" },
+            ...keys.split(", ").flatMap((key, i) => [i ? " " : "", make("kbd", {}, key)]),
+          ),
+          make("td", {}, words),
+        ),
+      ),
+    ),
+  );
 
   const letters = {
-    k: () => actions.decide(KEEP), x: () => actions.decide(REMOVE), r: () => actions.decide(RELABEL),
-    u: () => actions.undo(), n: () => list.moveTo(list.active + 1), p: () => list.moveTo(list.active - 1),
+    k: () => actions.decide(KEEP),
+    x: () => actions.decide(REMOVE),
+    r: () => actions.decide(RELABEL),
+    u: () => actions.undo(),
+    n: () => list.moveTo(list.active + 1),
+    p: () => list.moveTo(list.active - 1),
     e: () => runExport(),
   };
   const others = {
-    Delete: () => actions.decide(UNDECIDED), Backspace: () => actions.decide(UNDECIDED),
-    " ": () => list.toggle(list.active), Escape: () => list.selectNone(), Enter: () => openRow(),
+    Delete: () => actions.decide(UNDECIDED),
+    Backspace: () => actions.decide(UNDECIDED),
+    " ": () => list.toggle(list.active),
+    Escape: () => list.selectNone(),
+    Enter: () => openRow(),
   };
 
   list.grid.addEventListener("keydown", (event) => {
     const onButton = event.target.closest("button");
     if (onButton && (event.key === " " || event.key === "Enter")) return;
     if (onButton?.closest(".head")) return;
-    const done = moveByKey(list, event) || commandByKey(event, list, actions)
-      || (isPlain(event) && (letterAction(letters, event) || run(others[event.key])));
+    const done =
+      moveByKey(list, event) ||
+      commandByKey(event, list, actions) ||
+      (isPlain(event) && (letterAction(letters, event) || run(others[event.key])));
     if (done) event.preventDefault();
   });
 
   document.addEventListener("keydown", (event) => {
-    if (!isPlain(event) || event.defaultPrevented || isTyping(event.target) || document.querySelector("dialog[open]")) return;
+    if (
+      !isPlain(event) ||
+      event.defaultPrevented ||
+      isTyping(event.target) ||
+      document.querySelector("dialog[open]")
+    )
+      return;
     if (!byId("letters").checked) return;
     if (event.key === "/") byId("search").focus();
     else if (event.key === "?") openHelp();
@@ -76,8 +106,12 @@ function moveByKey(list, event) {
   if (!isPlain(event)) return false;
   const page = Math.max(1, Math.floor(list.sight / list.rowHeight) - 1);
   const target = {
-    ArrowDown: list.active + 1, ArrowUp: list.active - 1, PageDown: list.active + page,
-    PageUp: list.active - page, Home: 0, End: list.length - 1,
+    ArrowDown: list.active + 1,
+    ArrowUp: list.active - 1,
+    PageDown: list.active + page,
+    PageUp: list.active - page,
+    Home: 0,
+    End: list.length - 1,
   }[event.key];
   if (target === undefined) return false;
   list.moveTo(target, { extend: event.shiftKey });
@@ -93,7 +127,7 @@ function commandByKey(event, list, actions) {
 function setUpMouse(actions, list, openRow) {
   const rowOf = (event) => event.target.closest(".grid-body .row")?.row;
   list.body.addEventListener("mousedown", (event) => {
-    if (event.shiftKey) event.preventDefault();  // no text is marked
+    if (event.shiftKey) event.preventDefault(); // no text is marked
   });
   list.body.addEventListener("click", (event) => {
     const row = rowOf(event);

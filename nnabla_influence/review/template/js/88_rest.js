@@ -4,8 +4,9 @@ function setUpForgetting(decisions, list) {
   const dialog = byId("forget-dialog");
   byId("forget").addEventListener("click", () => {
     dialog.returnValue = "";
-    byId("forget-what").textContent = `${plural(decisions.decided().length, "decision")} will be taken back.`
-      + " Undo brings them back while the page is open.";
+    byId("forget-what").textContent =
+      `${plural(decisions.decided().length, "decision")} will be taken back.` +
+      " Undo brings them back while the page is open.";
     openDialog(dialog);
   });
   dialog.addEventListener("close", () => {
@@ -19,7 +20,9 @@ function setUpForgetting(decisions, list) {
 function setUpMeaning(storage) {
   const details = byId("meaning");
   details.open = recall(storage, "meaning") !== "closed";
-  details.addEventListener("toggle", () => remember(storage, "meaning", details.open ? "open" : "closed"));
+  details.addEventListener("toggle", () =>
+    remember(storage, "meaning", details.open ? "open" : "closed"),
+  );
 }
 
 /** Whoever speaks to the computer turns the keys of one letter off, once. */
@@ -43,22 +46,46 @@ function setUpPrinting(review, decisions, view) {
   addEventListener("beforeprint", () => {
     const rows = Array.from(view.shown.subarray(0, PRINTED));
     const left = view.shown.length - rows.length;
-    const titles = ["Rank", "Row", "Picture", "Given", "Predicted", "Influence", "Loss", "Decision"];
+    const titles = [
+      "Rank",
+      "Row",
+      "Picture",
+      "Given",
+      "Predicted",
+      "Influence",
+      "Loss",
+      "Decision",
+    ];
     byId("printed").replaceChildren(
-      make("h2", {}, `${plural(view.shown.length, "row")}${left ? `, the first ${PRINTED} of them` : ""}`),
-      make("table", {}, make("thead", {}, make("tr", {}, ...titles.map((title) => make("th", {}, title)))),
-        make("tbody", {}, ...rows.map((position) => printedRow(review, decisions, position)))));
+      make(
+        "h2",
+        {},
+        `${plural(view.shown.length, "row")}${left ? `, the first ${PRINTED} of them` : ""}`,
+      ),
+      make(
+        "table",
+        {},
+        make("thead", {}, make("tr", {}, ...titles.map((title) => make("th", {}, title)))),
+        make("tbody", {}, ...rows.map((position) => printedRow(review, decisions, position))),
+      ),
+    );
   });
   addEventListener("afterprint", () => byId("printed").replaceChildren());
 }
 
 function printedRow(review, decisions, position) {
-  const pictures = (review.thumbnails[position] ?? []).filter(Boolean).map((source) => make("img", { src: source, alt: "" }));
+  const pictures = (review.thumbnails[position] ?? [])
+    .filter(Boolean)
+    .map((source) => make("img", { src: source, alt: "" }));
   const cells = [
-    [grouped(position + 1)], [String(review.index[position])], pictures,
-    [labelText(review, review.given, position)], [labelText(review, review.predicted, position)],
+    [grouped(position + 1)],
+    [String(review.index[position])],
+    pictures,
+    [labelText(review, review.given, position)],
+    [labelText(review, review.predicted, position)],
     [`${signWord(review, position)} ${shortNumber(review.influence[position])}`],
-    [review.loss ? shortNumber(review.loss[position]) : "–"], [decisionText(review, decisions, position)],
+    [review.loss ? shortNumber(review.loss[position]) : "–"],
+    [decisionText(review, decisions, position)],
   ];
   return make("tr", {}, ...cells.map((content) => make("td", {}, ...content)));
 }

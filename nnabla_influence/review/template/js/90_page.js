@@ -2,7 +2,8 @@
 
 function showFacts(review) {
   const parts = [plural(review.rowCount, "row")];
-  if (review.classes.length) parts.push(plural(review.classRows.filter((rows) => rows > 0).length, "class", "classes"));
+  if (review.classes.length)
+    parts.push(plural(review.classRows.filter((rows) => rows > 0).length, "class", "classes"));
   const harmful = review.influence.reduce((sum, value) => sum + (value < 0), 0);
   parts.push(`${grouped(harmful)} harmful`);
   if (review.method) parts.push(`method ${review.method}`);
@@ -53,18 +54,29 @@ function showKeeping(decisions) {
     ? "Kept only while this page is open; nothing is sent."
     : "Kept in this browser only; nothing is sent.";
   byId("storage-warning").hidden = !forbidden;
-  byId("storage-warning").textContent = "This browser does not let the page keep your decisions. Export them before"
-    + " you close it, and import them the next time.";
+  byId("storage-warning").textContent =
+    "This browser does not let the page keep your decisions. Export them before" +
+    " you close it, and import them the next time.";
 }
 
 function showProgress(review, decisions) {
   const [, keep, remove, relabel] = decisions.count();
   const decided = keep + remove + relabel;
   byId("progress").textContent = `${grouped(decided)} of ${grouped(review.rowCount)} decided`;
-  const counts = [[keep, "keep"], [remove, "remove"], [relabel, "relabel"]];
+  const counts = [
+    [keep, "keep"],
+    [remove, "remove"],
+    [relabel, "relabel"],
+  ];
   byId("counts").replaceChildren(
-    ...counts.map(([count, word]) => make("span", { className: `count ${word}` }, make("b", {}, grouped(count)), ` ${word}`)),
-    make("span", { className: "count saved" }, decided === 0 ? "" : decisions.unexported ? "not exported yet" : "exported"),
+    ...counts.map(([count, word]) =>
+      make("span", { className: `count ${word}` }, make("b", {}, grouped(count)), ` ${word}`),
+    ),
+    make(
+      "span",
+      { className: "count saved" },
+      decided === 0 ? "" : decisions.unexported ? "not exported yet" : "exported",
+    ),
   );
   byId("undo").disabled = decisions.past.length === 0;
   byId("forget").disabled = decided === 0;
@@ -73,7 +85,8 @@ function showProgress(review, decisions) {
 
 function start() {
   const review = readReview(byId("review-data"));
-  review.largest = Math.max(Math.abs(review.influence[0]), Math.abs(review.influence[review.rowCount - 1])) || 1;
+  review.largest =
+    Math.max(Math.abs(review.influence[0]), Math.abs(review.influence[review.rowCount - 1])) || 1;
   const storage = openStorage();
   const decisions = new Decisions(review, storage);
   const view = new View(review, decisions);
@@ -85,14 +98,17 @@ function start() {
 
   const actions = new Actions({ review, decisions, view, list });
   const histogram = new Histogram(review, (from, to) => filters.setRange(from, to));
-  const classTable = review.hasClasses && review.given
-    ? new ClassTable(review, decisions, (label) => filters.toggleGiven(label)) : null;
+  const classTable =
+    review.hasClasses && review.given
+      ? new ClassTable(review, decisions, (label) => filters.toggleGiven(label))
+      : null;
   const openNext = setUpNext(review, decisions, classTable);
 
   function showCount() {
     const { length } = view.shown;
     byId("shown").textContent = view.isFiltered()
-      ? `${grouped(length)} of ${grouped(review.rowCount)} shown` : `all ${grouped(review.rowCount)} shown`;
+      ? `${grouped(length)} of ${grouped(review.rowCount)} shown`
+      : `all ${grouped(review.rowCount)} shown`;
     byId("select-all").setAttribute("aria-label", `Select all ${grouped(length)} shown`);
     byId("select-all").disabled = length === 0;
     histogram.show(view.shown, view.filter);
@@ -127,7 +143,9 @@ function start() {
   };
 
   const openHelp = () => openDialog(byId("help"));
-  const openRow = () => { if (list.length) openDetail(review, decisions, list.activePosition); };
+  const openRow = () => {
+    if (list.length) openDetail(review, decisions, list.activePosition);
+  };
   const runExport = () => {
     if (!decisions.decided().length) return announce("Nothing is decided yet.");
     exportDecisions(review, decisions);
@@ -142,9 +160,18 @@ function start() {
   onClick("open-next", openNext);
   onClick("export", runExport);
   onClick("undo", () => actions.undo());
-  onClick("select-all", () => { list.selectAll(); list.focus(); });
-  onClick("select-none", () => { list.selectNone(); list.focus(); });
-  onClick("skip", (event) => { event.preventDefault(); list.focus(); });
+  onClick("select-all", () => {
+    list.selectAll();
+    list.focus();
+  });
+  onClick("select-none", () => {
+    list.selectNone();
+    list.focus();
+  });
+  onClick("skip", (event) => {
+    event.preventDefault();
+    list.focus();
+  });
   onClick("import", () => byId("import-file").click());
   byId("import-file").addEventListener("change", async (event) => {
     const [file] = event.target.files;
@@ -157,7 +184,8 @@ function start() {
     list.focus();
     actions.decide(Number(button.dataset.decide));
   });
-  for (const button of byId("bulk").querySelectorAll('[data-decide="3"]')) button.hidden = !review.canRelabel;
+  for (const button of byId("bulk").querySelectorAll('[data-decide="3"]'))
+    button.hidden = !review.canRelabel;
   setUpForgetting(decisions, list);
   setUpMeaning(storage);
   setUpLetters(storage);
