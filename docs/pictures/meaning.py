@@ -22,6 +22,8 @@ from nnabla_influence.tracing.step_inputs import step_inputs
 from nnabla_influence.tracing.trainer import Trainer
 from nnabla_influence.validation.retraining import MeanLoss
 
+RANKING = "influence.csv"
+
 
 class LastEpoch:
     """The last epoch of a logistic regression on breast_cancer, to be redone without a row."""
@@ -41,7 +43,9 @@ class LastEpoch:
         self._inputs = step_inputs(definition, run, trained.batch, context)
         self._trainer = Trainer(definition, solver_that_trained(definition, run), context)
         self._loss = MeanLoss(definition, context, run.parameters(), validated.batch, rows, 256)
-        self.ranking = score(model, run=folder / "run", options=Options(device="cpu"))
+        self.ranking = score(
+            model, run=folder / "run", output=folder / RANKING, options=Options(device="cpu")
+        )
 
     def losses(self, left_out: int | None = None) -> np.ndarray:
         """Return the mean validation loss before the epoch's first step and after each step."""
@@ -54,8 +58,12 @@ class LastEpoch:
         return np.array(found)
 
 
-def draw_meaning(folder: Path) -> None:
-    """Draw the change of the validation loss without the most harmful and the most helpful row."""
+def draw_meaning(folder: Path) -> Path:
+    """Draw the change of the validation loss without the most harmful and the most helpful row.
+
+    Returns:
+        The ranking, in the folder.
+    """
     epoch = LastEpoch(folder)
     as_it_was = epoch.losses()
     middle = epoch.ranking.order[len(epoch.ranking) // 2]
@@ -88,3 +96,4 @@ def draw_meaning(folder: Path) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     figure.subplots_adjust(left=0.12, right=0.66, bottom=0.15, top=0.92)
     figure.savefig(FOLDER / "meaning.png", dpi=110)
+    return folder / RANKING
