@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from nnabla_influence.arguments import count, row_numbers
 from nnabla_influence.console.dialog import Dialog, choice, run_plugin, say
+from nnabla_influence.console.page import write_page_of
 
 if TYPE_CHECKING:
     from nnabla_influence.console.desktop import Result
     from nnabla_influence.ranking import Ranking
 
 NAME = "SGD influence"
-FOLDER, RANKING = "ranking", "influence.csv"
+FOLDER, RANKING, PAGE = "ranking", "influence.csv", "review.html"
 """Where the ranking lies beside the picture that NNCD shows."""
 
 PAPERS = """\
@@ -109,6 +110,13 @@ def build_parser(label: str) -> Dialog:
         default="auto",
         help="where to compute (option:auto,cpu,cuda) default=auto",
     )
+    parser.add_argument(
+        "-rp",
+        "--review-page",
+        default="yes",
+        help="write a page beside the ranking, to look at the rows in a browser and decide for each"
+        " (option:yes,no) default=yes",
+    )
     parser.add_argument("--rows", type=count, default=20, help=argparse.SUPPRESS)
     parser.add_desktop_options()
     return parser
@@ -133,9 +141,14 @@ def _work(parsed: argparse.Namespace, result: Result | None) -> None:
     if result is not None:
         _work_for_desktop(parsed, result)
         return
+    wants_page = choice(parsed.review_page, "yes", "no") == "yes"
     ranking = _score(parsed, parsed.output)
     for line in summary(ranking, parsed.output):
         say(line)
+    if wants_page:
+        page = Path(parsed.output).with_suffix(".html")
+        if write_page_of(parsed.output, page):
+            say(f"Look at the rows, and decide for each: open {page} in a browser")
 
 
 def _score(parsed: argparse.Namespace, output: str | Path) -> Ranking:
@@ -173,16 +186,21 @@ def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
     with result.files(FOLDER) as staged:
         ranking = _score(parsed, staged / RANKING)
         added.prepare(staged / RANKING, staged)
-    path = result.sidecar(FOLDER) / RANKING
+        has_page = write_page_of(staged / RANKING, staged / PAGE)
+    folder = result.sidecar(FOLDER)
+    path = folder / RANKING
     for line in summary(ranking, path):
         say(line)
+    if has_page:
+        say(f"Look at the rows, and decide for each: open {folder / PAGE} in a browser")
     reviewed = read_reviewed(path)
     harmful = int((ranking.scores.influence < 0).sum())
     heading = [
         f"{harmful} of {len(ranking)} rows are harmful:",
         "without one of them the",
         "validation loss falls.",
-        *added.run(result.sidecar(FOLDER)),
-        f"CSV: {result.sidecar(FOLDER).name}/{RANKING}",
+        *added.run(folder),
+        f"CSV: {folder.name}/{RANKING}",
+        *([f"Page: {folder.name}/{PAGE}"] if has_page else []),
     ]
     result.show(strip(heading, reviewed, reviewed[: min(parsed.rows, harmful)]))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 
 from nnabla_influence.files import replacing_file
 from nnabla_influence.progress import Progress, SilentProgress
@@ -85,14 +87,11 @@ def write_page(
 
 
 def _rendered(title: str, data: str) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATE), autoescape=True, undefined=StrictUndefined
-    )
+    # No template engine: the Console's bundled Python, where a plugin writes this page, has none.
+    template = Template((_TEMPLATE / "page.html").read_text(encoding="utf-8"))
     style, script = _inlined("css", "style"), _inlined("js", "script")
-    return environment.get_template("page.html.jinja").render(
-        title=title,
+    return template.substitute(
+        title=html.escape(title),
         style=style,
         script=script,
         style_hash=_content_hash(style),

@@ -81,6 +81,9 @@ def test_the_ranking_lies_one_folder_deeper(finished: Finished, trained: Trained
         found = {int(r["datasource_index"]): float(r["influence"]) for r in csv.DictReader(file)}
     assert found == dict(enumerate(score(trained.final).scores.influence))
     assert str(ranking) in finished.logs[0]
+    assert f"open {ranking.with_name('review.html')} in a browser" in finished.logs[0]
+    page = ranking.with_name("review.html").read_text(encoding="utf-8")
+    assert f'"rows":{len(found)}' in page.replace(" ", "")
 
 
 def test_the_newest_ranking_is_cleansed(finished: Finished, trained: Trained, tmp_path):
@@ -151,7 +154,10 @@ def test_nothing_is_imported_if_the_user_says_so(job: Path, monkeypatch, caplog)
         call, code, _ = rank(job, caplog, import_dataset="No")
     assert code == 0
     assert server.asked == []
-    assert [p.name for p in (call.folder / "ranking").iterdir()] == ["influence.csv"]
+    assert {p.name for p in (call.folder / "ranking").iterdir()} == {
+        "influence.csv",
+        "review.html",
+    }
 
 
 def test_a_result_of_the_same_name_replaces_the_earlier_one_whole(job: Path, caplog):

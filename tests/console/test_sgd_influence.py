@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -39,7 +40,10 @@ def test_without_options_in_the_folder_of_the_results(trained: Trained, tmp_path
     done = run(TABLE, cwd=result)
     lines = lines_of(done.stderr)
     assert (done.returncode, lines[-1]) == (0, "SGD influence completed successfully.")
-    assert {entry.name for entry in result.iterdir()} - before == {"influence.csv"}
+    assert {entry.name for entry in result.iterdir()} - before == {
+        "influence.csv",
+        "influence.html",
+    }
     wanted = dict(enumerate(score(trained.model).scores.influence))
     assert scores_in(result / "influence.csv") == wanted
     # The header and the rows of the user's own CSV, in the order of harm.
@@ -49,6 +53,13 @@ def test_without_options_in_the_folder_of_the_results(trained: Trained, tmp_path
     worst = min(wanted, key=lambda row: wanted[row])
     assert written[1].startswith(own[1 + worst] + ",")
     assert any(line.startswith("influence.csv: 40 rows") for line in lines)
+    # The page has the same rows in the same order.
+    page = (result / "influence.html").read_text(encoding="utf-8")
+    data = re.search(r'<script type="application/json" id="review-data">(.*?)</script>', page)
+    columns = json.loads(data[1])["columns"]
+    assert columns["datasource_index"] == sorted(wanted, key=lambda row: wanted[row])
+    assert columns["influence"] == sorted(wanted.values())
+    assert "Look at the rows, and decide for each: open influence.html in a browser" in lines
 
 
 def test_from_another_folder_with_absolute_paths(trained: Trained, tmp_path):
@@ -61,6 +72,7 @@ def test_from_another_folder_with_absolute_paths(trained: Trained, tmp_path):
         *(IMAGE, "--model", trained.final, "--input-train", trained.training),
         *("--input-val", trained.validation, "--output", output, "--window", 2),
         *("--batch_size", 0, "--n_trials", 3, "--validation-rows", "3,17", "--device", "cpu"),
+        *("--review-page", "no"),
         python=("-B",),
         cwd="/",
     )
@@ -70,6 +82,18 @@ def test_from_another_folder_with_absolute_paths(trained: Trained, tmp_path):
     assert scores_in(output) == dict(
         enumerate(score(trained.final, options=options).scores.influence)
     )
+
+
+def test_a_page_that_cannot_be_written_costs_no_ranking(
+    trained: Trained, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ranked.html").mkdir()
+    code, lines = in_process(main, caplog, "-m", str(trained.final), "-o", "ranked.csv")
+    assert (code, lines[-1]) == (0, "SGD influence completed successfully.")
+    assert len(scores_in(tmp_path / "ranked.csv")) == 40
+    (said,) = (line for line in lines if line.startswith("No review page was written: "))
+    assert "ranked.html" in said
 
 
 def test_the_package_may_lie_beside_the_script(trained: Trained, tmp_path):

@@ -1,0 +1,30 @@
+"""The review page beside a ranking, so that deciding needs nothing but a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nnabla_influence.console.dialog import say
+from nnabla_influence.errors import InfluenceError
+
+
+def write_page_of(ranking: str | Path, page: Path) -> bool:
+    """Write the review page of a ranking; where that fails, say why: the ranking is as good.
+
+    Returns:
+        Whether it was written.
+    """
+    from nnabla_influence.progress import ConsoleProgress
+    from nnabla_influence.review.outputs import check_outputs
+    from nnabla_influence.review.page import write_page
+    from nnabla_influence.review.reviewed import read_reviewed
+
+    try:
+        check_outputs(ranking, page=page)
+        written = write_page(read_reviewed(ranking), page, progress=ConsoleProgress())
+    except (InfluenceError, OSError) as error:
+        say(f"No review page was written: {error}")
+        return False
+    if written.missing:
+        say(f"{written.missing} pictures are not on the review page: {written.first_problem}")
+    return True
