@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from looks import FOLDER
-from PIL import Image
+from PIL import Image, ImageOps
 from playwright.sync_api import Browser, sync_playwright
 
 __all__ = ["MissingProgramError", "browser", "program", "save"]
 
 _COLOURS = 128
+_FRAME = (200, 200, 200)
 
 
 class MissingProgramError(Exception):
@@ -44,9 +45,10 @@ def browser() -> Iterator[Browser]:
 
 
 def save(png: bytes | Image.Image, name: str) -> None:
-    """Write a picture to docs/images, with few colours, so that it is small."""
+    """Write a picture to docs/images, with a thin frame, and few colours, so that it is small."""
     image = Image.open(io.BytesIO(png)) if isinstance(png, bytes) else png
-    few = image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    framed = ImageOps.expand(image.convert("RGB"), 1, _FRAME)
+    few = framed.quantize(_COLOURS, dither=Image.Dither.NONE)
     path = FOLDER / name
     few.save(path, optimize=True)
     print(f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
