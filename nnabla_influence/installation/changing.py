@@ -19,10 +19,11 @@ from nnabla_influence.files import file_hash
 from nnabla_influence.installation.manifest import NAME, Manifest, write_manifest
 from nnabla_influence.installation.payload import PACKAGE, is_in_package
 from nnabla_influence.installation.places import WINDOWS, Place
-from nnabla_influence.installation.tree import REMOVED, FileChange, located
+from nnabla_influence.installation.tree import REMOVED, FileChange, located, obstacle
 
 DATABASE_BACKUP = "nncd.db.backup"
 _BACKUP = "backup"
+_ENDING = ".backup"
 _STAGING = "staging"
 
 
@@ -40,17 +41,20 @@ class Workshop:
     def backup(self, name: str) -> Path:
         """Return where a copy is of what stood at a path before."""
         # Its capitals need no care: nobody else writes there. The ending keeps it off any menu.
-        return self.place.state / _BACKUP / f"{name}.backup"
+        return self.place.state / _BACKUP / f"{name}{_ENDING}"
 
-    def open(self, *, is_installed: bool) -> None:
-        """Make the folder, without what an interrupted installation left on its way.
+    def backups(self) -> dict[str, Path]:
+        """Return every copy of what stood at a path before, by the path below the root."""
+        folder = self.place.state / _BACKUP
+        return {
+            path.relative_to(folder).as_posix()[: -len(_ENDING)]: path
+            for path in sorted(folder.rglob(f"*{_ENDING}"))
+            if path.is_file()
+        }
 
-        Args:
-            is_installed: Whether there is a manifest, which backups belong to.
-        """
+    def open(self) -> None:
+        """Make the folder, without what an interrupted installation left on its way."""
         shutil.rmtree(self.staging, ignore_errors=True)
-        if not is_installed:
-            shutil.rmtree(self.place.state / _BACKUP, ignore_errors=True)
         self.staging.mkdir(parents=True)
 
     def close(self) -> None:
@@ -112,7 +116,7 @@ def stage(shop: Workshop, changes: Sequence[FileChange]) -> dict[str, Path]:
     staged = {}
     for number, change in enumerate(changes):
         path, backup = located(shop.place.root, change.name), shop.backup(change.name)
-        if change.before is not None and not backup.exists() and file_hash(path) == change.before:
+        if change.before is not None and _lacks(backup, change.before, path):
             copy = shop.staging / f"{number}.backup"
             shutil.copy2(path, copy)
             backup.parent.mkdir(parents=True, exist_ok=True)
@@ -121,6 +125,12 @@ def stage(shop: Workshop, changes: Sequence[FileChange]) -> dict[str, Path]:
             staged[change.name] = shop.staging / f"{number}.new"
             shutil.copyfile(change.source, staged[change.name])
     return staged
+
+
+def _lacks(backup: Path, before: str, path: Path) -> bool:
+    """Return whether a backup is still to be made, of what still stands there."""
+    is_whole = backup.is_file() and file_hash(backup) == before
+    return not is_whole and file_hash(path) == before
 
 
 def announce(shop: Workshop, manifest: Manifest | None, wanted: Manifest) -> None:
@@ -212,9 +222,13 @@ def remove_files(shop: Workshop, manifest: Manifest) -> list[Path]:
     for name in sorted(manifest.files, key=is_in_package):
         path, backup = located(shop.place.root, name), shop.backup(name)
         content = file_hash(path) if path.is_file() else None
-        if content is not None and not manifest.knows(name, content):
-            if not manifest.files[name]:
-                continue  # somebody's own, where we had only taken something away
+        is_linked = obstacle(shop.place.root, name) is not None
+        if is_linked or (content is not None and not manifest.knows(name, content)):
+            if is_linked or not manifest.files[name]:
+                # Somebody's own: a checkout, or in the place of what we had only taken away.
+                if name in manifest.replaced and backup.exists():
+                    kept.append(_kept_backup(path, backup))
+                continue
             kept.append(kept_name(path))
             os.replace(path, kept[-1])
             content = None
@@ -224,6 +238,16 @@ def remove_files(shop: Workshop, manifest: Manifest) -> list[Path]:
         elif content is not None and content != manifest.replaced.get(name):
             path.unlink()
     remove_folders(shop.place.root, manifest.folders)
+    return kept
+
+
+def _kept_backup(path: Path, backup: Path) -> Path:
+    """Put a backup beside the path that it is of, where something else stands now."""
+    folder = next(parent for parent in path.parents if parent.is_dir())
+    number = 1
+    while os.path.lexists(kept := folder / f"{path.name}.before{'' if number == 1 else number}"):
+        number += 1
+    shutil.copy2(backup, kept)
     return kept
 
 

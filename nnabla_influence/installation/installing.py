@@ -27,6 +27,7 @@ from nnabla_influence.installation.payload import (
     script_in_desktop,
 )
 from nnabla_influence.installation.places import DESKTOP, WINDOWS, Place
+from nnabla_influence.installation.recovery import has_traces, recovered
 from nnabla_influence.installation.registry import (
     RowChange,
     back_up,
@@ -68,6 +69,11 @@ class Installing:
 
     def _compare(self, connection: sqlite3.Connection | None) -> None:
         self._manifest = read_manifest(self._place.state)
+        self._is_noted = self._manifest is not None
+        self._is_new = not has_traces(self._place)
+        if self._manifest is None:
+            ids = [plugin.id for plugin in self._source.registered]
+            self._manifest = recovered(self._place, self._payload, ids)
         self._files = plan_files(self._place, self._manifest, self._payload)
         self._rows: list[RowChange] = []
         rows: dict[str, Optional[Row]] = dict(self._manifest.rows if self._manifest else {})
@@ -103,7 +109,11 @@ class Installing:
         if self.is_done:
             return [f"nnabla-influence {version} is already installed: {where}"]
         before = self._manifest.version if self._manifest else None
-        if before is None:
+        if before == "" and self._is_new:
+            what = f"Takes charge of nnabla-influence {version}, which is there already"
+        elif before == "":
+            what = f"Repairs nnabla-influence {version}, whose list of files is lost or damaged"
+        elif before is None:
             what = f"Installs nnabla-influence {version}"
         elif before != version:
             what = f"Replaces nnabla-influence {before} by {version}"
@@ -130,7 +140,12 @@ class Installing:
             try:
                 with writing(connection):
                     self._compare(connection)  # time has passed since it was shown
-                    shop.open(is_installed=self._manifest is not None)
+                    shop.open()
+                    if not self._is_noted:
+                        # From here on, backups without a manifest mean that it was lost.
+                        nothing = Manifest(self._source.version, complete=False, files={})
+                        known = self._manifest or nothing
+                        write_manifest(known, self._place.state, shop.staging)
                     staged = stage(shop, self._files.changes)
                     if self._place.database is not None and self._rows:
                         back_up(self._place.database, shop.staging / DATABASE_BACKUP)
@@ -157,9 +172,9 @@ class Installing:
         earlier = self._manifest.folders if self._manifest else ()
         made = [folder for folder in self._wanted.folders if folder not in earlier]
         remove_folders(self._place.root, made)
-        if self._manifest is None:
+        if self._is_new:
             shop.discard()
-        elif shop.staging.is_dir():
+        elif self._manifest is not None and shop.staging.is_dir():
             write_manifest(self._manifest, self._place.state, shop.staging)
             shop.close()
 

@@ -22,7 +22,7 @@ class Manifest:
     """An installation.
 
     Attributes:
-        version: Of what was installed.
+        version: Of what was installed; empty where this was `recovered`.
         complete: False while files are changed; it stays so where that was interrupted.
         files: By path below the Console's root, the hashes that a file of ours may have: one, two
             while it is replaced, none where we only took away what stood there.
@@ -52,7 +52,7 @@ class Manifest:
 
 
 def read_manifest(state: Path) -> Manifest | None:
-    """Return what is installed, None if nothing is.
+    """Return what is installed, None if nothing is known: there is no manifest, or a damaged one.
 
     Raises:
         InfluenceError: It cannot be read, or is of a later version.
@@ -62,7 +62,9 @@ def read_manifest(state: Path) -> Manifest | None:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        return None
+    except OSError as error:
         raise InfluenceError(f"{path}: cannot be read ({error})") from error
     try:
         told = json.loads(text)
@@ -74,16 +76,16 @@ def read_manifest(state: Path) -> Manifest | None:
         told["files"] = {name: tuple(hashes) for name, hashes in told["files"].items()}
         told["folders"] = tuple(told["folders"])
         return Manifest(**told)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InfluenceError(
-            f"{path}: is damaged ({error}); remove it, install again, and uninstall then if you"
-            " want to"
-        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def write_manifest(manifest: Manifest, state: Path, staging: Path) -> None:
     """Write it, whole or not at all."""
     text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=1, ensure_ascii=False)
     temporary = staging / NAME
-    temporary.write_text(text + "\n", encoding="utf-8")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # backups are of no use without it
     os.replace(temporary, state / NAME)

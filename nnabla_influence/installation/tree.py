@@ -71,7 +71,7 @@ class _Survey:
         path = located(self.place.root, name)
         wanted = file_hash(source)
         self.files[name] = wanted
-        trouble = self._obstacle(name)
+        trouble = obstacle(self.place.root, name)
         if trouble:
             self.in_the_way.append(trouble)
             return
@@ -114,20 +114,6 @@ class _Survey:
                 self.files[name] = None
                 self.changes.append(FileChange(name, REMOVED, before=content))
 
-    def _obstacle(self, name: str) -> str | None:
-        """Return what keeps a file from being where it has to be."""
-        parts = PurePosixPath(name).parts
-        path = self.place.root
-        for position, part in enumerate(parts, 1):
-            path = child(path, part)
-            # The Console's own folders may be links; through one of ours a checkout would be
-            # changed.
-            if path.is_symlink() and not part.startswith("_"):
-                return f"{path}: is in the way, a link to {os.readlink(path)}"
-            if position < len(parts) and path.exists() and not path.is_dir():
-                return f"{path}: is in the way, a file where a folder has to be"
-        return f"{path}: is in the way, a folder" if path.is_dir() else None
-
     def _is_of_ours(self, name: str, path: Path) -> bool:
         """Tell a copy made by hand, of this version or another, by its words."""
         if is_in_package(name):
@@ -138,6 +124,20 @@ class _Survey:
             return PACKAGE in path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return False
+
+
+def obstacle(root: Path, name: str) -> str | None:
+    """Return what keeps a file from being where it has to be."""
+    parts = PurePosixPath(name).parts
+    path = root
+    for position, part in enumerate(parts, 1):
+        path = child(path, part)
+        # The Console's own folders may be links; through one of ours a checkout would be changed.
+        if path.is_symlink() and not part.startswith("_"):
+            return f"{path}: is in the way, a link to {os.readlink(path)}"
+        if position < len(parts) and path.exists() and not path.is_dir():
+            return f"{path}: is in the way, a file where a folder has to be"
+    return f"{path}: is in the way, a folder" if path.is_dir() else None
 
 
 def located(root: Path, name: str) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Optional
 
 from nnabla_influence.files import file_hash
 from nnabla_influence.installation.changing import Workshop, remove_files, writable
-from nnabla_influence.installation.manifest import Manifest, read_manifest
-from nnabla_influence.installation.payload import Source, own_source
+from nnabla_influence.installation.manifest import Manifest, Row, read_manifest
+from nnabla_influence.installation.payload import Source, own_source, payload
 from nnabla_influence.installation.places import Place
+from nnabla_influence.installation.recovery import recovered
 from nnabla_influence.installation.registry import (
     RowChange,
     opened,
@@ -35,19 +37,21 @@ class Uninstalling:
     def __init__(self, place: Place, source: Source | None = None):
         self._place = place
         self._source = source or own_source()
+        ids = [plugin.id for plugin in self._source.registered]
         self._manifest = read_manifest(place.state)
+        if self._manifest is None:
+            self._manifest = recovered(place, payload(self._source, place.kind), ids)
         with writable(place), opened(place.database) as connection:
             self._rows = self._compare(connection)
 
     def _compare(self, connection: sqlite3.Connection | None) -> list[RowChange]:
         if connection is None:
             return []
+        # Those that work stay: somebody registered them by hand.
+        ids = [plugin.id for plugin in self._source.registered]
+        before: dict[str, Optional[Row]] = {**present_rows(connection, ids)}
         if self._manifest is not None:
-            before = self._manifest.rows
-        else:
-            # Those that work stay: somebody registered them by hand.
-            ids = [plugin.id for plugin in self._source.registered]
-            before = dict(present_rows(connection, ids))
+            before.update(self._manifest.rows)
         return rows_to_remove(connection, before, self._place.root)
 
     @property
@@ -62,7 +66,9 @@ class Uninstalling:
             return [f"nnabla-influence is not installed: {where}"]
         lines = [f"Removes what is left of an interrupted installation: {where}"]
         if self._manifest is not None:
-            lines = [f"Removes nnabla-influence {self._manifest.version}: {where}"]
+            version = self._manifest.version or "whose list of files is lost or damaged"
+            comma = "" if self._manifest.version else ","
+            lines = [f"Removes nnabla-influence{comma} {version}: {where}"]
             lines += self._file_lines(self._manifest)
         if self._place.database is not None:
             lines += row_lines(self._rows, self._place.database)

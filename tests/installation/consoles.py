@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 from nnabla_influence.console.registration import Parameter, Plugin
+from nnabla_influence.installation import Installing, Place, Uninstalling
 from nnabla_influence.installation.payload import Source
 
 SAMPLE_TENANT = "ccbf15a0-bcb6-4ba6-b10e-27fc877c4348"
 IMAGE_ID = "11111111-aaaa-4aaa-8aaa-111111111111"
 TABLE_ID = "22222222-bbbb-4bbb-8bbb-222222222222"
+XAI = "_Post_Process/_XAI"
+COPY = f"{XAI}/_Image/nnabla_influence"
 IMAGE = "_Post_Process/_XAI/_Image/ours.py"
 TABLE = "_Post_Process/_XAI/_Table/ours_tabular.py"
 # NNCD 0.2.1's columns, in its order.
@@ -139,3 +144,30 @@ def table(database: Path) -> dict[str, dict[str, object]]:
         return {found["plugin_id"]: dict(found) for found in rows}
     finally:
         connection.close()
+
+
+def state(database: Path) -> tuple[dict[str, object], list[str]]:
+    """Return all that is in the home folder of a database, and all of the database."""
+    return tree(database.parents[2]), dump(database)
+
+
+def install(place: Place, what: Source) -> list[str]:
+    work = Installing(place, what)
+    return work.lines() + ([] if work.is_done else work.do())
+
+
+def uninstall(place: Place) -> list[str]:
+    work = Uninstalling(place)
+    return work.lines() + ([] if work.is_done else work.do())
+
+
+def says(script: Path) -> str:
+    """Run a script as the Console does, with nothing but what lies beside it."""
+    done = subprocess.run(
+        [sys.executable, "-E", "-s", "-B", str(script)],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout or done.stderr

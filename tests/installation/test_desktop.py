@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import re
 import shutil
 import sqlite3
 import uuid
@@ -19,49 +18,27 @@ from nnabla_influence.installation import (
     Installing,
     Place,
     Uninstalling,
-    installing,
     recognise,
-    registry,
 )
 from nnabla_influence.installation.payload import Source
 from tests.installation.consoles import (
     IMAGE_ID,
     SAMPLE_TENANT,
     TABLE_ID,
-    TABLES,
-    dump,
     insert,
-    nncd_home,
+    install,
     row,
+    says,
     source,
+    state,
     table,
-    tree,
+    uninstall,
 )
-from tests.installation.test_windows import install, says, uninstall
-
-
-@pytest.fixture
-def database(japanese_path: Path) -> Path:
-    return nncd_home(japanese_path)
 
 
 @pytest.fixture
 def place(database: Path) -> Place:
     return recognise(database)
-
-
-@pytest.fixture
-def first(tmp_path) -> Source:
-    return source(tmp_path / "source")
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr(registry, "PATIENCE", 0.05)
-
-
-def state(database: Path) -> tuple[dict[str, object], list[str]]:
-    return tree(database.parents[2]), dump(database)
 
 
 def test_twice_and_away_again(database: Path, place: Place, first: Source):
@@ -112,29 +89,6 @@ def test_twice_and_away_again(database: Path, place: Place, first: Source):
     assert f"  removed   SGD Influence ({IMAGE_ID})" in uninstall(place)
     assert state(database) == before
     assert uninstall(place) == [f"nnabla-influence is not installed: NNCD in {place.root}"]
-
-
-def test_a_server_that_runs_sees_it_at_once(database: Path, place: Place, first: Source):
-    """It keeps one connection for ever."""
-    server = sqlite3.connect(database)
-    count = "SELECT COUNT(*) FROM plugins"
-    assert server.execute(count).fetchone() == (1,)
-    install(place, first)
-    assert server.execute(count).fetchone() == (3,)
-    uninstall(place)
-    assert server.execute(count).fetchone() == (1,)
-    server.close()
-
-
-def test_a_backup_of_the_database(database: Path, place: Place, first: Source):
-    before = dump(database)
-    server = sqlite3.connect(database)  # with it open, what was written is in the log alone
-    server.execute("SELECT 1 FROM plugins").fetchone()
-    lines = install(place, first)
-    copy = place.state / "nncd.db.backup"
-    assert f"A backup of the database: {copy}" in lines
-    assert dump(copy) == before
-    server.close()
 
 
 def test_the_menu_that_a_person_changed_is_repaired(database: Path, place: Place, first: Source):
@@ -237,106 +191,6 @@ def test_a_folder_of_somebody_elses_with_our_name(database: Path, place: Place, 
     install(place, first)
     uninstall(place)
     assert state(database) == before
-
-
-@pytest.mark.parametrize("journal", ["WAL", "DELETE"])
-@pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
-def test_a_locked_database(database: Path, place: Place, first: Source, journal: str, lock: str):
-    other = sqlite3.connect(database, isolation_level=None)
-    other.execute(f"PRAGMA journal_mode = {journal}")
-    installed = source(database.parents[2].parent / "another", "0.5")
-    for attempt in (
-        lambda: Installing(place, first).do(),
-        lambda: Uninstalling(place).do(),
-    ):
-        before = state(database)
-        other.execute(f"BEGIN {lock}")
-        message = rf"{re.escape(str(database))}: is locked by another program; wait until NNCD has"
-        with pytest.raises(OutputError, match=message):
-            attempt()
-        other.execute("ROLLBACK")
-        assert state(database) == before
-        install(place, installed)
-    other.close()
-
-
-def broken(database: Path, statement: str) -> None:
-    connection = sqlite3.connect(database)
-    connection.executescript(statement)
-    connection.close()
-
-
-@pytest.mark.parametrize(
-    ("statement", "message"),
-    [
-        ("DROP TABLE plugins", "has no table `plugins`; start NNCD once"),
-        (
-            "ALTER TABLE plugins DROP COLUMN computing_service",
-            "its table `plugins` has no column computing_service, unlike NNCD 0.2.1's",
-        ),
-        (
-            "DROP TABLE plugins;"
-            + TABLES.split(";")[1].replace("deleted INTEGER", "deleted INTEGER, extra TEXT"),
-            "its table `plugins` needs a column extra, unlike NNCD 0.2.1's",
-        ),
-        ("DELETE FROM tenants", f"its table `tenants` lacks {SAMPLE_TENANT}"),
-        ("DROP TABLE tenants", r"is no database of NNCD \(no such table: tenants\)"),
-    ],
-)
-def test_another_schema_is_refused(database: Path, place: Place, first: Source, statement, message):
-    if "extra" in statement:
-        statement = statement.replace("deleted INTEGER, extra TEXT", "deleted INTEGER, extra TEXT")
-    broken(database, statement)
-    before = state(database)
-    with pytest.raises(OutputError, match=rf"nncd\.db: {message}"):
-        Installing(place, first)
-    assert state(database) == before
-
-
-def test_a_column_more_that_may_stay_empty(database: Path, place: Place, first: Source):
-    broken(database, 'ALTER TABLE plugins ADD COLUMN "order" INTEGER')
-    before = state(database)
-    install(place, first)
-    install(place, source(place.root.parents[2] / "another", "2.0"))
-    uninstall(place)
-    assert state(database) == before
-
-
-@pytest.mark.parametrize("content", [b"", b"this is no database, but long enough to look at" * 9])
-def test_no_database(database: Path, place: Place, first: Source, content: bytes):
-    database.write_bytes(content)
-    message = r"nncd\.db: (is no database of NNCD \(.*\)|has no table `plugins`)"
-    with pytest.raises(OutputError, match=message):
-        Installing(place, first)
-    assert database.read_bytes() == content
-    assert not place.root.exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            "attempt to write a readonly database",
-            r"cannot be written \(.*\); run this as the user who runs NNCD",
-        ),
-        (
-            "unable to open database file",
-            r"cannot be written \(.*\); run this as the user who runs NNCD",
-        ),
-        ("database or disk is full", r"cannot be written \(.*\); make room, then try again"),
-        ("disk I/O error", r"cannot be changed \(disk I/O error\)"),
-    ],
-)
-def test_what_the_database_says(place: Place, first: Source, monkeypatch, text: str, message: str):
-    def refuse(*_: object) -> None:
-        raise sqlite3.OperationalError(text)
-
-    work = Installing(place, first)
-    before = tree(place.root.parent)
-    monkeypatch.setattr(installing, "write_rows", refuse)
-    with pytest.raises(OutputError, match=rf"nncd\.db: {message}$"):
-        work.do()
-    assert tree(place.root.parent) == before
 
 
 def test_a_bucket_of_another_user(place: Place, first: Source, monkeypatch):
