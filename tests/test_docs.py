@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -131,3 +132,29 @@ def test_the_console_manual_lists_each_plugin_s_options_and_what_they_start_with
         )
         for a in shown
     }
+
+
+def _texts() -> str:
+    """Every text of what the plugins and `install` say, with a mark for what is filled in."""
+    found = []
+    rooms = ("cleansing", "console", "installation", "scoring")
+    for path in (p for room in rooms for p in (ROOT / "nnabla_influence" / room).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (getattr(part, "value", None) for part in node.values)
+                found.append("".join(p if isinstance(p, str) else "{}" for p in parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+def test_the_console_manual_s_messages_are_the_program_s() -> None:
+    text = ENGLISH.read_text(encoding="utf-8").split("## When something goes wrong")[1]
+    messages = re.findall(r"^\| `([^`]{20,})` \|", text, re.MULTILINE)
+    assert len(messages) > 10
+    texts = _texts()
+    for message in messages:
+        words = [word for word in message.split() if "..." not in word]
+        threes = [" ".join(words[k : k + 3]) for k in range(len(words) - 2)]
+        # What is filled in, such as a number, stands in some of them.
+        assert sum(three in texts for three in threes) >= 0.5 * len(threes), message

@@ -73,12 +73,7 @@ def _run_plugin(
 
 def _rankings(page: Page, address: str) -> bytes:
     """Return a screenshot of the page Dataset, with the newest ranking opened."""
-    for _ in range(_LONGEST // 5):
-        page.goto(f"{address}/#/dataset")
-        page.reload()
-        page.wait_for_timeout(5000)
-        if not page.get_by_text("Importing").count():
-            break
+    _wait_for_imports(page, address)
     page.mouse.click(648, 341)  # the greeting's balloon
     page.wait_for_timeout(500)
     page.get_by_text("influence-", exact=False).first.click()
@@ -92,8 +87,20 @@ def _rankings(page: Page, address: str) -> bytes:
     return page.screenshot()
 
 
+def _wait_for_imports(page: Page, address: str) -> None:
+    """Go to the page Dataset, and stay until every dataset is there."""
+    for _ in range(_LONGEST // 5):
+        page.goto(f"{address}/#/dataset")
+        page.reload()
+        page.wait_for_timeout(5000)
+        if not page.get_by_text("Importing").count():
+            return
+    sys.exit(f"a dataset was not imported within {_LONGEST} s")
+
+
 def _linking(page: Page, address: str, project: str) -> bytes:
     """Return a screenshot of the project's datasets, with the list to link another from."""
+    _wait_for_imports(page, address)
     page.goto(f"{address}/editor?project_id={project}")
     page.wait_for_timeout(5000)
     page.get_by_text("DATASET", exact=True).first.click()
