@@ -76,9 +76,10 @@ def run_plugin(
             try:
                 kept = without_empty(arguments) if result is None else _pairs(arguments)
                 parsed = dialog.parse_args(kept)
+                # The log is blank until there is a line, and nnabla, whose logger writes the
+                # others, takes its time.
+                print(f"{name} starts ...", flush=True)
                 if result is not None:
-                    # NNCD's page is blank until there is a line, and nnabla takes its time.
-                    print(f"{name} starts ...", flush=True)
                     result.check_name()
                 import_nnabla()
                 _check_python()

@@ -81,7 +81,7 @@ def test_the_installed_scripts_run(bundled_python: Path, japanese_path: Path, tm
     results.mkdir()
     done = run(bundled_python, plugins / TABLE, "-m", trained.final, "-o", "a.csv", cwd=results)
     assert done.returncode == 0, done.stderr
-    assert os.listdir(results) == ["a.csv"]
+    assert sorted(os.listdir(results)) == ["a.csv", "a.html"]  # the review page, too
     with (results / "a.csv").open(newline="", encoding="utf-8-sig") as file:
         written = {
             int(row["datasource_index"]): float(row["influence"]) for row in csv.DictReader(file)
