@@ -11,6 +11,7 @@ from nnabla_influence.cleansing.decisions import (
     KEEP,
     RELABEL,
     REMOVE,
+    Decided,
     Decision,
     read_decisions,
 )
@@ -73,7 +74,13 @@ def cleanse(
     labels = read_labels(source, label_column)
     notes = []
     if decisions is not None:
-        changes = _decided(decisions, source, labels)
+        decided = read_decisions(decisions, source, labels)
+        changes = _decided(source, decided)
+        if decided.is_of_other_scores:
+            notes.append(
+                f"{decisions}: has other influences than {ranking}, but the same rows; what was"
+                " decided about them is done"
+            )
     else:
         changes = _scored(source, n, below)
         useful = int((source.influence[list(changes)] >= 0).sum())
@@ -136,24 +143,10 @@ def _scored(source: Source, n: int | float | None, below: float | None) -> dict[
     return {index: Decision(REMOVE) for index in ranking.order[:count].tolist()}
 
 
-def _decided(path: PathLike, source: Source, labels: Labels | None) -> dict[int, Decision]:
+def _decided(source: Source, decided: Decided) -> dict[int, Decision]:
     """Return the rows to remove or relabel, the most harmful first."""
-
-    def new_label(text: str, row: int) -> str:
-        if labels is None:
-            raise ValueError(
-                "cannot be set, since there is no column 'y'; name the column of the labels with"
-                " --label-column"
-            )
-        return labels.new_label(text, row)
-
-    def is_other(text: str, row: int) -> bool:
-        return labels is not None and labels.is_other(text, row)
-
-    own = [column.cell for column in source.columns]
-    decided = read_decisions(path, len(source), new_label, is_other, own)
-    changed = {index: made for index, made in decided.items() if made.action != KEEP}
-    return {index: changed[index] for index in source.ranking.order.tolist() if index in changed}
+    changed = {row: made for row, made in decided.by_row.items() if made.action != KEEP}
+    return {row: changed[row] for row in source.ranking.order.tolist() if row in changed}
 
 
 def _class_changes(labels: Labels, changes: Mapping[int, Decision]) -> tuple[ClassChange, ...]:

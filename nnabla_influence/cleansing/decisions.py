@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnabla_influence.cleansing.belonging import Belonging
 from nnabla_influence.cleansing.book import is_book, read_book
-from nnabla_influence.cleansing.labels import number
-from nnabla_influence.cleansing.source import PathLike
+from nnabla_influence.cleansing.labels import Labels, number
+from nnabla_influence.cleansing.source import PathLike, Source
 from nnabla_influence.cleansing.table import Line, read_table
 from nnabla_influence.errors import DatasetError
 
@@ -38,53 +39,64 @@ class _CellError(ValueError):
         super().__init__(f"column {column!r}: {shown} {predicate}")
 
 
-def read_decisions(
-    path: PathLike,
-    n_rows: int,
-    new_label: Callable[[str, int], str],
-    is_other: Callable[[str, int], bool],
-    own_columns: Sequence[str] = (),
-) -> dict[int, Decision]:
+@dataclass(frozen=True)
+class Decided:
+    """What a table decides.
+
+    Attributes:
+        by_row: The decisions, by datasource_index.
+        is_of_other_scores: Whether its influences are not those of the ranking, though its rows
+            are.
+    """
+
+    by_row: Mapping[int, Decision]
+    is_of_other_scores: bool
+
+
+def read_decisions(path: PathLike, source: Source, labels: Labels | None) -> Decided:
     """Read a decisions CSV, or a workbook with such a sheet.
 
-    It has the columns ``datasource_index`` and ``decision`` and, to relabel, ``label``; others do
-    no harm, so a ranking with these columns added is one. Where there are several columns
-    ``label``, since the dataset has one, the first one behind ``decision`` counts, or else the
-    last one. A row without a decision does not stand in the result.
+    It has the columns ``datasource_index`` and ``decision`` and, to relabel, ``label``; so a
+    ranking with these columns added is one. Where there are several columns ``label``, since the
+    dataset has one, the first one behind ``decision`` counts, or else the last one. What else it
+    says of a row must be so (see `belonging`). A row without a decision does not stand in the
+    result.
 
     Args:
         path: The CSV: separated by commas, semicolons or tabs, with any line ends, in any encoding
             that holds ASCII, or UTF-16; or an .xlsx file.
-        n_rows: How many rows the training CSV has.
-        new_label: Checks the new label of a row and returns it as the dataset writes it; raises
-            ValueError with a predicate.
-        is_other: Tells whether a cell beside the decision to keep a row is another label than its
-            own.
-        own_columns: Header cells of the training CSV.
-
-    Returns:
-        By datasource_index.
+        source: The training CSV and its ranking.
+        labels: Its labels, or None where it has none.
 
     Raises:
-        DatasetError: It cannot be read, or a cell cannot be used; says the first one.
+        DatasetError: It cannot be read, a cell cannot be used, or it is of other rows; says the
+            first one.
     """
     path = Path(path)
     header, lines = (read_book if is_book(path) else read_table)(path, (INDEX, DECISION))
     for name in (INDEX, DECISION):
         if header.count(name) > 1:
             raise DatasetError(f"{path}: has more than one column {name!r}; keep one of them")
-    own = [normal(cell) for cell in own_columns]
-    reader = _Reader(header, n_rows, new_label, is_other, own)
+    belonging = Belonging(source, labels, header)
+    reader = _Reader(header, source, labels, belonging)
     problems = []
     for line in lines:
         try:
             reader.add(line)
         except _CellError as error:
             problems.append(f"{path}, line {line.number}, {error}")
+    # Of another ranking's decisions some cannot be used either; why is said.
+    contradictions = belonging.contradictions()
+    if contradictions:
+        first, *others = contradictions
+        more = f" (and {len(others)} more lines)" if others else ""
+        raise DatasetError(
+            f"{path}, line {first.line}, column {first.column!r}: {first.text}{more}"
+        )
     if problems:
         more = f" ({len(problems) - 1} more cells are wrong)" if len(problems) > 1 else ""
         raise DatasetError(problems[0] + more)
-    return reader.decisions
+    return Decided(reader.decisions, belonging.is_of_other_scores)
 
 
 def normal(cell: str) -> str:
@@ -96,18 +108,17 @@ class _Reader:
     def __init__(
         self,
         header: Sequence[str],
-        n_rows: int,
-        new_label: Callable[[str, int], str],
-        is_other: Callable[[str, int], bool],
-        own_columns: Sequence[str],
+        source: Source,
+        labels: Labels | None,
+        belonging: Belonging,
     ):
         self.decisions: dict[int, Decision] = {}
         self._line_of: dict[int, int] = {}
-        self._n_rows, self._new_label, self._is_other = n_rows, new_label, is_other
+        self._n_rows, self._labels, self._belonging = len(source), labels, belonging
         self._index, self._decision = header.index(INDEX), header.index(DECISION)
         self._label = _label_position(header, self._decision)
         # With a label column of its own the dataset may stand there, each row with its label.
-        self._labels_may_be_old = LABEL in own_columns
+        self._labels_may_be_old = LABEL in [normal(column.cell) for column in source.columns]
 
     def add(self, line: Line) -> None:
         decision = normal(line.cell(self._decision))
@@ -123,11 +134,12 @@ class _Reader:
             cell = line.cell(self._decision)
             raise _CellError(DECISION, cell, "is none of keep, remove and relabel; correct it")
         row = self._row(line.cell(self._index))
+        self._belonging.add(line, row)
         made = Decision(decision)
         if decision == RELABEL:
             made = Decision(decision, self._checked(label, row))
         slipped = decision == KEEP and label and not self._labels_may_be_old
-        if slipped and self._is_other(label, row):
+        if slipped and self._labels is not None and self._labels.is_other(label, row):
             raise _CellError(
                 LABEL,
                 label,
@@ -155,8 +167,15 @@ class _Reader:
             raise _CellError(DECISION, RELABEL, "needs a column 'label' with the new label; add it")
         if not label:
             raise _CellError(LABEL, label, "is empty; give the new label, or decide otherwise")
+        if self._labels is None:
+            raise _CellError(
+                LABEL,
+                label,
+                "cannot be set, since there is no column 'y'; name the column of the labels with"
+                " --label-column",
+            )
         try:
-            return self._new_label(label, row)
+            return self._labels.new_label(label, row)
         except ValueError as error:
             raise _CellError(LABEL, label, str(error)) from error
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nnabla_influence.cleansing.source import SPREADSHEET_DIGITS, Source
+from nnabla_influence.cleansing.likeness import SPREADSHEET_DIGITS
+from nnabla_influence.cleansing.source import Source
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
 

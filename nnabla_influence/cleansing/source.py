@@ -11,15 +11,13 @@ from typing import Union
 
 import numpy as np
 
+from nnabla_influence.cleansing.likeness import SPREADSHEET_DIGITS
 from nnabla_influence.dataset import Dataset, open_dataset
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking import RESULT_COLUMNS, Ranking, read_ranking
 
 PathLike = Union[str, "os.PathLike[str]"]
-
-# Spreadsheets keep six digits of a number in scientific notation.
-SPREADSHEET_DIGITS = 1e-5
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,9 +93,9 @@ def test_no_decision_at_all_keeps_everything(table):
 @pytest.mark.parametrize(
     ("header", "cells"),
     [
-        ("datasource_index,label,influence,decision,label", "9,3,-1,relabel,2"),
-        ("label,influence,datasource_index,label,decision", "3,-1,9,2,relabel"),
-        ("datasource_index,decision,label_before,label,x,label", "9,relabel,3,2,0.5,3"),
+        ("datasource_index,label,influence,decision,label", "9,3,-1.5e-7,relabel,2"),
+        ("label,influence,datasource_index,label,decision", "3,-1.5e-7,9,2,relabel"),
+        ("datasource_index,decision,label_before,label,x,label", "9,relabel,3,2,1.125,3"),
     ],
 )
 def test_of_several_label_columns_the_one_beside_the_decision_counts(table, header, cells):
