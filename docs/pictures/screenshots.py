@@ -63,6 +63,7 @@ def _decide(page: Page) -> None:
     for keys in (["r", "Enter"], ["x"], ["r", "Enter"], ["r", "Enter"]):
         for key in keys:
             page.keyboard.press(key)
+            page.wait_for_timeout(150)  # as a person does: a dialog closes first
     page.mouse.move(0, 0)
     page.locator("#toast").evaluate(
         "(toast) => { toast.hidden = true; toast.style.display = 'none' }"
