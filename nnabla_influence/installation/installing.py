@@ -17,6 +17,7 @@ from nnabla_influence.installation.changing import (
     stage,
     writable,
 )
+from nnabla_influence.installation.database import back_up, opened, writing
 from nnabla_influence.installation.libraries import library_lines
 from nnabla_influence.installation.manifest import Manifest, Row, read_manifest, write_manifest
 from nnabla_influence.installation.payload import (
@@ -30,13 +31,10 @@ from nnabla_influence.installation.places import DESKTOP, WINDOWS, Place
 from nnabla_influence.installation.recovery import has_traces, recovered
 from nnabla_influence.installation.registry import (
     RowChange,
-    back_up,
-    opened,
     present_rows,
     rows_to_install,
     wanted_rows,
     write_rows,
-    writing,
 )
 from nnabla_influence.installation.showing import file_lines, row_lines
 from nnabla_influence.installation.tree import plan_files

@@ -7,17 +7,16 @@ from typing import Optional
 
 from nnabla_influence.files import file_hash
 from nnabla_influence.installation.changing import Workshop, remove_files, writable
+from nnabla_influence.installation.database import opened, writing
 from nnabla_influence.installation.manifest import Manifest, Row, read_manifest
 from nnabla_influence.installation.payload import Source, own_source, payload
 from nnabla_influence.installation.places import Place
 from nnabla_influence.installation.recovery import recovered
 from nnabla_influence.installation.registry import (
     RowChange,
-    opened,
     present_rows,
     rows_to_remove,
     write_rows,
-    writing,
 )
 from nnabla_influence.installation.showing import removal_lines, row_lines
 from nnabla_influence.installation.tree import located

@@ -15,7 +15,9 @@ from nnabla_influence.installation import (
     Uninstalling,
     installing,
     recognise,
-    registry,
+)
+from nnabla_influence.installation import (
+    database as databases,
 )
 from nnabla_influence.installation.payload import Source
 from tests.installation.consoles import (
@@ -37,7 +39,7 @@ def place(database: Path) -> Place:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(registry, "PATIENCE", 0.05)
+    monkeypatch.setattr(databases, "PATIENCE", 0.05)
 
 
 def test_a_server_that_runs_sees_it_at_once(database: Path, place: Place, first: Source):
