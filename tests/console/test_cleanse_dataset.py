@@ -20,11 +20,17 @@ def trained(tmp_path_factory) -> Trained:
     return trained_table(tmp_path_factory.getbasetemp())
 
 
-@pytest.fixture
-def result(trained: Trained, tmp_path: Path, monkeypatch) -> Path:
-    """The results' folder, with a ranking, as the working folder."""
-    folder = Path(shutil.copytree(trained.result, tmp_path / "結果 2"))
+@pytest.fixture(scope="module")
+def ranked(trained: Trained, tmp_path_factory) -> Path:
+    folder = Path(shutil.copytree(trained.result, tmp_path_factory.mktemp("ranked") / "結果 2"))
     score(trained.final, output=folder / "influence.csv")
+    return folder
+
+
+@pytest.fixture
+def result(ranked: Path, tmp_path: Path, monkeypatch) -> Path:
+    """The results' folder, with a ranking, as the working folder."""
+    folder = Path(shutil.copytree(ranked, tmp_path / "結果 2"))
     monkeypatch.chdir(folder)
     return folder
 

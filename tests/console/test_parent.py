@@ -64,7 +64,7 @@ def long_job(folder: Path, epochs: int) -> Path:
 @pytest.mark.parametrize(
     ("method", "epochs", "window", "seen", "processes"),
     [
-        ("final", 20_000, 20_000, "steps are traced", 3),
+        ("final", 6_000, 6_000, "steps are traced", 3),
         # It trains again, in a process of its own, and hides what nnabla_cli writes meanwhile.
         ("exact", 1_000_000, 10, "Training ", 4),
     ],
