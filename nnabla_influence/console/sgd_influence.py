@@ -148,7 +148,8 @@ def _work(parsed: argparse.Namespace, result: Result | None) -> None:
     if wants_page:
         page = Path(parsed.output).with_suffix(".html")
         if write_page_of(parsed.output, page):
-            say(f"Look at the rows, and decide for each: open {page} in a browser")
+            # The Console's user does not see its working folder.
+            say(f"Look at the rows, and decide for each: open {page.absolute()} in a browser")
 
 
 def _score(parsed: argparse.Namespace, output: str | Path) -> Ranking:

@@ -60,7 +60,8 @@ def test_without_options_in_the_folder_of_the_results(trained: Trained, tmp_path
     columns = json.loads(data[1])["columns"]
     assert columns["datasource_index"] == sorted(wanted, key=lambda row: wanted[row])
     assert columns["influence"] == sorted(wanted.values())
-    assert "Look at the rows, and decide for each: open influence.html in a browser" in lines
+    path = result / "influence.html"
+    assert f"Look at the rows, and decide for each: open {path} in a browser" in lines
 
 
 def test_from_another_folder_with_absolute_paths(trained: Trained, tmp_path):
@@ -95,6 +96,24 @@ def test_a_page_that_cannot_be_written_costs_no_ranking(
     assert len(scores_in(tmp_path / "ranked.csv")) == 40
     (said,) = (line for line in lines if line.startswith("No review page was written: "))
     assert "ranked.html" in said
+
+
+def test_a_page_of_somebody_elses_stays(trained: Trained, tmp_path, monkeypatch, caplog):
+    """Its name comes from the ranking's: nobody chose to replace it. A review page is replaced."""
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "report.html"
+    page.write_text("<p>mine</p>")
+    code, lines = in_process(main, caplog, "-m", str(trained.final), "-o", "report.csv")
+    assert (code, page.read_text()) == (0, "<p>mine</p>")
+    assert any(
+        "report.html: is there already, and no review page; move it, or choose" in x for x in lines
+    )
+    page.unlink()
+    for _ in range(2):
+        code, lines = in_process(main, caplog, "-m", str(trained.final), "-o", "report.csv")
+        assert code == 0
+        assert not any("is there already" in line for line in lines)
+    assert 'id="review-data"' in page.read_text(encoding="utf-8")
 
 
 def test_the_package_may_lie_beside_the_script(trained: Trained, tmp_path):
