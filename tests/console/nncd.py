@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from nnabla_influence.console import cleanse_dataset, sgd_influence
 from nnabla_influence.console.registration import DESKTOP_PLUGINS, Plugin
+from tests.console.scripts import in_process
 from tests.small_projects import REPOSITORY, environment
 
+MODEL = "result_train_last.nnp"
 TENANT = "11111111-2222-4333-8444-555555555555"
 IMAGE, TABLE, CLEANSE = DESKTOP_PLUGINS
 # What the application brings has none of these, and nothing can be installed there.
@@ -202,3 +205,17 @@ def refused_by_the_page(path: Path) -> str | None:
 
 def is_canonical(text: str) -> bool:
     return str(uuid.UUID(text)) == text
+
+
+def rank(job: Path, caplog, **typed: str) -> tuple[Call, int, list[str]]:
+    """Call SGD Influence (tabular) within this process; return exit code and log, too."""
+    called = call(TABLE, job, **typed)
+    code, lines = in_process(sgd_influence.main, caplog, *called.command[3:])
+    return called, code, lines
+
+
+def clean(job: Path, caplog, **typed: str) -> tuple[Call, int, list[str]]:
+    """Call Cleanse dataset within this process; return exit code and log, too."""
+    called = call(CLEANSE, job, **typed)
+    code, lines = in_process(cleanse_dataset.main, caplog, *called.command[3:])
+    return called, code, lines

@@ -12,12 +12,7 @@ from nnabla_influence import score
 from nnabla_influence.cleansing import cleanse
 from nnabla_influence.console.cleanse_dataset import build_parser, main
 from tests.console.scripts import CLEANSE_TABLE, in_process, lines_of, run
-from tests.small_projects import Trained, trained_table
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Trained:
-    return trained_table(tmp_path_factory.getbasetemp())
+from tests.small_projects import Trained
 
 
 @pytest.fixture(scope="module")

@@ -14,20 +14,11 @@ from PIL import Image
 
 from nnabla_influence import score
 from nnabla_influence.cleansing import cleanse
-from nnabla_influence.console import cleanse_dataset, parent, sgd_influence
-from nnabla_influence.console.desktop import Result
-from nnabla_influence.console.strip import message
-from nnabla_influence.files import take_lock
+from nnabla_influence.console import parent, sgd_influence
 from tests.console import nncd
+from tests.console.nncd import rank
 from tests.console.scripts import in_process
-from tests.small_projects import Trained, edit, trained_table, write_images
-
-NAME = "result_train_last.nnp"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Trained:
-    return trained_table(tmp_path_factory.getbasetemp())
+from tests.small_projects import Trained, edit, write_images
 
 
 @dataclass
@@ -47,7 +38,7 @@ class Finished:
 def finished(trained: Trained, tmp_path_factory) -> Finished:
     home = tmp_path_factory.mktemp("homes") / "ホーム 1"
     job = nncd.job_folder(home)
-    shutil.copy(trained.final, job / NAME)
+    shutil.copy(trained.final, job / nncd.MODEL)
     elsewhere = tmp_path_factory.mktemp("application")
     before = set(trained.result.parent.rglob("*"))
     with nncd.server("influence-3-7") as server:
@@ -113,30 +104,6 @@ def test_both_are_datasets_of_the_application(finished: Finished):
     assert (len(ranking), len(cleansed)) == (41, 39)
 
 
-# ------------------------------------------------------------- within this process, for speed
-
-
-@pytest.fixture
-def job(trained: Trained, tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.setattr(parent, "end_with_parent", lambda _: None)
-    monkeypatch.delenv("SERVER_PORT", raising=False)
-    folder = nncd.job_folder(tmp_path / "home")
-    shutil.copy(trained.final, folder / NAME)
-    return folder
-
-
-def rank(job: Path, caplog, **typed: str) -> tuple[nncd.Call, int, list[str]]:
-    call = nncd.call(nncd.TABLE, job, **typed)
-    code, lines = in_process(sgd_influence.main, caplog, *call.command[3:])
-    return call, code, lines
-
-
-def clean(job: Path, caplog, **typed: str) -> tuple[nncd.Call, int, list[str]]:
-    call = nncd.call(nncd.CLEANSE, job, **typed)
-    code, lines = in_process(cleanse_dataset.main, caplog, *call.command[3:])
-    return call, code, lines
-
-
 def test_without_a_server_the_ranking_is_as_good(job: Path, monkeypatch, caplog):
     monkeypatch.setenv("SERVER_PORT", "9")  # nobody listens there
     call, code, lines = rank(job, caplog)
@@ -158,110 +125,6 @@ def test_nothing_is_imported_if_the_user_says_so(job: Path, monkeypatch, caplog)
         "influence.csv",
         "review.html",
     }
-
-
-def test_a_result_of_the_same_name_replaces_the_earlier_one_whole(job: Path, caplog):
-    call, _, _ = rank(job, caplog)
-    (call.folder / "ranking" / "of the earlier one").touch()
-    first = call.picture.read_bytes()
-    again, code, _ = rank(job, caplog, rows="1")
-    assert (code, again.folder) == (0, call.folder)
-    assert nncd.shown(call.folder) == [call.picture]
-    assert call.picture.read_bytes() != first
-    assert not (call.folder / "ranking" / "of the earlier one").exists()
-
-
-@pytest.mark.parametrize("name", ["r", "ranking", "a.b", "f", "x y'(1)"])
-def test_a_name_is_no_obstacle(job: Path, caplog, name: str):
-    """Whatever begins with the result's name would be taken for it."""
-    call, code, lines = rank(job, caplog, output=name)
-    assert code == 0, lines
-    assert nncd.shown(call.folder) == [call.picture]
-    assert len(list(call.folder.glob("*/influence.csv"))) == 1
-
-
-@pytest.mark.parametrize(
-    ("typed", "code", "message"),
-    [
-        ({"window": "9"}, 1, "a window of 9 epochs was asked for"),
-        ({"method": "best"}, 1, "'best'"),
-        ({"rows": "0"}, 2, "'0' is not a whole number from 1"),
-        ({"import_dataset": "perhaps"}, 1, "'perhaps' is none of yes, no"),
-    ],
-)
-def test_a_failure_is_shown_in_words(job: Path, caplog, typed, code: int, message: str):
-    """The exit code is ignored, and an empty file would look like a plugin that still runs."""
-    call, got, lines = rank(job, caplog, **typed)
-    assert got == code
-    assert lines[-1].startswith("SGD influence failed: ")
-    assert message in lines[-1]
-    assert sorted(p.name for p in call.folder.iterdir()) == ["influence.png", "plugin_log.txt"]
-    with Image.open(call.picture) as picture:
-        assert picture.height == 100
-        assert len(picture.getcolors(10**6)) > 1  # something is written on it
-
-
-def test_a_failure_leaves_the_earlier_files(job: Path, caplog):
-    call, _, _ = rank(job, caplog)
-    kept = (call.folder / "ranking" / "influence.csv").read_bytes()
-    assert rank(job, caplog, window="9")[1] == 1
-    assert (call.folder / "ranking" / "influence.csv").read_bytes() == kept
-
-
-def test_without_a_ranking_there_is_nothing_to_cleanse(job: Path, caplog):
-    call, code, lines = clean(job, caplog)
-    assert (code, lines[-1]) == (
-        1,
-        "Cleanse dataset failed: this job has no ranking yet; run SGD Influence first, or give the"
-        " path of a ranking",
-    )
-    assert nncd.shown(call.folder) == [call.picture]
-
-
-def test_a_ranking_and_decisions_that_were_typed(job: Path, trained: Trained, tmp_path, caplog):
-    ranking, decisions = tmp_path / "私の ranking.csv", tmp_path / "決定 1.csv"
-    score(trained.final, output=ranking)
-    decisions.write_text("datasource_index,decision,label\n3,remove,\n5,relabel,1\n0,keep,\n")
-    own = trained.training.read_text(encoding="utf-8").splitlines()
-    assert own[6].endswith(",0")
-    call, code, lines = clean(job, caplog, ranking=f'"{ranking}"', decisions=str(decisions))
-    assert code == 0, lines
-    written = (call.folder / "dataset" / "cleansed.csv").read_text(encoding="utf-8-sig")
-    own[6] = own[6][:-1] + "1"
-    assert written.splitlines() == own[:4] + own[5:]
-    assert any("1 removed, 1 relabelled" in line for line in lines)
-
-
-def test_every_harmful_row(job: Path, trained: Trained, caplog):
-    rank(job, caplog)
-    _, code, lines = clean(job, caplog, remove="Harmful", label_column="y", allow_empty_class="no")
-    harmful = int((score(trained.final).scores.influence < 0).sum())
-    assert code == 0
-    assert any(f"; {harmful} removed" in line for line in lines)
-
-
-def test_the_ranking_of_another_dataset_is_refused(job: Path, tmp_path, caplog):
-    ranking = tmp_path / "other.csv"
-    ranking.write_text("x__0,y,influence,datasource_index\n1,0,-0.5,0\n2,1,0.5,1\n")
-    call, code, lines = clean(job, caplog, ranking=str(ranking))
-    assert code == 1
-    assert "other.csv" in lines[-1]
-    assert sorted(p.name for p in call.folder.iterdir()) == ["cleansed.png", "plugin_log.txt"]
-
-
-def test_a_training_csv_that_is_gone(job: Path, trained: Trained, tmp_path, caplog, monkeypatch):
-    ranking = tmp_path / "ranking.csv"
-    score(trained.final, output=ranking)
-    hidden = trained.training.with_name("gone.csv")
-    trained.training.rename(hidden)
-    try:
-        call, code, lines = clean(job, caplog, ranking=str(ranking), remove="1")
-    finally:
-        hidden.rename(trained.training)
-    assert code == 0, lines
-    assert any("training dataset is not there any more" in line for line in lines)
-    text = (call.folder / "dataset" / "cleansed.csv").read_text(encoding="utf-8-sig")
-    assert len(text.splitlines()) == 40
 
 
 def test_images_are_shown_and_imported(tmp_path: Path, monkeypatch, caplog):
@@ -293,59 +156,8 @@ def image_job(folder: Path) -> Path:
     net = write_images(folder)
     edit(net, lambda proto: [setattr(d, "uri", str(folder / d.uri)) for d in proto.dataset])
     job = nncd.job_folder(folder / "home")
-    with zipfile.ZipFile(job / NAME, "w") as archive:
+    with zipfile.ZipFile(job / nncd.MODEL, "w") as archive:
         archive.writestr("nnp_version.txt", "0.1\n")
         archive.write(net, "net.nntxt")
         archive.write(folder / "net.h5", "parameter.h5")
     return job
-
-
-@pytest.mark.parametrize("name", [".", "p", "plugin"])
-def test_a_name_under_which_another_file_is_shown(job: Path, caplog, name: str):
-    """The server lets ``.`` through, and takes the log for a result called ``p``."""
-    _, code, lines = rank(job, caplog, output=name)
-    assert code == 1
-    assert "NNCD would show another file under this name of the result; choose" in lines[-1]
-    left = [p.name for p in (job / "plugins").rglob("*") if p.is_file()]
-    assert left == ["plugin_log.txt"]
-
-
-def test_values_that_look_like_options(job: Path, caplog):
-    _, code, lines = clean(job, caplog, ranking="--help", remove="-1,2")
-    assert code == 2
-    assert "'-1,2' is neither a number of rows from 1" in lines[-1]
-    _, code, lines = clean(job, caplog, ranking="--help", decisions="")
-    assert (code, lines[-1].split(": ")[1]) == (1, "--help")
-
-
-def test_the_empty_file_goes_when_the_picture_is_there(tmp_path: Path, monkeypatch):
-    """A result without a file is an error in the application; one with two may still be empty."""
-    placeholder = tmp_path / "name" / "name.nnp"
-    placeholder.parent.mkdir()
-    placeholder.touch()
-    pictures = []
-    unlink = Path.unlink
-
-    def note(path: Path, *more: object, **named: object) -> None:
-        if path == placeholder:
-            pictures.append((tmp_path / "name" / "name.png").exists())
-        unlink(path, *more, **named)
-
-    monkeypatch.setattr(Path, "unlink", note)
-    with Result(placeholder) as result:
-        result.show(message("title", "text"))
-    assert pictures[0] is True
-    assert nncd.shown(tmp_path / "name") == [tmp_path / "name" / "name.png"]
-
-
-def test_what_a_killed_plugin_left_goes_with_the_next_one(job: Path, caplog):
-    call = nncd.call(nncd.TABLE, job)
-    left, used = call.folder / ".ranking.a.tmp", call.folder / ".ranking.b.tmp"
-    for folder in (left, used):
-        folder.mkdir()
-        (folder / "lock").touch()
-    with (used / "lock").open("r+") as lock:
-        take_lock(lock)
-        rank(job, caplog)
-    assert used.exists()
-    assert not left.exists()

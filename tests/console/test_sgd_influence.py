@@ -19,12 +19,7 @@ from nnabla_influence import Options, score
 from nnabla_influence.console.sgd_influence import build_parser, main
 from tests.console.nncd import hide_packages
 from tests.console.scripts import IMAGE, TABLE, in_process, lines_of, run
-from tests.small_projects import REPOSITORY, Trained, environment, trained_table, write_table
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Trained:
-    return trained_table(tmp_path_factory.getbasetemp())
+from tests.small_projects import REPOSITORY, Trained, environment, write_table
 
 
 def scores_in(path: Path) -> dict[int, float]:
@@ -175,7 +170,8 @@ def test_a_failure_is_one_line_and_leaves_nothing(
 ):
     folder = table.parent / "result"
     folder.mkdir()
-    (folder / "influence.csv").write_text("kept")
+    earlier = "x,influence,datasource_index\n1,-0.5,0\n"
+    (folder / "influence.csv").write_text(earlier)
     monkeypatch.chdir(folder)
     got, lines = in_process(main, caplog, "-m", make_model(table), *arguments)
     assert got == code
@@ -186,7 +182,7 @@ def test_a_failure_is_one_line_and_leaves_nothing(
     assert re.search(message, said[0]), said[0]
     assert "Traceback" not in caplog.text + capsys.readouterr().err
     assert [entry.name for entry in folder.iterdir()] == ["influence.csv"]
-    assert (folder / "influence.csv").read_text() == "kept"
+    assert (folder / "influence.csv").read_text() == earlier
 
 
 @pytest.fixture

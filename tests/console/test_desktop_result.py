@@ -1,0 +1,105 @@
+"""What lies in the folder of a result: one file to show, the rest deeper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nnabla_influence.console.desktop import Result
+from nnabla_influence.console.strip import message
+from nnabla_influence.files import take_lock
+from tests.console import nncd
+from tests.console.nncd import rank
+
+
+@pytest.mark.parametrize("name", ["r", "ranking", "a.b", "f", "x y'(1)"])
+def test_a_name_is_no_obstacle(job: Path, caplog, name: str):
+    """Whatever begins with the result's name would be taken for it."""
+    call, code, lines = rank(job, caplog, output=name)
+    assert code == 0, lines
+    assert nncd.shown(call.folder) == [call.picture]
+    assert len(list(call.folder.glob("*/influence.csv"))) == 1
+
+
+@pytest.mark.parametrize("name", [".", "p", "plugin"])
+def test_a_name_under_which_another_file_is_shown(job: Path, caplog, name: str):
+    """The server lets ``.`` through, and takes the log for a result called ``p``."""
+    _, code, lines = rank(job, caplog, output=name)
+    assert code == 1
+    assert "NNCD would show another file under this name of the result; choose" in lines[-1]
+    left = [p.name for p in (job / "plugins").rglob("*") if p.is_file()]
+    assert left == ["plugin_log.txt"]
+
+
+def test_a_result_of_the_same_name_replaces_the_earlier_one_whole(job: Path, caplog):
+    call, _, _ = rank(job, caplog)
+    (call.folder / "ranking" / "of the earlier one").touch()
+    first = call.picture.read_bytes()
+    again, code, _ = rank(job, caplog, rows="1")
+    assert (code, again.folder) == (0, call.folder)
+    assert nncd.shown(call.folder) == [call.picture]
+    assert call.picture.read_bytes() != first
+    assert not (call.folder / "ranking" / "of the earlier one").exists()
+
+
+def test_the_empty_file_goes_when_the_picture_is_there(tmp_path: Path, monkeypatch):
+    """A result without a file is an error in the application; one with two may still be empty."""
+    placeholder = tmp_path / "name" / "name.nnp"
+    placeholder.parent.mkdir()
+    placeholder.touch()
+    pictures = []
+    unlink = Path.unlink
+
+    def note(path: Path, *more: object, **named: object) -> None:
+        if path == placeholder:
+            pictures.append((tmp_path / "name" / "name.png").exists())
+        unlink(path, *more, **named)
+
+    monkeypatch.setattr(Path, "unlink", note)
+    with Result(placeholder) as result:
+        result.show(message("title", "text"))
+    assert pictures[0] is True
+    assert nncd.shown(tmp_path / "name") == [tmp_path / "name" / "name.png"]
+
+
+def test_what_a_killed_plugin_left_goes_with_the_next_one(job: Path, caplog):
+    call = nncd.call(nncd.TABLE, job)
+    left, used = call.folder / ".ranking.a.tmp", call.folder / ".ranking.b.tmp"
+    for folder in (left, used):
+        folder.mkdir()
+        (folder / "lock").touch()
+    with (used / "lock").open("r+") as lock:
+        take_lock(lock)
+        rank(job, caplog)
+    assert used.exists()
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "message"),
+    [
+        ({"window": "9"}, 1, "a window of 9 epochs was asked for"),
+        ({"method": "best"}, 1, "'best'"),
+        ({"rows": "0"}, 2, "'0' is not a whole number from 1"),
+        ({"import_dataset": "perhaps"}, 1, "'perhaps' is none of yes, no"),
+    ],
+)
+def test_a_failure_is_shown_in_words(job: Path, caplog, typed, code: int, message: str):
+    """The exit code is ignored, and an empty file would look like a plugin that still runs."""
+    call, got, lines = rank(job, caplog, **typed)
+    assert got == code
+    assert lines[-1].startswith("SGD influence failed: ")
+    assert message in lines[-1]
+    assert sorted(p.name for p in call.folder.iterdir()) == ["influence.png", "plugin_log.txt"]
+    with Image.open(call.picture) as picture:
+        assert picture.height == 100
+        assert len(picture.getcolors(10**6)) > 1  # something is written on it
+
+
+def test_a_failure_leaves_the_earlier_files(job: Path, caplog):
+    call, _, _ = rank(job, caplog)
+    kept = (call.folder / "ranking" / "influence.csv").read_bytes()
+    assert rank(job, caplog, window="9")[1] == 1
+    assert (call.folder / "ranking" / "influence.csv").read_bytes() == kept
