@@ -206,8 +206,8 @@ def _show(parsed: argparse.Namespace, result: Result, cleansed: Cleansed, added:
     reviewed = read_reviewed(parsed.ranking, label_column=parsed.label_column)
     rows = list(islice(_changed(reviewed, cleansed), _SHOWN))
     n_rows = len(cleansed.kept) + len(cleansed.removed)
-    most = sorted((c for c in cleansed.classes if c.lost), key=lambda c: -c.lost)
-    left = [f"Class {c.name} loses {c.lost} of {c.rows}." for c in most]
+    most = sorted((c for c in cleansed.classes if c.removed), key=lambda c: -c.removed)
+    left = [f"Class {c.name} loses {c.removed} of {c.rows}." for c in most]
     if len(left) > _CLASSES:
         left[_CLASSES - 1 :] = [f"{len(left) - _CLASSES + 1} more classes lose rows."]
     heading = [

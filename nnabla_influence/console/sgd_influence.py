@@ -204,4 +204,7 @@ def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
         f"CSV: {folder.name}/{RANKING}",
         *([f"Page: {folder.name}/{PAGE}"] if has_page else []),
     ]
-    result.show(strip(heading, reviewed, reviewed[: min(parsed.rows, harmful)]))
+    # The log, which names the folder, is not shown any more once there is a picture.
+    closing = f"The page to decide on, for a browser: {folder / PAGE}" if has_page else ""
+    worst = reviewed[: min(parsed.rows, harmful)]
+    result.show(strip(heading, reviewed, worst, closing=closing))

@@ -50,6 +50,7 @@ def strip(
     reviewed: Reviewed,
     rows: Sequence[ReviewedRow],
     changed: Mapping[int, str] | None = None,
+    closing: str = "",
 ) -> Image.Image:
     """Return a picture of rows: of each its thumbnail, or the features of a table, and its labels.
 
@@ -58,6 +59,7 @@ def strip(
         reviewed: The ranking that they are of.
         rows: The rows, from left to right; 200 at most are shown.
         changed: New labels by datasource_index.
+        closing: What stands on the right of the rows, in as many lines as it takes.
 
     Returns:
         Mode RGB, 100 pixels high.
@@ -74,6 +76,8 @@ def strip(
             titles = [*titles, *reviewed.feature_names[:_FEATURES]]
         blocks.append(_text(titles, _GREY, top=_text_top(with_images)))
         blocks += [_drawn(tile, with_images) for tile in tiles]
+    if closing:
+        blocks.append(_text(textwrap.wrap(closing, 80)))
     return _side_by_side(blocks)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nnabla_influence import score
+from nnabla_influence.console import strip as strips
 from tests.console import nncd
 from tests.console.nncd import clean, rank
 from tests.small_projects import Trained
@@ -32,6 +33,34 @@ def test_a_ranking_and_decisions_that_were_typed(job: Path, trained: Trained, tm
     own[6] = own[6][:-1] + "1"
     assert written.splitlines() == own[:4] + own[5:]
     assert any("1 removed, 1 relabelled" in line for line in lines)
+
+
+def test_the_picture_counts_what_was_removed(
+    job: Path, trained: Trained, tmp_path, caplog, monkeypatch
+):
+    """Of a class; a row that only got another label is said once, among the relabelled."""
+    decisions = tmp_path / "decisions.csv"
+    labels = [line[-1] for line in trained.training.read_text(encoding="utf-8").splitlines()[1:]]
+    zeros, ones = ([i for i, label in enumerate(labels) if label == which] for which in "01")
+    decisions.write_text(
+        "datasource_index,decision,label\n"
+        f"{zeros[0]},remove,\n{zeros[1]},remove,\n{zeros[2]},relabel,1\n{ones[0]},relabel,0\n"
+    )
+    headings: list[list[str]] = []
+    draw = strips.strip
+    monkeypatch.setattr(strips, "strip", lambda *a: (headings.append(a[0]), draw(*a))[1])
+    rank(job, caplog)
+    headings.clear()
+    assert clean(job, caplog, decisions=str(decisions), import_dataset="no")[1] == 0
+    assert headings == [
+        [
+            "38 of 40 rows stay.",
+            "2 removed, 2 relabelled.",
+            f"Class 0 loses 2 of {len(zeros)}.",
+            "Not on the page Dataset.",
+            "CSV: dataset/cleansed.csv",
+        ]
+    ]
 
 
 def test_every_harmful_row(job: Path, trained: Trained, caplog):

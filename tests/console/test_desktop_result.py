@@ -7,11 +7,21 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from nnabla_influence.console import strip as strips
 from nnabla_influence.console.desktop import Result
 from nnabla_influence.console.strip import message
 from nnabla_influence.files import take_lock
 from tests.console import nncd
 from tests.console.nncd import rank
+
+
+def test_the_picture_says_where_the_page_is(job: Path, caplog, monkeypatch):
+    """The log does, too, which is not shown any more beside a picture."""
+    shown: dict[str, object] = {}
+    draw = strips.strip
+    monkeypatch.setattr(strips, "strip", lambda *a, **k: (shown.update(k), draw(*a, **k))[1])
+    call, _, _ = rank(job, caplog)
+    assert str(call.folder / "ranking" / "review.html") in str(shown["closing"])
 
 
 @pytest.mark.parametrize("name", ["r", "ranking", "a.b", "f", "x y'(1)"])

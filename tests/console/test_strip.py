@@ -112,6 +112,19 @@ def test_a_table_shows_what_the_rows_hold(tmp_path: Path, monkeypatch):
     assert not written(picture)[strips._LINE * 5 :].any()  # five lines, and nothing is cut off
 
 
+def test_a_long_path_stands_on_the_right(tmp_path: Path, pictures, monkeypatch):
+    reviewed = write_ranking(tmp_path, "x:image,y:label", [f"{i}.png,1" for i in range(7)])
+    plain = strip(HEADING, reviewed, reviewed[:3])
+    texts = texts_of(monkeypatch)
+    path = "/home/me/" + "a-folder/" * 15 + "review.html"
+    picture = strip(HEADING, reviewed, reviewed[:3], closing=f"The page: {path}")
+    assert thumbnails_in(picture, pictures) == thumbnails_in(plain, pictures)
+    lines = texts[[text.startswith("The page: ") for text in texts].index(True) :]
+    assert len(lines) > 1
+    assert "".join(lines).replace(" ", "") == f"The page: {path}".replace(" ", "")
+    assert picture.width - plain.width < 700
+
+
 def test_nothing_harmful_leaves_the_words(tmp_path: Path, pictures, monkeypatch):
     reviewed = write_ranking(tmp_path, "x:image,y:label", [f"{i}.png,1" for i in range(7)])
     texts = texts_of(monkeypatch)
