@@ -249,12 +249,12 @@ def assert_refused(capsys, net: Path, message: str, *more: object) -> None:
     folder = net.parent / "out"
     folder.mkdir()
     kept = folder / "influence.csv"
-    kept.write_text("kept")
+    kept.write_text("influence,datasource_index\n")
     given = more or ("-p", net.parent / "net.h5")
     code, out, err = run(capsys, "score", "-m", net, *given, "-o", kept)
     assert (code, out, len(err)) == (1, "", 1), err
     assert re.search(f"^nnabla-influence score: {message}", err[0]), err[0]
-    assert kept.read_text() == "kept"
+    assert kept.read_text() == "influence,datasource_index\n"
     assert [entry.name for entry in folder.iterdir()] == ["influence.csv"]
 
 
@@ -551,7 +551,7 @@ def started(line_begins: str, *arguments: object) -> subprocess.Popen:
     ids=["Ctrl-C", "terminated", "terminal closed"],
 )
 def test_a_stopped_scoring_leaves_nothing(trained: Trained, tmp_path, number, code: int):
-    (tmp_path / "influence.csv").write_text("kept")
+    (tmp_path / "influence.csv").write_text("influence,datasource_index\n")
     # So many shuffled trials are surely not over when the signal comes.
     more = ("-bs", 3, "-nt", 1500)
     running = started(
@@ -563,7 +563,7 @@ def test_a_stopped_scoring_leaves_nothing(trained: Trained, tmp_path, number, co
     wanted = "nnabla-influence score: interrupted; nothing half-written is left\n"
     assert err.decode() == (wanted if number == signal.SIGINT else "")
     assert [entry.name for entry in tmp_path.iterdir()] == ["influence.csv"]
-    assert (tmp_path / "influence.csv").read_text() == "kept"
+    assert (tmp_path / "influence.csv").read_text() == "influence,datasource_index\n"
 
 
 def test_an_interrupt_while_nnabla_is_imported_ends_well(trained: Trained, tmp_path):

@@ -324,7 +324,14 @@ def test_sonys_output_is_a_ranking(tmp_path):
         (
             ["influence", "datasource_index"],
             ["1", "1.5"],
-            ", line 3, column 'datasource_index': '1.5' is not a whole number from 0; correct it",
+            ", line 3, column 'datasource_index': '1.5' is not a whole number from 0 to 2147483647;"
+            " correct it",
+        ),
+        (
+            ["influence", "datasource_index"],
+            ["1", "99999999999999999999"],
+            ", line 3, column 'datasource_index': '99999999999999999999' is not a whole number from 0"
+            " to 2147483647; correct it",
         ),
         (
             ["influence", "datasource_index"],
@@ -390,9 +397,33 @@ def test_the_dataset_itself_is_not_replaced(project):
     assert project.read_bytes() == content
 
 
+def test_only_a_ranking_is_replaced(project, tmp_path):
+    out = tmp_path / "r.csv"
+    ranking = Ranking(open_dataset(project, []), scores())
+    for foreign in (b"x:image,y:label\n", b"name: Main\n", b"\x89PNG\r\n\x1a\n", b"\n"):
+        out.write_bytes(foreign)
+        with pytest.raises(OutputError, match="is there already, and is no ranking, which alone"):
+            ranking.write(out)
+        assert out.read_bytes() == foreign
+    out.unlink()
+    ranking.write(out)
+    written = out.read_bytes()
+    semicolons = written.replace(b",", b";")
+    for own in (
+        b"",
+        written,
+        b"\xef\xbb\xbf" + written,
+        semicolons,
+        b'"influence","datasource_index"',
+    ):
+        out.write_bytes(own)
+        ranking.write(out)
+        assert out.read_bytes() == written
+
+
 def test_a_failure_leaves_the_old_ranking(project, tmp_path, monkeypatch):
     out = tmp_path / "r.csv"
-    out.write_text("old")
+    out.write_text("influence,datasource_index\n")
     dataset = open_dataset(project, [])
     ranking = Ranking(dataset, scores())
     real = type(dataset).iter_cells
@@ -404,7 +435,7 @@ def test_a_failure_leaves_the_old_ranking(project, tmp_path, monkeypatch):
     monkeypatch.setattr(type(dataset), "iter_cells", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ranking.write(out)
-    assert out.read_text() == "old"
+    assert out.read_text() == "influence,datasource_index\n"
     assert sorted(tmp_path.iterdir()) == [project.parent, out]
 
 

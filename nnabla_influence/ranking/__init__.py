@@ -3,7 +3,7 @@
 from nnabla_influence.ranking.ranking import RankedRow, Ranking
 from nnabla_influence.ranking.reading import read_ranking
 from nnabla_influence.ranking.scores import Orders, Scores
-from nnabla_influence.ranking.writing import RESULT_COLUMNS, check_columns
+from nnabla_influence.ranking.writing import RESULT_COLUMNS, check_columns, check_replaceable
 
 __all__ = [
     "RESULT_COLUMNS",
@@ -12,5 +12,6 @@ __all__ = [
     "Ranking",
     "Scores",
     "check_columns",
+    "check_replaceable",
     "read_ranking",
 ]

@@ -119,7 +119,7 @@ class Ranking:
         """Write the ranking CSV, whole or not at all.
 
         Args:
-            path: The CSV. An existing file is replaced.
+            path: The CSV. An earlier ranking is replaced.
 
         Raises:
             OutputError: It cannot be written, or it is the dataset itself.

@@ -14,6 +14,7 @@ from nnabla_influence.ranking.scores import Orders, Scores
 from nnabla_influence.ranking.writing import RESULT_COLUMNS
 
 # The least number that may stand in a column of whole numbers.
+_MOST = 2**31 - 1
 _WHOLE = {"datasource_index": 0, "times_seen": 0, "orders": 1}
 
 
@@ -83,10 +84,10 @@ def _parsed(dataset: Dataset, row: int, name: str, cell: str) -> float:
             f"{dataset.place(row, name)}: {cell[:60]!r} is not a finite number; correct it, or"
             " remove the row"
         )
-    if name in _WHOLE and not (value >= _WHOLE[name] and value.is_integer()):
+    if name in _WHOLE and not (_WHOLE[name] <= value <= _MOST and value.is_integer()):
         raise DatasetError(
-            f"{dataset.place(row, name)}: {cell[:60]!r} is not a whole number from {_WHOLE[name]};"
-            " correct it, or remove the row"
+            f"{dataset.place(row, name)}: {cell[:60]!r} is not a whole number from {_WHOLE[name]}"
+            f" to {_MOST}; correct it, or remove the row"
         )
     return value
 

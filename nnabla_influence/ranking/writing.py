@@ -7,6 +7,7 @@ a dataset CSV. People open it in a spreadsheet, which must not run a cell.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -29,6 +30,9 @@ RESULT_COLUMNS = (
 )
 """The columns that a ranking adds; such columns of the input, as a ranking has, are replaced."""
 
+_LONGEST_HEADER = 2**24
+_CELL_ENDS = re.compile(rb'[,;\t"\r\n]')  # as spreadsheets save a ranking as well
+
 
 def write_ranking(
     path: str | os.PathLike[str],
@@ -40,7 +44,7 @@ def write_ranking(
     """Write a ranking CSV, whole or not at all.
 
     Args:
-        path: The CSV. An existing file is replaced.
+        path: The CSV. An earlier ranking is replaced.
         dataset: The rows.
         rows: Their numbers in the order of the ranking, (N,).
         results: By header cell the result columns, in the order of the dataset's rows, (N,); None
@@ -48,7 +52,7 @@ def write_ranking(
         own_cells: Makes of a row of the dataset the cells of the CSV that was trained with.
 
     Raises:
-        OutputError: It cannot be written, or it is the dataset itself.
+        OutputError: It cannot be written, it is the dataset itself, or see `check_replaceable`.
         DatasetError: The dataset has changed meanwhile, or see `check_columns`.
     """
     path = Path(path)
@@ -56,6 +60,7 @@ def write_ranking(
     dataset.cells(int(rows[0]))  # still there, and as it was
     if path.exists() and path.samefile(dataset.path):
         raise OutputError(f"{path}: is the dataset itself; choose another output path")
+    check_replaceable(path)
     kept = [c for c in dataset.columns if c.name not in RESULT_COLUMNS]
     texts = {name: _texts(values) for name, values in results.items() if values is not None}
     line = spreadsheet_line_writer()
@@ -79,6 +84,24 @@ def write_ranking(
                     own = [relocate(column.position, cell) for column, cell in zip(kept, own)]
                 own = harmless_row(kept, own)
                 file.write(line([*own, *(text(row) for text in texts.values())]))
+
+
+def check_replaceable(path: str | os.PathLike[str]) -> None:
+    """Check that no file of another kind is lost where a ranking is written.
+
+    Raises:
+        OutputError: There is a file that is neither a ranking nor empty.
+    """
+    try:
+        with open(path, "rb") as file:
+            line = file.readline(_LONGEST_HEADER)
+    except OSError:  # None there, or none that can be read: writing says what is wrong.
+        return
+    if line and not {b"influence", b"datasource_index"} <= set(_CELL_ENDS.split(line)):
+        raise OutputError(
+            f"{path}: is there already, and is no ranking, which alone is replaced; choose another"
+            " output path, or remove it first"
+        )
 
 
 def check_columns(dataset: Dataset) -> None:

@@ -27,7 +27,7 @@ from nnabla_influence.network.reading import check_parameters
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns
+from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns, check_replaceable
 from nnabla_influence.recording.storage import seconds_text
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
@@ -122,6 +122,7 @@ def score(
     if output is not None:
         kept = [] if recorded is None else list(recorded.folder.iterdir())
         check_no_input(output, [model, parameters, trained.path, validated.path, *kept])
+        check_replaceable(output)
     validation_rows = chosen_rows(options.validation_rows, validated)
     with contextlib.ExitStack() as stack:
         method, window = _method_and_window(

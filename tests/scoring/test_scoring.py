@@ -438,8 +438,8 @@ def test_unwritable_output_is_told_before_the_work(table: Project, tmp_path, mon
 
 def test_failure_leaves_an_existing_output_as_it_was(table: Project, tmp_path):
     output = tmp_path / "influence.csv"
-    output.write_text("kept")
+    output.write_text("influence,datasource_index\n")
     with pytest.raises(DatasetError):
         table.score(output=output, options=Options(validation_rows=[99]))
-    assert output.read_text() == "kept"
+    assert output.read_text() == "influence,datasource_index\n"
     assert [entry.name for entry in tmp_path.iterdir()] == ["influence.csv"]
