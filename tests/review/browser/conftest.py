@@ -45,7 +45,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="session")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return _reviewed(write_table(tmp_path_factory.mktemp("table")))
+    folder = tmp_path_factory.mktemp("table")
+    # Each class has the other one's number for a name.
+    (folder / "names.txt").write_text("1,2\n2,1\n")
+    return _reviewed(write_table(folder), "--class-names", str(folder / "names.txt"))
 
 
 @pytest.fixture(scope="session")

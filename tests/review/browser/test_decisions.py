@@ -4,11 +4,18 @@ import csv
 import io
 import shlex
 
+import numpy as np
 import pytest
 from playwright.sync_api import Error
 
+from nnabla_influence.cleansing import cleanse as cleansed
 from nnabla_influence.cli import main
-from tests.review.browser.rankings import N_ROWS
+from nnabla_influence.dataset import open_dataset
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.ranking import Ranking, Scores
+from tests.dataset.common import noise, save_image, write_csv
+from tests.review.browser.rankings import N_ROWS, Project
+from tests.review.browser.review_page import ReviewPage
 
 FULL_WIDTH = "".join(chr(ord(letter) + 0xFEE0) for letter in "REMOVE")
 NO_STORAGE = """Object.defineProperty(window, 'localStorage', {
@@ -28,11 +35,11 @@ def order_of(project) -> list[int]:
 
 
 def decisions_of(content: bytes) -> dict[int, tuple[str, str]]:
-    header, *lines = csv.reader(io.StringIO(content.decode("utf-8")))
-    assert header == ["datasource_index", "decision", "label"]
-    rows = [int(row) for row, _, _ in lines]
+    header, *lines = csv.reader(io.StringIO(content.decode("utf-8-sig")))
+    assert header[:3] == ["datasource_index", "decision", "label"]
+    rows = [int(row) for row, *_ in lines]
     assert rows == sorted(rows)
-    return {int(row): (decision, label) for row, decision, label in lines}
+    return {int(row): (decision, label) for row, decision, label, *_ in lines}
 
 
 def cleanse(page, project, content: bytes, monkeypatch) -> list[list[str]]:
@@ -233,6 +240,34 @@ WRONG = {
     "datasource_index,decision,label\n0,relabel,7\n": (
         "line 2: “7” is no class of the given labels"
     ),
+    "datasource_index,decision,label\n0,relabel,cat\n": (
+        "line 2: “cat” is no class of the given labels"
+    ),
+    "datasource_index,decision\n1.000,remove\n": "line 2: “1.000” is no row of this ranking",
+    "datasource_index,decision\n1e1,remove\n": "line 2: “1e1” is no row of this ranking",
+    "datasource_index,decision\n4,keep\n5,keep\n4,remove\n": (
+        "line 4: line 2 decides otherwise about row 4"
+    ),
+    "datasource_index,decision,label\n4,keep,2\n": (
+        "line 2: “2” is not the row's label, but the decision beside it is keep"
+    ),
+    "datasource_index,decision,label\n4,,2\n": "line 2: the label “2” has no decision beside it",
+    # Row 4 has the label 0, as row 8 has.
+    "datasource_index,decision,given\n8,remove,0\n4,remove,1\n": (
+        "line 3: “1” is not the “0” of row 4; this is of another ranking"
+    ),
+    "datasource_index,decision,label_before,y:label\n4,remove,0,3\n": (
+        "line 2: “3” is not the “0” of row 4; this is of another ranking"
+    ),
+    "datasource_index,decision,file x\n4,remove,絵 4/4.png\n5,keep,絵 5/4.png\n": (
+        "line 3: “絵 5/4.png” is not the “絵 5/5.png” of row 5; this is of another ranking"
+    ),
+    "datasource_index,decision,x:image\n99,remove,絵 4/4.png\n4,keep,../絵 3/3.png\n": (
+        "line 3: “../絵 3/3.png” is not the “絵 4/4.png” of row 4; this is of another ranking"
+    ),
+    "datasource_index,decision,influence,given\n4,remove,7.5,0\n": (
+        "line 2: “7.5” is not the influence of row 4; this is of another ranking"
+    ),
     "datasource_index,decision\n0,relabel\n": "line 2: the new label is missing",
 }
 
@@ -244,6 +279,71 @@ def test_a_wrong_import_is_refused_with_its_line(page, tmp_path):
         page.import_file(path)
         assert page.text("#import-problem") == f"decided.csv: {problem}. Nothing was imported."
     assert page.text("#progress") == f"0 of {N_ROWS} decided"
+
+
+@pytest.mark.parametrize("separator", ["", "sep=,\n", "sep=;\r\n"])
+def test_what_belongs_here_is_imported_in_the_forms_of_spreadsheets(
+    page, images, tmp_path, separator
+):
+    """A header with semicolons, short numbers, an earlier ranking's influence with own files."""
+    row = next(row for row in images.rows() if row["datasource_index"] == "4")
+    text = (
+        "datasource_index,decision,label,influence,y:label;cat;dog,given,file x\n"
+        f"4.0,keep,0,{float(row['influence']):.3e},,0.0,\n"
+        "6,remove,,0.125,,2,..\\data\\絵 6\\6.png\n5,,,1,9,9,9\n"
+    )
+    path = tmp_path / "decided.csv"
+    if ";" in separator:
+        text = text.replace("y:label;cat;dog", "y").replace(",", ";").replace(".", ",", 2)
+        text = text.replace("4,0;", "4;")
+    path.write_text(separator + text, encoding="utf-8")
+    page.import_file(path)
+    assert page.text("#import-problem") == ""
+    page.enter_list()
+    assert decisions_of(page.export()) == {4: ("keep", ""), 6: ("remove", "")}
+
+
+def test_the_export_ties_each_line_to_its_row(page, images, tmp_path):
+    page.press("Control+a", "k")
+    exported = page.export()
+    lines = list(csv.DictReader(io.StringIO(exported.decode("utf-8-sig"))))
+    expected = sorted(images.rows(), key=lambda row: int(row["datasource_index"]))
+    for line, row in zip(lines, expected):
+        assert float(line.pop("influence")) == float(row["influence"])
+        assert list(line.items()) == [
+            ("datasource_index", row["datasource_index"]),
+            ("decision", "keep"),
+            ("label", ""),
+            ("given", row["y:label"]),
+            ("file x", row["x:image"].replace("./=", "'=")),
+        ]
+    assert len(lines) == N_ROWS
+    # So that the decisions of another ranking cannot be taken for those of this one.
+    rows = images.training_cells()
+    rows[1:3] = [rows[2], rows[1]]
+    other = Project(tmp_path)
+    for row in rows[1:]:
+        save_image(tmp_path / row[0], noise(8, 8))
+    write_csv(other.train, rows[0], rows[1:], encoding="utf-8-sig")
+    Ranking(open_dataset(other.train, []), Scores(np.arange(1.0, N_ROWS + 1))).write(other.ranking)
+    (tmp_path / "decisions.csv").write_bytes(exported)
+    with pytest.raises(DatasetError, match=r"line 2, column 'given': '0' is not the '1' of"):
+        cleansed(other.ranking, output=tmp_path / "c.csv", decisions=tmp_path / "decisions.csv")
+
+
+def test_what_another_tab_decides_leaves_the_undo_of_this_one(page, images):
+    order = order_of(images)
+    page.press("x", "x", "x")
+    other = ReviewPage(page.page.context.new_page()).open(images.page)
+    other.page.locator(f'.row[data-row="{order[1]}"] .keep').click()
+    other.page.locator(f'.row[data-row="{order[5]}"] .keep').click()
+    page.page.wait_for_selector(f'.row[data-row="{order[5]}"][data-decision=keep]')
+    page.press("u")
+    assert page.said() == f"Undone: row {order[2]} is undecided."
+    page.press("u", "u")
+    assert page.said() == "There is nothing to undo."
+    decided = {row["row"]: row["decision"] for row in page.rows() if row["decision"][0] != "u"}
+    assert decided == {order[1]: "keep", order[5]: "keep"}
 
 
 def test_a_new_label_must_be_another_class(page, images):
@@ -297,6 +397,9 @@ def test_class_values_are_exported_as_cleanse_takes_them(visit, table, monkeypat
     order = order_of(table)
     page.press("ArrowDown", "r", "ArrowDown", "Enter")
     exported = page.export()
+    assert exported.decode().splitlines()[0] == (
+        "datasource_index,decision,label,influence,given,length 0,length 1,length 2,length 3"
+    )
     header, *rows = table.training_cells()
     new = {"1.0": "2.0", "2.0": "1.0"}[rows[order[1]][-1]]
     rows[order[1]][-1] = new

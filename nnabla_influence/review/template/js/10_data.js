@@ -21,7 +21,7 @@ function readReview(element) {
     rowCount,
     hasClasses,
     ranking: raw.ranking ?? "influence.csv",
-    index: Int32Array.from(columns.datasource_index),
+    index: Float64Array.from(columns.datasource_index),
     influence: Float64Array.from(columns.influence),
     loss: columns.loss && Float64Array.from(columns.loss, (value) => value ?? NaN),
     std: columns.influence_std,
@@ -56,7 +56,7 @@ function findDifferences({ hasClasses, given, predicted, rowCount }) {
   return differs;
 }
 
-/** How far predicted numbers lie from given ones; null with classes or where they are no numbers. */
+/** How far predicted numbers lie from given ones; null with classes or where none are numbers. */
 function findErrors({ hasClasses, given, predicted, rowCount }) {
   if (hasClasses || !given || !predicted) return null;
   const error = new Float64Array(rowCount);

@@ -123,11 +123,23 @@ class Decisions {
     }
   }
 
-  /** Takes up what the browser has kept, as at a reload or from another tab. */
+  /** Takes up what another tab has decided; what was done here can still be undone. */
+  merge() {
+    const before = Array.from(this.kind, (_, position) => this.entry(position));
+    this.restore();
+    const isSame = ([position, kind, label]) =>
+      this.kind[position] === kind && this.label(position) === label;
+    const others = new Set(before.filter((entry) => !isSame(entry)).map(([position]) => position));
+    this.past = this.past
+      .map((step) => step.filter(([position]) => !others.has(position)))
+      .filter((step) => step.length);
+    this.whenChanged([...others]);
+  }
+
+  /** Takes up what the browser has kept. */
   restore() {
     this.kind.fill(UNDECIDED);
     this.labels.clear();
-    this.past = [];
     const text = recall(this.storage, this.review.key);
     if (text === null) return;
     try {

@@ -41,7 +41,8 @@ class RelabelDialog {
     const predicted = review.predicted
       ? `, predicted ${labelText(review, review.predicted, position)}`
       : "";
-    return `Row ${review.index[position]}: given ${labelText(review, review.given, position)}${predicted}.`;
+    const given = labelText(review, review.given, position);
+    return `Row ${review.index[position]}: given ${given}${predicted}.`;
   }
 
   /** What the network predicts for the rows, if that is one class and not the given one. */
@@ -116,18 +117,11 @@ class RelabelDialog {
       : this.positions.filter((p) => !isGivenLabel(this.review, p, checked.value));
     if (!problem && !others.length) problem = `${checked.value} is the label already.`;
     byId("relabel-problem").textContent = problem ?? "";
-    if (problem) {
-      event.preventDefault();
-      return;
-    }
+    event.preventDefault();
+    if (problem) return;
     const { positions } = this;
-    // Behind the closing, which gives the focus back to the list.
-    this.dialog.addEventListener(
-      "close",
-      () => {
-        this.whenChosen(others, checked.value, positions.length - others.length);
-      },
-      { once: true },
-    );
+    // Closed at once, which gives the focus back to the list: the next key is for the list.
+    this.dialog.close();
+    this.whenChosen(others, checked.value, positions.length - others.length);
   }
 }

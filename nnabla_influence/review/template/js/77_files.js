@@ -48,7 +48,9 @@ function showProblem(text) {
 function nextCommand(review) {
   const column =
     review.label && review.label !== "y" ? ` --label-column ${shellWord(review.label)}` : "";
-  return `nnabla-influence cleanse -i ${shellWord(review.ranking)} -o clean.csv --decisions ${EXPORT_NAME}${column}`;
+  const ranking = shellWord(review.ranking);
+  const decided = `--decisions ${EXPORT_NAME}`;
+  return `nnabla-influence cleanse -i ${ranking} -o clean.csv ${decided}${column}`;
 }
 
 function shellWord(text) {
@@ -65,7 +67,8 @@ function setUpNext(review, decisions, classTable) {
     byId("next-done").textContent = decisions.unexported
       ? `${plural(decided, "decision")} made; export them first.`
       : decided
-        ? `${EXPORT_NAME} holds ${plural(decided, "decision")}; your browser has saved it among the downloads.`
+        ? `${EXPORT_NAME} holds ${plural(decided, "decision")}; ` +
+          "your browser has saved it among the downloads."
         : "Nothing is decided yet.";
     const emptied = classTable?.emptied() ?? [];
     byId("next-warning").hidden = !emptied.length;

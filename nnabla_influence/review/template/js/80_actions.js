@@ -26,9 +26,8 @@ class Actions {
     const { list } = this;
     if (list.selectedCount || list.isInSight(list.active)) return false;
     list.moveTo(list.active);
-    announce(
-      `Row ${this.review.index[list.activePosition]} is in focus; here it is. Nothing is decided yet.`,
-    );
+    const row = this.review.index[list.activePosition];
+    announce(`Row ${row} is in focus; here it is. Nothing is decided yet.`);
     return true;
   }
 
@@ -67,14 +66,10 @@ class Actions {
   undo() {
     const positions = this.decisions.undo();
     if (!positions) return announce("There is nothing to undo.");
-    const one = positions.length === 1;
-    this.list.goTo(positions[0]);
-    return announce(
-      `Undone: ${
-        one
-          ? `row ${this.review.index[positions[0]]} is ${decisionText(this.review, this.decisions, positions[0])}`
-          : plural(positions.length, "row")
-      }.`,
-    );
+    const { review, decisions } = this;
+    const [first, ...others] = positions;
+    this.list.goTo(first);
+    const row = `row ${review.index[first]} is ${decisionText(review, decisions, first)}`;
+    return announce(`Undone: ${others.length ? plural(positions.length, "row") : row}.`);
   }
 }

@@ -192,9 +192,7 @@ function start() {
   setUpLeaving(decisions);
   setUpPrinting(review, decisions, view);
   addEventListener("storage", (event) => {
-    if (event.key !== STORAGE_PREFIX + review.key) return;
-    decisions.restore();
-    decisions.whenChanged([]);
+    if (event.key === STORAGE_PREFIX + review.key) decisions.merge();
   });
 
   showKeeping(decisions);
