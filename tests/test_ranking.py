@@ -330,8 +330,8 @@ def test_sonys_output_is_a_ranking(tmp_path):
         (
             ["influence", "datasource_index"],
             ["1", "99999999999999999999"],
-            ", line 3, column 'datasource_index': '99999999999999999999' is not a whole number from 0"
-            " to 2147483647; correct it",
+            ", line 3, column 'datasource_index': '99999999999999999999' is not a whole number"
+            " from 0 to 2147483647; correct it",
         ),
         (
             ["influence", "datasource_index"],
