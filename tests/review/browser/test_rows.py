@@ -230,14 +230,43 @@ CLIPPED = """() => [...document.querySelectorAll('.grid-body .row:not([hidden]) 
     }).length"""
 
 
-def test_a_narrow_window_does_not_scroll_sideways(visit, images, table):
-    for project in (images, table):
+# Numbers that reach out of their cell, or of what hides a part of it.
+CUT = r"""() => {
+    const cut = [];
+    for (const row of document.querySelectorAll('.grid-body .row:not([hidden])')) {
+        const texts = document.createTreeWalker(row, NodeFilter.SHOW_TEXT);
+        while (texts.nextNode()) {
+            const text = texts.currentNode;
+            if (!/^\s*[−-]?\d+(\.\d+)?(e[−-]?\d+)?\s*$/.test(text.data)) continue;
+            const range = document.createRange();
+            range.selectNodeContents(text);
+            for (const box of range.getClientRects()) {
+                const hider = text.parentElement.closest('.features, .line, .comment, .cell');
+                const room = hider.getBoundingClientRect();
+                const cell = text.parentElement.closest('.cell').getBoundingClientRect();
+                // A line of features below the last one that is shown is hidden as a whole.
+                const isHidden = box.top >= room.bottom - 1;
+                if (isHidden || !box.width) continue;
+                if (box.right > Math.min(room.right, cell.right) + 1 || box.bottom > room.bottom + 2)
+                    cut.push(text.data + ' in ' + text.parentElement.className);
+            }
+        }
+    }
+    return cut;
+}"""
+
+
+def test_at_any_width_nothing_scrolls_sideways_and_no_number_is_cut(
+    visit, images, table, regression
+):
+    for project in (images, table, regression):
         page = visit(project.page, viewport={"width": 1100, "height": 700}).page
-        for width in (1100, 700, 400):
+        for width in (1440, 1344, 1280, 1100, 700, 400):
             page.set_viewport_size({"width": width, "height": 700})
             page.evaluate("() => new Promise(requestAnimationFrame)")
             assert page.evaluate("() => document.documentElement.scrollWidth") <= width
             assert page.evaluate(CLIPPED) == 0
+            assert page.evaluate(CUT) == [], width
 
 
 def test_scrolling_shows_every_row_though_few_are_in_the_document(visit, images):

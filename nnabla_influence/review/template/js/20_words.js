@@ -54,7 +54,7 @@ function labelText(review, labels, position) {
   if (review.hasClasses) return className(review, labels[position]);
   const text = labels[position];
   if (text === null || text === undefined) return "–";
-  return text.length > 12 && Number.isFinite(parseNumber(text))
+  return text.length > 7 && Number.isFinite(parseNumber(text))
     ? shortNumber(parseNumber(text))
     : text;
 }

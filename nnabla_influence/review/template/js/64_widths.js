@@ -22,9 +22,9 @@ class Widths {
       rank: [review.rowCount > 10_000 ? 4.75 : 4.25, 0],
       pictures: [0, 0],
       labels: [this.hasFeatures ? 9 : 7.75, 1.3],
-      influence: [8.5, 1],
-      loss: [3.25, 0],
-      about: this.hasFeatures ? [9, 3] : [5, 0.8],
+      influence: [9.5, 1],
+      loss: [4.75, 0],
+      about: this.hasFeatures ? [9, 3] : [review.comments ? 8 : 5, 0.8],
       decision: [review.canRelabel ? 12.25 : 8.5, 0],
     }[key];
   }

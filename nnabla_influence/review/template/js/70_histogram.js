@@ -61,10 +61,11 @@ class Histogram {
     );
     const least = this.review.influence[0];
     const most = this.review.influence[this.review.rowCount - 1];
+    const range = `from ${shortNumber(least)} to ${shortNumber(most)}`;
     this.svg.setAttribute(
       "aria-label",
-      `Histogram of ${plural(this.review.rowCount, "score")} from` +
-        ` ${shortNumber(least)} to ${shortNumber(most)}; ${grouped(this.countHarmful())} are harmful.`,
+      `Histogram of ${plural(this.review.rowCount, "score")} ${range};` +
+        ` ${grouped(this.countHarmful())} are harmful.`,
     );
     byId("histogram").replaceChildren(this.svg, this.makeAxis(least, most, zero / width));
     this.setHeights(this.back, this.all);
