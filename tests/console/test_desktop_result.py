@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from nnabla_influence.console import strip as strips
 from nnabla_influence.console.desktop import Result
 from nnabla_influence.console.strip import message
 from nnabla_influence.files import take_lock
+from nnabla_influence.recording.staging import remove_leftovers
 from tests.console import nncd
 from tests.console.nncd import rank
 
@@ -113,3 +115,45 @@ def test_a_failure_leaves_the_earlier_files(job: Path, caplog):
     kept = (call.folder / "ranking" / "influence.csv").read_bytes()
     assert rank(job, caplog, window="9")[1] == 1
     assert (call.folder / "ranking" / "influence.csv").read_bytes() == kept
+
+
+def opened(folder: Path, name: str) -> Result:
+    """Make a result's folder with its empty file."""
+    placeholder = folder / Path(name).stem / name
+    placeholder.parent.mkdir()
+    placeholder.touch()
+    return Result(placeholder)
+
+
+def test_an_earlier_picture_is_not_shown_while_the_plugin_runs(tmp_path: Path):
+    result = opened(tmp_path, "name.nnp")
+    result.picture.write_bytes(b"earlier")
+    with result:
+        assert nncd.shown(result.folder) == [result.folder / "name.nnp"]
+
+
+def test_an_empty_file_that_is_a_picture_stays_until_there_is_one(tmp_path: Path):
+    """After an input that is a picture; a result without a file is an error in NNCD."""
+    with opened(tmp_path, "name.png") as result:
+        assert result.picture.exists()
+        result.show(message("title", "text"))
+    assert result.picture.stat().st_size > 0
+    with opened(tmp_path, "other.png") as result:
+        pass
+    assert nncd.shown(result.folder) == []
+
+
+def test_a_dataset_may_be_named_so(tmp_path: Path):
+    assert opened(tmp_path, "x y'(1).nnp").dataset_name == "x_y__1_"
+
+
+def test_unfinished_files_are_nobody_elses(tmp_path: Path):
+    """Another run under this name leaves them alone; the end of the application removes them."""
+    result = opened(tmp_path, "name.nnp")
+    with contextlib.suppress(KeyError), result, result.files("ranking") as staged:
+        (staged / "half").touch()
+        remove_leftovers(result.sidecar("ranking"), ".tmp")
+        assert (staged / "half").exists()
+        result.remove_unfinished()
+        assert list(result.folder.iterdir()) == []
+        raise KeyError

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from nnabla_influence.installation import Installing, Place, Uninstalling, recognise
+from nnabla_influence.installation.changing import Workshop
+from nnabla_influence.installation.manifest import Manifest, write_manifest
 from nnabla_influence.installation.payload import Source, payload
 from nnabla_influence.installation.places import WINDOWS
 from tests.installation.consoles import (
@@ -211,3 +213,32 @@ def test_a_backup_of_the_database_that_is_damaged_too(database: Path, first: Sou
     install(place, first)
     uninstall(place)
     assert state(database) == before
+
+
+def test_our_file_is_never_taken_for_a_lost_backup(
+    plugins: Path, place: Place, first: Source, tmp_path
+):
+    copied_by_hand(plugins, source(tmp_path / "source", "0.9"))
+    install(place, first)
+    shutil.rmtree(place.state / "backup")
+    second = source(tmp_path / "source", "2.0")
+    install(place, second)
+    assert says(plugins / IMAGE) == "Image 2.0\n"
+    uninstall(place)
+    assert not (plugins / IMAGE).exists()
+
+
+def test_a_backup_of_an_installation_that_never_was_is_made_anew(
+    plugins: Path, place: Place, first: Source
+):
+    """It was cut off while backups were made; then a person worked on."""
+    (plugins / IMAGE).write_text("print('mine, of nnabla_influence, earlier')\n")
+    shop = Workshop(place)
+    shop.backup(IMAGE).parent.mkdir(parents=True)
+    shutil.copy2(plugins / IMAGE, shop.backup(IMAGE))
+    write_manifest(Manifest("1.0", complete=False, files={}), place.state, place.state)
+    (plugins / IMAGE).write_text("print('mine, of nnabla_influence, later')\n")
+    install(place, first)
+    assert says(plugins / IMAGE) == "Image 1.0\n"
+    uninstall(place)
+    assert says(plugins / IMAGE) == "mine, of nnabla_influence, later\n"
