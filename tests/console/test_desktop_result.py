@@ -157,3 +157,11 @@ def test_unfinished_files_are_nobody_elses(tmp_path: Path):
         result.remove_unfinished()
         assert list(result.folder.iterdir()) == []
         raise KeyError
+
+
+def test_a_file_that_is_not_empty_is_never_removed(tmp_path: Path):
+    result = opened(tmp_path, "name.nnp")
+    (result.folder / "name.nnp").write_bytes(b"a model")
+    with result:
+        result.show(message("title", "text"))
+    assert (result.folder / "name.nnp").read_bytes() == b"a model"

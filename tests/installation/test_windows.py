@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -91,6 +92,30 @@ def test_what_the_console_compiled_goes_too(plugins: Path, place: Place, first: 
     (compiled / "part.cpython-38.pyc").write_bytes(b"compiled")
     uninstall(place)
     assert tree(plugins) == before
+
+
+def test_a_menu_never_has_a_script_without_its_package(
+    plugins: Path, place: Place, first: Source, monkeypatch
+):
+    """Wherever it is cut off: the package comes first, and goes last."""
+    changed: list[tuple[str, bool]] = []
+
+    def note(path: Path) -> None:
+        if path.suffix == ".py":
+            changed.append((path.parent.name, path.name in (Path(IMAGE).name, Path(TABLE).name)))
+
+    replace, unlink = os.replace, Path.unlink
+    monkeypatch.setattr(os, "replace", lambda a, b: (replace(a, b), note(Path(b))))
+    monkeypatch.setattr(Path, "unlink", lambda p, **k: (unlink(p, **k), note(p)))
+    install(place, first)
+    are_scripts = [is_script for _, is_script in changed]
+    assert are_scripts == sorted(are_scripts)
+    assert sum(are_scripts) == 2
+    changed.clear()
+    uninstall(place)
+    are_scripts = [is_script for _, is_script in changed]
+    assert are_scripts == sorted(are_scripts, reverse=True)
+    assert sum(are_scripts) == 2
 
 
 def test_damage_is_repaired(plugins: Path, place: Place, first: Source):
