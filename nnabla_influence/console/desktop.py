@@ -42,7 +42,6 @@ class Result:
         self.picture = self.folder / f"{self.name}.png"
         self._placeholder = placeholder
         self._staged: Path | None = None
-        self._shown = False
 
     def __enter__(self) -> Result:
         """Remove the picture of an earlier result of this name."""
@@ -118,7 +117,6 @@ class Result:
 
         with replacing_file(self.picture) as temporary:
             temporary.write_bytes(png_bytes(image))
-        self._shown = True
         self._remove_placeholder()
 
     def show_failure(self, title: str, reason: str) -> None:
@@ -137,8 +135,6 @@ class Result:
             shutil.rmtree(self._staged, ignore_errors=True)
 
     def _remove_placeholder(self) -> None:
-        if self._placeholder == self.picture and self._shown:
-            return
         with contextlib.suppress(OSError):
             if os.path.getsize(self._placeholder) == 0:
                 self._placeholder.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,16 @@ def test_a_file_that_is_not_empty_is_never_removed(tmp_path: Path):
     with result:
         result.show(message("title", "text"))
     assert (result.folder / "name.nnp").read_bytes() == b"a model"
+
+
+def test_files_of_a_run_that_was_killed_are_removed_by_the_next(tmp_path: Path):
+    result = opened(tmp_path, "name.nnp")
+    child = os.fork()
+    if not child:
+        with result.files("ranking"):
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert len(list(result.folder.iterdir())) == 2
+    with result, result.files("ranking") as staged:
+        (staged / "influence.csv").touch()
+    assert [path.name for path in result.folder.rglob("*")] == ["ranking", "influence.csv"]
