@@ -14,6 +14,8 @@ from nnabla_influence.errors import DatasetError
 if TYPE_CHECKING:
     from openpyxl import Workbook
 
+_Table = tuple[Any, list[str]]  # a sheet, and the names in its header
+
 _ZIP, _OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 
 
@@ -27,7 +29,9 @@ def is_book(path: Path) -> bool:
 
 
 def read_book(path: Path, wanted: Sequence[str]) -> tuple[list[str], Iterator[Line]]:
-    """Open the first table of a workbook that has some columns.
+    """Open the table of a workbook that has some columns.
+
+    Where several have them, it is the one with something in the last of the columns.
 
     Args:
         path: The file, .xlsx.
@@ -38,7 +42,8 @@ def read_book(path: Path, wanted: Sequence[str]) -> tuple[list[str], Iterator[Li
         and formulas' results are texts, as a CSV has them.
 
     Raises:
-        DatasetError: It cannot be read, or no sheet has the columns; also while rows are taken.
+        DatasetError: It cannot be read, or no sheet has the columns, or
+            several have something in the last of them; also while rows are taken.
     """
     lines = _lines(path, wanted)
     return list(next(lines).cells), lines
@@ -76,23 +81,44 @@ def _opened(path: Path, file: BinaryIO) -> Workbook:
 
 def _found(path: Path, book: Workbook, wanted: Sequence[str]) -> Iterator[Line]:
     names: list[str] = []
+    tables = []
     for sheet in book.worksheets:
         if hasattr(sheet, "reset_dimensions"):
             sheet.reset_dimensions()  # which not every program writes right
-        rows = _filled(sheet)
-        header = next(rows, None)
+        header = next(_filled(sheet), None)
         found = [] if header is None else column_names(header.cells)
         if all(name in found for name in wanted):
-            yield Line(1, found)
-            yield from rows
-            return
+            tables.append((sheet, found))
         names = names or found
-    missing = " and ".join(repr(name) for name in wanted if name not in names)
-    shown = ", ".join(map(repr, names[:8])) or "nothing"
-    raise DatasetError(
-        f"{path}: no sheet has the columns {' and '.join(map(repr, wanted))} in its first row; the"
-        f" first sheet has {shown}; add {missing or 'them'} to it"
-    )
+    if not tables:
+        missing = " and ".join(repr(name) for name in wanted if name not in names)
+        shown = ", ".join(map(repr, names[:8])) or "nothing"
+        raise DatasetError(
+            f"{path}: no sheet has the columns {' and '.join(map(repr, wanted))} in its first row;"
+            f" the first sheet has {shown}; add {missing or 'them'} to it"
+        )
+    sheet, found = _filled_in(path, tables, wanted[-1]) if len(tables) > 1 else tables[0]
+    yield Line(1, found)
+    rows = _filled(sheet)
+    next(rows)
+    yield from rows
+
+
+def _filled_in(path: Path, tables: Sequence[_Table], column: str) -> _Table:
+    """Return the one of several tables, as of a copied sheet, that has something in a column."""
+    filled = []
+    for sheet, found in tables:
+        rows = _filled(sheet)
+        next(rows)
+        if any(row.cell(found.index(column)).strip() for row in rows):
+            filled.append((sheet, found))
+    if len(filled) > 1:
+        sheets = " and ".join(repr(sheet.title) for sheet, _ in filled)
+        raise DatasetError(
+            f"{path}: the sheets {sheets} both have something in the column {column!r}; keep the"
+            " decisions on one of them"
+        )
+    return filled[0] if filled else tables[0]
 
 
 def _filled(sheet: Any) -> Iterator[Line]:

@@ -19,6 +19,7 @@ from nnabla_influence.cleansing.labels import Labels, listed_classes, number, re
 from nnabla_influence.cleansing.outputs import (
     check_not_the_training_csv,
     check_outputs,
+    check_replaceable,
     default_list,
 )
 from nnabla_influence.cleansing.result import ClassChange, Cleansed
@@ -71,11 +72,17 @@ def cleanse(
     source = open_source(ranking, train)
     if train is None:
         check_not_the_training_csv(paths, source)
+    check_replaceable(*paths)
     labels = read_labels(source, label_column)
     notes = []
     if decisions is not None:
         decided = read_decisions(decisions, source, labels)
         changes = _decided(source, decided)
+        if not decided.by_row:
+            notes.append(
+                f"{decisions}: decides about no row; its column 'decision' is empty, or holds"
+                " formulas whose results were not saved"
+            )
         if decided.is_of_other_scores:
             notes.append(
                 f"{decisions}: has other influences than {ranking}, but the same rows; what was"
@@ -185,6 +192,6 @@ def _without_classes(labels: Labels | None) -> str:
             " column of the labels with --label-column"
         )
     return (
-        f"the column {labels.column.cell!r} holds other values than whole numbers, so no classes"
-        " were counted; --label-column names another one"
+        f"the column {labels.column.cell!r} holds numbers or text, not classes, so none were"
+        " counted; --label-column names another one"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +10,15 @@ from pathlib import Path
 
 from nnabla_influence.cleansing.belonging import Belonging
 from nnabla_influence.cleansing.book import is_book, read_book
-from nnabla_influence.cleansing.labels import Labels, number
+from nnabla_influence.cleansing.labels import Labels
 from nnabla_influence.cleansing.source import PathLike, Source
 from nnabla_influence.cleansing.table import Line, read_table
 from nnabla_influence.errors import DatasetError
 
 KEEP, REMOVE, RELABEL = "keep", "remove", "relabel"
 INDEX, DECISION, LABEL = "datasource_index", "decision", "label"
+
+_ROW = re.compile(r"[0-9]{1,15}(?:\.0)?")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Decided:
     """What a table decides.
 
     Attributes:
-        by_row: The decisions, by datasource_index.
+        by_row: The decisions, by datasource_index; none may be there.
         is_of_other_scores: Whether its influences are not those of the ranking, though its rows
             are.
     """
@@ -155,12 +158,13 @@ class _Reader:
             )
 
     def _row(self, cell: str) -> int:
-        value = number(unicodedata.normalize("NFKC", cell))
-        if value is None or not (value.is_integer() and 0 <= value < self._n_rows):
+        text = unicodedata.normalize("NFKC", cell).strip()
+        # 4.000 may be 4000 where a point groups digits, and 1.2E+03 be 1234 as it is shown.
+        if not _ROW.fullmatch(text) or int(float(text)) >= self._n_rows:
             raise _CellError(
                 INDEX, cell, f"is not the number of a row from 0 to {self._n_rows - 1}; correct it"
             )
-        return int(value)
+        return int(float(text))
 
     def _checked(self, label: str, row: int) -> str:
         if self._label is None:

@@ -10,6 +10,7 @@ from nnabla_influence.cleansing.likeness import SPREADSHEET_DIGITS
 from nnabla_influence.cleansing.source import Source
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.ranking.classes import are_classes
 
 DEFAULT_COLUMN = "y"
 _LISTED = 8
@@ -82,11 +83,14 @@ def read_labels(source: Source, name: str | None) -> Labels | None:
     known: dict[str, float | None] = {text: number(text) for text in dict.fromkeys(texts)}
     classes: dict[float, str] = {}
     for text, value in known.items():
-        if value is not None and value.is_integer():
+        if value is not None:
             classes.setdefault(value, text)
-    whole = all(value is not None and value.is_integer() for value in known.values())
+    values = {math.nan if value is None else value for value in known.values()}
+    are_whole = are_classes(values, len(source), source.ranking.scores.predicted)
     return Labels(
-        column, [known[text] for text in texts], dict(sorted(classes.items())) if whole else None
+        column,
+        [known[text] for text in texts],
+        dict(sorted(classes.items())) if are_whole else None,
     )
 
 

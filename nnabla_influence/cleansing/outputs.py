@@ -13,6 +13,11 @@ from nnabla_influence.errors import OutputError
 from nnabla_influence.files import check_writable
 from nnabla_influence.ranking import RESULT_COLUMNS
 
+LIST_COLUMNS = ("datasource_index", "influence", "decision", "label_before", "label")
+"""What the list begins with; the row's own cells follow."""
+
+_BOM = b"\xef\xbb\xbf"
+
 
 def default_list(output: Path) -> Path:
     """Return where the list of what left stands, where no path was given."""
@@ -71,6 +76,40 @@ def _same_file(one: PathLike, other: PathLike) -> bool:
     except OSError:  # one of them does not exist
         resolved = (os.path.normcase(os.path.realpath(path)) for path in (one, other))
         return len(set(resolved)) == 1
+
+
+def check_replaceable(output: Path, removed_list: Path) -> None:
+    """Check that no file is lost that is none of an earlier cleansing.
+
+    Such a dataset looks like any other, but has its list beside it.
+
+    Raises:
+        OutputError: One of them is such a file.
+    """
+    if _has_content(removed_list) and not _is_list(removed_list):
+        raise OutputError(
+            f"{removed_list}: is there already, and is no list of what left a dataset, which alone"
+            " is replaced; give the list another path with --removed"
+        )
+    lists = (removed_list, default_list(output))
+    if _has_content(output) and not any(map(_is_list, lists)):
+        raise OutputError(
+            f"{output}: is there already, and no list beside it shows that it is an earlier result,"
+            " which alone is replaced; choose another path, or remove the file first"
+        )
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _is_list(path: Path) -> bool:
+    begin = ",".join(LIST_COLUMNS).encode()
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_BOM) + len(begin)).removeprefix(_BOM).startswith(begin)
+    except OSError:
+        return False
 
 
 def _holds(path: Path, columns: Sequence[str], n_rows: int) -> bool:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from nnabla_influence.cleansing.decisions import DECISION, INDEX, LABEL, REMOVE, Decision
+from nnabla_influence.cleansing.decisions import DECISION, REMOVE, Decision
+from nnabla_influence.cleansing.outputs import LIST_COLUMNS
 from nnabla_influence.cleansing.source import Source, picked
 from nnabla_influence.dataset.harmless import harmless, harmless_row
 from nnabla_influence.dataset.header import Column
@@ -67,8 +68,7 @@ def write_cleansed(
                         cells[label.position] = change.label
                 file.write(line(there(cells)))
         with _opened(temporaries[1], form, aside) as file:
-            titles = [INDEX, "influence", DECISION, "label_before", LABEL]
-            file.write(listed_line([*titles, *(column.cell for column in listed)]))
+            file.write(listed_line([*LIST_COLUMNS, *(column.cell for column in listed)]))
             for index in changes:
                 file.write(f"{index},{float(source.influence[index])!r},{lines[index]}")
 

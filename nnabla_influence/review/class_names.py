@@ -17,12 +17,25 @@ _SEPARATORS = ",;\t"
 
 
 @dataclass(frozen=True)
+class ClassNames:
+    """What classes are called.
+
+    Attributes:
+        by_value: By the class's number. A name that stands for several has the number behind it.
+        are_in_order: Whether no numbers were given, so that the first name is that of class 0.
+    """
+
+    by_value: dict[int, str]
+    are_in_order: bool
+
+
+@dataclass(frozen=True)
 class _Line:
     number: int
     text: str
 
 
-def read_class_names(given: str | os.PathLike[str]) -> dict[int, str]:
+def read_class_names(given: str | os.PathLike[str]) -> ClassNames:
     """Read the names of classes.
 
     Args:
@@ -31,23 +44,20 @@ def read_class_names(given: str | os.PathLike[str]) -> dict[int, str]:
             class's number and its name, with a comma, semicolon or tab between; a header may stand
             above.
 
-    Returns:
-        By the class's number. A name that stands for several classes has the number behind it.
-
     Raises:
         DatasetError: There is no such file, it cannot be read, or says something twice.
     """
     text = os.fspath(given)
     if "\n" not in text and os.path.exists(text):
-        names = _of_file(Path(text))
+        names, are_in_order = _of_file(Path(text))
     elif isinstance(given, str) and "," in given:
-        names = _numbered([name.strip() for name in given.split(",")])
+        names, are_in_order = _numbered([name.strip() for name in given.split(",")]), True
     else:
         raise DatasetError(
             f"{text}: is neither a file with class names nor a list of them such as cat,dog; give"
             " one of these with --class-names"
         )
-    return distinct_names(names)
+    return ClassNames(distinct_names(names), are_in_order)
 
 
 def distinct_names(names: Mapping[int, str]) -> dict[int, str]:
@@ -58,7 +68,7 @@ def distinct_names(names: Mapping[int, str]) -> dict[int, str]:
     }
 
 
-def _of_file(path: Path) -> dict[int, str]:
+def _of_file(path: Path) -> tuple[dict[int, str], bool]:
     lines = _lines(path)
     while lines and not lines[-1].text.strip():
         lines.pop()
@@ -66,9 +76,9 @@ def _of_file(path: Path) -> dict[int, str]:
         raise DatasetError(f"{path}: is empty; write a class name on each line")
     separator = _separator(lines)
     if separator is not None:
-        return _paired(path, lines, separator)
+        return _paired(path, lines, separator), False
     if len(lines) == 1 and "," in lines[0].text:
-        return _numbered([" ".join(c.split()) for c in _cells(path, lines[0], ",")])
+        return _numbered([" ".join(c.split()) for c in _cells(path, lines[0], ",")]), True
     names = {}
     for value, line in enumerate(lines):
         cells = _cells(path, line, ",") if line.text.lstrip().startswith('"') else [line.text]
@@ -78,7 +88,7 @@ def _of_file(path: Path) -> dict[int, str]:
                 f"{path}, line {line.number}: is not the name of class {value}; write one name on"
                 " each line, or the class's number, a comma and its name"
             )
-    return names
+    return names, True
 
 
 def _lines(path: Path) -> list[_Line]:

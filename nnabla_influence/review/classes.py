@@ -13,10 +13,9 @@ import numpy as np
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking import Ranking
+from nnabla_influence.ranking.classes import are_classes, is_whole
 from nnabla_influence.review.class_names import distinct_names, read_class_names
 from nnabla_influence.review.columns import names_in_header
-
-_EXACT_IN_A_FLOAT = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,12 @@ def find_classes(
     counts = _class_counts(ranking, label)
     names: Mapping[int, str] = {}
     if given_names is not None:
-        names = read_class_names(given_names)
+        given = read_class_names(given_names)
+        names = given.by_value
         if not counts:
             reason = "has no label column"
             if label is not None:
-                reason = f"labels ({label.cell!r}) or predictions are not all whole numbers"
+                reason = f"labels ({label.cell!r}) or predictions are numbers, not classes"
             raise DatasetError(
                 f"{ranking.dataset.path}: {reason}, so there are no classes to name; leave out"
                 " --class-names, or name the label column with --label-column"
@@ -64,32 +64,48 @@ def find_classes(
                 f"{given_names}: names {_listed(names)}, but the labels of {ranking.dataset.path}"
                 f" are {_listed(counts)}; give the names of these"
             )
+        if given.are_in_order and _are_shifted(names, counts):
+            raise DatasetError(
+                f"{given_names}: names {_listed(names)}, in this order, but the labels of"
+                f" {ranking.dataset.path} are {_listed(counts)}; write a file with lines such as"
+                f" {min(counts)},{next(iter(names.values()))}: the class's number, a comma, its"
+                " name"
+            )
     elif label is not None:
         names = distinct_names(
             {value: name for value, name in enumerate(names_in_header(label)) if name}
         )
+        if _are_shifted(names, counts):
+            names = {}
     return tuple(Class(str(v), names.get(v), counts[v]) for v in sorted(counts))
+
+
+def _are_shifted(names: Mapping[int, str], counts: Mapping[int, int]) -> bool:
+    """Tell whether names in the order of classes from 0 may be meant for others, such as 1 to 3."""
+    return not set(counts) <= set(names) and not set(names) <= set(counts)
 
 
 def _class_counts(ranking: Ranking, label: Column | None) -> dict[int, int]:
     """Return how often each class is given, those that are only predicted included; or nothing."""
     if label is None:
         return {}
-    predicted = ranking.scores.predicted
-    distinct = [] if predicted is None else np.unique(predicted).tolist()
-    if not all(map(_is_whole, distinct)):
-        return {}
-    counts = {int(value): 0 for value in distinct}
     texts = Counter(cells[label.position] for cells in ranking.dataset.iter_cells())
+    values = {text: _number(text) for text in texts}
+    predicted = ranking.scores.predicted
+    if not are_classes(set(values.values()), len(ranking), predicted):
+        return {}
+    distinct = [] if predicted is None else np.unique(predicted).tolist()
+    counts = {int(value): 0 for value in distinct}
     for text, n in texts.items():
-        try:
-            value = float(text)
-        except ValueError:
-            return {}
-        if not _is_whole(value):
-            return {}
-        counts[int(value)] = counts.get(int(value), 0) + n
+        counts[int(values[text])] = counts.get(int(values[text]), 0) + n
     return counts
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _listed(values: Mapping[int, object]) -> str:
@@ -97,10 +113,6 @@ def _listed(values: Mapping[int, object]) -> str:
     return shown if len(values) <= 8 else f"{shown} and {len(values) - 8} more"
 
 
-def _is_whole(value: float) -> bool:
-    return math.isfinite(value) and value.is_integer() and abs(value) < _EXACT_IN_A_FLOAT
-
-
 def number_text(value: float) -> str:
     """Return a number as people write it: ``3``, ``0.25``; with the seven digits of 32 bits."""
-    return str(int(value)) if _is_whole(value) else f"{value:.7g}"
+    return str(int(value)) if is_whole(value) else f"{value:.7g}"

@@ -112,6 +112,9 @@ HEADER = "datasource_index,decision,label\n"
         (HEADER + "-1,remove,\n", "'-1' is not the number of a row"),
         (HEADER + "1.5,remove,\n", "'1.5' is not the number of a row"),
         (HEADER + "1_0,remove,\n", "'1_0' is not the number of a row"),
+        (HEADER + "1.000,remove,\n", "'1.000' is not the number of a row"),
+        (HEADER + "1.2E+00,remove,\n", "'1.2E\\+00' is not the number of a row"),
+        (HEADER + "1e1,remove,\n", "'1e1' is not the number of a row"),
         (HEADER + "nan,remove,\n", "'nan' is not the number of a row"),
         (HEADER + ",remove,\n", "column 'datasource_index': the cell is not the number of a row"),
         (
@@ -240,8 +243,8 @@ def test_a_ranking_that_lacks_rows(table):
         cleanse(path, output=table.output, n=1)
     with pytest.raises(DatasetError, match=r"ranks 10 rows up to datasource_index 11, but .* 12"):
         cleanse(path, output=table.output, n=1, train=table.train)
-    path.write_text("x,influence,datasource_index\n1,-1.0,999999999999\n")
-    with pytest.raises(DatasetError, match="lacks 999999999999 rows of the training CSV; give"):
+    path.write_text("x,influence,datasource_index\n1,-1.0,1999999999\n")
+    with pytest.raises(DatasetError, match="lacks 1999999999 rows of the training CSV; give"):
         cleanse(path, output=table.output, n=1)
 
 

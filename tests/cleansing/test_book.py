@@ -73,6 +73,23 @@ def test_a_workbook_that_cannot_be_used_is_refused(table, rows, message):
     assert not table.output.exists()
 
 
+def test_of_sheets_with_the_columns_the_one_that_was_filled_in_counts(table):
+    """A copied sheet, and formulas whose results a program did not save."""
+    empty = [HEADER, *([None, None, None, k] for k in range(3))]
+    done = table.cleanse(decisions=book(table.folder / "d.xlsx", empty, [HEADER, *ROWS]))
+    assert done.removed == (7,)
+    path = book(table.folder / "d.xlsx", [HEADER, *ROWS], empty, [HEADER, [None, "keep", None, 1]])
+    with pytest.raises(DatasetError, match="'sheet 0' and 'sheet 2' both have something in the co"):
+        table.cleanse(decisions=path)
+    formulas = [HEADER, [None, '=IF(1>0,"remove","")', None, 7]]
+    done = table.cleanse(decisions=book(table.folder / "d.xlsx", empty, formulas))
+    assert done.removed == ()
+    assert done.notes == (
+        f"{path}: decides about no row; its column 'decision' is empty, or holds formulas whose"
+        " results were not saved",
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -246,7 +246,7 @@ def test_removing_useful_rows_is_told(table):
 @pytest.mark.parametrize(
     ("labels", "note"),
     [
-        ([k / 2 for k in range(N)], "the column 'y' holds other values than whole numbers"),
+        ([k / 2 for k in range(N)], "the column 'y' holds numbers or text, not classes"),
         (None, "whether a class vanishes is not known, since there is no single column 'y'"),
     ],
 )

@@ -16,9 +16,9 @@ from tests.dataset.common import write_csv
 
 def test_existing_results_are_replaced_and_links_followed(table):
     real = table.folder / "real.csv"
-    real.write_text("old")
+    table.cleanse(n=2)
+    table.output.rename(real)
     table.output.symlink_to(real)
-    table.removed.write_text("old")
     table.cleanse(n=1)
     assert table.output.is_symlink()
     assert len(read_cells(real)) == N
@@ -114,6 +114,40 @@ def test_an_earlier_result_is_replaced(table):
     table.decide(relabelled, train=table.train)
     table.cleanse(n=1, train=table.train)
     assert len(read_cells(table.output)) == N
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_files_that_are_no_earlier_result_are_kept(table, given):
+    """Another dataset, such as the validation CSV, and whatever else has such a name."""
+    train = {"train": table.train} if given else {}
+    rows = [[k / 8, LABELS[k]] for k in range(5)]
+    write_csv(table.output, ["x", "y"], rows)
+    before = table.output.read_bytes()
+    message = (
+        f"{table.output}: is there already, and no list beside it shows that it is an earlier"
+        " result, which alone is replaced; choose another path, or remove the file first"
+    )
+    with pytest.raises(OutputError, match=f"^{re.escape(message)}$"):
+        table.cleanse(n=1, **train)
+    table.removed.write_text("datasource_index,influence\n")
+    with pytest.raises(
+        OutputError,
+        match=r"clean\.removed\.csv: is there already, and is no list of what left a dataset,"
+        r" which alone is replaced; give the list another path with --removed$",
+    ):
+        table.cleanse(n=1, **train)
+    assert table.output.read_bytes() == before
+    assert table.removed.read_text() == "datasource_index,influence\n"
+
+
+def test_an_empty_file_is_filled_and_a_list_elsewhere_will_do(table):
+    """As a program makes one to have the name; and where the list was named."""
+    table.output.touch()
+    table.removed.touch()
+    table.cleanse(n=1)
+    table.removed.rename(table.folder / "gone.csv")
+    table.cleanse(n=2, removed=table.folder / "gone.csv")
+    assert len(read_cells(table.output)) == 1 + N - 2
 
 
 def test_the_list_is_not_the_dataset(table, tmp_path):

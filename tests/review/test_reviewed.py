@@ -7,6 +7,8 @@ import os
 import numpy as np
 import pytest
 
+from nnabla_influence.cleansing.labels import read_labels
+from nnabla_influence.cleansing.source import open_source
 from nnabla_influence.dataset import open_dataset
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking import Orders, Ranking, Scores
@@ -203,7 +205,7 @@ def test_names_in_the_header(tmp_path, label, names):
     [
         (
             ["y"],
-            "r.csv: labels ('y') or predictions are not all whole numbers, so there are no classes",
+            "r.csv: labels ('y') or predictions are numbers, not classes, so there are no classes",
         ),
         (["x"], "has no label column, so there are no classes to name; leave out --class-names"),
     ],
@@ -219,6 +221,58 @@ def test_names_of_other_classes(tmp_path):
     path = write_ranking(tmp_path / "r.csv", ["y"], [["7"], ["8"]])
     with pytest.raises(DatasetError, match=r"a,b: names 0, 1, but the labels of .* are 7, 8; give"):
         read_reviewed(path, class_names="a,b")
+
+
+def names_of(path, names=None):
+    return {c.value: c.name for c in read_reviewed(path, class_names=names).classes}
+
+
+def test_names_in_order_are_not_those_of_classes_from_1(tmp_path):
+    path = write_ranking(tmp_path / "r.csv", ["y"], [["1"], ["2"], ["3"]])
+    message = (
+        r"cat,dog,bird: names 0, 1, 2, in this order, but the labels of .*r\.csv are 1, 2, 3; write"
+        r" a file with lines such as 1,cat: the class's number, a comma, its name$"
+    )
+    with pytest.raises(DatasetError, match=message):
+        read_reviewed(path, class_names="cat,dog,bird")
+    assert names_of(path, "none,cat,dog,bird") == {"1": "cat", "2": "dog", "3": "bird"}
+    file = tmp_path / "names.txt"
+    for text, names in {
+        "1,cat\n2,dog\n3,bird\n": ["cat", "dog", "bird"],
+        "0,none\n1,cat\n": ["cat", None, None],  # by number, some are enough
+    }.items():
+        file.write_text(text)
+        assert list(names_of(path, file).values()) == names
+    file.write_text("cat\ndog\nbird\n")
+    with pytest.raises(DatasetError, match="in this order, but the labels of"):
+        read_reviewed(path, class_names=file)
+    # Those of the header are left out rather than put beside another class.
+    path = write_ranking(tmp_path / "h.csv", ["y:label;cat;dog"], [["1"], ["2"]])
+    assert names_of(path) == {"1": None, "2": None}
+
+
+@pytest.mark.parametrize(
+    ("labels", "predicted", "are_classes"),
+    [
+        ([20, 31, 20], [20.5, 30.25, 19.75], False),  # ages
+        ([0, 1, 0], [0, 1, 1], True),
+        (range(150), None, False),  # as many as rows
+        ([k // 2 for k in range(300)], None, True),
+        (range(150), range(150), True),  # persons, of whom there is one picture each
+        (range(20), None, True),
+    ],
+)
+def test_whether_labels_are_classes_is_the_same_for_review_and_cleanse(
+    tmp_path, labels, predicted, are_classes
+):
+    train = write_csv(tmp_path / "t.csv", ["x", "y"], [[k, v] for k, v in enumerate(labels)])
+    scores = Scores(
+        np.arange(1.0, len(labels) + 1), predicted=None if predicted is None else list(predicted)
+    )
+    Ranking(open_dataset(train, []), scores).write(tmp_path / "r.csv")
+    assert bool(read_reviewed(tmp_path / "r.csv").classes) is are_classes
+    source = open_source(tmp_path / "r.csv", train)
+    assert (read_labels(source, "y").classes is not None) is are_classes
 
 
 def test_trials_and_the_exact_method(tmp_path):

@@ -237,7 +237,7 @@ CUT = r"""() => {
         const texts = document.createTreeWalker(row, NodeFilter.SHOW_TEXT);
         while (texts.nextNode()) {
             const text = texts.currentNode;
-            if (!/^\s*[−-]?\d+(\.\d+)?(e[−-]?\d+)?\s*$/.test(text.data)) continue;
+            if (!/^\s*[\u2212-]?\d+(\.\d+)?(e[\u2212-]?\d+)?\s*$/.test(text.data)) continue;
             const range = document.createRange();
             range.selectNodeContents(text);
             for (const box of range.getClientRects()) {
@@ -247,7 +247,8 @@ CUT = r"""() => {
                 // A line of features below the last one that is shown is hidden as a whole.
                 const isHidden = box.top >= room.bottom - 1;
                 if (isHidden || !box.width) continue;
-                if (box.right > Math.min(room.right, cell.right) + 1 || box.bottom > room.bottom + 2)
+                const right = Math.min(room.right, cell.right) + 1;
+                if (box.right > right || box.bottom > room.bottom + 2)
                     cut.push(text.data + ' in ' + text.parentElement.className);
             }
         }
