@@ -111,6 +111,14 @@ def test_a_failure_is_shown_in_words(job: Path, caplog, typed, code: int, messag
         assert len(picture.getcolors(10**6)) > 1  # something is written on it
 
 
+def test_a_failure_is_shown_without_the_long_path_of_its_folder(tmp_path: Path, monkeypatch):
+    shown: list[str] = []
+    monkeypatch.setattr(strips, "message", lambda *texts: (shown.extend(texts), message(*texts))[1])
+    with opened(tmp_path, "name.nnp") as result:
+        result.show_failure("It failed", f"{result.folder / 'ranking'}: is full; {tmp_path}/a: too")
+    assert shown == ["It failed", f"ranking: is full; {tmp_path}/a: too"]
+
+
 def test_a_failure_leaves_the_earlier_files(job: Path, caplog):
     call, _, _ = rank(job, caplog)
     kept = (call.folder / "ranking" / "influence.csv").read_bytes()

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from nnabla_influence.console import importing
+from nnabla_influence.console.desktop import Result
 from nnabla_influence.console.importing import ImportingError, import_dataset, write_dataset_copy
 from nnabla_influence.errors import DatasetError
 from tests.console import nncd
@@ -69,6 +70,30 @@ def test_numbers_stay_as_they_are_and_labels_of_columns_become_ascii(tmp_path: P
     lines, left_out = copied(source, tmp_path / "made" / "r.csv")
     assert lines == ["x__0,#true,y:a", "1e-5,nan,-0.50"]
     assert left_out == ("名 (its name is not ASCII)",)
+
+
+def test_blank_lines_are_no_rows(tmp_path: Path):
+    source = write(tmp_path / "r.csv", "x,y", "", "1,2", "", "3,4")
+    assert copied(source, tmp_path / "made" / "r.csv") == (["x,y", "1,2", "3,4"], ())
+
+
+def test_capitals_of_an_extension_do_no_harm(tmp_path: Path):
+    Image.new("L", (4, 4)).save(tmp_path / "A.PNG")
+    source = write(tmp_path / "r.csv", "x,y", "A.PNG,0")
+    lines, _ = copied(source, tmp_path / "made" / "r.csv")
+    assert lines == ["x,y", f"{tmp_path / 'A.PNG'},0"]
+
+
+def test_what_has_no_copy_is_not_asked_for(tmp_path: Path, monkeypatch):
+    """One line says why, and the server is left alone."""
+    said: list[str] = []
+    monkeypatch.setattr(importing, "say", said.append)
+    monkeypatch.setattr(importing, "import_dataset", lambda _: pytest.fail("asked"))
+    source = write(tmp_path / "r.csv", "x", "text")
+    added = importing.Import(Result(tmp_path / "name" / "name.nnp"), wanted=True)
+    added.prepare(source, tmp_path)
+    assert added.run(tmp_path) == ["Not on the page Dataset."]
+    assert [line.split(": ")[0] for line in said] == ["Not added to the page Dataset"]
 
 
 def test_files_in_a_folder_that_is_not_ascii(tmp_path: Path):

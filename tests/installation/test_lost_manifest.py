@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nnabla_influence.errors import OutputError
 from nnabla_influence.installation import Installing, Place, Uninstalling, recognise
 from nnabla_influence.installation.changing import Workshop
 from nnabla_influence.installation.manifest import Manifest, write_manifest
@@ -120,6 +121,23 @@ def test_the_folder_of_our_own_was_deleted(
         )
         assert install(place, first)[0].startswith("nnabla-influence 1.0 is already installed")
     Uninstalling(place, first).do()
+    assert tree(plugins) == before
+
+
+def test_a_copy_by_hand_stays_where_the_disk_refuses_the_rest(
+    plugins: Path, place: Place, first: Source, monkeypatch
+):
+    copied_by_hand(plugins, first)
+    shutil.rmtree((plugins / TABLE).parent)
+    before = tree(plugins)
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    work = Installing(place, first)
+    monkeypatch.setattr(shutil, "copyfile", refuse)
+    with pytest.raises(OutputError, match="No space left on device"):
+        work.do()
     assert tree(plugins) == before
 
 

@@ -152,6 +152,16 @@ def test_a_changed_file_is_kept_beside(plugins: Path, place: Place, first: Sourc
     assert left == before
 
 
+def test_a_changed_file_is_kept_once(plugins: Path, place: Place, first: Source):
+    """Also where its copy was made already, before something was interrupted."""
+    install(place, first)
+    script = plugins / IMAGE
+    script.write_text("mine\n")
+    script.with_name(f"{script.name}.changed").write_text("mine\n")
+    install(place, first)
+    assert [path.name for path in script.parent.glob("*.changed*")] == [f"{script.name}.changed"]
+
+
 def test_an_upgrade_removes_what_is_no_longer_there(
     plugins: Path, place: Place, first: Source, tmp_path
 ):
