@@ -186,6 +186,34 @@ def test_killed_at_any_moment(tmp_path, sources: tuple[Source, Source], layout: 
         assert state(folder, place) == before, moment
 
 
+@pytest.mark.parametrize("repairs", [True, False])
+def test_killed_between_two_backups(
+    tmp_path, sources: tuple[Source, Source], monkeypatch, repairs: bool
+):
+    """What has no backup yet is the user's all the same, as there is one of another file."""
+    old, new = sources
+    place = laid_out(tmp_path / "console", "windows", old)
+    before = state(tmp_path / "console", place)
+    copies = []
+
+    def copy(*paths: Path) -> None:
+        copies.append(paths)
+        if len(copies) > 1:
+            die()
+        shutil.copyfile(*paths)
+        shutil.copystat(*paths)
+
+    work = Installing(place, new)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copy2", copy)
+        assert in_child(work.do, 0, die) == _KILLED
+    assert len(list((place.state / "backup").rglob("*.backup"))) == 1
+    if repairs:
+        Installing(place, new).do()
+    Uninstalling(place, new).do()
+    assert state(tmp_path / "console", place) == before
+
+
 @_CONSOLES
 @pytest.mark.parametrize("is_upgrade", [False, True])
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError])
