@@ -21,6 +21,8 @@ _ZIP, _OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 
 def is_book(path: Path) -> bool:
     """Tell by its first bytes whether a file is a workbook and no CSV."""
+    if not path.is_file():  # A pipe would be waited for; who reads a table says so.
+        return False
     try:
         with open(path, "rb") as file:
             return file.read(4) in (_ZIP, _OLD_EXCEL)

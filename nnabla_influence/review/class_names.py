@@ -92,6 +92,8 @@ def _of_file(path: Path) -> tuple[dict[int, str], bool]:
 
 
 def _lines(path: Path) -> list[_Line]:
+    if not (path.is_file() or path.is_dir()):
+        raise DatasetError(f"{path}: is a pipe or a device, which is not read; give a file")
     try:
         data = path.read_bytes()
     except OSError as error:

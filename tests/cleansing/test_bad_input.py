@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -183,6 +184,9 @@ def test_decisions_that_are_not_there(table):
         table.cleanse(decisions=table.folder)
     with pytest.raises(DatasetError, match="/dev/null: is a pipe or a device, which is not read"):
         table.cleanse(decisions="/dev/null")
+    os.mkfifo(table.folder / "pipe.csv")
+    with pytest.raises(DatasetError, match=r"pipe\.csv: is a pipe or a device, which is not read"):
+        table.cleanse(decisions=table.folder / "pipe.csv")
 
 
 @pytest.mark.parametrize(

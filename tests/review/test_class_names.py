@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 
 import pytest
 from hypothesis import given
@@ -113,6 +114,12 @@ def test_neither_a_file_nor_names(text):
 def test_an_empty_name_among_typed_ones():
     with pytest.raises(DatasetError, match="class names 'cat,': the name of class 1 is empty"):
         read_class_names("cat,")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "names")
+    with pytest.raises(DatasetError, match="names: is a pipe or a device, which is not read; give"):
+        read_class_names(tmp_path / "names")
 
 
 def test_a_folder_is_no_file(tmp_path):

@@ -154,6 +154,14 @@ def test_deciding_among_the_undecided_keeps_the_focus_in_place(page, images):
     page.press("Control+a", "x")
     assert "No row passes" in page.text("#empty")
     assert page.page.evaluate("() => document.activeElement.id") == "empty-clear"
+    # Undo and export work all the same.
+    assert len(decisions_of(page.export())) == N_ROWS
+    page.page.focus("#empty-clear")
+    page.press("Control+z")
+    assert page.order() == [order[0], *order[3:]]
+    page.press("Control+a", "x")
+    page.press("u", "Control+a", "x")
+    assert page.text("#progress") == f"{N_ROWS} of {N_ROWS} decided"
     page.press("Enter")
     assert len(page.order()) == N_ROWS
     assert page.focused_row() == order[0]
@@ -362,6 +370,14 @@ def test_a_new_label_must_be_another_class(page, images):
     page.press("Escape")
     assert page.text("#progress") == f"0 of {N_ROWS} decided"
     assert page.focused_row() == order_of(images)[0]
+    # It is decided, and the next row in focus, before another key can come.
+    page.press("r", "ArrowDown")
+    done = page.page.evaluate("""() => {
+        document.getElementById('relabel-form').requestSubmit();
+        return [document.getElementById('progress').textContent,
+            Number(document.activeElement.dataset.row)];
+    }""")
+    assert done == [f"1 of {N_ROWS} decided", order_of(images)[1]]
 
 
 def test_rows_that_have_the_new_label_already_are_left_alone(page, images):

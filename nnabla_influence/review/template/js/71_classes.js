@@ -15,6 +15,7 @@ class ClassTable {
     if (review.differs) this.columns.push(["differ", "≠", "labels that differ"]);
     this.columns.push(["decided", "Done", "rows decided for"]);
     this.summary = summarizeClasses(review);
+    this.byValue = new Map(this.summary.map((line) => [review.classes[line.class].value, line]));
     this.order = ["class", 1];
     this.build();
   }
@@ -30,6 +31,7 @@ class ClassTable {
     for (const column of this.columns) this.head.append(this.headCell(...column));
     this.lines = this.summary.map((line) => this.makeLine(line));
     this.refresh();
+    this.arrange();
   }
 
   headCell(key, title, meaning = "") {
@@ -62,7 +64,7 @@ class ClassTable {
       cells[key] = make("td");
       element.append(cells[key]);
     }
-    return { line, element, cells, button };
+    return { line, element, cells, button, shown: {} };
   }
 
   /** Counts what is decided anew. */
@@ -72,12 +74,14 @@ class ClassTable {
     this.decisions.kind.forEach((kind, position) => {
       if (kind) this.count(kind, position, given[position]);
     });
-    for (const { line, cells } of this.lines) {
+    for (const { line, cells, shown } of this.lines) {
       for (const [key, cell] of Object.entries(cells)) {
+        if (shown[key] === line[key]) continue; // There may be thousands, at each key press.
+        shown[key] = line[key];
         cell.textContent = key === "mean" ? shortNumber(line.mean, 2) : grouped(line[key]);
       }
     }
-    this.arrange();
+    if (this.order[0] === "decided") this.arrange();
   }
 
   count(kind, position, label) {
@@ -85,8 +89,7 @@ class ClassTable {
     this.summary[label].decided += 1;
     if (kind !== KEEP) this.summary[label].left -= 1;
     if (kind !== RELABEL) return;
-    const value = this.decisions.label(position);
-    const gained = this.summary.find((line) => this.review.classes[line.class].value === value);
+    const gained = this.byValue.get(this.decisions.label(position));
     if (gained) gained.left += 1;
   }
 

@@ -72,8 +72,9 @@ function setUpNext(review, decisions, classTable) {
         : "Nothing is decided yet.";
     const emptied = classTable?.emptied() ?? [];
     byId("next-warning").hidden = !emptied.length;
+    const more = emptied.length > 8 ? ` and ${grouped(emptied.length - 8)} more` : "";
     byId("next-warning").textContent =
-      `No row of ${emptied.join(", ")} would be left. The command refuses` +
+      `No row of ${emptied.slice(0, 8).join(", ")}${more} would be left. The command refuses` +
       " that, unless you add --allow-empty-class.";
     openDialog(byId("next"));
   };

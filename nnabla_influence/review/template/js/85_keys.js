@@ -66,19 +66,18 @@ function setUpKeys(actions, list, { openHelp, openRow, runExport }) {
     if (done) event.preventDefault();
   });
 
+  // Also where no row has the focus, as when the last one has left the list.
+  const everywhere = {
+    "/": () => byId("search").focus(),
+    "?": () => openHelp(),
+    u: letters.u,
+    e: letters.e,
+  };
   document.addEventListener("keydown", (event) => {
-    if (
-      !isPlain(event) ||
-      event.defaultPrevented ||
-      isTyping(event.target) ||
-      document.querySelector("dialog[open]")
-    )
-      return;
-    if (!byId("letters").checked) return;
-    if (event.key === "/") byId("search").focus();
-    else if (event.key === "?") openHelp();
-    else return;
-    event.preventDefault();
+    const isElsewhere = isTyping(event.target) || document.querySelector("dialog[open]");
+    if (event.defaultPrevented || isElsewhere) return;
+    const isUndo = event.key.toLowerCase() === "z" && commandByKey(event, list, actions);
+    if (isUndo || (isPlain(event) && letterAction(everywhere, event))) event.preventDefault();
   });
 
   byId("search").addEventListener("keydown", (event) => {
