@@ -69,7 +69,7 @@ def _of_every_ranking(reviewed: Reviewed) -> list[SheetColumn]:
         SheetColumn(DECISION, _nothing, 11),
         SheetColumn(LABEL, _nothing, 8),
         SheetColumn("rank", lambda row: row.rank, 7, "0"),
-        SheetColumn(INFLUENCE, lambda row: row.influence, 14, "0.000E+00"),
+        SheetColumn(INFLUENCE, lambda row: row.influence, 22, "0.000E+00"),
         SheetColumn("effect", effect, 11),
     ]
     if reviewed.label_column is not None:
