@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -108,3 +109,23 @@ def test_a_read_that_does_not_end(
 
 def test_it_waits_for_seconds_and_not_for_minutes():
     assert 1 < databases.PATIENCE <= 10
+
+
+def test_a_write_that_ends_is_waited_for(database: Path, first: Source, monkeypatch):
+    monkeypatch.setattr(databases, "PATIENCE", SECONDS)
+    server = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
+    server.execute("BEGIN IMMEDIATE")
+    end = threading.Timer(0.4, server.execute, ["COMMIT"])
+    end.start()
+    install(recognise(database), first)
+    end.join()
+    server.close()
+    assert IMAGE_ID in table(database)
+
+
+def test_nobody_else_writes_while_files_change(database: Path):
+    with databases.opened(database) as connection, databases.writing(connection):
+        other = sqlite3.connect(database, timeout=0, isolation_level=None)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.close()
