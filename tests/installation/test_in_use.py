@@ -129,3 +129,13 @@ def test_nobody_else_writes_while_files_change(database: Path):
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")
         other.close()
+
+
+def test_a_backup_does_not_wait_for_ever(database: Path, tmp_path, monkeypatch):
+    monkeypatch.setattr(databases, "PATIENCE", 0.05)
+    server = sqlite3.connect(database, isolation_level=None)
+    server.execute("PRAGMA journal_mode = DELETE")
+    server.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        databases.back_up(database, tmp_path / "copy")
+    server.close()
