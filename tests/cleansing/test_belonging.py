@@ -208,6 +208,34 @@ def test_beside_another_influence_the_own_cells_must_be_of_one_row(
             cleanse(old / "again.csv", output=tmp_path / "c.csv", decisions=path)
 
 
+def test_the_own_cells_must_be_there_for_each_of_the_rows(old, tmp_path):
+    path = tmp_path / "d.csv"
+    text = (
+        "datasource_index,decision,influence,x,given\n3,remove,0.5,絵/3.png,\n10,remove,0.5,{},1\n"
+    )
+    path.write_text(text.format("絵/10.png"), encoding="utf-8")
+    assert len(cleanse(old / "again.csv", output=tmp_path / "c.csv", decisions=path).removed) == 2
+    path.write_text(text.format(""), encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"column 'influence': '0\.5' is not that of"):
+        cleanse(old / "again.csv", output=tmp_path / "c.csv", decisions=path)
+
+
+@pytest.mark.parametrize("kept_in", ["decided.xlsx", "decided.csv"])
+def test_names_that_may_mean_something_else_tell_nothing(tmp_path, kept_in):
+    """Columns that are called as those of the workbook are, or as each other."""
+    header = ["x__0:rank", "x__1:v", "x__2:v", "x__3:loss", "given", "y"]
+    rows = [[k + 0.5, k, -k, k * 7, 5 - k % 2, k % 2] for k in range(N)]
+    train = write_csv(tmp_path / "t.csv", header, rows)
+    ranking = ranked(train, tmp_path / "r.csv", 0)
+    decide_in_workbook(ranking, tmp_path / "decided.xlsx")
+    with_columns(ranking, tmp_path / "decided.csv")
+    done = cleanse(ranking, output=tmp_path / "c.csv", decisions=tmp_path / kept_in)
+    assert sorted(done.removed) == list(DECIDED)
+    path = tmp_path / "d.csv"
+    path.write_text("datasource_index,decision,v,given,x__0,x__0\n3,remove,-3,1,3.5,7\n")
+    assert cleanse(ranking, output=tmp_path / "c.csv", decisions=path).removed == (3,)
+
+
 def test_rows_that_are_the_same_throughout_may_stand_for_each_other(tmp_path):
     train = write_csv(tmp_path / "t.csv", ["x", "y"], [[k // 2, k % 2 // 2] for k in range(6)])
     ranked(train, tmp_path / "r.csv", 0)

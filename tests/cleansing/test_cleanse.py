@@ -168,6 +168,7 @@ def test_removing_nothing_gives_every_cell_back(tmp_path, cells, with_train):
     rows = [[k, *texts, k / 3] for k, texts in enumerate(cells)]
     train = write_csv(tmp_path / "train.csv", ["y", "#a", "#b:\n,", "x"], rows, line_end="\r\n")
     influence = np.linspace(1, 0.5, len(rows))
+    (tmp_path / "r.csv").unlink(missing_ok=True)
     write_ranking(train, tmp_path / "r.csv", influence)
     (tmp_path / "c.csv").unlink(missing_ok=True)
     done = cleanse(
