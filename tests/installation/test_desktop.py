@@ -136,6 +136,10 @@ def test_what_somebody_registered_by_hand_comes_back(
     script.touch()
     insert(database, row(IMAGE_ID, "mine", str(script), deleted=1), row(TABLE_ID, "lost", "/x.py"))
     before = table(database)
+    with_both = Uninstalling(place, first).lines()  # one that fails is of no use to anybody
+    assert [line for line in with_both if IMAGE_ID in line or TABLE_ID in line] == [
+        f"  removed   lost ({TABLE_ID})"
+    ]
     lines = install(place, first)
     assert f"  updated   SGD Influence ({IMAGE_ID})" in lines
     assert table(database)[IMAGE_ID]["deleted"] == 0

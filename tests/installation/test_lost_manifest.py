@@ -194,6 +194,8 @@ def test_a_persons_own_in_the_place_of_what_was_taken_away(
     before = tree(plugins)
     install(place, first)
     (plugins / COPY / "gone.py").write_text("MINE = 1\n")
+    install(place, source(tmp_path / "source", "2.0"))
+    assert (plugins / COPY / "gone.py").read_text() == "MINE = 1\n"
     uninstall(place)
     left = tree(plugins)
     assert left[f"{COPY}/gone.py"][0] == b"MINE = 1\n"
