@@ -160,7 +160,7 @@ def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch, load, me
         load()
 
 
-@pytest.mark.parametrize("content", [None, b"no gzip", gzip.compress(b"1,2,three\n")])
+@pytest.mark.parametrize("content", [None, b"no gzip", gzip.compress(b"1,2,three\n", mtime=0)])
 @pytest.mark.parametrize(
     ("load", "package", "name"),
     [
@@ -275,8 +275,8 @@ def test_a_missing_fashion_mnist_is_named_with_how_to_install_it(tmp_path):
         lambda content: content[: len(content) // 2],
         lambda content: content[:40] + bytes(20) + content[60:],
         lambda content: gzip.compress(gzip.decompress(content)[:-1]),
-        lambda content: gzip.compress(b"\0\0\x0d\1\0\0\0\0"),
-        lambda content: gzip.compress(b"\0"),
+        lambda content: gzip.compress(b"\0\0\x0d\1\0\0\0\0", mtime=0),
+        lambda content: gzip.compress(b"\0", mtime=0),
     ],
     ids=["not gzip", "truncated gzip", "garbled gzip", "truncated data", "floats", "no header"],
 )

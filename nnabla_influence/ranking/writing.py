@@ -6,8 +6,8 @@ a dataset CSV. People open it in a spreadsheet, which must not run a cell.
 
 from __future__ import annotations
 
+import csv
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -30,8 +30,7 @@ RESULT_COLUMNS = (
 )
 """The columns that a ranking adds; such columns of the input, as a ranking has, are replaced."""
 
-_LONGEST_HEADER = 2**24
-_CELL_ENDS = re.compile(rb'[,;\t"\r\n]')  # as spreadsheets save a ranking as well
+_SEPARATORS = ",;\t"  # as spreadsheets save a ranking as well
 
 
 def write_ranking(
@@ -93,15 +92,23 @@ def check_replaceable(path: str | os.PathLike[str]) -> None:
         OutputError: There is a file that is neither a ranking nor empty.
     """
     try:
-        with open(path, "rb") as file:
-            line = file.readline(_LONGEST_HEADER)
+        if os.path.getsize(path) == 0 or any(_is_ranking(path, sign) for sign in _SEPARATORS):
+            return
     except OSError:  # None there, or none that can be read: writing says what is wrong.
         return
-    if line and not {b"influence", b"datasource_index"} <= set(_CELL_ENDS.split(line)):
-        raise OutputError(
-            f"{path}: is there already, and is no ranking, which alone is replaced; choose another"
-            " output path, or remove it first"
-        )
+    raise OutputError(
+        f"{path}: is there already, and is no ranking, which alone is replaced; choose another"
+        " output path, or remove it first"
+    )
+
+
+def _is_ranking(path: str | os.PathLike[str], separator: str) -> bool:
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        try:
+            header = next(csv.reader(file, delimiter=separator), [])
+        except csv.Error:
+            return False
+    return {"influence", "datasource_index"} <= set(header)
 
 
 def check_columns(dataset: Dataset) -> None:
