@@ -415,6 +415,7 @@ def test_only_a_ranking_is_replaced(project, tmp_path):
         b"\xef\xbb\xbf" + written,
         semicolons,
         b'"influence","datasource_index"',
+        b'"x\ny",influence,datasource_index\n',
     ):
         out.write_bytes(own)
         ranking.write(out)
