@@ -60,6 +60,9 @@ class Belonging:
         source: The training CSV, and its ranking.
         labels: Its labels, or None.
         header: The table's column names, in lower case.
+
+    Attributes:
+        is_of_other_scores: Whether `contradictions` met an influence that is not the row's.
     """
 
     def __init__(self, source: Source, labels: Labels | None, header: Sequence[str]):
@@ -73,6 +76,7 @@ class Belonging:
         self._columns = [named[name] for name in self._names]
         self._influence = header.index(INFLUENCE) if often[INFLUENCE] == 1 else None
         self._witnesses: dict[int, list[_Witness]] = {}
+        self.is_of_other_scores = False
 
     def add(self, line: Line, row: int) -> None:
         """Keep what a line says of the row that it decides about."""

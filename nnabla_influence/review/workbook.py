@@ -260,6 +260,7 @@ class _RankingSheet:
                 "type": "data_bar",
                 "data_bar_2010": True,
                 "bar_solid": True,
+                "bar_axis_position": "middle",  # the numbers stand right of it
                 "bar_color": _HELPFUL,
                 "bar_negative_color": _HARMFUL,
             },
