@@ -1,11 +1,12 @@
 """How much faster two worker processes compute a removal curve, and whether the tables agree.
 
-Run ``uv run python benchmarks/curve_jobs.py``: the same curve of LeNet on digits in this process,
+Run ``uv run python benchmarks/curve_jobs.py [--epochs 9] [--rounds 3]``: the same curve of LeNet on digits in this process,
 then in two, in turns, so that a noisy machine disturbs both.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import tempfile
@@ -17,7 +18,6 @@ from nnabla.logger import logger
 from nnabla_influence.curves.experiment import curve
 from nnabla_influence.samples import Training, lenet, write_definition, write_digits
 
-ROUNDS = 3
 N_ROWS = 1000
 
 
@@ -41,14 +41,14 @@ def compute(folder: Path, data: Path, jobs: int) -> tuple[float, list[str]]:
     return seconds, [line.rpartition(",")[0] for line in lines]
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, epochs: int) -> None:
     """Write the data and the definition."""
     data = write_digits(folder, n_training=N_ROWS, n_validation=500, n_test=1000, flipped=0.1)
     settings = Training(
         n_rows=N_ROWS,
         training_csv=str(data.training_csv),
         validation_csv=str(data.validation_csv),
-        epochs=3,
+        epochs=epochs,
         learning_rate=0.02,
     )
     write_definition(folder / "net.nntxt", lenet(), settings)
@@ -56,20 +56,26 @@ def prepare(folder: Path) -> None:
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=3, help="of each training")
+    parser.add_argument("--rounds", type=int, default=3)
+    parsed = parser.parse_args()
     logger.setLevel("WARNING")  # nnabla tells of every file that it reads
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        prepare(folder)
+        prepare(folder, parsed.epochs)
         seconds: dict[int, list[float]] = {1: [], 2: []}
         tables = []
-        for number in range(ROUNDS):
+        for number in range(parsed.rounds):
             for jobs, times in seconds.items():
                 took, table = compute(folder / f"out-{number}-{jobs}", folder, jobs)
                 times.append(took)
                 tables.append(table)
                 print(f"jobs {jobs}: {took:.1f} s", flush=True)
     ratios = [two / one for one, two in zip(seconds[1], seconds[2])]
-    print(f"two processes / one: {statistics.median(ratios):.2f} (of {ROUNDS} rounds: ", end="")
+    print(
+        f"two processes / one: {statistics.median(ratios):.2f} (of {parsed.rounds} rounds: ", end=""
+    )
     print(", ".join(f"{ratio:.2f}" for ratio in ratios) + ")")
     if any(table != tables[0] for table in tables):
         sys.exit("the tables differ")
