@@ -1,7 +1,7 @@
 """How much faster two worker processes compute a removal curve, and whether the tables agree.
 
-Run ``uv run python benchmarks/curve_jobs.py [--epochs 9] [--rounds 3]``: the same curve of LeNet on digits in this process,
-then in two, in turns, so that a noisy machine disturbs both.
+Run ``uv run python benchmarks/curve_jobs.py [--epochs 9] [--rounds 3]``: the same curve of LeNet on
+digits in this process, then in two, in turns, so that a noisy machine disturbs both.
 """
 
 from __future__ import annotations
@@ -73,10 +73,8 @@ def main() -> None:
                 tables.append(table)
                 print(f"jobs {jobs}: {took:.1f} s", flush=True)
     ratios = [two / one for one, two in zip(seconds[1], seconds[2])]
-    print(
-        f"two processes / one: {statistics.median(ratios):.2f} (of {parsed.rounds} rounds: ", end=""
-    )
-    print(", ".join(f"{ratio:.2f}" for ratio in ratios) + ")")
+    each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"two processes / one: {statistics.median(ratios):.2f} (of {len(ratios)} rounds: {each})")
     if any(table != tables[0] for table in tables):
         sys.exit("the tables differ")
     print(f"the tables agree ({len(tables[0]) - 1} lines, all columns but the seconds)")
