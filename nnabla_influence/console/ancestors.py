@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 _LEVELS = 3
@@ -18,24 +18,28 @@ _LEVELS = 3
 _LEVELS_ON_WINDOWS = 4
 
 
-def wait_for_end_of_one(interval: float) -> None:
-    """Wait until one of the nearest ancestors has ended.
+def end_of_one(interval: float) -> Callable[[], None]:
+    """Look at the nearest ancestors now, and return what waits until one of them has ended.
 
     Args:
         interval: Seconds between two looks, where looking is the only way.
     """
     if sys.platform == "win32":
-        _wait_on_windows()
-    elif sys.platform == "linux":
+        return _end_on_windows()
+    if sys.platform == "linux":
         # A process whose parent ends gets another one, at once.
         before = _line_from_proc()
-        while _line_from_proc() == before:
-            time.sleep(interval)
-    else:
-        parent = os.getppid()
-        others = _line_from_ps(parent)
-        while os.getppid() == parent and all(map(_is_there, others)):
-            time.sleep(interval)
+        return lambda: _wait_while(lambda: _line_from_proc() == before, interval)
+    parent = os.getppid()
+    others = _line_from_ps(parent)
+    return lambda: _wait_while(
+        lambda: os.getppid() == parent and all(map(_is_there, others)), interval
+    )
+
+
+def _wait_while(is_so: Callable[[], bool], interval: float) -> None:
+    while is_so():
+        time.sleep(interval)
 
 
 def _line_from_proc() -> list[int]:
@@ -81,7 +85,7 @@ def _is_there(pid: int) -> bool:
     return True
 
 
-def _wait_on_windows() -> None:
+def _end_on_windows() -> Callable[[], None]:
     import ctypes
     from ctypes import wintypes
 
@@ -103,9 +107,9 @@ def _wait_on_windows() -> None:
     opened = [kernel.OpenProcess(synchronize, False, pid) for pid in line]
     handles = [handle for handle in opened if handle]
     if not handles:
-        threading.Event().wait()  # There is nobody to watch.
+        return lambda: _wait_while(lambda: True, 3600.0)  # There is nobody to watch.
     array = (wintypes.HANDLE * len(handles))(*handles)
-    kernel.WaitForMultipleObjects(len(handles), array, False, infinite)
+    return lambda: kernel.WaitForMultipleObjects(len(handles), array, False, infinite)
 
 
 def _parents_on_windows(kernel: Any) -> dict[int, int]:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from nnabla_influence.console.ancestors import wait_for_end_of_one
+from nnabla_influence.console.ancestors import end_of_one
 
 INTERVAL = 0.5
 """Seconds between two looks at the ancestors."""
@@ -31,11 +31,15 @@ def end_with_parent(clean_up: Callable[[], object]) -> None:
     Args:
         clean_up: Removes what is not to be left behind.
     """
-    threading.Thread(target=_watch, args=(clean_up,), name="end with parent", daemon=True).start()
+    # Looked at here, since the thread may begin when one of them is gone already.
+    wait = end_of_one(INTERVAL)
+    threading.Thread(
+        target=_watch, args=(wait, clean_up), name="end with parent", daemon=True
+    ).start()
 
 
-def _watch(clean_up: Callable[[], object]) -> None:
-    wait_for_end_of_one(INTERVAL)
+def _watch(wait: Callable[[], None], clean_up: Callable[[], object]) -> None:
+    wait()
     main = threading.main_thread().ident
     if sys.platform != "win32" and main is not None:
         signal.pthread_kill(main, signal.SIGTERM)  # also out of what it waits for

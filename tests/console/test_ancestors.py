@@ -89,6 +89,18 @@ def test_windows_is_asked_for_the_end_of_any(monkeypatch, parents, watched):
     kernel = Kernel(parents)
     monkeypatch.setattr(ctypes, "WinDLL", lambda *_, **__: kernel, raising=False)
     monkeypatch.setattr(ancestors, "os", SimpleNamespace(getppid=lambda: 10))
-    ancestors._wait_on_windows()
+    ancestors._end_on_windows()()
     assert kernel.waited == (watched, False, 0xFFFFFFFF)
     assert kernel.closed == [7]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_ancestors_are_looked_at_before_the_wait_begins(monkeypatch):
+    """An application that ends before the watching thread runs is missed otherwise."""
+    lines = iter([[3, 2], [1]])
+    monkeypatch.setattr(ancestors, "_line_from_proc", lambda: next(lines))
+    wait = ancestors.end_of_one(0.0)
+    assert next(lines) == [1]  # it has ended meanwhile
+    lines = iter([[1]])
+    wait()  # at once: another look would raise StopIteration
+    assert list(lines) == []

@@ -90,7 +90,7 @@ def test_a_kill_of_the_application_ends_all(
         assert len(list(call.folder.iterdir())) == 3  # with what is made meanwhile
         application.kill()
         application.wait()
-        wait_until(lambda: not processes_naming(marker), 8)
+        wait_until(lambda: not processes_naming(marker), 30)
     finally:
         application.kill()
         for pid in processes_naming(marker):
@@ -122,7 +122,7 @@ def test_a_process_that_does_not_listen_is_ended(tmp_path: Path):
         assert left.exists()
         application.kill()
         application.wait()
-        wait_until(lambda: not processes_naming(str(left)), 5)
+        wait_until(lambda: not processes_naming(str(left)), 30)
     finally:
         for pid in processes_naming(str(left)):
             os.kill(pid, signal.SIGKILL)
