@@ -13,9 +13,9 @@ from nnabla_influence.ranking.ranking import Ranking
 from nnabla_influence.ranking.scores import Orders, Scores
 from nnabla_influence.ranking.writing import RESULT_COLUMNS
 
-# The least number that may stand in a column of whole numbers.
-_MOST = 2**31 - 1
+# From which number on, and up to which, a column of whole numbers goes.
 _WHOLE = {"datasource_index": 0, "times_seen": 0, "orders": 1}
+_MOST = 2**31 - 1
 
 
 def read_ranking(path: str | os.PathLike[str]) -> Ranking:

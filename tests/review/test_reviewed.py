@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 
 import numpy as np
@@ -59,6 +60,42 @@ def test_rows_come_in_the_order_of_harm_however_the_file_is_sorted(tmp_path):
     assert (reviewed[-1].rank, len(reviewed), reviewed[6:]) == (6, 6, [])
     with pytest.raises(IndexError):
         reviewed[6]
+
+
+def test_each_row_has_its_own_scores_however_the_file_is_sorted(tmp_path):
+    """Against the lines of the file itself, which a person has sorted otherwise."""
+    train = write_csv(tmp_path / "train.csv", ["x", "y"], [[k / 8, k % 3] for k in range(7)])
+    rng = np.random.default_rng(3)
+    scores = Scores(
+        rng.normal(size=7),
+        times_seen=rng.permutation(7),
+        influence_std=rng.random(7),
+        loss=rng.random(7),
+        predicted=rng.permutation(7) % 4,
+    )
+    orders = Orders("shuffled", 3)
+    Ranking(open_dataset(train, []), scores, orders=orders).write(tmp_path / "r.csv")
+    header, *lines = (tmp_path / "r.csv").read_text(encoding="utf-8").splitlines()
+    resorted = [lines[k] for k in (4, 0, 6, 2, 5, 1, 3)]
+    (tmp_path / "r.csv").write_text("\n".join([header, *resorted]), encoding="utf-8")
+    with (tmp_path / "r.csv").open(newline="", encoding="utf-8") as file:
+        wanted = sorted(csv.DictReader(file), key=lambda cells: float(cells["influence"]))
+    reviewed = read_reviewed(tmp_path / "r.csv")
+    # One by one, all at once, and some of them take different ways through the file.
+    for rows in (list(reviewed), reviewed[:], [reviewed[place] for place in range(7)]):
+        assert [
+            {
+                "influence": repr(row.influence),
+                "influence_std": repr(row.influence_std),
+                "datasource_index": str(row.datasource_index),
+                "times_seen": str(row.times_seen),
+                "loss": repr(row.loss),
+                "predicted": row.predicted,
+                "y": row.given,
+                "x": row.features[0],
+            }
+            for row in rows
+        ] == [{k: v for k, v in cells.items() if not k.startswith("orders")} for cells in wanted]
 
 
 def test_a_table_has_readable_feature_names(tmp_path):
