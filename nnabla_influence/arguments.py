@@ -25,6 +25,17 @@ def window(text: str) -> str | int:
         ) from None
 
 
+def minutes(text: str) -> float:
+    """Read a time in minutes, from 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes from 0")
+    return value
+
+
 def row_numbers(text: str) -> list[int]:
     """Read row numbers such as ``3,17``."""
     parts = [part.strip() for part in text.split(",")]

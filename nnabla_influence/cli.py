@@ -127,9 +127,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--keep",
         choices=["final", "sqrt", "all"],
-        default="final",
-        help="states of the training to keep for the exact method: the last alone, as many as the"
-        " square root of the steps (the others are computed again), or all (default: %(default)s)",
+        default="sqrt",
+        help="checkpoints to keep for exact scores: none but the final state, as many as the square"
+        " root of the steps (those between are replayed), or all (default: %(default)s)",
     )
     _add_device(parser)
     parser.set_defaults(command=_train)

@@ -82,10 +82,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="batch sizes of the trainings (default: the model file's)",
     )
     parser.add_argument(
-        "--batch-statistics",
+        "--running-statistics",
         action="store_true",
-        help="ranking final: BatchNormalization with the statistics of each mini-batch, as in"
-        " training, in place of the running ones",
+        help="ranking final: BatchNormalization with its running statistics, in place of those of"
+        " each mini-batch",
     )
     parser.add_argument(
         "--true-label",
@@ -115,7 +115,7 @@ def run(parsed: argparse.Namespace) -> None:
         batch_sizes=parsed.batch_size,
         parameters=parsed.param,
         true_label=parsed.true_label,
-        batch_statistics=parsed.batch_statistics,
+        running_statistics=parsed.running_statistics,
         device=parsed.device,
         jobs=parsed.jobs,
         scheduler=parsed.scheduler,

@@ -14,8 +14,8 @@ place of, its other configuration files. More environment variables:
 ``NNABLA_INFLUENCE_WINDOW``
     Epochs to record, counted from the end, ``last`` (1) or ``all``; 2 by default.
 ``NNABLA_INFLUENCE_KEEP``
-    Which states of the training to keep beside the last: ``final`` (none, the default), ``sqrt``
-    (so many that the others are quickly computed again) or ``all`` (that before every step).
+    Which checkpoints to keep beside the final state: ``sqrt`` (so many that those between are
+    quickly replayed, the default), ``all`` (one before every step) or ``final`` (none).
 
 What a resumed training (``-r``) leaves holds the steps since it was resumed. A training never fails
 because it is recorded: where it cannot be, a line in the log says why.
@@ -45,6 +45,7 @@ PARENT_VARIABLE = "NNABLA_INFLUENCE_PARENT"
 It lists, in JSON, the folders to remove then; a path may hold any character that could separate
 paths."""
 DEFAULT_WINDOW = 2
+DEFAULT_KEEP = "sqrt"
 
 
 def write_configuration(path: Union[str, os.PathLike[str]]) -> None:
@@ -126,7 +127,7 @@ def _begin(arguments: Any) -> None:
         arguments,
         os.environ.get(RUN_VARIABLE) or os.path.join(arguments.outdir, "run"),
         os.environ.get(WINDOW_VARIABLE) or str(DEFAULT_WINDOW),
-        os.environ.get(KEEP_VARIABLE) or "final",
+        os.environ.get(KEEP_VARIABLE) or DEFAULT_KEEP,
     )
     load = nnabla_load.load
 

@@ -14,13 +14,18 @@ class Options:
 
     Attributes:
         method: ``final``: every step at the final parameters (Suzuki et al.); ``exact``: each step
-            at its own, as the training had them (Hara et al., for any solver).
+            at its own, as the training had them (Hara et al., for any solver); ``auto``: exact
+            where the run keeps checkpoints or the training can be replayed within
+            ``replay_budget``, final elsewhere.
         window: ``last`` epoch, ``all`` that is known of the training, or a number of last epochs.
         validation_rows: Rows of the validation CSV whose mean loss is asked about; None for all.
         batch_size: Of the training, where the model file does not know it.
         n_trials: Shuffled orders to average where the order of training is not known.
-        batch_statistics: For ``final``: batch normalisations with the statistics of each
-            mini-batch, as in training, in place of the running ones. ``exact`` always has them.
+        running_statistics: For ``final``: batch normalisations with their running statistics, as
+            in use, in place of those of each mini-batch, as in training, which are closer to
+            retraining. ``exact`` always has those of each mini-batch.
+        replay_budget: Minutes that ``auto`` may spend on replaying a training that kept no
+            checkpoints; 0 for never.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         chunk_size: Examples in the network at once: memory against speed, never the numbers; None
             for one that suits the network.
@@ -29,18 +34,21 @@ class Options:
         InfluenceError: A value is not one of these.
     """
 
-    method: str = "final"
+    method: str = "auto"
     window: str | int = "last"
     validation_rows: Sequence[int] | None = None
     batch_size: int | None = None
     n_trials: int | None = None
-    batch_statistics: bool = False
+    running_statistics: bool = False
+    replay_budget: float = 10
     device: str = "auto"
     chunk_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.method not in ("final", "exact"):
-            raise InfluenceError(f"method {self.method!r} is unknown; use final or exact")
+        if self.method not in ("auto", "final", "exact"):
+            raise InfluenceError(f"method {self.method!r} is unknown; use auto, final or exact")
+        if not self.replay_budget >= 0:
+            raise InfluenceError(f"replay_budget {self.replay_budget!r} is not a time in minutes")
         if self.window not in ("last", "all") and not _is_count(self.window):
             raise InfluenceError(
                 f"window {self.window!r} is not last, all or a number of epochs from 1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from nnabla_influence.arguments import count, row_numbers, window
+from nnabla_influence.arguments import count, minutes, row_numbers, window
 
 DESCRIPTION = "Rank the rows of a training CSV by SGD-influence, the most harmful first."
 
@@ -51,10 +51,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--method",
-        choices=["final", "exact"],
-        default="final",
-        help="final: every step at the final parameters; exact: each step at its own (default:"
+        choices=["auto", "exact", "final"],
+        default="auto",
+        help="exact: each step at its own parameters; final: every step at the final ones; auto:"
+        " exact where the run keeps checkpoints or the training can be replayed in time (default:"
         " %(default)s)",
+    )
+    parser.add_argument(
+        "--replay-budget",
+        default=10,
+        metavar="MINUTES",
+        type=minutes,
+        help="method auto: replay a training without checkpoints if that takes no longer; 0: never"
+        " (default: %(default)s)",
     )
     parser.add_argument(
         "--window",
@@ -64,10 +73,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="trace the last epoch, all epochs, or the last N (default: %(default)s)",
     )
     parser.add_argument(
-        "--batch-statistics",
+        "--running-statistics",
         action="store_true",
-        help="method final: BatchNormalization with the statistics of each mini-batch, as in"
-        " training, in place of the running ones (exact always has them)",
+        help="method final: BatchNormalization with its running statistics, in place of those of"
+        " each mini-batch (exact always has these)",
     )
     parser.add_argument(
         "-bs",
@@ -112,7 +121,8 @@ def run(parsed: argparse.Namespace) -> None:
             validation_rows=parsed.validation_rows,
             batch_size=parsed.batch_size,
             n_trials=parsed.n_trials,
-            batch_statistics=parsed.batch_statistics,
+            running_statistics=parsed.running_statistics,
+            replay_budget=parsed.replay_budget,
             device=parsed.device,
             chunk_size=parsed.chunk_size,
         ),

@@ -90,10 +90,16 @@ _SCORING = (
     Parameter(
         "method",
         "input",
-        "final (quick) or exact (slow: it trains again)",
+        "auto, exact (trains again) or final (quick)",
         "str",
-        "final",
+        "auto",
     ),
+    Parameter("replay-budget", "input", "minutes for training again, auto (int)", "int", "10"),
+    Parameter(
+        "batch-normalization", "input", "statistics, final: batch or running", "str", "batch"
+    ),
+    Parameter("validation-rows", "input", "all, or some such as 3,17", "str", "all"),
+    Parameter("n_trials", "input", "shuffled orders, if it is unknown (int)", "int", "3"),
     Parameter("rows", "input", "rows in the result's picture, up to 200 (int)", "int", "20"),
     _IMPORT,
     _output("influence"),

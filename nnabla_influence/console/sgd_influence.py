@@ -86,16 +86,24 @@ def build_parser(label: str) -> Dialog:
     parser.add_argument(
         "-me",
         "--method",
-        default="final",
-        help="final: every step at the final parameters; exact: each step at its own, for which the"
-        " training is done again (option:final,exact) default=final",
+        default="auto",
+        help="exact: each step at its own parameters, for which the training is replayed; final:"
+        " every step at the final ones; auto: exact if the replay is quick"
+        " (option:auto,exact,final) default=auto",
+    )
+    parser.add_argument(
+        "-rb",
+        "--replay-budget",
+        type=int,
+        default=10,
+        help="minutes that a replay may take, method auto (int) default=10",
     )
     parser.add_argument(
         "-bn",
         "--batch-normalization",
-        default="running",
-        help="statistics of BatchNormalization, method final: running as in use, or those of each"
-        " batch as in training, often better (option:running,batch) default=running",
+        default="batch",
+        help="statistics of BatchNormalization, method final: those of each batch as in training,"
+        " or the running ones as in use, often worse (option:batch,running) default=batch",
     )
     parser.add_argument(
         "-vr",
@@ -166,7 +174,8 @@ def _score(parsed: argparse.Namespace, output: str | Path) -> Ranking:
         options=Options(
             method=parsed.method,
             window=parsed.window,
-            batch_statistics=choice(parsed.batch_normalization, "running", "batch") == "batch",
+            running_statistics=choice(parsed.batch_normalization, "batch", "running") == "running",
+            replay_budget=parsed.replay_budget,
             batch_size=parsed.batch_size or None,
             n_trials=parsed.n_trials,
             validation_rows=parsed.validation_rows,

@@ -64,7 +64,7 @@ def curve(
     batch_sizes: Optional[Sequence[int]] = None,
     parameters: Optional[PathLike] = None,
     true_label: Optional[str] = None,
-    batch_statistics: bool = False,
+    running_statistics: bool = False,
     title: Optional[str] = None,
     device: str = "auto",
     jobs: int = 1,
@@ -91,8 +91,8 @@ def curve(
         parameters: An .h5 that every seed starts from; by default each draws its own.
         true_label: Header of the training CSV's column of true labels, where flips are known; by
             default ``#true_label``, if it is there.
-        batch_statistics: For the ranking ``final``: batch normalisations with the statistics of
-            each mini-batch, in place of the running ones.
+        running_statistics: For the ranking ``final``: batch normalisations with their running
+            statistics, in place of those of each mini-batch.
         title: Of the figures; by default the name of the model file.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         jobs: Worker processes.
@@ -108,7 +108,7 @@ def curve(
     check_choice("protocol", protocols, PROTOCOLS)
     check_seeds(seeds)
     given = Given(
-        *(model, training, validation, test, parameters, true_label, batch_statistics, device)
+        *(model, training, validation, test, parameters, true_label, running_statistics, device)
     )
     definition = open_definition(given, seeds[0])
     sizes = tuple(batch_sizes or (defined_batch_size(definition),))

@@ -38,7 +38,7 @@ class Given:
         test: CSV that the results are measured on.
         parameters: File of parameters that every seed starts from, if each does not draw its own.
         true_label: Header of the training CSV's column of true labels.
-        batch_statistics: See `Problem`.
+        running_statistics: See `Problem`.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     """
 
@@ -48,7 +48,7 @@ class Given:
     test: PathLike
     parameters: Optional[PathLike]
     true_label: Optional[str]
-    batch_statistics: bool
+    running_statistics: bool
     device: str
 
     def as_json(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def problems_of(
             test=str(data[one.seed].test),
             parameters=None if given.parameters is None else os.path.abspath(given.parameters),
             batch_size=one.batch_size,
-            batch_statistics=given.batch_statistics,
+            running_statistics=given.running_statistics,
             device=given.device,
         )
         for path in problem.files:
@@ -152,7 +152,7 @@ def fingerprints_of(
         *(__version__, nn.__version__, _kind(given.device, scheduler)),
         proto.SerializeToString(deterministic=True),
         None if given.parameters is None else file_hash(given.parameters),
-        *(["batch statistics"] if given.batch_statistics else []),
+        *(["running statistics"] if given.running_statistics else []),
     ]
     return {one: fingerprint(base, data[one.seed].fingerprint) for one in trainings}
 

@@ -20,8 +20,8 @@ class Problem:
         parameters: File of parameters that every seed starts from; those that it lacks, or all of
             them where there is none, are drawn for each seed from the definition's initialisers.
         batch_size: Examples of a mini-batch; None for the definition's.
-        batch_statistics: Whether the ranking ``final`` takes the statistics of each mini-batch for
-            batch normalisations, in place of the running ones.
+        running_statistics: Whether the ranking ``final`` uses the running statistics of batch
+            normalisations, in place of those of each mini-batch.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         hashes: `nnabla_influence.files.file_hash` of each of `files`, so that a worker notices
             what has changed since; None where that is not looked at.
@@ -36,7 +36,7 @@ class Problem:
     test: str
     parameters: Optional[str] = None
     batch_size: Optional[int] = None
-    batch_statistics: bool = False
+    running_statistics: bool = False
     device: str = "auto"
     hashes: Optional[tuple[str, ...]] = None
 

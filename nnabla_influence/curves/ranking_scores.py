@@ -76,7 +76,7 @@ def _traced(method: str, window: Union[str, int]) -> Callable[[Opened, int, Run]
             options=Options(
                 method=method,
                 window=window,
-                batch_statistics=problem.batch_statistics and method == "final",
+                running_statistics=problem.running_statistics and method == "final",
                 device=problem.device,
             ),
         )

@@ -58,7 +58,7 @@ def train(
     parameters: Optional[_Path] = None,
     device: str = "auto",
     window: Union[int, str] = nnabla_cli_callback.DEFAULT_WINDOW,
-    keep: str = "final",
+    keep: str = nnabla_cli_callback.DEFAULT_KEEP,
     progress: Optional[Progress] = None,
 ) -> Run:
     """Train a network definition and write the run folder, whole or not at all.

@@ -22,6 +22,7 @@ from nnabla_influence.recording.recording import (
 )
 from nnabla_influence.recording.row_numbers import WatchedIterator
 from nnabla_influence.recording.staging import remove_leftovers
+from nnabla_influence.recording.storage import describe_kept
 from nnabla_influence.runs.keep import (
     Kept,
     Plan,
@@ -187,7 +188,7 @@ class Training:
         if resumed_at:
             words += f", resumed at epoch {resumed_at // self.iter_per_epoch}"
         parameters = nn.get_parameters(grad_only=False)
-        write_run(
+        run = write_run(
             self.folder,
             parameters={name: v.data.get_data("r") for name, v in parameters.items()},
             trainable=trained_names(solver, parameters),
@@ -210,7 +211,8 @@ class Training:
                 recorded_by="nnabla_cli",
             ),
         )
-        logger.log(99, f"Recorded for nnabla-influence: {self.folder} ({len(steps)} steps)")
+        kept = describe_kept(run)
+        logger.log(99, f"Recorded for nnabla-influence: {self.folder} ({len(steps)} steps; {kept})")
 
     def close(self) -> None:
         """Remove what was kept on the way."""

@@ -73,7 +73,7 @@ class Recorder:
         n_rows: Optional[int] = None,
         weight_decay: Optional[float] = None,
         window: Union[int, str] = 2,
-        keep: str = "final",
+        keep: str = "sqrt",
         steps_per_epoch: Optional[int] = None,
         total_steps: Optional[int] = None,
         parameters: Optional[Mapping[str, nn.Variable]] = None,

@@ -117,7 +117,8 @@ def final_method(
     """
     final = final_moment(definition, recorded, model_state=model_state)
     chunk_size = _chunk_size(definition, recorded, options)
-    batch_statistics = options.batch_statistics and running_statistics(definition) != ()
+    normalized = running_statistics(definition) != ()
+    batch_statistics = normalized and not options.running_statistics
     mode = Mode.VALIDATION if batch_statistics else Mode.TEST
     at_end = _derivatives(definition, recorded, final, chunk_size, device, mode)
 
@@ -129,11 +130,8 @@ def final_method(
     explanation = "every step at the final parameters"
     if batch_statistics:
         explanation += ", batch normalisations with the statistics of its mini-batch"
-    elif running_statistics(definition):
-        explanation += (
-            ", batch normalisations with their running statistics (--batch-statistics takes those"
-            " of each mini-batch, which is usually closer to retraining)"
-        )
+    elif normalized:
+        explanation += ", batch normalisations with their running statistics"
     return Method(
         at_end=at_end,
         of_steps=StepDerivatives(build, whole=batch_statistics, chunk_size=chunk_size),
@@ -165,7 +163,9 @@ def exact_method(
 
     Raises:
         ModelError: The network cannot be built.
+        NotReproducibleError: This device does not give the run's last steps again.
         RunError: The run does not fit the model.
+        UnsupportedError: The training network cannot be traced.
     """
     final = final_moment(definition, recorded)
     chunk_size = _chunk_size(definition, recorded, options)
@@ -191,6 +191,7 @@ def exact_method(
         explanation = "every step at its own parameters, as the run kept them"
     else:
         trajectory = replayed = ReplayedTrajectory(recorded, trainer, inputs)
+        replayed.before(recorded.steps[-1])  # It ends at the final parameters, or says so now.
         memory = size_text(final.n_bytes * (replayed.longest_segment + 1))
         explanation = (
             "every step at its own parameters, replayed from"

@@ -58,10 +58,10 @@ class PastTraining:
     def explanation(self) -> str:
         """Where it arrived, for the user."""
         if self.distance == 0:
-            arrived = "arrives at the very parameters that were trained"
+            arrived = "arrives at exactly the trained parameters"
         else:
             arrived = f"arrives at others: off by {self.distance:.1e} of the way that they went"
-        return f"The training done again, {self.epochs} epochs, {arrived}"
+        return f"The replayed training, {self.epochs} epochs, {arrived}"
 
 
 @contextlib.contextmanager

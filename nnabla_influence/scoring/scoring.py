@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +16,6 @@ from nnabla_influence.gradients import Derivatives
 from nnabla_influence.guard import check_derivatives
 from nnabla_influence.network import (
     Definition,
-    SolverSettings,
     check_independence,
     load_definition,
     with_seeds,
@@ -31,8 +28,8 @@ from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns, che
 from nnabla_influence.recording.storage import seconds_text
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.scoring.best_epoch import note_on_best_epoch
-from nnabla_influence.scoring.methods import Method, exact_method, final_method
+from nnabla_influence.scoring.choice import Given, choose
+from nnabla_influence.scoring.methods import Method
 from nnabla_influence.scoring.opening import (
     PathLike,
     check_no_input,
@@ -42,7 +39,6 @@ from nnabla_influence.scoring.opening import (
     solver_that_trained,
 )
 from nnabla_influence.scoring.resuming import trace_file, trace_files_of
-from nnabla_influence.scoring.taking_up import taken_up
 from nnabla_influence.scoring.trials import (
     question,
     scored_parts,
@@ -50,7 +46,7 @@ from nnabla_influence.scoring.trials import (
     traced_by,
     workers_for,
 )
-from nnabla_influence.scoring.window import Order, Window, recorded_window, unrecorded_window
+from nnabla_influence.scoring.window import Window
 from nnabla_influence.solvers import check_solver
 from nnabla_influence.tracing.trace import Trace, validation_gradient
 
@@ -105,10 +101,6 @@ def score(
     progress.say(f"Computing on {device.description}")
     definition = load_definition(model, parameters)
     recorded = None if run is None else read_run(run)
-    if recorded is None and parameters is None and options.method == "final":
-        note = note_on_best_epoch(definition)
-        if note:
-            progress.say(note)
     if recorded is not None:
         _check_belongs(definition, recorded)
         if recorded.settings is not None:
@@ -125,11 +117,19 @@ def score(
         check_replaceable(output)
     validation_rows = chosen_rows(options.validation_rows, validated)
     with contextlib.ExitStack() as stack:
-        method, window = _method_and_window(
-            *(definition, recorded, solver, trained, validated.path, output, options, device),
-            *(progress, stack),
+        given = Given(
+            definition=definition,
+            recorded=recorded,
+            solver=solver,
+            trained=trained,
+            validation=validated.path,
+            output=output,
             own_parameters=parameters is None,
+            options=options,
+            device=device,
         )
+        choice = choose(given, progress, stack)
+        method, window = choice.method, choice.window
         executor = stack.enter_context(workers_for(len(window.trials), jobs, scheduler, progress))
         _check_network(method, trained, window, device, progress)
         with without_futile_imports():
@@ -162,48 +162,6 @@ def score(
     return ranking
 
 
-def _method_and_window(
-    definition: Definition,
-    recorded: Run | None,
-    solver: SolverSettings,
-    trained: Dataset,
-    validation: Path,
-    output: PathLike | None,
-    options: Options,
-    device: Device,
-    progress: Progress,
-    stack: contextlib.ExitStack,
-    *,
-    own_parameters: bool,
-) -> tuple[Method, Window]:
-    """Decide what is traced and how, and tell the user."""
-    run, again = recorded, False
-    exact = options.method == "exact"
-    if exact and (recorded is None or not recorded.moments):
-        trained_again = stack.enter_context(
-            taken_up(definition, recorded, trained, validation, output, options, progress)
-        )
-        exact = again = trained_again is not None
-        run = trained_again or recorded
-    window = _window(definition, run, trained, options)
-    if again:
-        window = dataclasses.replace(
-            window, order=Order.REPLAYED, explanation="of the training done again"
-        )
-    if exact and run is not None:
-        method = exact_method(definition, run, solver, options, device, trained.batch)
-    else:
-        method = final_method(
-            *(definition, run, options, device, trained.batch),
-            model_state=own_parameters,
-        )
-    progress.say(
-        f"Order of the mini-batches: {window.explanation}; {len(window.trials[0])} steps are"
-        f" traced, {method.explanation}"
-    )
-    return method, window
-
-
 def _check_belongs(definition: Definition, run: Run) -> None:
     """Refuse a run of another network, before anything is read."""
     shapes = {variable.name: tuple(variable.shape.dim) for variable in definition.network.variable}
@@ -229,22 +187,6 @@ def _check_network(
         else:
             check_derivatives(of_steps, method.inputs.of(last)[-1])
         stage.update()
-
-
-def _window(definition: Definition, run: Run | None, trained: Dataset, options: Options) -> Window:
-    if run is not None:
-        is_ranking = any(column.name == "datasource_index" for column in trained.columns)
-        return recorded_window(
-            run, trained.path, len(trained), options.epochs, is_ranking=is_ranking
-        )
-    return unrecorded_window(
-        definition,
-        trained.path,
-        len(trained),
-        options.epochs,
-        options.batch_size,
-        options.n_trials,
-    )
 
 
 def _check_not_all_zero(traces: Sequence[Trace], trials: Sequence[Sequence[Step]]) -> None:

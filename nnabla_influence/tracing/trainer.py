@@ -41,6 +41,11 @@ class Trainer:
         self._next = 0
 
     @property
+    def context(self) -> nn.Context:
+        """Where it computes."""
+        return self._context
+
+    @property
     def trainable(self) -> tuple[str, ...]:
         """The names of the parameters that move."""
         return self._definition.trainable

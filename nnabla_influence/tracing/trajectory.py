@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Optional, Protocol
 
+import nnabla as nn
 import numpy as np
 
 from nnabla_influence.errors import RunError
@@ -13,6 +14,11 @@ from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.tracing.step_inputs import StepInputs
 from nnabla_influence.tracing.trainer import Trainer
+
+
+class NotReproducibleError(RunError):
+    """The steps of a run do not come out again here, though nothing is wrong with it."""
+
 
 OTHERWISE = (
     "the training did something that the definition file does not say (changed gradients, another"
@@ -166,10 +172,10 @@ class ReplayedTrajectory:
         expected = self._run.moment(end) if later else self._run.final_moment()
         difference = describe_difference(moment, expected)
         if difference is not None:
-            raise RunError(self._advice(first, end, difference))
+            raise self._error(first, end, difference)
         return segment
 
-    def _advice(self, first: int, end: int, difference: str) -> str:
+    def _error(self, first: int, end: int, difference: str) -> RunError:
         message = (
             f"{self._run.folder}: the training from step {first} to {end} cannot be replayed"
             f" ({difference}); "
@@ -181,16 +187,26 @@ class ReplayedTrajectory:
                 self._trainer.step(self._steps[at], self._inputs)
             again.append(self._trainer.moment())
         if describe_difference(*again) is not None:
-            return (
+            return NotReproducibleError(
                 f"{message}this device does not give the same result twice. Record with --keep all,"
                 " which replays nothing"
             )
         settings = self._run.settings
-        version = settings.nnabla_version if settings is not None else "of an unknown version"
-        return (
-            f"{message}it was done on another device or by another nnabla (it was {version}), for"
-            f" which --keep all helps; or {OTHERWISE}"
-        )
+        if settings is not None and settings.nnabla_version != nn.__version__:
+            return NotReproducibleError(
+                f"{message}it was done by nnabla {settings.nnabla_version}, and this is"
+                f" {nn.__version__}. Record with --keep all, which replays nothing"
+            )
+        if settings is not None and _on_gpu(settings.context) != _on_gpu(self._trainer.context):
+            return NotReproducibleError(
+                f"{message}it was done on another device. Choose that with --device, or record with"
+                " --keep all, which replays nothing"
+            )
+        return RunError(f"{message}{OTHERWISE}")
+
+
+def _on_gpu(context: object) -> bool:
+    return "cud" in str(context).lower()
 
 
 def describe_difference(got: Moment, expected: Moment) -> Optional[str]:

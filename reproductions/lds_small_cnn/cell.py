@@ -37,8 +37,8 @@ from reproductions.lds_small_cnn.half import half_changes
 RETEST = "retest"
 METHODS: Mapping[str, Options] = {
     "exact": Options(method="exact", device="cpu"),
-    "final": Options(method="final", device="cpu"),
-    "final, batch statistics": Options(method="final", batch_statistics=True, device="cpu"),
+    "final": Options(method="final", running_statistics=True, device="cpu"),
+    "final, batch statistics": Options(method="final", device="cpu"),
 }
 
 

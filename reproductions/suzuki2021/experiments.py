@@ -50,7 +50,6 @@ class Experiment:
         batch_sizes: Of a mini-batch; each is an experiment of its own.
         protocols: Train again from the start (``all``), or the last epoch (``last``).
         learning_rate: Of Sgd.
-        batch_statistics: Whether ``final`` takes each mini-batch's for batch normalisations.
     """
 
     name: str
@@ -67,7 +66,6 @@ class Experiment:
     batch_sizes: tuple[int, ...] = (32,)
     protocols: tuple[str, ...] = ("all",)
     learning_rate: float = 0.05
-    batch_statistics: bool = False
 
     @property
     def title(self) -> str:
@@ -171,8 +169,6 @@ def _paper(data: str, n_training: int, network: str) -> Experiment:
         rankings=PAPER_RANKINGS,
         seeds=10,
         batch_sizes=BATCH_SIZES,
-        # With running statistics a trace at the final parameters can diverge (lds_small_cnn).
-        batch_statistics=True,
     )
 
 

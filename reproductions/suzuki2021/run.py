@@ -149,7 +149,6 @@ def run(
             removed=experiment.removed,
             protocols=experiment.protocols,
             batch_sizes=experiment.batch_sizes,
-            batch_statistics=experiment.batch_statistics,
             title=experiment.title,
             device=device,
             jobs=jobs,

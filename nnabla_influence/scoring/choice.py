@@ -1,0 +1,154 @@
+"""Which method traces a training: exact where that is possible in time, final elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnabla_influence.context import Device
+from nnabla_influence.dataset import Dataset
+from nnabla_influence.errors import UnsupportedError
+from nnabla_influence.network import Definition, SolverSettings
+from nnabla_influence.options import Options
+from nnabla_influence.progress import Progress
+from nnabla_influence.runs.run import Run
+from nnabla_influence.scoring.best_epoch import note_on_best_epoch
+from nnabla_influence.scoring.methods import Method, exact_method, final_method
+from nnabla_influence.scoring.opening import PathLike
+from nnabla_influence.scoring.taking_up import replayed_training
+from nnabla_influence.scoring.window import Order, Window, recorded_window, unrecorded_window
+from nnabla_influence.tracing.trajectory import NotReproducibleError
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What is to be scored, opened.
+
+    Attributes:
+        definition: Of the training.
+        recorded: Its run, if there is one.
+        solver: That trained it.
+        trained: The training data.
+        validation: The validation CSV.
+        output: The ranking that will be written, if any.
+        own_parameters: Whether the parameters are the model file's own, so that its solver state
+            belongs to them.
+        options: The user's.
+        device: Where to compute.
+    """
+
+    definition: Definition
+    recorded: Run | None
+    solver: SolverSettings
+    trained: Dataset
+    validation: Path
+    output: PathLike | None
+    own_parameters: bool
+    options: Options
+    device: Device
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What is traced, how, and why so.
+
+    Attributes:
+        method: Stands for the steps.
+        window: The steps.
+        why: A few words for the ranking's header, without commas.
+    """
+
+    method: Method
+    window: Window
+    why: str
+
+
+def choose(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Choice:
+    """Choose method and window, and say which, and why.
+
+    Method ``auto`` is exact where the run keeps checkpoints, or where the training can be replayed
+    within the user's budget; elsewhere it is final.
+
+    Args:
+        given: What is scored.
+        progress: Where to say it.
+        stack: Removes a replayed training in the end.
+
+    Raises:
+        InfluenceError: Neither is possible, or not what the user asked for by name.
+    """
+    choice = _exact(given, progress, stack) if given.options.method != "final" else "as asked"
+    if isinstance(choice, str):
+        choice = _final(given, choice, progress)
+    name = "exact" if choice.method.trajectory.exact else "final"
+    progress.say(
+        f"Method {name} ({choice.why}): {choice.method.explanation}; order of the mini-batches:"
+        f" {choice.window.explanation}; {len(choice.window.trials[0])} steps are traced"
+    )
+    return choice
+
+
+def _exact(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Choice | str:
+    """Return the exact method; where ``auto`` cannot have it, why not."""
+    asked = given.options.method == "exact"
+    run, why = given.recorded, "as asked" if asked else "the run keeps checkpoints"
+    replayed = run is None or not run.moments
+    if replayed:
+        run, why = stack.enter_context(
+            replayed_training(
+                *(given.definition, given.recorded, given.trained, given.validation),
+                *(given.output, given.options, given.device),
+                progress,
+            )
+        )
+    if run is None:
+        return why
+    window = _window(given, run)
+    if replayed:
+        window = dataclasses.replace(
+            window, order=Order.REPLAYED, explanation="of the replayed training"
+        )
+    try:
+        method = exact_method(
+            *(given.definition, run, given.solver, given.options, given.device),
+            given.trained.batch,
+        )
+    except (NotReproducibleError, UnsupportedError) as reason:
+        if asked:
+            raise
+        progress.say(f"No exact trace: {reason}")
+        unsteady = isinstance(reason, NotReproducibleError)
+        return "the steps cannot be replayed here" if unsteady else "the network allows no other"
+    return Choice(method, window, why)
+
+
+def _final(given: Given, why: str, progress: Progress) -> Choice:
+    if given.recorded is None and given.own_parameters:
+        note = note_on_best_epoch(given.definition)
+        if note:
+            progress.say(note)
+    window = _window(given, given.recorded)
+    method = final_method(
+        *(given.definition, given.recorded, given.options, given.device, given.trained.batch),
+        model_state=given.own_parameters,
+    )
+    return Choice(method, window, why)
+
+
+def _window(given: Given, run: Run | None) -> Window:
+    trained, options = given.trained, given.options
+    if run is not None:
+        is_ranking = any(column.name == "datasource_index" for column in trained.columns)
+        return recorded_window(
+            run, trained.path, len(trained), options.epochs, is_ranking=is_ranking
+        )
+    return unrecorded_window(
+        given.definition,
+        trained.path,
+        len(trained),
+        options.epochs,
+        options.batch_size,
+        options.n_trials,
+    )
