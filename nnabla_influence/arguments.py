@@ -36,8 +36,10 @@ def minutes(text: str) -> float:
     return value
 
 
-def row_numbers(text: str) -> list[int]:
-    """Read row numbers such as ``3,17``."""
+def row_numbers(text: str) -> list[int] | None:
+    """Read row numbers such as ``3,17``, or ``all``, which is None."""
+    if text.strip().lower() == "all":
+        return None
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of row numbers such as 3,17")

@@ -27,7 +27,7 @@ def called(monkeypatch):
 
 def test_every_option_reaches_the_curve(called, capsys):
     words = f"{PLAIN} -p f -n 50,0.1,7 --rankings loss,exact --seeds 3,5-7 --retrain last"
-    words += " -bs 8,16 --true-label #right --batch-statistics --scheduler tcp://g:1 --device cpu"
+    words += " -bs 8,16 --true-label #right --running-statistics --scheduler tcp://g:1 --device cpu"
 
     main(words.split())
 
@@ -46,7 +46,7 @@ def test_every_option_reaches_the_curve(called, capsys):
         "protocols": ("last",),
         "batch_sizes": [8, 16],
         "true_label": "#right",
-        "batch_statistics": True,
+        "running_statistics": True,
         "jobs": 1,
         "scheduler": "tcp://g:1",
         "device": "cpu",

@@ -79,10 +79,24 @@ def choose(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
     Raises:
         InfluenceError: Neither is possible, or not what the user asked for by name.
     """
-    choice = _exact(given, progress, stack) if given.options.method != "final" else "as asked"
-    if isinstance(choice, str):
-        choice = _final(given, choice, progress)
+    options, recorded = given.options, given.recorded
+    kept = recorded is not None and bool(recorded.moments)
+    choice = None
+    if options.method == "final" or (options.method == "auto" and not kept):
+        choice = _final(given, "as asked")  # First, since what it refuses no replay can mend.
+    if options.method != "final":
+        exact = _exact(given, progress, stack)
+        if isinstance(exact, Choice):
+            choice = exact
+        else:
+            choice = choice or _final(given, exact)
+            choice = dataclasses.replace(choice, why=exact)
+    assert choice is not None
     name = "exact" if choice.method.trajectory.exact else "final"
+    if name == "final" and recorded is None and given.own_parameters:
+        note = note_on_best_epoch(given.definition)
+        if note:
+            progress.say(note)
     progress.say(
         f"Method {name} ({choice.why}): {choice.method.explanation}; order of the mini-batches:"
         f" {choice.window.explanation}; {len(choice.window.trials[0])} steps are traced"
@@ -91,7 +105,7 @@ def choose(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
 
 
 def _exact(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Choice | str:
-    """Return the exact method; where ``auto`` cannot have it, why not."""
+    """Return the exact method; where it cannot be had and need not be, why not."""
     asked = given.options.method == "exact"
     run, why = given.recorded, "as asked" if asked else "the run keeps checkpoints"
     replayed = run is None or not run.moments
@@ -120,15 +134,13 @@ def _exact(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
             raise
         progress.say(f"No exact trace: {reason}")
         unsteady = isinstance(reason, NotReproducibleError)
-        return "the steps cannot be replayed here" if unsteady else "the network allows no other"
+        return (
+            "the steps cannot be replayed here" if unsteady else "exact cannot follow the network"
+        )
     return Choice(method, window, why)
 
 
-def _final(given: Given, why: str, progress: Progress) -> Choice:
-    if given.recorded is None and given.own_parameters:
-        note = note_on_best_epoch(given.definition)
-        if note:
-            progress.say(note)
+def _final(given: Given, why: str) -> Choice:
     window = _window(given, given.recorded)
     method = final_method(
         *(given.definition, given.recorded, given.options, given.device, given.trained.batch),

@@ -148,8 +148,8 @@ def _check_replayable(
     by = recorded.settings.recorded_by if recorded is not None and recorded.settings else None
     if recorded is not None and by != "nnabla_cli":
         raise RunError(
-            f"{recorded.folder}: a script's training cannot be replayed from here; record it with"
-            " Recorder(..., keep='sqrt'), or use method final"
+            f"{recorded.folder}: a script's training cannot be replayed from here; for exact"
+            " scores, record it with Recorder(..., keep='sqrt')"
         )
     check_differentiable(definition, Mode.TRAINING)
     batch_size = definition.training.batch_size if definition.training else 0
@@ -157,7 +157,10 @@ def _check_replayable(
     try:
         check_same_training(definition, trained.path, len(trained), options.batch_size)
     except (RunError, UnsupportedError) as reason:
-        raise type(reason)(f"the training cannot be replayed: {reason}") from reason
+        raise RunError(
+            f"the training cannot be replayed: {reason}; for exact scores, record it with"
+            " nnabla-influence train or the Recorder"
+        ) from reason
 
 
 def _over_budget(

@@ -72,7 +72,8 @@ def test_the_script_takes_every_parameter(plugin: Plugin, build):
     arguments = [word for p in plugin.parameters for word in (f"--{p.name}", p.default)]
     parsed = vars(build("x").parse_args(arguments))
     for parameter in plugin.parameters:
-        assert str(parsed[parameter.name.replace("-", "_")]) == parameter.default
+        value = parsed[parameter.name.replace("-", "_")]
+        assert ("all" if value is None else str(value)) == parameter.default
     assert Parameter("console", "input", "", "str", DESKTOP, True) in [
         Parameter(p.name, p.direction, "", p.format, p.default, p.readonly)
         for p in plugin.parameters
@@ -82,6 +83,6 @@ def test_the_script_takes_every_parameter(plugin: Plugin, build):
 def test_the_scores_defaults_are_those_of_the_other_console():
     parser = sgd_influence.build_parser("x")
     for parameter in IMAGE.parameters:
-        if parameter.name in ("window", "method", "rows", "import-dataset"):
+        if parameter.name not in ("model", "validation-rows", "output", "console"):
             default = parser.get_default(parameter.name.replace("-", "_"))
             assert str(default) == parameter.default

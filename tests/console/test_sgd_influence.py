@@ -252,7 +252,7 @@ def test_stop_removes_what_is_temporary(trained: Trained, tmp_path):
         start_new_session=True,
     )
     assert running.stderr is not None
-    while b"Order of the mini-batches" not in running.stderr.readline():
+    while b"Method " not in running.stderr.readline():
         assert running.poll() is None
     os.kill(running.pid, signal.SIGINT)
     _, err = running.communicate()

@@ -118,21 +118,21 @@ def test_a_run_with_random_layers_is_replayed_to_the_bit_by_exact_rankings(
     assert done.cache_bytes > 0
 
 
-@pytest.mark.parametrize("batch_statistics", [False, True])
-def test_final_takes_the_statistics_that_were_asked_for(dropout, tmp_path, batch_statistics):
+@pytest.mark.parametrize("running_statistics", [False, True])
+def test_final_takes_the_statistics_that_were_asked_for(dropout, tmp_path, running_statistics):
     run = Path(dropout.model).parent / "run1"
-    problem = dataclasses.replace(dropout, batch_statistics=batch_statistics)
+    problem = dataclasses.replace(dropout, running_statistics=running_statistics)
     rank(problem, 1, "final", str(run), str(tmp_path / "scores.npy"))
-    options = Options(batch_statistics=batch_statistics, device="cpu")
+    options = Options(method="final", running_statistics=running_statistics, device="cpu")
     expected, other = (
         score(
             dropout.model,
             run=run,
             train=dropout.training,
             validation=dropout.validation,
-            options=dataclasses.replace(options, batch_statistics=which),
+            options=dataclasses.replace(options, running_statistics=which),
         ).scores.influence
-        for which in (batch_statistics, not batch_statistics)
+        for which in (running_statistics, not running_statistics)
     )
     np.testing.assert_array_equal(np.load(tmp_path / "scores.npy"), expected)
     assert not np.allclose(expected, other, rtol=0.1)

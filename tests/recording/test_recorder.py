@@ -249,13 +249,13 @@ def test_the_window_and_its_epochs(tmp_path, options, expected):
     ):
         train(recorder, net, 29)
     run = read_run(tmp_path / "run")
-    assert [(step.step, step.epoch) for step in run.steps] == expected
+    assert [(step.step, step.epoch) for step in run.window_steps] == expected
 
 
 def test_memory_is_bounded_by_the_window(tmp_path):
     net = Net()
     with make_iterator() as iterator:
-        recorder = Recorder(tmp_path / "run", solver=net.solver, iterator=iterator)
+        recorder = Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, keep="final")
         train(recorder, net, 100)
         assert len(recorder._recording._updates) <= 7
 
@@ -351,11 +351,13 @@ def test_the_moments_that_are_kept(tmp_path, options, moments, first):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_only_the_end_is_kept_by_default(tmp_path):
+def test_the_end_alone_is_kept_where_asked(tmp_path):
     net = Net(S.Momentum(0.05))
     with (
         make_iterator() as iterator,
-        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, window="last") as recorder,
+        Recorder(
+            tmp_path / "run", solver=net.solver, iterator=iterator, window="last", keep="final"
+        ) as recorder,
     ):
         noted = train_noted(recorder, net, 7)
         assert [path.name for path in tmp_path.iterdir()] == []
@@ -363,6 +365,20 @@ def test_only_the_end_is_kept_by_default(tmp_path):
     assert (run.moments, run.settings.keep, run.settings.window) == ((), "final", "last 1 epochs")
     check_moment(run.final_moment(), noted[7])
     assert len(run.steps) == 3
+
+
+def test_checkpoints_that_reach_before_the_window_are_kept_by_default(tmp_path):
+    net = Net(S.Momentum(0.05))
+    with (
+        make_iterator() as iterator,
+        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator) as recorder,
+    ):
+        noted = train_noted(recorder, net, 29)
+    run = read_run(tmp_path / "run")
+    assert run.settings.keep == "sqrt"
+    assert run.moments[0] <= run.window_steps[0].step
+    for number in run.moments:
+        check_moment(run.moment(number), noted[number])
 
 
 def test_a_run_can_be_saved_on_the_way_and_goes_on(tmp_path):

@@ -23,7 +23,7 @@ from tests.reference import float64, pick
 from tests.rules import RULES
 from tests.tracing.test_trainer import mlp
 
-FINAL = Options(window="all", device="cpu")
+FINAL = Options(method="final", window="all", device="cpu")
 
 
 @pytest.fixture(scope="module")

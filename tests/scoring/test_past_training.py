@@ -58,7 +58,7 @@ def test_it_arrives_at_the_very_bytes_of_the_unmodified_nnabla_cli(training, don
     past = again(training.final, training.training, done)
     assert (past.distance, past.epochs, past.stands_for_it) == (0, 3, True)
     assert past.explanation == (
-        "The training done again, 3 epochs, arrives at the very parameters that were trained"
+        "The replayed training, 3 epochs, arrives at exactly the trained parameters"
     )
     run = past.run
     assert [step.step for step in run.steps] == list(range(6))

@@ -55,11 +55,10 @@ def test_from_the_nnp_of_an_unmodified_training_to_the_recorded_runs_bytes(train
     got, recorded = (path.read_text().replace("replayed", "recorded") for path in (output, wanted))
     assert got == recorded
     assert (
-        "The training done again, 3 epochs, arrives at the very parameters that were trained"
-        in said.lines
+        "The replayed training, 3 epochs, arrives at exactly the trained parameters" in said.lines
     )
-    (order,) = [line for line in said.lines if line.startswith("Order of the mini-batches")]
-    assert order.startswith("Order of the mini-batches: of the training done again; 6 steps are")
+    (method,) = [line for line in said.lines if line.startswith("Method exact (as asked)")]
+    assert method.endswith("of the replayed training; 6 steps are traced")
     assert sorted(p.name for p in output.parent.iterdir()) == ["influence.csv", "wanted.csv"]
 
 
@@ -93,7 +92,7 @@ def test_ctrl_c_tells_what_stays(training, output):
     with pytest.raises(KeyboardInterrupt):
         score(training.final, output=output, options=EXACT, progress=said)
     assert said.lines[-1] == (
-        f"The training done again stays in {REPLAY} for the same command; remove it to begin anew"
+        f"The replayed training stays in {REPLAY} for the same command; remove it to begin anew"
     )
     assert [p.name for p in output.parent.iterdir()] == [REPLAY]
 
@@ -124,7 +123,7 @@ def test_where_it_arrives_elsewhere_final_is_scored_and_said(
     arguments = {"run": run, "output": output}
     got = influence(training.definition, options=EXACT, progress=said, **arguments)
     (told,) = [line for line in said.lines if "Scored instead" in line]
-    assert told.startswith("The training done again, 3 epochs, arrives at others: off")
+    assert told.startswith("The replayed training, 3 epochs, arrives at others: off")
     assert told.endswith("Scored instead: method final, every step at the trained parameters")
     np.testing.assert_array_equal(got, influence(training.definition, run=run, options=FINAL))
     assert [p.name for p in output.parent.iterdir()] == ["influence.csv"]
@@ -141,8 +140,8 @@ def test_where_it_arrives_close_by_that_is_said(training, output, tmp_path, monk
         options=EXACT,
         progress=said,
     )
-    (told,) = [line for line in said.lines if "done again, 3 epochs" in line]
-    assert told.endswith("; the scores are those of the training done again")
+    (told,) = [line for line in said.lines if "replayed training, 3 epochs" in line]
+    assert told.endswith("; the scores are those of the replayed training")
     wanted = influence(training.definition, run=training.run("all"), options=EXACT)
     np.testing.assert_array_equal(got, wanted)
 
@@ -159,9 +158,7 @@ def test_a_scripts_training_without_states_is_refused_with_advice(training, tmp_
     run = read_run(training.run("final"))
     settings = dataclasses.replace(run.settings, recorded_by="Recorder")
     write_run(*(tmp_path / "run",), parameters=run.parameters(), steps=run.steps, settings=settings)
-    with pytest.raises(
-        RunError, match=r"cannot be done again from here; record it with Recorder\("
-    ):
+    with pytest.raises(RunError, match=r"cannot be replayed from here; .* Recorder\("):
         score(training.definition, run=tmp_path / "run", options=EXACT)
 
 
@@ -169,7 +166,7 @@ def test_a_run_by_hand_is_refused_too(training, tmp_path):
     (tmp_path / "run").mkdir()
     for name in ("final.h5", "steps.csv"):
         shutil.copy(training.run("final") / name, tmp_path / "run")
-    with pytest.raises(RunError, match="a script's training cannot be done again"):
+    with pytest.raises(RunError, match="a script's training cannot be replayed"):
         score(training.definition, run=tmp_path / "run", options=EXACT)
 
 
@@ -178,14 +175,13 @@ def test_another_csv_is_refused(training, tmp_path):
     (tmp_path / "other.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
     with pytest.raises(
         InfluenceError,
-        match=r"which cannot be: .*other\.csv is another dataset than .*train\.csv, which was"
-        r" trained on; record it \(train --keep sqrt\) and give --run, or use --method final",
+        match=r"cannot be replayed: .*other\.csv is another dataset than .*train\.csv",
     ):
         score(training.final, train=tmp_path / "other.csv", options=EXACT)
 
 
 def test_another_batch_size_is_refused(training):
-    with pytest.raises(InfluenceError, match="-bs 4 is not the model's batch size 5; record it"):
+    with pytest.raises(InfluenceError, match="-bs 4 is not the model's batch size 5"):
         score(training.final, options=dataclasses.replace(EXACT, batch_size=4))
 
 

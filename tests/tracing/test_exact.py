@@ -210,7 +210,7 @@ def test_final_parameters_with_either_statistics_in_the_steps(tmp_path, statisti
     run = write_run(tmp_path / "run", parameters=parameters, steps=steps, settings=None)
     method = final_method(
         *(definition, run),
-        Options(batch_statistics=statistics == "batch"),
+        Options(method="final", running_statistics=statistics == "running"),
         *(cpu_device("tests"), lambda rows: {k: v[rows] for k, v in train.items()}),
     )
     u, r = method.split(

@@ -142,7 +142,7 @@ def test_one_changed_value_in_a_kept_state_is_noticed(
     with pytest.raises(
         RunError,
         match=rf"run: the training from step {first} to {end} cannot be replayed \(.* is off by a"
-        r" relative .*\); it was done on another device .* or files of the run .* were changed",
+        r" relative .*\); .* or files of the run .* were changed",
     ):
         score(
             training.definition,
@@ -173,7 +173,7 @@ def test_training_that_the_definition_does_not_describe_is_noticed(trainings, tm
     number, epoch, rate, rows = lines[-2].split(",")  # the last but one update
     lines[-2] = ",".join([number, epoch, repr(float(rate) * 1.5), rows])
     (run / "steps.csv").write_text("\n".join(lines) + "\n")
-    with pytest.raises(RunError, match=r"from step 8 to 12 cannot be replayed .* it was done on"):
+    with pytest.raises(RunError, match=r"from step 8 to 12 cannot be replayed .*changed gradients"):
         replayed(training, run).before(read_run(run).steps[-1])
 
 
