@@ -36,6 +36,11 @@ def minutes(text: str) -> float:
     return value
 
 
+def path_or_auto(text: str) -> str | None:
+    """Read a path; ``auto``, for the file that is named elsewhere, is None."""
+    return None if text.strip().lower() == "auto" else text
+
+
 def row_numbers(text: str) -> list[int] | None:
     """Read row numbers such as ``3,17``, or ``all``, which is None."""
     if text.strip().lower() == "all":

@@ -85,6 +85,9 @@ def _output(default: str) -> Parameter:
 
 
 _SCORING = (
+    Parameter("input-train", "input", "training CSV; auto: the model file's", "csv", "auto"),
+    Parameter("input-val", "input", "validation CSV; auto: the model file's", "csv", "auto"),
+    # Behind the paths that are typed: the last one below NNCD's folder names the extension.
     _MODEL,
     Parameter("window", "input", "number of last epochs to trace (int)", "int", "1"),
     Parameter(
@@ -100,6 +103,8 @@ _SCORING = (
     ),
     Parameter("validation-rows", "input", "all, or some such as 3,17", "str", "all"),
     Parameter("n_trials", "input", "shuffled orders, if it is unknown (int)", "int", "3"),
+    Parameter("batch_size", "input", "of the training; 0: the model file's (int)", "int", "0"),
+    Parameter("device", "input", "where to compute: auto, cpu or cuda", "str", "auto"),
     Parameter("rows", "input", "rows in the result's picture, up to 200 (int)", "int", "20"),
     _IMPORT,
     _output("influence"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnabla_influence.arguments import count, row_numbers
+from nnabla_influence.arguments import count, path_or_auto, row_numbers
 from nnabla_influence.console.dialog import Dialog, choice, run_plugin, say
 from nnabla_influence.console.page import write_page_of
 
@@ -56,11 +56,13 @@ def build_parser(label: str) -> Dialog:
     parser.add_argument(
         "-t",
         "--input-train",
+        type=path_or_auto,
         help="training dataset to rank, if not the one that the model file names (csv)",
     )
     parser.add_argument(
         "-v",
         "--input-val",
+        type=path_or_auto,
         help="validation dataset, if not the one that the model file names (csv)",
     )
     parser.add_argument(

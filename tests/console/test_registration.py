@@ -73,7 +73,8 @@ def test_the_script_takes_every_parameter(plugin: Plugin, build):
     parsed = vars(build("x").parse_args(arguments))
     for parameter in plugin.parameters:
         value = parsed[parameter.name.replace("-", "_")]
-        assert ("all" if value is None else str(value)) == parameter.default
+        # None stands for the words of what need not be given.
+        assert parameter.default in (("all", "auto") if value is None else (str(value),))
     assert Parameter("console", "input", "", "str", DESKTOP, True) in [
         Parameter(p.name, p.direction, "", p.format, p.default, p.readonly)
         for p in plugin.parameters
@@ -83,6 +84,13 @@ def test_the_script_takes_every_parameter(plugin: Plugin, build):
 def test_the_scores_defaults_are_those_of_the_other_console():
     parser = sgd_influence.build_parser("x")
     for parameter in IMAGE.parameters:
-        if parameter.name not in ("model", "validation-rows", "output", "console"):
+        if parameter.name not in (
+            "input-train",
+            "input-val",
+            "model",
+            "validation-rows",
+            "output",
+            "console",
+        ):
             default = parser.get_default(parameter.name.replace("-", "_"))
             assert str(default) == parameter.default
