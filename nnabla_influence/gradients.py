@@ -24,6 +24,7 @@ from nnabla.grad import Grad
 
 from nnabla_influence.errors import UnsupportedError
 from nnabla_influence.network import Objective, Statistic
+from nnabla_influence.network.stable_backward import stable_backward
 
 
 class _Everything:
@@ -110,7 +111,8 @@ class Derivatives:
                 weighted = self._penalty_weight * NF.reshape(objective.penalty, (1,))
                 self._weighted_loss = self._weighted_loss + NF.sum(weighted)
             try:
-                self._graph_gradient = _CompleteGrad()([self._weighted_loss], parameters)
+                with stable_backward():
+                    self._graph_gradient = _CompleteGrad()([self._weighted_loss], parameters)
             except (NotImplementedError, TypeError, RuntimeError, NameError, ValueError) as error:
                 raise UnsupportedError(
                     "the network cannot be differentiated twice by nnabla"
