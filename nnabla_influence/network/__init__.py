@@ -3,6 +3,7 @@
 from nnabla_influence.network.datasets import DatasetSettings
 from nnabla_influence.network.definition import Definition, load_definition
 from nnabla_influence.network.draws import Draw
+from nnabla_influence.network.ignored_labels import ignoring_columns
 from nnabla_influence.network.independence import check_independence
 from nnabla_influence.network.inputs import Input
 from nnabla_influence.network.mode import Mode
@@ -33,6 +34,7 @@ __all__ = [
     "build_objective",
     "check_differentiable",
     "check_independence",
+    "ignoring_columns",
     "load_definition",
     "running_statistics",
     "seed_random_layers",

@@ -1,14 +1,18 @@
-"""Gradients of ELU, SELU and CELU as graphs that can be differentiated for large inputs too.
+"""Gradients as graphs, where nnabla's own are wrong for some values that its native backward takes.
 
-nnabla's own have ``exp(x) * mask``, with a mask of 0 where x > 0: above x = 88 that is infinity
-times 0, not a number. Here x is masked before the exponential, too. Elsewhere nothing changes, bit
-for bit; the functions themselves, and nnabla's native backward, are right everywhere and stay.
+- ELU, SELU, CELU: nnabla has ``exp(x) * mask``, with a mask of 0 where x > 0: above x = 88 that is
+  infinity times 0, not a number. Here x is masked before the exponential, too.
+- Cross entropies with a label below 0, which the native ones ignore: nnabla's graph does not, and
+  writes outside of an array.
+
+Elsewhere nothing changes, bit for bit; the functions themselves, and nnabla's native backward, are
+right everywhere and stay.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import nnabla as nn
@@ -56,4 +60,19 @@ def _masks(x: nn.Variable) -> tuple[nn.Variable, nn.Variable]:
     return above.apply(need_grad=False), below.apply(need_grad=False)
 
 
-_STABLE = {"ELU": _elu, "SELU": _selu, "CELU": _celu}
+def _ignoring_negative(own: Callable[..., Any]) -> Callable[..., Any]:
+    def backward(dy: Any, x: Any, *others: Any, **arguments: Any) -> Any:
+        scores, labels = x
+        seen = NF.greater_equal_scalar(labels, 0).apply(need_grad=False)
+        return own([dy[0] * seen], [scores, NF.maximum_scalar(labels, 0)], *others, **arguments)
+
+    return backward
+
+
+_STABLE = {
+    "CELU": _celu,
+    "CategoricalCrossEntropy": _ignoring_negative(registry["CategoricalCrossEntropy"]),
+    "ELU": _elu,
+    "SELU": _selu,
+    "SoftmaxCrossEntropy": _ignoring_negative(registry["SoftmaxCrossEntropy"]),
+}

@@ -148,7 +148,9 @@ def _check(definition: Definition, progress: Progress) -> None:
             raise ModelError(
                 f"{definition.path}: dataset {dataset.name!r} names no CSV; set its uri"
             )
-    columns = [ColumnSpec(i.column, i.shape, i.n_classes) for i in definition.inputs]
+    columns = [
+        ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative) for i in definition.inputs
+    ]
     for settings in (definition.training, definition.validation):
         if settings is not None and not _is_remote(settings.uri):
             open_dataset(settings.path, columns, normalize=settings.normalize, progress=progress)

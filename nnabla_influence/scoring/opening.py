@@ -96,7 +96,9 @@ def _open(
             f"{path}: the {what} dataset that {definition.path} names does not exist; give the"
             f" CSV with {option}"
         )
-    columns = [ColumnSpec(i.column, i.shape, i.n_classes) for i in definition.inputs]
+    columns = [
+        ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative) for i in definition.inputs
+    ]
     assert path is not None
     if settings is None:
         return open_dataset(path, columns, progress=progress)

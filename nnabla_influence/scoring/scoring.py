@@ -32,6 +32,7 @@ from nnabla_influence.recording.storage import seconds_text
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.best_epoch import note_on_best_epoch
+from nnabla_influence.scoring.ignored import ignored_rows, note_on_ignored
 from nnabla_influence.scoring.methods import Method, exact_method, final_method
 from nnabla_influence.scoring.opening import (
     PathLike,
@@ -137,6 +138,7 @@ def score(
                 method.at_end, validated.batch, validation_rows, progress
             )
             loss, predicted = _losses(method.at_end, trained, progress)
+            ignored = _ignored(definition, trained, validated, validation_rows, progress)
             started = time.monotonic()
             if executor is None:
                 scored = scored_parts(definition, solver, method, options, trained, validated)
@@ -156,7 +158,7 @@ def score(
             _check_not_all_zero(traces, window.trials)
         traced = f"{window.order.value} exact" if method.trajectory.exact else window.order.value
         orders = Orders(traced, len(window.trials))
-        ranking = Ranking(trained, _scores(traces, loss, predicted), orders=orders)
+        ranking = Ranking(trained, _scores(traces, loss, predicted, ignored), orders=orders)
         if output is not None:
             ranking.write(output)
     return ranking
@@ -276,13 +278,38 @@ def _losses(
     return np.concatenate(losses), np.concatenate(predictions) if predictions else None
 
 
-def _scores(traces: Sequence[Trace], loss: np.ndarray, predicted: np.ndarray | None) -> Scores:
+def _ignored(
+    definition: Definition,
+    trained: Dataset,
+    validated: Dataset,
+    validation_rows: np.ndarray,
+    progress: Progress,
+) -> np.ndarray:
+    """Return which training rows the loss ignores; say how many there are, and in validation."""
+    ignored = ignored_rows(definition, trained)
+    notes = [
+        note_on_ignored(ignored, "training", "influence 0, times_seen 0"),
+        note_on_ignored(
+            ignored_rows(definition, validated)[validation_rows],
+            "validation",
+            "they count in the mean loss, with 0, as in nnabla_cli's own validation",
+        ),
+    ]
+    for note in notes:
+        if note is not None:
+            progress.say(note)
+    return ignored
+
+
+def _scores(
+    traces: Sequence[Trace], loss: np.ndarray, predicted: np.ndarray | None, ignored: np.ndarray
+) -> Scores:
     influence = np.stack([trace.influence for trace in traces])
     times_seen = np.stack([trace.times_seen for trace in traces])
     return Scores(
         influence=influence.mean(axis=0),
         influence_std=influence.std(axis=0, ddof=1) if len(traces) > 1 else None,
-        times_seen=times_seen.sum(axis=0),
+        times_seen=times_seen.sum(axis=0) * ~ignored,
         loss=loss,
         predicted=predicted,
     )

@@ -25,6 +25,7 @@ from nnabla_influence.runs.moments import Moment
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.chunk import default_chunk_size
+from nnabla_influence.scoring.ignored import ignored_rows
 from nnabla_influence.scoring.opening import (
     chosen_rows,
     open_training,
@@ -100,6 +101,7 @@ def validate(
         steps = _window(recorded, trained, options)
         kept = _kept_before(recorded, steps[0])
         times_seen = np.bincount(np.concatenate([s.rows for s in steps]), minlength=len(trained))
+        times_seen *= ~ignored_rows(definition, trained)  # as `score` has it
         given, notes = read_scores(scores, trained, times_seen)
         seen = np.flatnonzero(times_seen)
         rows, subsets = draw_rows(sample, seen), draw_subsets(sample, seen)

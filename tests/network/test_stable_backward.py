@@ -1,4 +1,4 @@
-"""ELU, SELU and CELU where nnabla's own second derivative is not a number."""
+"""ELU, SELU and CELU of large inputs, and labels below 0: where nnabla's own graph is wrong."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from nnabla.backward_functions import registry
 
 from nnabla_influence.gradients import Derivatives
-from nnabla_influence.network import build_objective
+from nnabla_influence.network import build_objective, ignoring_columns
 from nnabla_influence.network.stable_backward import stable_backward
 from tests.reference import Reference, float64
 
-from .definitions import CPU, load, python_proto
+from .definitions import BATCH, CPU, load, python_proto, random_parameters
 
 SCALE, ALPHA = 1.05070098735548, 1.673263242354377
 
@@ -52,20 +52,24 @@ def test_products_of_large_inputs_agree_with_float64_jax(tmp_path, name):
 
     definition = load(tmp_path, *python_proto(make))
     rng = np.random.default_rng(0)
-    parameters = {
-        n: rng.normal(size=v.shape).astype(np.float32) for n, v in definition.parameters.items()
-    }
-    derivatives = Derivatives(build_objective(definition, 6, CPU, parameters), CPU)
     x = rng.normal(size=(6, 3)).astype(np.float32)
     x[1] *= 200
     x[2] *= -1000
-    inputs = {"x": x, "y": rng.normal(size=(6, 1)).astype(np.float32)}
-    assert np.abs(x @ parameters["a/affine/W"]).max() > 200
+    assert np.abs(x @ random_parameters(definition)["a/affine/W"]).max() > 200
+    compare(definition, {"x": x, "y": rng.normal(size=(6, 1)).astype(np.float32)}, reference_losses)
+
+
+def compare(definition, inputs, reference_losses):
+    """J a and H a, with random parameters, against float64 JAX."""
+    parameters = random_parameters(definition)
+    rng = np.random.default_rng(1)
+    n = len(inputs["x"])
+    derivatives = Derivatives(build_objective(definition, n, CPU, parameters), CPU)
     reference = Reference(reference_losses, parameters, list(derivatives.objective.parameters))
     direction = rng.normal(size=derivatives.size).astype(np.float32)
     a, h = derivatives.zeros(), derivatives.zeros()
     a.data = direction
-    products = derivatives.add_products(inputs, np.full(6, 1 / 6), a, h)
+    products = derivatives.add_products(inputs, np.full(n, 1 / n), a, h)
 
     tree, start = {}, 0
     for key, variable in derivatives.objective.parameters.items():
@@ -74,8 +78,63 @@ def test_products_of_large_inputs_agree_with_float64_jax(tmp_path, name):
     wanted = reference.hessian(reference.theta, float64(tree), float64(inputs))
     wanted_h = np.concatenate([np.ravel(wanted[key]) for key in tree])
     by_example = reference.per_example(reference.theta, float64(tree), float64(inputs))
-    np.testing.assert_allclose(products, by_example, rtol=1e-4)
+    np.testing.assert_allclose(products, by_example, rtol=1e-4, atol=0)
     assert np.linalg.norm(h.data - wanted_h) < 1e-5 * np.linalg.norm(wanted_h)
+
+
+IGNORING = {
+    "softmax": lambda v: F.softmax_cross_entropy(scores(v), labels(v), axis=1),
+    "categorical": lambda v: F.categorical_cross_entropy(
+        F.softmax(scores(v), axis=1), labels(v), axis=1
+    ),
+    "probabilities": lambda v: F.categorical_cross_entropy(
+        0.1 + 0.7 * F.softmax(scores(v), axis=1), labels(v), axis=1
+    ),
+}
+
+
+def scores(v):
+    return F.reshape(PF.affine(v["x"], 8, name="a"), (BATCH, 4, 2))
+
+
+def labels(v):
+    return F.reshape(v["t"], (BATCH, 1, 2))
+
+
+@pytest.mark.parametrize("name", IGNORING)
+def test_labels_below_0_have_no_gradient(tmp_path, name):
+    """Some of an example's labels, and all of them, the first example's too."""
+    proto = python_proto(IGNORING[name], {"x": (3,), "t": (2,)})
+    definition = load(tmp_path, *proto)
+    assert [i.ignores_negative for i in definition.inputs] == [False, True]
+    assert ignoring_columns(definition) == ("y",)
+
+    def reference_losses(theta, inputs):
+        z = (inputs["x"] @ theta["a/affine/W"] + theta["a/affine/b"]).reshape(-1, 4, 2)
+        p = jax.nn.softmax(z, axis=1)
+        p = 0.1 + 0.7 * p if name == "probabilities" else p
+        chosen = jnp.take_along_axis(p, jnp.maximum(inputs["y"], 0).astype(int)[:, None], axis=1)
+        return jnp.where(inputs["y"] < 0, 0, -jnp.log(chosen[:, 0])).mean(axis=1)
+
+    rng = np.random.default_rng(0)
+    y = np.array([[-1, -7], [2, -1], [0, 3], [-2, 1], [1, 1]], np.float32)
+    compare(definition, {"x": rng.normal(size=(5, 3)).astype(np.float32), "y": y}, reference_losses)
+
+
+MIXED = {
+    "a regression beside it": lambda v: {
+        "loss": F.softmax_cross_entropy(PF.affine(v["x"], 3, name="a"), v["t"]),
+        "other": F.squared_error(PF.affine(v["x"], 1, name="b"), F.constant(0, (BATCH, 1))),
+    },
+    "an embedding": lambda v: F.softmax_cross_entropy(
+        F.reshape(PF.embed(v["t"], 5, 3, name="e"), (BATCH, 3)) + v["x"], v["t"]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_rows_that_count_in_another_way_are_not_ignored(tmp_path, name):
+    assert ignoring_columns(load(tmp_path, *python_proto(MIXED[name]))) == ()
 
 
 def first_and_second(function, values):
