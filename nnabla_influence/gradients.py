@@ -112,13 +112,18 @@ class Derivatives:
                 self._weighted_loss = self._weighted_loss + NF.sum(weighted)
             try:
                 with stable_backward():
-                    self._graph_gradient = _CompleteGrad()([self._weighted_loss], parameters)
+                    graph_gradient = _CompleteGrad()([self._weighted_loss], parameters)
             except (NotImplementedError, TypeError, RuntimeError, NameError, ValueError) as error:
                 raise UnsupportedError(
                     "the network cannot be differentiated twice by nnabla"
                     f" ({' '.join(str(error).split())[:200] or type(error).__name__});"
                     " replace the function that this names, or train without it"
                 ) from error
+            # For a parameter that the loss does not depend on, nnabla returns one 0.
+            self._graph_gradient = [
+                gradient if gradient.shape == parameter.shape else NF.constant(0, parameter.shape)
+                for gradient, parameter in zip(graph_gradient, parameters)
+            ]
             self._double = NF.sink(*self._graph_gradient, one_input_grad=False)
             self._statistics = _Statistics(objective.statistics) if objective.statistics else None
             if self._statistics is not None:

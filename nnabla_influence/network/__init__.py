@@ -20,6 +20,7 @@ from nnabla_influence.network.random_layers import (
     with_seeds,
 )
 from nnabla_influence.network.solver_settings import SolverSettings
+from nnabla_influence.network.validation_network import validation_definition
 
 __all__ = [
     "DatasetSettings",
@@ -39,5 +40,6 @@ __all__ = [
     "running_statistics",
     "seed_random_layers",
     "set_seeds",
+    "validation_definition",
     "with_seeds",
 ]

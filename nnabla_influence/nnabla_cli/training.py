@@ -28,6 +28,7 @@ from nnabla_influence.network import (
     load_definition,
     seed_random_layers,
     set_seeds,
+    validation_definition,
     with_seeds,
 )
 from nnabla_influence.network.expansion import expand
@@ -148,11 +149,15 @@ def _check(definition: Definition, progress: Progress) -> None:
             raise ModelError(
                 f"{definition.path}: dataset {dataset.name!r} names no CSV; set its uri"
             )
-    columns = [
-        ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative) for i in definition.inputs
-    ]
-    for settings in (definition.training, definition.validation):
+    for read_by, settings in (
+        (definition, definition.training),
+        (validation_definition(definition), definition.validation),
+    ):
         if settings is not None and not _is_remote(settings.uri):
+            columns = [
+                ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative)
+                for i in read_by.inputs
+            ]
             open_dataset(settings.path, columns, normalize=settings.normalize, progress=progress)
 
 

@@ -21,6 +21,7 @@ from nnabla_influence.network import (
     SolverSettings,
     check_independence,
     load_definition,
+    validation_definition,
     with_seeds,
 )
 from nnabla_influence.network.reading import check_parameters
@@ -137,7 +138,7 @@ def score(
             gradient = validation_gradient(
                 method.at_end, validated.batch, validation_rows, progress
             )
-            loss, predicted = _losses(method.at_end, trained, progress)
+            loss, predicted = _losses(method.of_rows, trained, progress)
             ignored = _ignored(definition, trained, validated, validation_rows, progress)
             started = time.monotonic()
             if executor is None:
@@ -220,13 +221,13 @@ def _check_network(
     method: Method, trained: Dataset, window: Window, device: Device, progress: Progress
 ) -> None:
     """Refuse a network that mixes examples in test mode, or that nnabla differentiates wrongly."""
-    size = method.at_end.objective.batch_size
+    size = method.of_rows.objective.batch_size
     evenly = np.linspace(0, len(trained) - 1, min(len(trained), size)).astype(np.int64)
-    check_independence(method.at_end.objective, trained.batch(evenly), device.context)
+    check_independence(method.of_rows.objective, trained.batch(evenly), device.context)
     with progress.stage("Checking second derivatives", 1, "network") as stage:
         last = window.trials[0][-1]
         of_steps = method.of_steps.of_size(len(last.batches[-1]))
-        if of_steps is method.at_end:
+        if of_steps is method.of_rows:
             check_derivatives(of_steps, trained.batch(evenly))
         else:
             check_derivatives(of_steps, method.inputs.of(last)[-1])
@@ -290,7 +291,7 @@ def _ignored(
     notes = [
         note_on_ignored(ignored, "training", "influence 0, times_seen 0"),
         note_on_ignored(
-            ignored_rows(definition, validated)[validation_rows],
+            ignored_rows(validation_definition(definition), validated)[validation_rows],
             "validation",
             "they count in the mean loss, with 0, as in nnabla_cli's own validation",
         ),

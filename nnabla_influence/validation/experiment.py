@@ -17,7 +17,7 @@ from nnabla_influence.context import choose_device
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import file_hash
-from nnabla_influence.network import load_definition, with_seeds
+from nnabla_influence.network import load_definition, validation_definition, with_seeds
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
@@ -118,7 +118,8 @@ def validate(
         )
         solver, final = solver_that_trained(definition, recorded), recorded.parameters()
         block = default_chunk_size(definition, BLOCK)
-        loss = MeanLoss(definition, chosen.context, final, validated.batch, asked, block)
+        validating = validation_definition(definition)
+        loss = MeanLoss(validating, chosen.context, final, validated.batch, asked, block)
         trainer = Trainer(definition, solver, chosen.context)
         inputs = step_inputs(definition, recorded, trained.batch, chosen.context)
         with without_futile_imports():
