@@ -151,6 +151,16 @@ def constant_inputs(
         name = variable.name
         if variable.type == "Parameter" or name not in needed or name in computed | fed:
             continue
+        if name not in constants and name.startswith("@"):  # nnabla.utils.save's, for no name
+            reader = next((f for f, _ in consumers(network, name) if needed & set(f.output)), None)
+            shape = tuple(variable.shape.dim)
+            raise ModelError(
+                f"{path}: the function {reader.type if reader else '?'} of the network"
+                f" {network.name!r} reads an array of shape {shape}, whose values the file does not"
+                " hold. For a constant of NumPy, use nn.parameter.get_parameter_or_create(name,"
+                " shape, initializer=array, need_grad=False), or numbers in place of the array; for"
+                " an input, name it in save()'s names; save the file again"
+            )
         if name not in constants:
             raise ModelError(
                 f"{path}: the input {name!r} of the network {network.name!r} is fed by no dataset"
