@@ -24,6 +24,7 @@ from nnabla.grad import Grad
 
 from nnabla_influence.errors import UnsupportedError
 from nnabla_influence.network import Objective, Statistic
+from nnabla_influence.network.stable_backward import stable_backward
 
 
 class _Everything:
@@ -110,13 +111,19 @@ class Derivatives:
                 weighted = self._penalty_weight * NF.reshape(objective.penalty, (1,))
                 self._weighted_loss = self._weighted_loss + NF.sum(weighted)
             try:
-                self._graph_gradient = _CompleteGrad()([self._weighted_loss], parameters)
+                with stable_backward():
+                    graph_gradient = _CompleteGrad()([self._weighted_loss], parameters)
             except (NotImplementedError, TypeError, RuntimeError, NameError, ValueError) as error:
                 raise UnsupportedError(
                     "the network cannot be differentiated twice by nnabla"
                     f" ({' '.join(str(error).split())[:200] or type(error).__name__});"
                     " replace the function that this names, or train without it"
                 ) from error
+            # For a parameter that the loss does not depend on, nnabla returns one 0.
+            self._graph_gradient = [
+                gradient if gradient.shape == parameter.shape else NF.constant(0, parameter.shape)
+                for gradient, parameter in zip(graph_gradient, parameters)
+            ]
             self._double = NF.sink(*self._graph_gradient, one_input_grad=False)
             self._statistics = _Statistics(objective.statistics) if objective.statistics else None
             if self._statistics is not None:

@@ -45,14 +45,58 @@ def check_derivatives(derivatives: Derivatives, inputs: Mapping[str, np.ndarray]
     derivatives.add_products(inputs, weights, h, hh)
     g, whole, hg, hhg = (v.data.astype(np.float64) for v in (native, penalized, h, hh))
     if not all(np.isfinite(v).all() for v in (g, whole, built, products, hg, hhg)):
-        raise ScoreError(
-            "a derivative of the loss is not finite at the trained parameters; outputs that are"
-            " exactly 0 or 1 do this, and a loss of logits (SoftmaxCrossEntropy,"
-            " SigmoidCrossEntropy) does not"
-        )
+        raise ScoreError(_why_not_finite(derivatives, inputs))
     _check("gradient", np.linalg.norm(built - whole), np.linalg.norm(whole), GRADIENT_TOLERANCE)
     _check("gradients of examples", weights @ products - g @ g, g @ g, GRADIENT_TOLERANCE)
     _check("Hessian", hg @ hg - g @ hhg, hg @ hg, HESSIAN_TOLERANCE)
+
+
+_UNBOUNDED = {
+    "BinaryCrossEntropy": (
+        "where an output is exactly 0 or 1; SigmoidCrossEntropy, of what comes before a Sigmoid,"
+        " does not"
+    ),
+    "CategoricalCrossEntropy": (
+        "where an output is exactly 0; SoftmaxCrossEntropy, of what comes before a Softmax, does"
+        " not"
+    ),
+    "KLMultinomial": "where an output is exactly 0",
+    "Log": "at 0",
+    "PowScalar": "at 0",
+    "Pow2": "at 0",
+    "RDivScalar": "at 0",
+    "Div2": "at 0",
+    "Norm": "of zeros",
+    "NormNormalization": "of zeros",
+    "Sinc": "at 0",
+    "Asin": "at -1 and 1",
+    "Acos": "at -1 and 1",
+    "Exp": "above 88",
+    "Sinh": "beyond 88",
+    "Cosh": "beyond 88",
+}
+"""Functions with a derivative that is not finite in float32, and where."""
+
+
+def _why_not_finite(derivatives: Derivatives, inputs: Mapping[str, np.ndarray]) -> str:
+    losses, _ = derivatives.outputs(inputs)
+    bad = int((~np.isfinite(losses)).sum())
+    if bad:
+        return (
+            f"the loss of {bad} of {len(losses)} training rows is not finite at the trained"
+            " parameters; look for extreme values in the training data, and for outputs outside of"
+            " what the loss takes"
+        )
+    kinds: list[str] = []
+    derivatives.objective.losses.visit(lambda function: kinds.append(function.info.type_name))
+    known = [
+        f"{kind} has no finite one {where}" for kind, where in _UNBOUNDED.items() if kind in kinds
+    ]
+    advice = "look for extreme values in the training data, else report the network's layers"
+    return (
+        "a derivative of the loss is not finite at the trained parameters, though the losses are:"
+        f" {'; '.join(known) or advice}"
+    )
 
 
 def _check(what: str, difference: Any, size: Any, tolerance: float) -> None:

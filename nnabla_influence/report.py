@@ -24,8 +24,8 @@ def summary(ranking: Ranking, output: str | os.PathLike[str]) -> Iterator[str]:
         unseen = int((scores.times_seen == 0).sum())
         if unseen:
             yield (
-                f"{unseen} rows were not seen in the window, so their influence is 0; a window of"
-                " more epochs takes in more of them"
+                f"{unseen} rows were not seen in the window, or the loss ignores them, so their"
+                " influence is 0; a window of more epochs takes in more of those not seen"
             )
     if not harmful:
         return

@@ -214,10 +214,13 @@ def write_project(folder: Path, kind: Kind) -> Path:
     for dataset in proto.dataset:
         dataset.uri = str(folder / dataset.uri)
     for variable in proto.network[0].variable:
-        if variable.name.endswith("/W"):  # nnabla.utils.save names no initial values, so all are 0
+        if variable.type != "Parameter":
+            continue
+        if variable.name.endswith("/W"):  # nnabla.utils.save names no initial values
             variable.initializer.type, variable.initializer.multiplier = "Normal", 0.5
-        elif variable.name.endswith(("gamma", "var")):
-            variable.initializer.type, variable.initializer.multiplier = "Constant", 1
+        else:
+            one = variable.name.endswith(("gamma", "var"))
+            variable.initializer.type, variable.initializer.multiplier = "Constant", int(one)
     (optimizer,) = proto.optimizer
     proto.monitor.add(
         name="valid_error",

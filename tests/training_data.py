@@ -154,6 +154,10 @@ def write_project(
                 ],
             }
         )
+    for variable in proto.network[0].variable:
+        if variable.type == "Parameter":
+            # What nnabla_cli does without a word where nnabla.utils.save has named nothing.
+            variable.initializer.type, variable.initializer.multiplier = "Constant", 0
     if edit is not None:
         edit(proto)
     definition = folder / "net.nntxt"

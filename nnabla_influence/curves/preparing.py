@@ -14,12 +14,12 @@ import nnabla as nn
 from nnabla_influence import __version__
 from nnabla_influence.context import choose_device
 from nnabla_influence.curves.data import SeedData, csv_of_seed, open_seed
-from nnabla_influence.curves.initial import initial_parameters
 from nnabla_influence.curves.plan import Training
 from nnabla_influence.curves.problem import Problem
 from nnabla_influence.errors import DatasetError, ModelError
 from nnabla_influence.files import file_hash
 from nnabla_influence.network import Definition, load_definition
+from nnabla_influence.network.initial import check_start
 from nnabla_influence.progress import Progress
 from nnabla_influence.scoring.resuming import fingerprint
 from nnabla_influence.solvers import check_solver
@@ -67,7 +67,7 @@ def open_definition(given: Given, first_seed: int) -> Definition:
     definition = load_definition(given.model, given.parameters)
     check_solver(definition.solver.name, definition.path)
     if given.parameters is None:
-        initial_parameters(dataclasses.replace(definition, parameters={}), first_seed)
+        check_start(definition, {})
     return definition
 
 

@@ -11,7 +11,6 @@ import nnabla as nn
 import nnabla.functions as NF
 import numpy as np
 
-from nnabla_influence.curves.initial import initial_parameters
 from nnabla_influence.curves.opening import Opened
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.network import (
@@ -21,6 +20,7 @@ from nnabla_influence.network import (
     check_independence,
 )
 from nnabla_influence.network.graph import categories, producers, shapes
+from nnabla_influence.network.initial import initial_parameters
 from nnabla_influence.network.losses import loss_terms
 from nnabla_influence.scoring.chunk import default_chunk_size
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.curves.initial import initial_parameters
 from nnabla_influence.curves.opening import Opened
 from nnabla_influence.errors import InfluenceError, RunError
 from nnabla_influence.files import file_hash
@@ -20,6 +19,7 @@ from nnabla_influence.network import (
     seed_random_layers,
     with_seeds,
 )
+from nnabla_influence.network.initial import initial_parameters
 from nnabla_influence.nnabla_cli.seeded_order import seeded_steps
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.recording.staging import in_use, remove_leftovers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -75,6 +76,10 @@ class Dataset:
         if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"row numbers must lie in 0..{len(self) - 1}")
         return {name: self._stored[name].gather(rows) for name in self.inputs}
+
+    def values(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Return one input's values of some rows, shape (B, *shape), float32."""
+        return self._stored[name].gather(rows)
 
     def cells(self, row: int) -> list[str]:
         """Return the cells of a row, untouched, comments included.
@@ -200,7 +205,8 @@ def _distinct(specs: Sequence[ColumnSpec]) -> list[ColumnSpec]:
             )
         if spec.n_classes is not None:
             n_classes = min(spec.n_classes, known.n_classes or spec.n_classes)
-            distinct[spec.name] = ColumnSpec(spec.name, spec.shape, n_classes)
+            ignores = spec.ignores_negative and (known.ignores_negative or known.n_classes is None)
+            distinct[spec.name] = ColumnSpec(spec.name, spec.shape, n_classes, ignores)
     return list(distinct.values())
 
 
@@ -234,7 +240,7 @@ def _name(scan: Scan, normalize: bool) -> tuple[str, str]:
     import PIL
     from nnabla.utils import image_utils
 
-    specs = [(v.spec.name, v.spec.shape, v.spec.n_classes) for v in scan.variables]
+    specs = [dataclasses.astuple(v.spec) for v in scan.variables]
     kept = (str(scan.path), specs, normalize)
     decoders = (nnabla.__version__, PIL.__version__, sorted(image_utils.get_available_backends()))
     made_from = (_FORMAT, scan.fingerprint, scan.files_fingerprint, decoders)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import os
 from collections.abc import Iterator
@@ -27,11 +28,13 @@ class ColumnSpec:
         name: The variable's name in the CSV's header.
         shape: Shape of one example, without the batch axis.
         n_classes: Where the values are labels: their number; else None.
+        ignores_negative: Whether the network takes labels below 0, too, and ignores them.
     """
 
     name: str
     shape: tuple[int, ...]
     n_classes: int | None = None
+    ignores_negative: bool = False
 
 
 class NotUniformError(Exception):
@@ -91,7 +94,8 @@ class VariableWriter:
         if self._dtype not in PIXEL_TYPES:
             block = _as_float32(block, self._row)
         if self._spec.n_classes is not None:
-            _check_labels(block, self._spec.n_classes, self._row)
+            least = -math.inf if self._spec.ignores_negative else 0
+            _check_labels(block, least, self._spec.n_classes, self._row)
         # Written, not mapped: a full disk is then an error, where a mapping is a crash.
         with self._open("ab") as file:
             file.write(block.tobytes())
@@ -195,8 +199,8 @@ def _as_float32(block: np.ndarray, first_row: int) -> np.ndarray:
     return converted
 
 
-def _check_labels(block: np.ndarray, n_classes: int, first_row: int) -> None:
-    wrong = (block < 0) | (block >= n_classes) | (block != np.floor(block))
+def _check_labels(block: np.ndarray, least: float, n_classes: int, first_row: int) -> None:
+    wrong = (block < least) | (block >= n_classes) | (block != np.floor(block))
     if wrong.any():
         row = int(np.argmax(wrong.reshape(len(block), -1).any(axis=1)))
         raise CellError(

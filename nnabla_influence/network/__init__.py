@@ -3,6 +3,7 @@
 from nnabla_influence.network.datasets import DatasetSettings
 from nnabla_influence.network.definition import Definition, load_definition
 from nnabla_influence.network.draws import Draw
+from nnabla_influence.network.ignored_labels import ignoring_columns
 from nnabla_influence.network.independence import check_independence
 from nnabla_influence.network.inputs import Input
 from nnabla_influence.network.mode import Mode
@@ -19,6 +20,7 @@ from nnabla_influence.network.random_layers import (
     with_seeds,
 )
 from nnabla_influence.network.solver_settings import SolverSettings
+from nnabla_influence.network.validation_network import validation_definition
 
 __all__ = [
     "DatasetSettings",
@@ -33,9 +35,11 @@ __all__ = [
     "build_objective",
     "check_differentiable",
     "check_independence",
+    "ignoring_columns",
     "load_definition",
     "running_statistics",
     "seed_random_layers",
     "set_seeds",
+    "validation_definition",
     "with_seeds",
 ]

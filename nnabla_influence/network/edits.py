@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from nnabla_influence.errors import UnsupportedError
+from nnabla_influence.network.expansion import matching_names
 from nnabla_influence.network.graph import downstream, shapes
 from nnabla_influence.network.mode import Mode
 
@@ -75,6 +76,19 @@ def to_test_mode(path: Path, network: Any, data: Iterable[str], mode: Mode = Mod
             )
         elif function.type in RANDOM_LAYERS and mode is not Mode.TRAINING:
             _take_out(path, function, shape_of[function.input[0]], shape_of[function.output[0]])
+
+
+def set_batch_statistics(network: Any, moved: Collection[str]) -> None:
+    """Let those batch normalisations of a proto network, and no others, use batch statistics.
+
+    Args:
+        network: The proto network.
+        moved: The names of their running statistics.
+    """
+    for function in network.function:
+        if function.type in _NORMALIZATIONS:
+            own = any(matching_names(name, list(moved)) for name in function.input)
+            getattr(function, _NORMALIZATIONS[function.type]).batch_stat = own
 
 
 def _take_out(path: Path, function: Any, before: tuple[int, ...], after: tuple[int, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nnabla_influence.errors import ModelError, UnsupportedError
 from nnabla_influence.network.graph import categories, consumers, shapes, upstream
@@ -21,12 +21,15 @@ class Input:
         shape: Of one example, without the batch axis.
         n_classes: How many categories there are where the values are category numbers (labels of
             a cross entropy, indices of an embedding), else None.
+        ignores_negative: Whether every reader of these numbers is a cross entropy that gives an
+            example with a label below 0 the loss 0.
     """
 
     column: str
     variable: str
     shape: tuple[int, ...]
     n_classes: int | None
+    ignores_negative: bool = False
 
 
 # Functions whose output holds the same category numbers as their input.
@@ -70,7 +73,10 @@ def network_inputs(
                 f"{path}: the input {variable!r} has the fixed shape {shape}, so the batch size"
                 " cannot be chosen; save the file with variable_batch_size=True"
             )
-        found = Input(column, variable, shape[1:], _n_classes(network, shape_of, variable, set()))
+        readers = _readers(network, shape_of, variable, set())
+        n_classes = min((reader.n_classes for reader in readers), default=None)
+        ignores = bool(readers) and all(reader.ignores_negative for reader in readers)
+        found = Input(column, variable, shape[1:], n_classes, ignores)
         if column not in inputs:
             inputs[column] = found
         elif inputs[column].shape != found.shape:
@@ -87,30 +93,35 @@ def network_inputs(
     return tuple(inputs.values())
 
 
-def _n_classes(
+class _Reader(NamedTuple):
+    """A function that takes category numbers."""
+
+    n_classes: int
+    ignores_negative: bool = False
+
+
+def _readers(
     network: Any, shape_of: dict[str, tuple[int, ...]], variable: str, seen: set[str]
-) -> int | None:
+) -> list[_Reader]:
     if variable in seen:
-        return None
+        return []
     seen.add(variable)
-    counts = []
+    found = []
     for function, position in consumers(network, variable):
         read = shape_of[function.input[0]]
         axis = categories(function, read)
         if axis is not None and position == 1:
-            counts.append(read[axis])
+            found.append(_Reader(read[axis], ignores_negative=True))
         elif function.type == "Embed" and position == 0 and shape_of[function.input[1]]:
-            counts.append(shape_of[function.input[1]][0])
+            found.append(_Reader(shape_of[function.input[1]][0]))
         elif function.type == "SigmoidCrossEntropy" and position == 1:
-            counts.append(2)  # nnabla rounds a target between 0 and 1 to a whole number
+            found.append(_Reader(2))  # nnabla rounds a target between 0 and 1 to a whole number
         elif function.type == "OneHot" and len(function.one_hot_param.shape.dim) == 1:
-            counts.append(function.one_hot_param.shape.dim[0])
+            found.append(_Reader(function.one_hot_param.shape.dim[0]))
         elif function.type in _PASS_THROUGH:
             for output in function.output:
-                count = _n_classes(network, shape_of, output, seen)
-                if count is not None:
-                    counts.append(count)
-    return min(counts, default=None)
+                found.extend(_readers(network, shape_of, output, seen))
+    return found
 
 
 def constant_inputs(
@@ -140,6 +151,16 @@ def constant_inputs(
         name = variable.name
         if variable.type == "Parameter" or name not in needed or name in computed | fed:
             continue
+        if name not in constants and name.startswith("@"):  # nnabla.utils.save's, for no name
+            reader = next((f for f, _ in consumers(network, name) if needed & set(f.output)), None)
+            shape = tuple(variable.shape.dim)
+            raise ModelError(
+                f"{path}: the function {reader.type if reader else '?'} of the network"
+                f" {network.name!r} reads an array of shape {shape}, whose values the file does not"
+                " hold. For a constant of NumPy, use nn.parameter.get_parameter_or_create(name,"
+                " shape, initializer=array, need_grad=False), or numbers in place of the array; for"
+                " an input, name it in save()'s names; save the file again"
+            )
         if name not in constants:
             raise ModelError(
                 f"{path}: the input {name!r} of the network {network.name!r} is fed by no dataset"

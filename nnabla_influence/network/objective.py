@@ -166,6 +166,10 @@ def build_objective(
             name, read = prepared.prediction
             prediction = read(expanded.variables[name].variable_instance)
         variables = {name: expanded.parameters[name].variable_instance for name in wanted}
+        for name in by:  # a validation network may lack a part that is trained
+            if name not in variables:
+                variables[name] = nn.Variable(np.shape(values[name]), need_grad=True)
+                variables[name].d = values[name]
         return Objective(
             definition=definition,
             batch_size=batch_size,

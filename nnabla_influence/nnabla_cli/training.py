@@ -28,9 +28,11 @@ from nnabla_influence.network import (
     load_definition,
     seed_random_layers,
     set_seeds,
+    validation_definition,
     with_seeds,
 )
 from nnabla_influence.network.expansion import expand
+from nnabla_influence.network.initial import check_start
 from nnabla_influence.nnabla_cli.process import run_nnabla_cli
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.recording.staging import in_use, remove_leftovers
@@ -94,7 +96,8 @@ def train(
         definition = load_definition(definition_path, parameters)
         _check(definition, progress)
         if parameters is not None:
-            _check_start(definition, parameters)
+            _check_given(definition, parameters)
+        check_start(definition, {} if parameters is None else definition.parameters)
         chosen = choose_device(device)
         storage = _storage(definition, epochs)
         storage.check_room(staged, keep)
@@ -148,13 +151,19 @@ def _check(definition: Definition, progress: Progress) -> None:
             raise ModelError(
                 f"{definition.path}: dataset {dataset.name!r} names no CSV; set its uri"
             )
-    columns = [ColumnSpec(i.column, i.shape, i.n_classes) for i in definition.inputs]
-    for settings in (definition.training, definition.validation):
+    for read_by, settings in (
+        (definition, definition.training),
+        (validation_definition(definition), definition.validation),
+    ):
         if settings is not None and not _is_remote(settings.uri):
+            columns = [
+                ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative)
+                for i in read_by.inputs
+            ]
             open_dataset(settings.path, columns, normalize=settings.normalize, progress=progress)
 
 
-def _check_start(definition: Definition, parameters: _Path) -> None:
+def _check_given(definition: Definition, parameters: _Path) -> None:
     """Refuse parameters that nnabla_cli would pass over without a word."""
     shapes = {
         variable.name: tuple(variable.shape.dim)

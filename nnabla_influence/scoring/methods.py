@@ -18,6 +18,7 @@ from nnabla_influence.network import (
     SolverSettings,
     build_objective,
     running_statistics,
+    validation_definition,
 )
 from nnabla_influence.network.reading import check_parameters
 from nnabla_influence.options import Options
@@ -44,7 +45,10 @@ class Method:
 
     Attributes:
         at_end: Of the mean loss in test mode at the final parameters; it gives the validation
-            gradient, with respect to ``n_statistics`` running statistics too.
+            gradient, with respect to ``n_statistics`` running statistics too. Of the network that
+            validates, where it takes other inputs than the trained one.
+        of_rows: Of the trained network in test mode at the final parameters: the losses and the
+            predictions of training rows; mostly ``at_end``.
         of_steps: Of the training objective at each step's state. It may share its network with
             ``at_end``, whose parameters then move once the trace begins.
         trajectory: The states.
@@ -55,6 +59,7 @@ class Method:
     """
 
     at_end: Derivatives
+    of_rows: Derivatives
     of_steps: StepDerivatives
     trajectory: Trajectory
     final: Moment
@@ -120,11 +125,11 @@ def final_method(
     normalized = running_statistics(definition) != ()
     batch_statistics = normalized and not options.running_statistics
     mode = Mode.VALIDATION if batch_statistics else Mode.TEST
-    at_end = _derivatives(definition, recorded, final, chunk_size, device, mode)
+    at_end, of_rows = _at_end(definition, recorded, final, chunk_size, device, mode)
 
     def build(size: int) -> Derivatives:
         if not batch_statistics:
-            return at_end
+            return of_rows
         return _derivatives(definition, recorded, final, size, device, Mode.BATCH)
 
     explanation = "every step at the final parameters"
@@ -134,6 +139,7 @@ def final_method(
         explanation += ", batch normalisations with their running statistics"
     return Method(
         at_end=at_end,
+        of_rows=of_rows,
         of_steps=StepDerivatives(build, whole=batch_statistics, chunk_size=chunk_size),
         trajectory=FinalTrajectory(final),
         final=final,
@@ -169,7 +175,7 @@ def exact_method(
     """
     final = final_moment(definition, recorded)
     chunk_size = _chunk_size(definition, recorded, options)
-    at_end = _derivatives(definition, recorded, final, chunk_size, device, Mode.VALIDATION)
+    at_end, of_rows = _at_end(definition, recorded, final, chunk_size, device, Mode.VALIDATION)
     inputs = step_inputs(definition, recorded, fetch, device.context)
 
     @functools.cache
@@ -181,7 +187,7 @@ def exact_method(
         whole = build(largest).objective.whole_batch
         of_steps = StepDerivatives(build, whole=whole, chunk_size=chunk_size)
     else:
-        of_steps = StepDerivatives(lambda size: at_end, whole=False, chunk_size=chunk_size)
+        of_steps = StepDerivatives(lambda size: of_rows, whole=False, chunk_size=chunk_size)
     numbers = [step.step for step in recorded.steps]
     trainer = Trainer(definition, solver, device.context)
     trajectory: Trajectory
@@ -199,6 +205,7 @@ def exact_method(
         )
     return Method(
         at_end=at_end,
+        of_rows=of_rows,
         of_steps=of_steps,
         trajectory=trajectory,
         final=final,
@@ -236,6 +243,22 @@ def final_moment(
         shapes = {name: value.shape for name, value in parameters.items()}
         check_parameters(definition.path, shapes, parameters)  # finite?
     return Moment(n_steps, parameters, state or SolverState(n_steps, {}))
+
+
+def _at_end(
+    definition: Definition,
+    recorded: Run | None,
+    final: Moment,
+    size: int,
+    device: Device,
+    mode: Mode,
+) -> tuple[Derivatives, Derivatives]:
+    """Return the derivatives for the validation rows, and those for the training rows."""
+    validating = validation_definition(definition)
+    at_end = _derivatives(validating, recorded, final, size, device, mode)
+    if validating is definition:
+        return at_end, at_end
+    return at_end, _derivatives(definition, recorded, final, size, device, Mode.TEST)
 
 
 def _n_statistics(at_end: Derivatives, definition: Definition, final: Moment) -> int:

@@ -10,7 +10,12 @@ import numpy as np
 
 from nnabla_influence.dataset import ColumnSpec, Dataset, open_dataset
 from nnabla_influence.errors import DatasetError, OutputError
-from nnabla_influence.network import DatasetSettings, Definition, SolverSettings
+from nnabla_influence.network import (
+    DatasetSettings,
+    Definition,
+    SolverSettings,
+    validation_definition,
+)
 from nnabla_influence.nnabla_cli.caches import reads_cached_pixels
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.run import Run
@@ -29,7 +34,8 @@ def open_training(definition: Definition, given: PathLike | None, progress: Prog
 
 def open_validation(definition: Definition, given: PathLike | None, progress: Progress) -> Dataset:
     """Open the validation CSV; see `open_training`."""
-    return _open(definition, definition.validation, given, "validation", "-v", progress)
+    validating = validation_definition(definition)
+    return _open(validating, definition.validation, given, "validation", "-v", progress)
 
 
 def chosen_rows(chosen: Sequence[int] | None, dataset: Dataset) -> np.ndarray:
@@ -96,7 +102,9 @@ def _open(
             f"{path}: the {what} dataset that {definition.path} names does not exist; give the"
             f" CSV with {option}"
         )
-    columns = [ColumnSpec(i.column, i.shape, i.n_classes) for i in definition.inputs]
+    columns = [
+        ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative) for i in definition.inputs
+    ]
     assert path is not None
     if settings is None:
         return open_dataset(path, columns, progress=progress)

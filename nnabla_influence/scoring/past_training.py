@@ -25,6 +25,7 @@ from nnabla_influence.errors import (
 )
 from nnabla_influence.files import file_hash
 from nnabla_influence.network import Definition
+from nnabla_influence.network.initial import check_start
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.run import Run, read_run
@@ -130,6 +131,12 @@ def train_again(
     Raises:
         InfluenceError: It cannot be trained or recorded.
     """
+    check_start(
+        definition,
+        {},
+        "without the values that it started from it cannot be done again, so record the training"
+        " (the Recorder, or `nnabla-influence train` with -p) and give --run",
+    )
     how = (training, validation, device, window, progress)
     last = _train(definition, definition.max_epoch, folder, *how)
     distance = _distance(definition, last, parameters)

@@ -18,6 +18,7 @@ from nnabla_influence.network import (
     Definition,
     check_independence,
     load_definition,
+    validation_definition,
     with_seeds,
 )
 from nnabla_influence.network.reading import check_parameters
@@ -29,6 +30,7 @@ from nnabla_influence.recording.storage import seconds_text
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.choice import Given, choose
+from nnabla_influence.scoring.ignored import ignored_rows, note_on_ignored
 from nnabla_influence.scoring.methods import Method
 from nnabla_influence.scoring.opening import (
     PathLike,
@@ -136,7 +138,8 @@ def score(
             gradient = validation_gradient(
                 method.at_end, validated.batch, validation_rows, progress
             )
-            loss, predicted = _losses(method.at_end, trained, progress)
+            loss, predicted = _losses(method.of_rows, trained, progress)
+            ignored = _ignored(definition, trained, validated, validation_rows, progress)
             started = time.monotonic()
             if executor is None:
                 scored = scored_parts(definition, solver, method, options, trained, validated)
@@ -156,7 +159,7 @@ def score(
             _check_not_all_zero(traces, window.trials)
         traced = f"{window.order.value} exact" if method.trajectory.exact else window.order.value
         orders = Orders(traced, len(window.trials))
-        ranking = Ranking(trained, _scores(traces, loss, predicted), orders=orders)
+        ranking = Ranking(trained, _scores(traces, loss, predicted, ignored), orders=orders)
         if output is not None:
             ranking.write(output)
     return ranking
@@ -176,13 +179,13 @@ def _check_network(
     method: Method, trained: Dataset, window: Window, device: Device, progress: Progress
 ) -> None:
     """Refuse a network that mixes examples in test mode, or that nnabla differentiates wrongly."""
-    size = method.at_end.objective.batch_size
+    size = method.of_rows.objective.batch_size
     evenly = np.linspace(0, len(trained) - 1, min(len(trained), size)).astype(np.int64)
-    check_independence(method.at_end.objective, trained.batch(evenly), device.context)
+    check_independence(method.of_rows.objective, trained.batch(evenly), device.context)
     with progress.stage("Checking second derivatives", 1, "network") as stage:
         last = window.trials[0][-1]
         of_steps = method.of_steps.of_size(len(last.batches[-1]))
-        if of_steps is method.at_end:
+        if of_steps is method.of_rows:
             check_derivatives(of_steps, trained.batch(evenly))
         else:
             check_derivatives(of_steps, method.inputs.of(last)[-1])
@@ -218,13 +221,38 @@ def _losses(
     return np.concatenate(losses), np.concatenate(predictions) if predictions else None
 
 
-def _scores(traces: Sequence[Trace], loss: np.ndarray, predicted: np.ndarray | None) -> Scores:
+def _ignored(
+    definition: Definition,
+    trained: Dataset,
+    validated: Dataset,
+    validation_rows: np.ndarray,
+    progress: Progress,
+) -> np.ndarray:
+    """Return which training rows the loss ignores; say how many there are, and in validation."""
+    ignored = ignored_rows(definition, trained)
+    notes = [
+        note_on_ignored(ignored, "training", "influence 0, times_seen 0"),
+        note_on_ignored(
+            ignored_rows(validation_definition(definition), validated)[validation_rows],
+            "validation",
+            "they count in the mean loss, with 0, as in nnabla_cli's own validation",
+        ),
+    ]
+    for note in notes:
+        if note is not None:
+            progress.say(note)
+    return ignored
+
+
+def _scores(
+    traces: Sequence[Trace], loss: np.ndarray, predicted: np.ndarray | None, ignored: np.ndarray
+) -> Scores:
     influence = np.stack([trace.influence for trace in traces])
     times_seen = np.stack([trace.times_seen for trace in traces])
     return Scores(
         influence=influence.mean(axis=0),
         influence_std=influence.std(axis=0, ddof=1) if len(traces) > 1 else None,
-        times_seen=times_seen.sum(axis=0),
+        times_seen=times_seen.sum(axis=0) * ~ignored,
         loss=loss,
         predicted=predicted,
     )

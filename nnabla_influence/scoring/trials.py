@@ -17,7 +17,12 @@ from nnabla_influence.dataset import Dataset
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.execution import Executor, Task, open_executor
 from nnabla_influence.files import file_hash
-from nnabla_influence.network import Definition, SolverSettings, load_definition
+from nnabla_influence.network import (
+    Definition,
+    SolverSettings,
+    load_definition,
+    validation_definition,
+)
 from nnabla_influence.nnabla_cli.order import shuffled_steps
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
@@ -189,6 +194,7 @@ def scored_parts(
     return [
         *(__version__, nn.__version__, options, solver, method.explanation),
         *(definition.network.SerializeToString(deterministic=True), definition.trainable),
+        validation_definition(definition).network.SerializeToString(deterministic=True),
         *(file_hash(trained.path), file_hash(validated.path)),
         *(dict(final.parameters), {k: dict(v) for k, v in final.solver.values.items()}),
     ]

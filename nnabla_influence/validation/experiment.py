@@ -17,7 +17,7 @@ from nnabla_influence.context import choose_device
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import file_hash
-from nnabla_influence.network import load_definition, with_seeds
+from nnabla_influence.network import load_definition, validation_definition, with_seeds
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
@@ -25,6 +25,7 @@ from nnabla_influence.runs.moments import Moment
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.chunk import default_chunk_size
+from nnabla_influence.scoring.ignored import ignored_rows
 from nnabla_influence.scoring.opening import (
     chosen_rows,
     open_training,
@@ -100,6 +101,7 @@ def validate(
         steps = _window(recorded, trained, options)
         kept = _kept_before(recorded, steps[0])
         times_seen = np.bincount(np.concatenate([s.rows for s in steps]), minlength=len(trained))
+        times_seen *= ~ignored_rows(definition, trained)  # as `score` has it
         given, notes = read_scores(scores, trained, times_seen)
         seen = np.flatnonzero(times_seen)
         rows, subsets = draw_rows(sample, seen), draw_subsets(sample, seen)
@@ -116,7 +118,8 @@ def validate(
         )
         solver, final = solver_that_trained(definition, recorded), recorded.parameters()
         block = default_chunk_size(definition, BLOCK)
-        loss = MeanLoss(definition, chosen.context, final, validated.batch, asked, block)
+        validating = validation_definition(definition)
+        loss = MeanLoss(validating, chosen.context, final, validated.batch, asked, block)
         trainer = Trainer(definition, solver, chosen.context)
         inputs = step_inputs(definition, recorded, trained.batch, chosen.context)
         with without_futile_imports():

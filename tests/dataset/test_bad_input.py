@@ -224,6 +224,18 @@ def test_a_label_out_of_range(tmp_path, cache, label):
     )
 
 
+@pytest.mark.parametrize(("label", "fits"), [("-1", True), ("-0.5", False), ("3", False)])
+def test_labels_below_0_that_the_network_ignores(tmp_path, cache, label, fits):
+    path = images_csv(tmp_path)
+    path.write_text(path.read_text().replace("3.png,0", f"3.png,{label}"))
+    spec = ColumnSpec("y", (1,), 3, ignores_negative=True)
+    if fits:
+        assert open_dataset(path, [X, spec], cache_dir=cache).values("y", np.array([3])) == -1
+        assert_refused(path, [X, Y], ".* datasource_index 3, .* holds -1.*", tmp_path / "other")
+    else:
+        assert_refused(path, [X, spec], f".* datasource_index 3, .* holds {label}.*", cache)
+
+
 def test_the_first_wrong_label_is_named_behind_many_right_ones(tmp_path, cache, monkeypatch):
     monkeypatch.setattr("nnabla_influence.dataset.store._WRITE_BYTES", 100)
     labels = [0] * 500 + [7] * 2

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import nnabla as nn
 import nnabla.functions as F
 import nnabla.parametric_functions as PF
+import numpy as np
 import pytest
 
-from nnabla_influence.network import Input, load_definition
+from nnabla_influence.errors import ModelError
+from nnabla_influence.network import Input, build_objective, load_definition
 
-from .definitions import BATCH, load, python_proto, write_text
+from .definitions import BATCH, CPU, load, losses, python_proto, write_text
 from .test_objective import elman
 
 
@@ -90,6 +93,39 @@ def test_the_number_of_categories_follows_from_the_use(tmp_path, name):
     proto, parameters = python_proto(make)
     found = {i.variable: i.n_classes for i in load(tmp_path, proto, parameters).inputs}
     assert found["t"] == expected
+
+
+CONSTANT = np.array([[1, 2, 3]], np.float32)
+
+
+def test_a_constant_of_numpy_is_lost_and_refused(tmp_path):
+    """`nnabla.utils.save` writes its shape only."""
+
+    def make(v):
+        centred = v["x"] - nn.Variable.from_numpy_array(CONSTANT)
+        return F.squared_error(PF.affine(centred, 1, name="a"), v["t"])
+
+    with pytest.raises(
+        ModelError,
+        match=r"net\.nnp: the function Sub2 .* array of shape \(1, 3\).* need_grad=False",
+    ):
+        load(tmp_path, *python_proto(make))
+
+
+def test_a_constant_as_a_frozen_parameter_counts(tmp_path):
+    """As the message advises."""
+
+    def make(v):
+        mean = nn.parameter.get_parameter_or_create("m", (1, 3), CONSTANT, need_grad=False)
+        return F.squared_error(PF.affine(v["x"] - mean, 1, name="a"), v["t"])
+
+    definition = load(tmp_path, *python_proto(make))
+    assert definition.trainable == ("a/affine/W", "a/affine/b")
+    objective = build_objective(definition, 2, CPU)
+    W, b = definition.parameters["a/affine/W"], definition.parameters["a/affine/b"]
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    wanted = ((x - CONSTANT) @ W + b)[:, 0] ** 2
+    np.testing.assert_allclose(losses(objective, x=x, y=np.zeros((2, 1))), wanted, rtol=1e-5)
 
 
 def test_category_numbers_pass_a_loop(tmp_path):

@@ -206,6 +206,31 @@ def test_what_nnabla_cli_fails_at_is_said_in_its_words(tmp_path):
     refused(tmp_path, RunError, message, definition=project.definition)
 
 
+def without_initialiser(proto):
+    """As `nnabla.utils.save` writes it; the bias keeps its own."""
+    for variable in proto.network[0].variable:
+        if variable.name == "affine/affine/W":
+            variable.ClearField("initializer")
+
+
+def test_weights_that_would_start_at_0_are_refused(tmp_path):
+    project = write_project(tmp_path, edit=without_initialiser)
+    with pytest.raises(ModelError, match=r"net\.nntxt: the parameter 'affine/affine/W' .* -p"):
+        train(project.definition, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+    with nn.parameter_scope("", scope={}):
+        for name in ("W", "b"):  # the bias alone does not do
+            value = np.ones((3, 1) if name == "W" else (1,), np.float32)
+            start = nn.Variable.from_numpy_array(value, need_grad=True)
+            nn.parameter.set_parameter(f"affine/affine/{name}", start)
+        nn.save_parameters(str(tmp_path / "start.h5"))
+        nn.parameter.pop_parameter("affine/affine/W")
+        nn.save_parameters(str(tmp_path / "bias.h5"))
+    with pytest.raises(ModelError, match=r"net\.nntxt: the parameter 'affine/affine/W'"):
+        train(project.definition, tmp_path / "run", parameters=tmp_path / "bias.h5", device="cpu")
+    train(project.definition, tmp_path / "run", parameters=tmp_path / "start.h5", device="cpu")
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnabla_influence.errors import OutputError
+from nnabla_influence.errors import ModelError, OutputError
 from nnabla_influence.network import load_definition
 from nnabla_influence.scoring import past_training
 from nnabla_influence.scoring.past_training import (
@@ -66,6 +66,18 @@ def test_it_arrives_at_the_very_bytes_of_the_unmodified_nnabla_cli(training, don
     for number in run.moments:
         equal(run.moment(number), training.seen_by_nnabla(number))
     equal(run.final_moment(), training.seen_by_nnabla(6))
+
+
+def test_a_start_that_is_not_known_is_refused(training, tmp_path, never):
+    """The parameters that the file holds are the trained ones."""
+    definition = load_definition(training.final)
+    for variable in definition.proto.network[0].variable:
+        if variable.name == "h/affine/W":
+            variable.ClearField("initializer")
+    csv, how = training.training, {"device": "cpu", "window": None, "progress": Said()}
+    with pytest.raises(ModelError, match=r"results_current_3\.nnp: the parameter 'h/affine/W'"):
+        train_again(definition, definition.parameters, csv, csv, tmp_path / "run", **how)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import h5py
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -247,6 +248,34 @@ def test_rows_that_the_window_never_saw_get_zero(table: Project):
     assert 0 in seen  # 5 batches of 8 cannot hold 45 rows
     np.testing.assert_array_equal(scores.times_seen, seen)
     np.testing.assert_array_equal(scores.influence == 0, seen == 0)
+
+
+def test_rows_with_a_label_below_0_are_ignored(tmp_path: Path):
+    """They take part in each mini-batch, with a loss of 0, in training and in validation."""
+    project = make_project(tmp_path, "mlp-softmax", 24, 8)
+    for part in ("training", "validation"):
+        path = tmp_path / f"{part}.csv"
+        header, *lines = path.read_text().splitlines()
+        assert header.endswith("y")
+        lines[1::5] = [line.rpartition(",")[0] + ",-1" for line in lines[1::5]]
+        path.write_text("\n".join([header, *lines]) + "\n")
+    train(project.net, project.run, parameters=tmp_path / "net.h5", window="all", keep="all")
+    own = project.case.losses
+
+    def losses(parameters, inputs):
+        labels = inputs["y"]
+        return jnp.where(labels[:, 0] < 0, 0, own(parameters, {**inputs, "y": abs(labels)}))
+
+    project.case = dataclasses.replace(project.case, losses=losses)
+    ignored = project.arrays("training")["y"][:, 0] < 0
+    for method in ("final", "exact"):
+        got = project.score(options=Options(method=method, window="all")).scores
+        assert (got.times_seen == 0).tolist() == ignored.tolist()
+        assert (got.influence == 0).tolist() == ignored.tolist()
+        assert not got.loss[ignored].any()
+        if method == "final":
+            wanted = project.wanted(3)
+            assert np.linalg.norm(got.influence - wanted) < 1e-3 * np.linalg.norm(wanted)
 
 
 def test_chunk_size_changes_nothing(pictures: Project):
