@@ -84,10 +84,8 @@ class Method:
             trained <= set(known.get(state, ())) for state in STATE_NAMES[solver]
         ):
             raise ScoreError(
-                f"solver {solver} moves the parameters by a state of its own, which neither the"
-                " run nor the model file carries; train with `nnabla-influence train` or record"
-                " with the Recorder, and give --run, or let --method exact do the training again,"
-                " if it can"
+                f"the state of the solver {solver} lacks parameters that were trained; give the"
+                " file of the training's last epoch, or train and record again"
             )
 
 

@@ -39,6 +39,7 @@ from nnabla_influence.scoring.opening import (
     solver_that_trained,
 )
 from nnabla_influence.scoring.resuming import trace_file, trace_files_of
+from nnabla_influence.scoring.solver_state import check_solver_state
 from nnabla_influence.scoring.trials import (
     question,
     scored_parts,
@@ -107,6 +108,8 @@ def score(
             definition = with_seeds(definition, recorded.settings.random_seeds)
     solver = solver_that_trained(definition, recorded)
     check_solver(solver.name, recorded.folder if recorded is not None else definition.path)
+    if options.method == "final":
+        check_solver_state(definition, solver, recorded, own_parameters=parameters is None)
 
     trained = open_training(definition, train, progress)
     check_columns(trained)
