@@ -12,6 +12,7 @@ from nnabla_influence.dataset.header import parse_column
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import check_writable
 from nnabla_influence.ranking import RESULT_COLUMNS
+from nnabla_influence.wording import with_option
 
 LIST_COLUMNS = ("datasource_index", "influence", "decision", "label_before", "label")
 """What the list begins with; the row's own cells follow."""
@@ -38,7 +39,7 @@ def check_outputs(output: Path, removed_list: Path, inputs: Mapping[str, PathLik
     if _same_file(output, removed_list):
         raise OutputError(
             f"{removed_list}: would be both the dataset and the list of what left it; give the list"
-            " another path with --removed"
+            f" another path {with_option('--removed')}"
         )
     for path in (output, removed_list):
         for name, given in inputs.items():
@@ -66,7 +67,7 @@ def check_not_the_training_csv(paths: Sequence[Path], source: Source) -> None:
             raise OutputError(
                 f"{path}: has the columns of the ranking's training CSV and as many rows, so it may"
                 " be the training CSV itself, which is never changed; choose another path to"
-                " write, or give the training CSV with -t"
+                f" write, or give the training CSV {with_option('-t', 'input-train')}"
             )
 
 
@@ -89,7 +90,8 @@ def check_replaceable(output: Path, removed_list: Path) -> None:
     if _has_content(removed_list) and not _is_list(removed_list):
         raise OutputError(
             f"{removed_list}: is there already, and is no list of what left a dataset, which alone"
-            " is replaced; give the list another path with --removed"
+            f" is replaced; give the list another path {with_option('--removed')}, or remove the"
+            " file first"
         )
     lists = (removed_list, default_list(output))
     if _has_content(output) and not any(map(_is_list, lists)):

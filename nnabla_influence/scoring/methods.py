@@ -36,6 +36,7 @@ from nnabla_influence.tracing.trajectory import (
     ReplayedTrajectory,
     Trajectory,
 )
+from nnabla_influence.wording import with_option
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,8 +229,8 @@ def final_moment(
         state = read_solver_state(definition.path) if model_state else None
         if not parameters:
             raise ModelError(
-                f"{definition.path}: holds no trained parameters; give them with -p (an .h5), or a"
-                " recorded run with --run"
+                f"{definition.path}: holds no trained parameters; choose the .nnp of the training,"
+                f" or give an .h5 {with_option('-p')} or a run {with_option('--run', 'run')}"
             )
         shapes = {name: value.shape for name, value in parameters.items()}
         check_parameters(definition.path, shapes, parameters)  # finite?

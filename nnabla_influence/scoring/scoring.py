@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nnabla_influence.context import Device, choose_device
-from nnabla_influence.dataset import Dataset
+from nnabla_influence.dataset import Dataset, note_on_equal_data
 from nnabla_influence.errors import InfluenceError, ModelError, RunError, ScoreError
 from nnabla_influence.files import check_writable
 from nnabla_influence.gradients import Derivatives
@@ -114,6 +114,9 @@ def score(
     trained = open_training(definition, train, progress)
     check_columns(trained)
     validated = open_validation(definition, validation, progress)
+    note = note_on_equal_data(trained, validated)
+    if note:
+        progress.say(note)
     if output is not None:
         kept = [] if recorded is None else list(recorded.folder.iterdir())
         check_no_input(output, [model, parameters, trained.path, validated.path, *kept])

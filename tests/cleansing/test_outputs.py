@@ -133,7 +133,8 @@ def test_files_that_are_no_earlier_result_are_kept(table, given):
     with pytest.raises(
         OutputError,
         match=r"clean\.removed\.csv: is there already, and is no list of what left a dataset,"
-        r" which alone is replaced; give the list another path with --removed$",
+        r" which alone is replaced; give the list another path with --removed, or remove the"
+        r" file first$",
     ):
         table.cleanse(n=1, **train)
     assert table.output.read_bytes() == before

@@ -127,6 +127,22 @@ def test_nothing_is_imported_if_the_user_says_so(job: Path, monkeypatch, caplog)
     }
 
 
+def test_a_failure_names_only_what_this_dialog_has(job: Path, caplog):
+    """It has no field for a CSV; Windows NNC's has one."""
+    model = job / "moved.nnp"
+    with zipfile.ZipFile(job / nncd.MODEL) as old, zipfile.ZipFile(model, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith(".nntxt"):
+                content = content.replace(b"training.csv", b"gone.csv")
+            new.writestr(name, content)
+    _, code, lines = rank(job, caplog, model=model.name)
+    assert code == 1
+    assert "does not exist; give the CSV with -t of the nnabla-influence command" in lines[-1]
+    code, lines = in_process(sgd_influence.main, caplog, "-m", model)
+    assert lines[-1].endswith("does not exist; give the CSV in the field input-train")
+
+
 def test_images_are_shown_and_imported(tmp_path: Path, monkeypatch, caplog):
     monkeypatch.setattr(parent, "end_with_parent", lambda _: None)
     job = image_job(tmp_path)
