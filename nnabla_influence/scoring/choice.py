@@ -90,6 +90,9 @@ def choose(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
         if isinstance(exact, Choice):
             choice = exact
         else:
+            check_solver_state(
+                *(given.definition, given.solver, recorded), own_parameters=given.own_parameters
+            )
             choice = choice or _final(given, exact)
             choice = dataclasses.replace(choice, why=exact)
     assert choice is not None
@@ -142,9 +145,6 @@ def _exact(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
 
 
 def _final(given: Given, why: str) -> Choice:
-    check_solver_state(
-        *(given.definition, given.solver, given.recorded), own_parameters=given.own_parameters
-    )
     window = _window(given, given.recorded)
     method = final_method(
         *(given.definition, given.recorded, given.options, given.device, given.trained.batch),

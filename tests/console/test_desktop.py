@@ -127,8 +127,8 @@ def test_nothing_is_imported_if_the_user_says_so(job: Path, monkeypatch, caplog)
     }
 
 
-def test_a_failure_names_only_what_this_dialog_has(job: Path, caplog):
-    """It has no field for a CSV; Windows NNC's has one."""
+@pytest.mark.parametrize("dialog", ["NNCD", "Windows NNC"])
+def test_a_failure_names_the_field_of_the_dialog(job: Path, caplog, dialog):
     model = job / "moved.nnp"
     with zipfile.ZipFile(job / nncd.MODEL) as old, zipfile.ZipFile(model, "w") as new:
         for name in old.namelist():
@@ -136,11 +136,12 @@ def test_a_failure_names_only_what_this_dialog_has(job: Path, caplog):
             if name.endswith(".nntxt"):
                 content = content.replace(b"training.csv", b"gone.csv")
             new.writestr(name, content)
-    _, code, lines = rank(job, caplog, model=model.name)
+    if dialog == "NNCD":
+        _, code, lines = rank(job, caplog, model=model.name)
+    else:
+        code, lines = in_process(sgd_influence.main, caplog, "-m", model)
     assert code == 1
-    assert "does not exist; give the CSV with -t of the nnabla-influence command" in lines[-1]
-    code, lines = in_process(sgd_influence.main, caplog, "-m", model)
-    assert lines[-1].endswith("does not exist; give the CSV in the field input-train")
+    assert lines[-1].endswith("names does not exist; give the CSV in the field input-train")
 
 
 def test_images_are_shown_and_imported(tmp_path: Path, monkeypatch, caplog):

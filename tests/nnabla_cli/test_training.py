@@ -277,8 +277,12 @@ def test_a_path_of_another_machine_is_said_before_the_training(tmp_path):
     refused(tmp_path, DatasetError, message, definition=definition)
 
 
+def one_batch(proto):
+    proto.training_config.iter_per_epoch = 1
+
+
 def test_fewer_rows_than_the_batch_size_are_said_before_the_training(tmp_path):
-    definition = write_project(tmp_path / "project", n=7, batch_size=8).definition
+    definition = write_project(tmp_path / "project", n=7, batch_size=8, edit=one_batch).definition
     message = r"train\.csv: has 7 rows, fewer than the batch size 8 that .*; choose .* at most 7"
     refused(tmp_path, DatasetError, message, definition=definition)
 
@@ -291,7 +295,7 @@ def test_one_batch_of_all_rows_is_trained_and_equal_validation_is_said(tmp_path)
     said = Said()
     run = train(definition, tmp_path / "run", device="cpu", window="all", progress=said)
     assert sorted(run.steps[0].rows) == list(range(8))
-    assert any("are the training rows" in line for line in said)
+    assert any("are the training rows" in line for line in said.lines)
 
 
 def test_a_faulty_csv_is_said_by_row_and_column_before_the_training(tmp_path):
