@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ntpath
-import os
 import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnabla_influence.errors import DatasetError, ModelError, UnsupportedError
+from nnabla_influence.files import is_foreign, is_windows_path
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,10 @@ def refuse_missing_csv(definition: Path, settings: DatasetSettings, what: str, a
     """
     if settings.path.exists():
         return
-    foreign = settings.uri.startswith("/") if os.name == "nt" else is_windows_path(settings.uri)
+    foreign = is_foreign(settings.uri)
     shown = settings.uri if foreign else settings.path
     where = "is a path of another machine" if foreign else "does not exist"
     raise DatasetError(f"{shown}: the {what} dataset that {definition} names {where}; {advice}")
-
-
-def is_windows_path(path: str) -> bool:
-    """Tell whether a path is an absolute one of Windows, with a drive's letter."""
-    drive, rest = ntpath.splitdrive(path)
-    return bool(drive) and rest[:1] in ("\\", "/")
 
 
 def folder_beside(settings: DatasetSettings, csv: Path) -> Path | None:
