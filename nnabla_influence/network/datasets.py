@@ -93,10 +93,14 @@ def refuse_missing_csv(definition: Path, settings: DatasetSettings, what: str, a
     """
     if settings.path.exists():
         return
-    foreign = is_foreign(settings.uri)
-    shown = settings.uri if foreign else settings.path
-    where = "is a path of another machine" if foreign else "does not exist"
-    raise DatasetError(f"{shown}: the {what} dataset that {definition} names {where}; {advice}")
+    if is_foreign(settings.uri):
+        raise DatasetError(
+            f"{settings.uri}: the {what} dataset that {definition} names is a path of another"
+            f" machine; {advice}"
+        )
+    raise DatasetError(
+        f"{settings.path}: the {what} dataset that {definition} names does not exist; {advice}"
+    )
 
 
 def folder_beside(settings: DatasetSettings, csv: Path) -> Path | None:
