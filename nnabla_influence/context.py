@@ -55,7 +55,7 @@ def choose_device(name: str = "auto") -> Device:
         reason = _reason(error)
         if name != "auto":
             raise DeviceError(
-                f"device {name!r} does not work ({reason}); use --device cpu, or install the"
+                f"device {name!r} does not work ({reason}); use device cpu, or install the"
                 " extra cuda110, cuda116 or cuda120 together with its driver and cuDNN 8"
             ) from error
         return cpu_device(reason)

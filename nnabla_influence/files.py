@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import ntpath
 import os
 import shutil
 import tempfile
@@ -177,3 +178,14 @@ def _umask() -> int:
 def _cannot_write(path: str | os.PathLike[str], error: OSError) -> OutputError:
     advice = _ADVICE.get(error.errno or 0, "choose another output path")
     return OutputError(f"{path}: cannot be written ({error.strerror or error}); {advice}")
+
+
+def is_windows_path(path: str) -> bool:
+    """Tell whether a path is an absolute one of Windows, with a drive's letter."""
+    drive, rest = ntpath.splitdrive(path)
+    return bool(drive) and rest[:1] in ("\\", "/")
+
+
+def is_foreign(path: str) -> bool:
+    """Tell whether an absolute path is one of another system, so that nothing here can be meant."""
+    return path.startswith("/") if os.name == "nt" else is_windows_path(path)

@@ -9,7 +9,7 @@ import nnabla_influence
 
 PACKAGE = Path(nnabla_influence.__file__).parent
 ROOMS = [
-    *("errors", "options", "files", "progress", "context", "quick_imports", "resources"),
+    *("errors", "wording", "options", "files", "progress", "context", "quick_imports", "resources"),
     "execution",
     *("dataset", "network", "solvers"),
     *("gradients", "guard", "runs"),

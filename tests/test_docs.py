@@ -135,10 +135,9 @@ def test_the_console_manual_lists_each_plugin_s_options_and_what_they_start_with
 
 
 def _texts() -> str:
-    """Every text of what the plugins and `install` say, with a mark for what is filled in."""
+    """Every text of what the program says, with a mark for what is filled in."""
     found = []
-    rooms = ("cleansing", "console", "installation", "scoring")
-    for path in (p for room in rooms for p in (ROOT / "nnabla_influence" / room).glob("*.py")):
+    for path in (ROOT / "nnabla_influence").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 parts = (getattr(part, "value", None) for part in node.values)

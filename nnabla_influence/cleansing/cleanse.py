@@ -26,6 +26,7 @@ from nnabla_influence.cleansing.result import ClassChange, Cleansed
 from nnabla_influence.cleansing.source import PathLike, Source, open_source
 from nnabla_influence.cleansing.writing import write_cleansed
 from nnabla_influence.errors import DatasetError, InfluenceError
+from nnabla_influence.wording import with_option
 
 
 def cleanse(
@@ -181,7 +182,7 @@ def _check_vanished(classes: tuple[ClassChange, ...], allowed: bool) -> None:
     rows = sum(change.rows for change in vanished)
     raise DatasetError(
         f"{'class' if len(vanished) == 1 else 'the classes'} {names} ({rows} rows) would vanish;"
-        " choose fewer rows, or allow it with --allow-empty-class"
+        f" choose fewer rows, or allow it {with_option('--allow-empty-class', 'allow-empty-class')}"
     )
 
 
@@ -189,9 +190,9 @@ def _without_classes(labels: Labels | None) -> str:
     if labels is None:
         return (
             "whether a class vanishes is not known, since there is no single column 'y'; name the"
-            " column of the labels with --label-column"
+            f" column of the labels {with_option('--label-column', 'label-column')}"
         )
     return (
         f"the column {labels.column.cell!r} holds numbers or text, not classes, so none were"
-        " counted; --label-column names another one"
+        f" counted; name another one {with_option('--label-column', 'label-column')}"
     )

@@ -14,6 +14,7 @@ from nnabla_influence.cleansing.labels import Labels
 from nnabla_influence.cleansing.source import PathLike, Source
 from nnabla_influence.cleansing.table import Line, read_table
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.wording import with_option
 
 KEEP, REMOVE, RELABEL = "keep", "remove", "relabel"
 INDEX, DECISION, LABEL = "datasource_index", "decision", "label"
@@ -175,8 +176,8 @@ class _Reader:
             raise _CellError(
                 LABEL,
                 label,
-                "cannot be set, since there is no column 'y'; name the column of the labels with"
-                " --label-column",
+                "cannot be set, since there is no column 'y'; name the column of the labels"
+                f" {with_option('--label-column', 'label-column')}",
             )
         try:
             return self._labels.new_label(label, row)

@@ -11,6 +11,7 @@ from nnabla_influence.cleansing.source import Source
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking.classes import are_classes
+from nnabla_influence.wording import with_option
 
 DEFAULT_COLUMN = "y"
 _LISTED = 8
@@ -47,7 +48,7 @@ class Labels:
         elif any(known is None for known in self.values):
             raise ValueError(
                 f"cannot be a label, since the column {self.column.cell!r} holds files or text;"
-                " name the column of the labels with --label-column"
+                f" name the column of the labels {with_option('--label-column', 'label-column')}"
             )
         elif value is None or not text.isascii():
             raise ValueError("is not a finite number; correct it")

@@ -10,8 +10,9 @@ from pathlib import Path
 from nnabla_influence.cleansing.source import PathLike, Source
 from nnabla_influence.dataset.header import parse_column
 from nnabla_influence.errors import OutputError
-from nnabla_influence.files import check_writable
+from nnabla_influence.files import check_writable, file_hash
 from nnabla_influence.ranking import RESULT_COLUMNS
+from nnabla_influence.wording import with_option
 
 LIST_COLUMNS = ("datasource_index", "influence", "decision", "label_before", "label")
 """What the list begins with; the row's own cells follow."""
@@ -38,7 +39,7 @@ def check_outputs(output: Path, removed_list: Path, inputs: Mapping[str, PathLik
     if _same_file(output, removed_list):
         raise OutputError(
             f"{removed_list}: would be both the dataset and the list of what left it; give the list"
-            " another path with --removed"
+            f" another path {with_option('--removed')}"
         )
     for path in (output, removed_list):
         for name, given in inputs.items():
@@ -54,8 +55,12 @@ def check_not_the_training_csv(paths: Sequence[Path], source: Source) -> None:
     """Check, where only the ranking is given, that no output can be the CSV that it is of.
 
     Whatever has the training CSV's columns and no fewer rows than are ranked may be it. The result
-    of an earlier cleansing has fewer, unless nothing was removed: then it cannot be told from the
-    training CSV by its form, and rather is kept as well.
+    of an earlier cleansing has fewer, unless nothing was removed: then its list says of which
+    ranking it was made. That ranking was there before it, so it was not trained on.
+
+    Args:
+        paths: The dataset and the list to write.
+        source: The ranking.
 
     Raises:
         OutputError: One of them may be it.
@@ -63,11 +68,35 @@ def check_not_the_training_csv(paths: Sequence[Path], source: Source) -> None:
     own = [column.cell for column in source.columns]
     for path in paths:
         if path.is_file() and _holds(path, own, len(source)):
+            if path == paths[0] and _was_made_of(path, paths[1], source):
+                continue
             raise OutputError(
                 f"{path}: has the columns of the ranking's training CSV and as many rows, so it may"
                 " be the training CSV itself, which is never changed; choose another path to"
-                " write, or give the training CSV with -t"
+                f" write, or give the training CSV {with_option('-t', 'input-train')}"
             )
+
+
+def mark(ranking: Path, output: Path) -> str:
+    """Return the list's last header cell where nothing was removed: what was made of what.
+
+    It begins with ``#``, so that the Console takes the column for a comment.
+    """
+    return f"#{file_hash(output)} of {file_hash(ranking)}"
+
+
+def _was_made_of(output: Path, removed_list: Path, source: Source) -> bool:
+    """Tell whether a list says that this very content was made of this very ranking."""
+    made = mark(source.ranking.dataset.path, output)
+    return any(_header(path)[-1:] == [made] for path in (removed_list, default_list(output)))
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+            return next(csv.reader(file), [])
+    except (OSError, csv.Error):
+        return []
 
 
 def _same_file(one: PathLike, other: PathLike) -> bool:
@@ -89,7 +118,8 @@ def check_replaceable(output: Path, removed_list: Path) -> None:
     if _has_content(removed_list) and not _is_list(removed_list):
         raise OutputError(
             f"{removed_list}: is there already, and is no list of what left a dataset, which alone"
-            " is replaced; give the list another path with --removed"
+            f" is replaced; give the list another path {with_option('--removed')}, or remove the"
+            " file first"
         )
     lists = (removed_list, default_list(output))
     if _has_content(output) and not any(map(_is_list, lists)):

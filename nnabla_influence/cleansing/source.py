@@ -16,6 +16,7 @@ from nnabla_influence.dataset import Dataset, open_dataset
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking import RESULT_COLUMNS, Ranking, read_ranking
+from nnabla_influence.wording import with_option
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -99,7 +100,7 @@ def _check_whole(ranking: Ranking) -> None:
         first = f", the first of them datasource_index {int(np.argmin(present))}"
     raise DatasetError(
         f"{ranking.dataset.path}: lacks {n_rows - len(ranking)} rows of the training CSV{first};"
-        " give the whole ranking, and choose rows with -n, --below or a decisions CSV"
+        " give the whole ranking, and choose the rows to remove by number or by decisions"
     )
 
 
@@ -112,12 +113,13 @@ def _own_columns(ranking: Ranking) -> tuple[Column, ...]:
         if column.cell.strip().lower() == "decision":
             raise DatasetError(
                 f"{ranking.dataset.path}: the column {column.cell!r} stands among those of the"
-                " training CSV; move it behind the last column, or give the training CSV with -t"
+                " training CSV; move it behind the last column, or give the training CSV"
+                f" {with_option('-t', 'input-train')}"
             )
     if not own:
         raise DatasetError(
             f"{ranking.dataset.path}: no column stands before 'influence', so it does not hold the"
-            " training CSV's; give the training CSV with -t"
+            f" training CSV's; give the training CSV {with_option('-t', 'input-train')}"
         )
     return tuple(own)
 
@@ -134,7 +136,8 @@ def _check_untouched(ranking: Ranking) -> None:
             raise DatasetError(
                 f"{dataset.place(row, 'influence')}: {cells[position][:60]!r} is not as `score`"
                 " writes it, so another program has saved the file and may have changed other cells"
-                " as well; give the training CSV with -t, and its cells are taken"
+                f" as well; give the training CSV {with_option('-t', 'input-train')}, and its"
+                " cells are taken"
             )
 
 

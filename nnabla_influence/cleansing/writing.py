@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from nnabla_influence.cleansing.decisions import DECISION, REMOVE, Decision
-from nnabla_influence.cleansing.outputs import LIST_COLUMNS
+from nnabla_influence.cleansing.outputs import LIST_COLUMNS, mark
 from nnabla_influence.cleansing.source import Source, picked
 from nnabla_influence.dataset.harmless import harmless, harmless_row
 from nnabla_influence.dataset.header import Column
@@ -68,9 +68,17 @@ def write_cleansed(
                         cells[label.position] = change.label
                 file.write(line(there(cells)))
         with _opened(temporaries[1], form, aside) as file:
-            file.write(listed_line([*LIST_COLUMNS, *(column.cell for column in listed)]))
+            header = [*LIST_COLUMNS, *(column.cell for column in listed)]
+            if all(change.action != REMOVE for change in changes.values()):
+                header.append(mark(source.ranking.dataset.path, temporaries[0]))
+                lines = {index: _with_empty_cell(text, form) for index, text in lines.items()}
+            file.write(listed_line(header))
             for index in changes:
                 file.write(f"{index},{float(source.influence[index])!r},{lines[index]}")
+
+
+def _with_empty_cell(line: str, form: _Form) -> str:
+    return f"{line.removesuffix(form.line_end)},{form.line_end}"
 
 
 class _Cells:

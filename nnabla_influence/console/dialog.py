@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 from nnabla_influence.console.registration import DESKTOP
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.process import INTERRUPTED, import_nnabla, one_line, tidy_process
+from nnabla_influence.wording import in_dialog
 
 if TYPE_CHECKING:
     from nnabla_influence.console.desktop import Result
@@ -71,7 +72,7 @@ def run_plugin(
     """
     with tidy_process():
         arguments = sys.argv[1:] if arguments is None else arguments
-        with _result(arguments) as result:
+        with _result(arguments) as result, in_dialog(_fields(dialog, arguments, result)):
             failure, code = None, 1
             try:
                 kept = without_empty(arguments) if result is None else _pairs(arguments)
@@ -147,6 +148,16 @@ def _result(arguments: Sequence[str]) -> Iterator[Result | None]:
     with Result(Path(named["--output"])) as result:
         end_with_parent(result.remove_unfinished)
         yield result
+
+
+def _fields(dialog: Dialog, arguments: Sequence[str], result: Result | None) -> Iterator[str]:
+    """Yield the names of the fields that the user sees: NNCD passes every one of its own."""
+    if result is not None:
+        yield from (name[2:] for name in arguments[::2])
+        return
+    for action in dialog._actions:
+        if action.help != argparse.SUPPRESS:
+            yield from (name[2:] for name in action.option_strings if name.startswith("--"))
 
 
 def _pairs(arguments: Sequence[str]) -> list[str]:

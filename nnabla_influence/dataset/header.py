@@ -59,6 +59,17 @@ def parse_header(cells: Sequence[str]) -> tuple[Column, ...]:
     return tuple(parse_column(position, cell) for position, cell in enumerate(cells))
 
 
+def other_separator(cells: Sequence[str]) -> str | None:
+    """Return what to say of a header whose columns are not separated by commas, if it is one."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if sum(cell.count(separator) for cell in cells) >= len(cells):
+            return (
+                f"its columns are separated by {name}, and those of a dataset CSV by commas; save"
+                " it with commas, and numbers with a decimal point"
+            )
+    return None
+
+
 def columns_of(columns: Sequence[Column], name: str) -> tuple[Column, ...]:
     """Return the columns that make up the variable ``name``, in the order they stand in.
 
@@ -67,6 +78,13 @@ def columns_of(columns: Sequence[Column], name: str) -> tuple[Column, ...]:
     """
     found = tuple(c for c in columns if not c.is_comment and c.name == name)
     if not found:
+        for column in columns:
+            if not column.is_comment and column.name.strip() == name:
+                raise ValueError(
+                    f"the network's input {name!r} has no column, since column"
+                    f" {column.position + 1}, {column.cell!r}, has a space before or behind its"
+                    " name; remove it there"
+                )
         names = list(dict.fromkeys(c.name for c in columns if not c.is_comment))
         raise ValueError(
             f"the network's input {name!r} has no column; the file has {_listed(names)};"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -12,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.dataset.header import Column, columns_of, parse_header
+from nnabla_influence.dataset.header import Column, columns_of, other_separator, parse_header
 from nnabla_influence.dataset.records import Record, RecordIndex, RecordReader
 from nnabla_influence.dataset.store import ColumnSpec
 from nnabla_influence.dataset.values import CellError, CellReader, as_number, file_of
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.files import is_foreign
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def scan_csv(path: Path, specs: Sequence[ColumnSpec], reader: CellReader) -> Sca
         columns = parse_header(header.cells)
         variables = tuple(Variable(spec, columns_of(columns, spec.name)) for spec in specs)
     except ValueError as error:
-        raise DatasetError(f"{path}, line 1: {error}") from error
+        raise DatasetError(f"{path}, line 1: {other_separator(header.cells) or error}") from error
     starts, ends, lines = array("q"), array("q"), array("q")
     files = hashlib.blake2b(digest_size=16)
     blank: Record | None = None
@@ -136,7 +138,21 @@ def _file_statuses(
             if as_number(cell) is None:
                 yield reader.status(cell)
         except CellError as error:
-            raise located(path, record.line, row, column, cell, error) from error
+            shown = _of_label(error, cell, variable.spec.n_classes)
+            raise located(path, record.line, row, column, cell, shown) from error
+
+
+def _of_label(error: CellError, cell: str, n_classes: int | None) -> CellError:
+    """Return what to say of a cell that cannot be used: of a label's name, how to number it."""
+    with contextlib.suppress(ValueError):
+        float(cell)
+        return error
+    if n_classes is None or not cell.strip() or "." in cell or "://" in cell:
+        return error
+    return CellError(
+        f"is not a number; replace each class by a whole number from 0 to {n_classes - 1}, in every"
+        " row of the column"
+    )
 
 
 def _check_form(path: Path, record: Record, row: int, width: int, blank: Record | None) -> None:
@@ -179,6 +195,8 @@ def _subject(cell: str, folder: str) -> str:
     try:
         float(cell)
     except ValueError:
+        if is_foreign(cell):
+            return f"the file {cell} (a path of another machine)"
         is_path = "." in cell and "://" not in cell
         return f"the file {file_of(cell, folder)}" if is_path else repr(cell[:60])
     return repr(cell[:60])

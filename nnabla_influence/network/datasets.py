@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ntpath
+import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnabla_influence.errors import ModelError, UnsupportedError
+from nnabla_influence.errors import DatasetError, ModelError, UnsupportedError
+from nnabla_influence.files import is_foreign, is_windows_path
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,53 @@ def dataset_settings(
     training = datasets[trained[0]] if datasets and trained else None
     validation = datasets[preferred[0]] if preferred else None
     return training, validation
+
+
+def refuse_missing_csv(definition: Path, settings: DatasetSettings, what: str, advice: str) -> None:
+    """Refuse a dataset whose CSV is not there; its path is shown as it stands in the definition.
+
+    Elsewhere a path of Windows would be the name of a file, sought in the definition's folder.
+
+    Args:
+        definition: The model file that names it.
+        settings: The dataset.
+        what: What it is for: training or validation.
+        advice: What to do, such as "give the CSV with -t".
+
+    Raises:
+        DatasetError: It is not there.
+    """
+    if settings.path.exists():
+        return
+    if is_foreign(settings.uri):
+        raise DatasetError(
+            f"{settings.uri}: the {what} dataset that {definition} names is a path of another"
+            f" machine; {advice}"
+        )
+    raise DatasetError(
+        f"{settings.path}: the {what} dataset that {definition} names does not exist; {advice}"
+    )
+
+
+def folder_beside(settings: DatasetSettings, csv: Path) -> Path | None:
+    """Return where a dataset's cache lies if the data set was moved, with its cache, to ``csv``.
+
+    The Console keeps the cache in a fixed place beside the CSV: Windows NNC in ``NAME.cache``.
+
+    Returns:
+        The place that is to ``csv`` as ``cache_dir`` is to ``uri``; None where they are not of one
+        kind, so that this says nothing.
+    """
+    uri, cache = settings.uri, settings.cache_dir
+    of_windows = is_windows_path(uri)
+    if of_windows != is_windows_path(cache) or uri.startswith("/") != cache.startswith("/"):
+        return None
+    parts = ntpath if of_windows else posixpath
+    try:
+        way = parts.relpath(cache, parts.dirname(uri) or ".")
+    except ValueError:  # on two drives
+        return None
+    return csv.parent / way.replace("\\", "/" if of_windows else "\\")
 
 
 def _settings(path: Path, index: int, dataset: Any) -> DatasetSettings:

@@ -68,7 +68,8 @@ def random_functions(
         if function.args["seed"] == -1:
             raise UnsupportedError(
                 f"{where} has no seed, so what it drew in training is lost; exact scores need one:"
-                " train with nnabla-influence train, which sets it, or choose --method final"
+                " set the layer's Seed and train again (nnabla-influence train sets it), or choose"
+                " method final"
             )
         if function.type == "Dropout":
             continue
@@ -77,7 +78,7 @@ def random_functions(
         if not moving.isdisjoint(function.inputs) or not read.isdisjoint(expanded.parameters):
             raise UnsupportedError(
                 f"{where} acts on values that depend on parameters, which exact scores do not"
-                " follow; choose --method final, or put it before the first layer with parameters"
+                " follow; choose method final, or put it before the first layer with parameters"
                 " and train again"
             )
     order = execution_order(expanded, outputs, past=lambda function: not is_input(function))

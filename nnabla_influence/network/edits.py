@@ -63,7 +63,7 @@ def to_test_mode(path: Path, network: Any, data: Iterable[str], mode: Mode = Mod
             raise UnsupportedError(
                 f"{path}: the function MeanSubtraction (layer {function.name!r}) moves a running"
                 " mean that the training's loss depends on, which exact scores do not follow;"
-                " choose --method final, or subtract the mean from the dataset and train again"
+                " choose method final, or subtract the mean from the dataset and train again"
             )
         elif function.type in _RANDOM_SOURCES or (
             # Shifting or dropping out a constant makes a random mask, as in cutout.

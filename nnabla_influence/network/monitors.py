@@ -32,7 +32,7 @@ def check_monitors(definition: Definition, moved: Collection[str], random: Colle
         if network is None:
             continue
         where = f"{definition.path}: the monitor {monitor.name!r} runs the network {network.name!r}"
-        advice = "; let it run a validation network and train again, or choose --method final"
+        advice = "; let it run a validation network and train again, or choose method final"
         if random and network.name == definition.network_name:
             raise UnsupportedError(
                 f"{where}, whose random layers draw then too, between the mini-batches of the"

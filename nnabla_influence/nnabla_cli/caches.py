@@ -16,28 +16,33 @@ import numpy as np
 
 from nnabla_influence.errors import UnsupportedError
 from nnabla_influence.network import DatasetSettings, Definition
+from nnabla_influence.network.datasets import folder_beside
 
 _PIXEL_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
 
 
-def reads_cached_pixels(definition: Definition, settings: DatasetSettings) -> bool:
+def reads_cached_pixels(definition: Definition, settings: DatasetSettings, csv: Path) -> bool:
     """Tell whether nnabla_cli scales pixels when it reads them from the dataset's cache.
 
     Args:
         definition: Of the training.
         settings: One of its datasets.
+        csv: Where its CSV lies now.
     """
     dataset = definition.proto.dataset[settings.index]
     if not settings.cache_dir:
         return False
     if dataset.create_cache_explicitly:
         return True
-    return not dataset.overwrite_cache and _holds_pixels(_folder(definition, settings))
+    return not dataset.overwrite_cache and _holds_pixels(_folder(definition, settings, csv))
 
 
-def _folder(definition: Definition, settings: DatasetSettings) -> Path:
-    folder = definition.path.parent / settings.cache_dir
-    return folder if folder.is_dir() else Path(settings.cache_dir)
+def _folder(definition: Definition, settings: DatasetSettings, csv: Path) -> Path:
+    """Return the cache folder: where the definition says, else beside the CSV as it lies now."""
+    named = definition.path.parent / settings.cache_dir, Path(settings.cache_dir)
+    moved = folder_beside(settings, csv)
+    folders = [folder for folder in (*named, moved) if folder is not None and folder.is_dir()]
+    return folders[0] if folders else named[1]
 
 
 def _holds_pixels(folder: Path) -> bool:
@@ -60,9 +65,15 @@ def _holds_pixels(folder: Path) -> bool:
 
 
 def cached_order(
-    definition: Definition, settings: DatasetSettings, n_rows: int
+    definition: Definition, settings: DatasetSettings, n_rows: int, csv: Path
 ) -> Optional[np.ndarray]:
     """Return the rows as nnabla_cli's cache folder hands them first; None if it made it itself.
+
+    Args:
+        definition: Of the training.
+        settings: One of its datasets.
+        n_rows: Its rows.
+        csv: Where its CSV lies now.
 
     Raises:
         UnsupportedError: Whether the training made the cache or found it cannot be told.
@@ -70,7 +81,7 @@ def cached_order(
     dataset = definition.proto.dataset[settings.index]
     if not settings.cache_dir or (dataset.overwrite_cache and not dataset.create_cache_explicitly):
         return None
-    folder = _folder(definition, settings)
+    folder = _folder(definition, settings, csv)
     rows = _read_cache_order(folder, n_rows)
     if not dataset.create_cache_explicitly:
         if not settings.shuffle and np.array_equal(rows, np.arange(n_rows)):

@@ -38,7 +38,11 @@ _LATER_EPOCHS_SEED = 313
 
 
 def nnabla_cli_steps(
-    definition: Definition, n_rows: int, *, epochs: Optional[int] = None
+    definition: Definition,
+    n_rows: int,
+    *,
+    epochs: Optional[int] = None,
+    csv: Optional[Path] = None,
 ) -> tuple[Step, ...]:
     """Return the last steps of an unrecorded training, as ``nnabla_cli train`` draws them.
 
@@ -46,6 +50,7 @@ def nnabla_cli_steps(
         definition: Of the training.
         n_rows: Rows of its training data set.
         epochs: How many, counted from the end; None for all.
+        csv: Where its CSV lies now, beside which the cache may lie; None for where it was.
 
     Raises:
         RunError: The definition trains nothing, or fewer epochs.
@@ -64,7 +69,7 @@ def nnabla_cli_steps(
     window = _checked_epochs(definition, epochs)
     return updates_of_last_epochs(
         lambda first: cut(
-            _orders(definition, settings, n_rows), n_rows, settings.batch_size, first
+            _orders(definition, settings, n_rows, csv), n_rows, settings.batch_size, first
         ),
         definition,
         iter_per_epoch,
@@ -165,11 +170,13 @@ def cut(
         rest = rest[batch_size:]
 
 
-def _orders(definition: Definition, settings: DatasetSettings, n_rows: int) -> Iterator[np.ndarray]:
+def _orders(
+    definition: Definition, settings: DatasetSettings, n_rows: int, csv: Optional[Path]
+) -> Iterator[np.ndarray]:
     """Yield the rows in the order of each epoch."""
     seed = np.random.RandomState(settings.index)
     stored = seed.permutation(n_rows) if settings.shuffle else np.arange(n_rows)
-    cached = cached_order(definition, settings, n_rows)
+    cached = cached_order(definition, settings, n_rows, csv or settings.path)
     fits = _fits_memory(definition, settings, n_rows)
     if cached is not None:
         if not fits and settings.shuffle:

@@ -19,9 +19,10 @@ from nnabla.utils import nnabla_pb2
 
 from nnabla_influence import nnabla_cli_callback
 from nnabla_influence.context import Device, choose_device
-from nnabla_influence.dataset import ColumnSpec, open_dataset
-from nnabla_influence.errors import InfluenceError, ModelError
+from nnabla_influence.dataset import ColumnSpec, Dataset, note_on_equal_data, open_dataset
+from nnabla_influence.errors import DatasetError, InfluenceError, ModelError
 from nnabla_influence.network import (
+    DatasetSettings,
     Definition,
     Mode,
     check_differentiable,
@@ -31,6 +32,7 @@ from nnabla_influence.network import (
     validation_definition,
     with_seeds,
 )
+from nnabla_influence.network.datasets import refuse_missing_csv
 from nnabla_influence.network.expansion import expand
 from nnabla_influence.network.initial import check_start
 from nnabla_influence.nnabla_cli.process import run_nnabla_cli
@@ -151,16 +153,38 @@ def _check(definition: Definition, progress: Progress) -> None:
             raise ModelError(
                 f"{definition.path}: dataset {dataset.name!r} names no CSV; set its uri"
             )
-    for read_by, settings in (
-        (definition, definition.training),
-        (validation_definition(definition), definition.validation),
-    ):
-        if settings is not None and not _is_remote(settings.uri):
-            columns = [
-                ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative)
-                for i in read_by.inputs
-            ]
-            open_dataset(settings.path, columns, normalize=settings.normalize, progress=progress)
+    named = {
+        "training": (definition, definition.training),
+        "validation": (validation_definition(definition), definition.validation),
+    }
+    opened = []
+    for what, (read_by, settings) in named.items():
+        if settings is None or _is_remote(settings.uri):
+            continue
+        advice = "write where the CSV lies into the definition (uri)"
+        refuse_missing_csv(definition.path, settings, what, advice)
+        columns = [
+            ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative) for i in read_by.inputs
+        ]
+        dataset = open_dataset(
+            settings.path, columns, normalize=settings.normalize, progress=progress
+        )
+        if settings is definition.training:
+            _check_size(definition, settings, dataset)
+        opened.append(dataset)
+    note = note_on_equal_data(*opened) if len(opened) == 2 else None
+    if note:
+        progress.say(note)
+
+
+def _check_size(definition: Definition, settings: DatasetSettings, dataset: Dataset) -> None:
+    """Refuse a data set of less than one mini-batch, whose shuffled order cannot be recorded."""
+    if settings.shuffle and len(dataset) < settings.batch_size:
+        raise DatasetError(
+            f"{dataset.path}: has {len(dataset)} rows, fewer than the batch size"
+            f" {settings.batch_size} that {definition.path} names; choose a batch size of at most"
+            f" {len(dataset)}, or add rows"
+        )
 
 
 def _check_given(definition: Definition, parameters: _Path) -> None:

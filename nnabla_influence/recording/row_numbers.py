@@ -4,7 +4,9 @@ An nnabla ``DataIterator`` draws from a chain of data sources (a memory cache ov
 a CSV, say), each with an order of its own, redrawn at the end of an epoch; the next mini-batch is
 drawn ahead of time in a thread. Nothing in its public interface says which rows a mini-batch holds.
 So this module, and no other, reads nnabla 1.39's private fields, for exactly the classes that it
-names; everything else is refused. Nothing is drawn, shuffled or cached otherwise than without it.
+names. Of a script's own data sources it reads ``_indexes``, by which those of nnabla's examples
+order their rows; everything else is refused. Nothing is drawn, shuffled or cached otherwise than
+without it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 from nnabla.utils.data_iterator import DataIterator
 from nnabla.utils.data_source import (
+    DataSource,
     DataSourceWithFileCache,
     DataSourceWithMemoryCache,
     SlicedDataSource,
@@ -27,6 +30,10 @@ from nnabla.utils.data_source_implements import CacheDataSource, CsvDataSource, 
 from nnabla_influence.errors import UnsupportedError
 
 _INSTEAD = "give the row numbers of each update with recorder.step(rows)"
+_ENDED = (
+    "the iterator ended an epoch before it was recorded; make the Recorder right after the"
+    f" iterator, or {_INSTEAD}"
+)
 
 
 class WatchedIterator:
@@ -119,7 +126,7 @@ def _rows_drawn_last(iterator: Any, row_at: Callable[[int], int]) -> np.ndarray:
 
 def _is_shuffled(source: Any) -> bool:
     while True:
-        if source.shuffle:
+        if source.shuffle or (_has_indexes(source) and not _is_in_order(source)):
             return True
         if not hasattr(source, "_data_source"):
             return False
@@ -153,8 +160,12 @@ def _row_lookup(source: Any) -> Callable[[int], int]:
     if kind is DataSourceWithMemoryCache:
         if not source._on_memory:
             return _row_lookup(source._data_source)
+        if _has_indexes(source._data_source) and _is_shuffled(source) and source._generation >= 0:
+            raise UnsupportedError(_ENDED)  # What was kept in the first epoch had another order.
         kept = _first_order(source._data_source)
         return lambda position: kept[source.order[position]]
+    if _has_indexes(source):
+        return _lookup_by_indexes(source)
     raise UnsupportedError(
         f"the iterator draws from a {_chain(source)}, whose rows cannot be told; {_INSTEAD}"
     )
@@ -167,14 +178,60 @@ def _first_order(source: Any) -> list[int]:
         if type(below) is CsvDataSource:
             # The CSV's own order is redrawn with every epoch, the cache remembers its first.
             return _read_order(Path(source._cache_dir), source.size)
+        if _has_indexes(below) and _is_shuffled(below):
+            raise UnsupportedError(
+                f"the iterator draws from a {_chain(source)}, which was filled in an order that is"
+                f" not kept; leave the file cache out (with_file_cache=False), or {_INSTEAD}"
+            )
         return _first_order(below)
     if source.shuffle and source._generation > 0:
-        raise UnsupportedError(
-            "the iterator ended an epoch before it was recorded; make the Recorder right after the"
-            f" iterator, or {_INSTEAD}"
-        )
+        raise UnsupportedError(_ENDED)
     row_at = _row_lookup(source)
     return [row_at(position) for position in range(source.size)]
+
+
+def _has_indexes(source: Any) -> bool:
+    """Tell whether a source is a script's own, ordered as those of nnabla's examples are.
+
+    Its ``_get_data(position)`` returns row ``_indexes[position]``. nnabla's own class with such a
+    field draws from other sources.
+    """
+    return (
+        isinstance(source, DataSource)
+        and hasattr(source, "_indexes")
+        and not hasattr(source, "_data_source")
+        and not type(source).__module__.startswith("nnabla.")
+    )
+
+
+def _is_in_order(source: Any) -> bool:
+    return np.array_equal(source._indexes, np.arange(source.size))
+
+
+def _lookup_by_indexes(source: Any) -> Callable[[int], int]:
+    checked: Any = None
+
+    def row_at(position: int) -> int:
+        nonlocal checked
+        if checked is not source._indexes:  # drawn anew, at the end of an epoch
+            _check_permutation(source)
+            checked = source._indexes
+        return int(checked[position])
+
+    row_at(0)
+    return row_at
+
+
+def _check_permutation(source: Any) -> None:
+    try:
+        is_one = np.array_equal(np.sort(source._indexes), np.arange(source.size))
+    except (TypeError, ValueError):
+        is_one = False
+    if not is_one:
+        raise UnsupportedError(
+            f"the iterator draws from a {type(source).__name__}, whose _indexes are not the row"
+            f" numbers from 0 to {source.size - 1}, each once; {_INSTEAD}"
+        )
 
 
 def _order_of_simple(source: Any, generation: int) -> Any:

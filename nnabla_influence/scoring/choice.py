@@ -17,6 +17,7 @@ from nnabla_influence.runs.run import Run
 from nnabla_influence.scoring.best_epoch import note_on_best_epoch
 from nnabla_influence.scoring.methods import Method, exact_method, final_method
 from nnabla_influence.scoring.opening import PathLike
+from nnabla_influence.scoring.solver_state import check_solver_state
 from nnabla_influence.scoring.taking_up import replayed_training
 from nnabla_influence.scoring.window import Order, Window, recorded_window, unrecorded_window
 from nnabla_influence.tracing.trajectory import NotReproducibleError
@@ -89,6 +90,9 @@ def choose(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
         if isinstance(exact, Choice):
             choice = exact
         else:
+            check_solver_state(
+                *(given.definition, given.solver, recorded), own_parameters=given.own_parameters
+            )
             choice = choice or _final(given, exact)
             choice = dataclasses.replace(choice, why=exact)
     assert choice is not None

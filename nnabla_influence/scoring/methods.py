@@ -37,6 +37,7 @@ from nnabla_influence.tracing.trajectory import (
     ReplayedTrajectory,
     Trajectory,
 )
+from nnabla_influence.wording import with_option
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +90,8 @@ class Method:
             trained <= set(known.get(state, ())) for state in STATE_NAMES[solver]
         ):
             raise ScoreError(
-                f"solver {solver} moves the parameters by a state of its own, which neither the"
-                " run nor the model file carries; train with `nnabla-influence train` or record"
-                " with the Recorder, and give --run, or let --method exact do the training again,"
-                " if it can"
+                f"the state of the solver {solver} lacks parameters that were trained; give the"
+                " file of the training's last epoch, or train and record again"
             )
 
 
@@ -237,8 +236,8 @@ def final_moment(
         state = read_solver_state(definition.path) if model_state else None
         if not parameters:
             raise ModelError(
-                f"{definition.path}: holds no trained parameters; give them with -p (an .h5), or a"
-                " recorded run with --run"
+                f"{definition.path}: holds no trained parameters; choose the .nnp of the training,"
+                f" or give an .h5 {with_option('-p')} or a run {with_option('--run', 'run')}"
             )
         shapes = {name: value.shape for name, value in parameters.items()}
         check_parameters(definition.path, shapes, parameters)  # finite?

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Union
 
 import numpy as np
@@ -16,9 +17,11 @@ from nnabla_influence.network import (
     SolverSettings,
     validation_definition,
 )
+from nnabla_influence.network.datasets import refuse_missing_csv
 from nnabla_influence.nnabla_cli.caches import reads_cached_pixels
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.run import Run
+from nnabla_influence.wording import with_option
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -29,13 +32,15 @@ def open_training(definition: Definition, given: PathLike | None, progress: Prog
     Raises:
         DatasetError: There is none, or it cannot be used; the message names row and column.
     """
-    return _open(definition, definition.training, given, "training", "-t", progress)
+    how = with_option("-t", "input-train")
+    return _open(definition, definition.training, given, "training", how, progress)
 
 
 def open_validation(definition: Definition, given: PathLike | None, progress: Progress) -> Dataset:
     """Open the validation CSV; see `open_training`."""
+    how = with_option("-v", "input-val")
     validating = validation_definition(definition)
-    return _open(validating, definition.validation, given, "validation", "-v", progress)
+    return _open(validating, definition.validation, given, "validation", how, progress)
 
 
 def chosen_rows(chosen: Sequence[int] | None, dataset: Dataset) -> np.ndarray:
@@ -89,19 +94,14 @@ def _open(
     settings: DatasetSettings | None,
     given: PathLike | None,
     what: str,
-    option: str,
+    how: str,
     progress: Progress,
 ) -> Dataset:
     if given is None and settings is None:
-        raise DatasetError(
-            f"{definition.path}: names no {what} dataset; give the CSV with {option}"
-        )
+        raise DatasetError(f"{definition.path}: names no {what} dataset; give the CSV {how}")
     path = given if settings is None or given is not None else settings.path
-    if given is None and not os.path.exists(str(path)):
-        raise DatasetError(
-            f"{path}: the {what} dataset that {definition.path} names does not exist; give the"
-            f" CSV with {option}"
-        )
+    if given is None and settings is not None:
+        refuse_missing_csv(definition.path, settings, what, f"give the CSV {how}")
     columns = [
         ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative) for i in definition.inputs
     ]
@@ -112,6 +112,6 @@ def _open(
         path,
         columns,
         normalize=settings.normalize,
-        by_cache=reads_cached_pixels(definition, settings),
+        by_cache=reads_cached_pixels(definition, settings, Path(path)),
         progress=progress,
     )

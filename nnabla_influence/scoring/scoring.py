@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nnabla_influence.context import Device, choose_device
-from nnabla_influence.dataset import Dataset
+from nnabla_influence.dataset import Dataset, note_on_equal_data
 from nnabla_influence.errors import InfluenceError, ModelError, RunError, ScoreError
 from nnabla_influence.files import check_writable
 from nnabla_influence.gradients import Derivatives
@@ -41,6 +41,7 @@ from nnabla_influence.scoring.opening import (
     solver_that_trained,
 )
 from nnabla_influence.scoring.resuming import trace_file, trace_files_of
+from nnabla_influence.scoring.solver_state import check_solver_state
 from nnabla_influence.scoring.trials import (
     question,
     scored_parts,
@@ -109,10 +110,15 @@ def score(
             definition = with_seeds(definition, recorded.settings.random_seeds)
     solver = solver_that_trained(definition, recorded)
     check_solver(solver.name, recorded.folder if recorded is not None else definition.path)
+    if options.method == "final":
+        check_solver_state(definition, solver, recorded, own_parameters=parameters is None)
 
     trained = open_training(definition, train, progress)
     check_columns(trained)
     validated = open_validation(definition, validation, progress)
+    note = note_on_equal_data(trained, validated)
+    if note:
+        progress.say(note)
     if output is not None:
         kept = [] if recorded is None else list(recorded.folder.iterdir())
         check_no_input(output, [model, parameters, trained.path, validated.path, *kept])

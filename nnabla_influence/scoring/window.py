@@ -13,6 +13,7 @@ from nnabla_influence.network import Definition
 from nnabla_influence.nnabla_cli.order import nnabla_cli_steps, shuffled_steps
 from nnabla_influence.runs.run import Run, check_fits, last_epochs
 from nnabla_influence.runs.steps import Step
+from nnabla_influence.wording import with_option
 
 DEFAULT_TRIALS = 3
 
@@ -64,13 +65,13 @@ def recorded_window(
     if recorded is not None and recorded != file_hash(train):
         raise RunError(
             f"{train}: is not the CSV that {run.folder} was recorded on, or was changed since, so"
-            " the run's row numbers may mean other rows; give that CSV as it was with -t, or train"
-            " again"
+            " the run's row numbers may mean other rows; give that CSV as it was"
+            f" {with_option('-t', 'input-train')}, or train again"
         )
     if recorded is None and is_ranking:
         raise RunError(
             f"{train}: is a ranking, whose rows are in another order than the training's; give the"
-            " CSV that was trained on with -t"
+            f" CSV that was trained on {with_option('-t', 'input-train')}"
         )
     steps = run.window_steps
     if epochs is not None:
@@ -110,7 +111,7 @@ def unrecorded_window(
     """
     try:
         check_same_training(definition, train, n_rows, batch_size)
-        steps = nnabla_cli_steps(definition, n_rows, epochs=epochs)
+        steps = nnabla_cli_steps(definition, n_rows, epochs=epochs, csv=train)
         return Window(Order.REPLAYED, (steps,), "replayed as nnabla_cli draws it")
     except (RunError, UnsupportedError) as reason:
         drawn = tuple(
@@ -132,7 +133,9 @@ def check_same_training(
     if settings is None:
         raise RunError("the model file names no training dataset")
     if batch_size not in (None, settings.batch_size):
-        raise RunError(f"-bs {batch_size} is not the model's batch size {settings.batch_size}")
+        raise RunError(
+            f"the batch size {batch_size} is not the model's, which is {settings.batch_size}"
+        )
     steps_per_epoch = definition.proto.training_config.iter_per_epoch
     if not settings.path.is_file() and n_rows // settings.batch_size != steps_per_epoch:
         raise RunError(

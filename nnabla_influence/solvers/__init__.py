@@ -2,7 +2,7 @@
 
 from nnabla_influence.solvers.adjoint import Adjoint, Before
 from nnabla_influence.solvers.build import SOLVERS, build_adjoint, build_solver, check_solver
-from nnabla_influence.solvers.reading import read_solver_state
+from nnabla_influence.solvers.reading import has_solver_state, read_solver_state
 from nnabla_influence.solvers.settings import FUSED_DECAY
 from nnabla_influence.solvers.state import STATE_NAMES, SolverState, get_state, set_state
 
@@ -17,6 +17,7 @@ __all__ = [
     "build_solver",
     "check_solver",
     "get_state",
+    "has_solver_state",
     "read_solver_state",
     "set_state",
 ]

@@ -19,7 +19,23 @@ from nnabla_influence.errors import InfluenceError, ModelError
 from nnabla_influence.solvers.state import SolverState, collect_state
 
 _TEXTS = (".nntxt", ".prototxt")
-_SUFFIXES = (".h5.optimizer", ".protobuf.optimizer", *_TEXTS)
+_OPTIMIZERS = (".h5.optimizer", ".protobuf.optimizer")
+_SUFFIXES = (*_OPTIMIZERS, *_TEXTS)
+
+
+def has_solver_state(path: Path, proto: Any) -> bool:
+    """Tell, from an archive's listing alone, whether a model file carries a solver's state.
+
+    Args:
+        path: The model file, which was read before.
+        proto: Its definition, in which `nnabla.utils.save` puts the states.
+    """
+    if any(optimizer.solver.states for optimizer in proto.optimizer):
+        return True
+    if path.suffix.lower() != ".nnp":
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.lower().endswith(_OPTIMIZERS) for name in archive.namelist())
 
 
 def read_solver_state(path: Path) -> SolverState | None:

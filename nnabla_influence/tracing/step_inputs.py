@@ -88,6 +88,6 @@ def step_inputs(
         raise UnsupportedError(
             f"{recorded.folder}: its mini-batches have {min(sizes)} to {max(sizes)} examples, and"
             f" what random layers ({layers}) drew for them cannot be drawn again where the size"
-            " changes; train with mini-batches of one size, or use --method final"
+            " changes; train with mini-batches of one size, or use method final"
         )
     return StepInputs(fetch, random, recorded.steps)

@@ -189,18 +189,19 @@ class ReplayedTrajectory:
         if describe_difference(*again) is not None:
             return NotReproducibleError(
                 f"{message}this device does not give the same result twice. Record with --keep all,"
-                " which replays nothing"
+                " which replays nothing, or use method final"
             )
         settings = self._run.settings
         if settings is not None and settings.nnabla_version != nn.__version__:
             return NotReproducibleError(
                 f"{message}it was done by nnabla {settings.nnabla_version}, and this is"
-                f" {nn.__version__}. Record with --keep all, which replays nothing"
+                f" {nn.__version__}. Record with --keep all, which replays nothing, or use"
+                " method final"
             )
         if settings is not None and _on_gpu(settings.context) != _on_gpu(self._trainer.context):
             return NotReproducibleError(
                 f"{message}it was done on another device. Choose that with --device, or record with"
-                " --keep all, which replays nothing"
+                " --keep all, which replays nothing, or use method final"
             )
         return RunError(f"{message}{OTHERWISE}")
 

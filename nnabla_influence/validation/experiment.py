@@ -14,7 +14,7 @@ import numpy as np
 
 from nnabla_influence import __version__
 from nnabla_influence.context import choose_device
-from nnabla_influence.dataset import Dataset
+from nnabla_influence.dataset import Dataset, note_on_equal_data
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import file_hash
 from nnabla_influence.network import load_definition, validation_definition, with_seeds
@@ -97,6 +97,9 @@ def validate(
             definition = with_seeds(definition, recorded.settings.random_seeds)
         trained = open_training(definition, train, progress)
         validated = open_validation(definition, validation, progress)
+        note = note_on_equal_data(trained, validated)
+        if note:
+            progress.say(note)
         asked = chosen_rows(validation_rows, validated)
         steps = _window(recorded, trained, options)
         kept = _kept_before(recorded, steps[0])

@@ -241,7 +241,7 @@ def test_a_ranking_that_lacks_rows(table):
     path.write_text("".join(lines[:1] + lines[3:]))
     message = (
         "lacks 2 rows of the training CSV, the first of them datasource_index 2; give the whole"
-        " ranking, and choose rows with -n, --below or a decisions CSV"
+        " ranking, and choose the rows to remove by number or by decisions"
     )
     with pytest.raises(DatasetError, match=message):
         cleanse(path, output=table.output, n=1)

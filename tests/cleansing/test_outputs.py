@@ -103,17 +103,51 @@ def test_without_the_training_csv_a_dataset_of_text_that_cannot_be_read_is_kept(
 
 
 def test_an_earlier_result_is_replaced(table):
-    """One with fewer rows always; one with as many where the training CSV is known."""
     table.cleanse(n=1)
     table.cleanse(n=2)
     assert len(read_cells(table.output)) == 1 + N - 2
-    relabelled = "datasource_index,decision,label\n9,relabel,2\n"
-    table.decide(relabelled)
+
+
+RELABELLED = "datasource_index,decision,label\n9,relabel,2\n"
+NOTHING = "datasource_index,decision,label\n9,keep,\n"
+
+
+@pytest.mark.parametrize("decided", [RELABELLED, NOTHING], ids=["relabelled", "nothing"])
+def test_an_earlier_result_without_removed_rows_is_replaced(table, decided):
+    """Of the same ranking; its list is still a list of decisions."""
+    table.decide(decided)
+    first = table.output.read_bytes()
+    table.decide(decided)
+    assert table.output.read_bytes() == first
+    earlier = table.removed.rename(table.folder / "earlier.csv")
+    table.cleanse(decisions=earlier, output=table.folder / "again.csv")
+    assert (table.folder / "again.csv").read_bytes() == first
+    earlier.rename(table.removed)
+    table.cleanse(n=1)
+    assert len(read_cells(table.output)) == N
+
+
+@pytest.mark.parametrize("change", ["output", "ranking", "list", "no list"])
+def test_what_may_have_been_trained_on_since_is_kept(table, change):
+    """A ranking of it is another one; and whatever was changed in it is the user's."""
+    table.decide(NOTHING)
+    if change == "output":
+        table.output.write_bytes(table.output.read_bytes().replace(b"0.125", b"0.126"))
+    elif change == "ranking":
+        lines = table.ranking.read_text().splitlines(keepends=True)
+        table.ranking.write_text("".join([lines[0], *lines[2:], lines[1]]))
+    elif change == "list":
+        header, mark = table.removed.read_text().rstrip().rsplit(",", 1)
+        table.removed.write_text(f"{header},{mark[:9]}0{mark[10:]}x\n")
+    else:
+        table.removed.unlink()
+    before = table.output.read_bytes()
     with pytest.raises(OutputError, match=r"clean\.csv: has the columns of the ranking's training"):
         table.cleanse(n=1)
-    table.decide(relabelled, train=table.train)
-    table.cleanse(n=1, train=table.train)
-    assert len(read_cells(table.output)) == N
+    assert table.output.read_bytes() == before
+    if change != "no list":
+        table.cleanse(n=1, train=table.train)
+        assert len(read_cells(table.output)) == N
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -133,7 +167,8 @@ def test_files_that_are_no_earlier_result_are_kept(table, given):
     with pytest.raises(
         OutputError,
         match=r"clean\.removed\.csv: is there already, and is no list of what left a dataset,"
-        r" which alone is replaced; give the list another path with --removed$",
+        r" which alone is replaced; give the list another path with --removed, or remove the"
+        r" file first$",
     ):
         table.cleanse(n=1, **train)
     assert table.output.read_bytes() == before

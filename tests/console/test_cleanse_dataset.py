@@ -97,7 +97,11 @@ def test_fields_left_empty_are_not_given(result: Path, caplog):
         (["-d", "none.csv"], 1, "none.csv: cannot be read"),
         (["-n", "41"], 1, "41 rows cannot be removed, since .* ranks 40; choose fewer"),
         (["-n", "0.001"], 1, "0.001 of the 40 rows of .* is no row; choose more"),
-        (["-n", "39"], 1, "would vanish; choose fewer rows, or allow it with --allow-empty-class"),
+        (
+            ["-n", "39"],
+            1,
+            "would vanish; .* or allow it in the field allow-empty-class",
+        ),
         (["-n", "40", "-a", "yes"], 1, "all 40 rows would be removed"),
         (["-l", "z"], 1, "'z'"),
         (["-a", "maybe"], 1, "'maybe' is none of no, yes"),

@@ -127,6 +127,23 @@ def test_nothing_is_imported_if_the_user_says_so(job: Path, monkeypatch, caplog)
     }
 
 
+@pytest.mark.parametrize("dialog", ["NNCD", "Windows NNC"])
+def test_a_failure_names_the_field_of_the_dialog(job: Path, caplog, dialog):
+    model = job / "moved.nnp"
+    with zipfile.ZipFile(job / nncd.MODEL) as old, zipfile.ZipFile(model, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith(".nntxt"):
+                content = content.replace(b"training.csv", b"gone.csv")
+            new.writestr(name, content)
+    if dialog == "NNCD":
+        _, code, lines = rank(job, caplog, model=model.name)
+    else:
+        code, lines = in_process(sgd_influence.main, caplog, "-m", model)
+    assert code == 1
+    assert lines[-1].endswith("names does not exist; give the CSV in the field input-train")
+
+
 def test_images_are_shown_and_imported(tmp_path: Path, monkeypatch, caplog):
     monkeypatch.setattr(parent, "end_with_parent", lambda _: None)
     job = image_job(tmp_path)

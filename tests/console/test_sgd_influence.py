@@ -152,6 +152,11 @@ def test_fields_left_empty_are_not_given(trained: Trained, tmp_path, monkeypatch
         (["-m", "none.nnp"], 1, "none.nnp: does not exist; check the path"),
         (["-t", "none.csv"], 1, "none.csv: does not exist; check the dataset's path"),
         (["-v", "nil.csv"], 1, "nil.csv: does not exist; check the dataset's path"),
+        (
+            ["-m", "../net.nntxt", "-me", "final"],
+            1,
+            "no trained parameters; .* in the field run",
+        ),
         (["-o", "none/x.csv"], 1, r"none/x\.csv: cannot be written \(.*\); make its folder first"),
         (["-r", "none"], 1, "none: no such folder; give the run folder"),
         (["-vr", "99"], 1, "validation.csv: has no row 99; its 20 rows are numbered from 0"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nnabla.utils.data_source_implements import CsvDataSource
 
 from nnabla_influence.dataset import ColumnSpec, open_dataset
 from nnabla_influence.errors import DatasetError
@@ -87,6 +88,58 @@ def test_a_header_without_the_networks_input(tmp_path, cache):
         [X],
         r", line 1: the network's input 'x' has no column; the file has 'image'; rename a column,"
         " or give another CSV",
+        cache,
+    )
+
+
+@pytest.mark.parametrize("cell", [" y", "y ", " y:label", "y :label", "\N{NO-BREAK SPACE}y"])
+def test_a_header_with_a_space(tmp_path, cache, cell):
+    """nnabla takes it for a part of the name."""
+    path = write_csv(tmp_path / "data.csv", ["x", cell], [[1, 2]])
+    with CsvDataSource(str(path)) as source:
+        assert "y" not in source.variables
+    assert_refused(
+        path,
+        [Y],
+        f", line 1: the network's input 'y' has no column, since column 2, {re.escape(repr(cell))},"
+        " has a space before or behind its name; remove it there",
+        cache,
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("x__0;x__1;y", "semicolons"),
+        ("x__0\tx__1\ty:label", "tabs"),
+        ("x__0:a,b;x__1;x__2;y", "semicolons"),
+    ],
+)
+def test_another_separator(tmp_path, cache, header, name):
+    path = tmp_path / "data.csv"
+    path.write_text(header + "\n0,5;1;2\n")
+    assert_refused(
+        path,
+        [Y],
+        f", line 1: its columns are separated by {name}, and those of a dataset CSV by commas; save"
+        " it with commas, and numbers with a decimal point",
+        cache,
+    )
+
+
+def test_a_label_may_have_semicolons(tmp_path, cache):
+    path = tmp_path / "data.csv"
+    path.write_text("y:a;b;c\n1\n")
+    assert len(open_dataset(path, [Y], cache_dir=cache)) == 1
+
+
+def test_labels_as_words(tmp_path, cache):
+    path = write_csv(tmp_path / "data.csv", ["y:animal"], [[1], ["cat"]])
+    assert_refused(
+        path,
+        [Y],
+        ", line 3, datasource_index 1, column 'y:animal': 'cat' is not a number; replace each class"
+        " by a whole number from 0 to 2, in every row of the column",
         cache,
     )
 
@@ -187,7 +240,8 @@ def test_a_nul_character(tmp_path, cache):
         ("gone.png", "the file {}/gone.png does not exist; restore the file, or remove the row"),
         (
             r"C:\gone\a.png",
-            "the file {}/C:/gone/a.png does not exist; restore the file, or remove the row",
+            r"the file C:\gone\a.png (a path of another machine) does not exist; restore the file,"
+            " or remove the row",
         ),
         ("folder.png", "the file {}/folder.png is a folder; name a file, or remove the row"),
         (

@@ -71,8 +71,8 @@ REFUSED = {
     "no seed": (
         classifier(same, F.dropout),
         r"the random function Dropout \(layer '.*'\) has no seed, so what it drew in training is"
-        r" lost; exact scores need one: train with nnabla-influence train, which sets it, or choose"
-        r" --method final",
+        r" lost; exact scores need one: set the layer's Seed and train again .*, or choose method"
+        r" final",
     ),
     "no seed, in front of another": (
         classifier(lambda x: F.random_flip(F.random_shift(x, (1, 1)), seed=1), same),
@@ -81,7 +81,7 @@ REFUSED = {
     "behind parameters": (
         classifier(lambda x: F.random_flip(PF.convolution(x, 2, (1, 1), name="z"), seed=1), same),
         r"the random function RandomFlip \(layer '.*'\) acts on values that depend on parameters,"
-        r" .*; choose --method final, or put it before the first layer with parameters",
+        r" .*; choose method final, or put it before the first layer with parameters",
     ),
     "behind running statistics": (
         classifier(

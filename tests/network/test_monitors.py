@@ -60,14 +60,14 @@ REFUSED = {
         None,
         "Main",
         r"the monitor 'valid_error' runs the network 'Main', whose random layers draw then too,"
-        r" .*; let it run a validation network and train again, or choose --method final",
+        r" .*; let it run a validation network and train again, or choose method final",
     ),
     "running statistics": (
         NORMALIZING,
         None,
         "Main",
         r"the monitor 'valid_error' runs the network 'Main', which moves the running statistic"
-        r" 'n/bn/mean' of the training by its own data, .* or choose --method final",
+        r" 'n/bn/mean' of the training by its own data, .* or choose method final",
     ),
     "running statistics, by another network": (
         NORMALIZING,

@@ -13,7 +13,7 @@ from PIL import Image
 from nnabla_influence import Options, score
 from nnabla_influence.dataset import ColumnSpec, open_dataset
 from nnabla_influence.network import load_definition
-from nnabla_influence.nnabla_cli.caches import reads_cached_pixels
+from nnabla_influence.nnabla_cli.caches import cached_order, reads_cached_pixels
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.samples import Training, lenet, write_definition, write_digits
 from tests.small_projects import edit, write_images
@@ -77,8 +77,62 @@ def test_which_caches_hold_pixels(tmp_path, holds, explicitly, overwrite, expect
 
     edit(definition, change)
     loaded = load_definition(definition)
-    assert reads_cached_pixels(loaded, loaded.training) is expected
-    assert not reads_cached_pixels(loaded, loaded.validation)  # has none
+    assert reads_cached_pixels(loaded, loaded.training, loaded.training.path) is expected
+    # has none
+    assert not reads_cached_pixels(loaded, loaded.validation, loaded.validation.path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "cache_dir", "now"),
+    [
+        (r"C:\data\training.csv", r"C:\data\training.cache", "project/training.cache"),
+        ("C:/data/training.csv", r"C:\data\training.cache", "project/training.cache"),
+        ("/nnc/data/training.csv", "/nnc/data/training.cache", "project/training.cache"),
+        (r"C:\sets\a\7\index.csv", r"C:\caches\a\7.cache", "../../../caches/a/7.cache"),
+        ("data/training.csv", "data/training.cache", "project/training.cache"),
+    ],
+    ids=["Windows", "Windows, slashes", "elsewhere", "NNCD", "relative"],
+)
+def test_a_project_that_was_moved_is_read_from_the_cache_beside_its_csv(
+    tmp_path, uri, cache_dir, now
+):
+    """Where the Console put it beside the CSV; nnabla's own reading of it is the yardstick."""
+    project = tmp_path / "new" / "home" / "project"
+    project.mkdir(parents=True)
+    csv = write_levels(project)
+    csv.write_text(csv.read_text() + "1.png,0\n0.png,1\n" * 20)
+    cache = project / now.replace("project", ".")
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    cache.mkdir()
+    CreateCache(str(csv), rng=np.random.RandomState(0), shuffle=True).create(
+        str(cache), normalize=False
+    )
+    (tmp_path / "model").mkdir()
+    definition = write_images(tmp_path / "model")
+
+    def change(proto):
+        proto.dataset[0].uri, proto.dataset[0].cache_dir = uri, cache_dir
+        proto.dataset[0].shuffle = True
+        proto.dataset[0].create_cache_explicitly = True
+
+    edit(definition, change)
+    loaded = load_definition(definition)
+    rows = cached_order(loaded, loaded.training, 42, csv)
+    with data_iterator_cache(
+        str(cache), 42, shuffle=True, rng=np.random.RandomState(0)
+    ) as iterator:
+        drawn = iterator.next()
+    labels = np.loadtxt(csv, delimiter=",", skiprows=1, usecols=1)
+    assert np.array_equal(labels[rows], drawn[1].ravel())
+    assert sorted(rows) == list(range(42))
+
+    def implicitly(proto):
+        proto.dataset[0].create_cache_explicitly = False
+
+    edit(definition, implicitly)
+    loaded = load_definition(definition)
+    assert reads_cached_pixels(loaded, loaded.training, csv)
+    assert not reads_cached_pixels(loaded, loaded.training, tmp_path / "alone" / "training.csv")
 
 
 def test_a_training_from_a_prepared_cache_is_traced_exactly(tmp_path):

@@ -293,6 +293,36 @@ def test_a_missing_csv_is_said_before_the_training(tmp_path, name):
     refused(tmp_path, DatasetError, rf"{name}: .*", definition=definition)
 
 
+def test_a_path_of_another_machine_is_said_before_the_training(tmp_path):
+    def elsewhere(proto):
+        proto.dataset[1].uri = r"C:\data\valid.csv"
+
+    definition = write_project(tmp_path / "project", edit=elsewhere).definition
+    message = r"^C:\\data\\valid\.csv: the validation dataset .* of another machine; write"
+    refused(tmp_path, DatasetError, message, definition=definition)
+
+
+def one_batch(proto):
+    proto.training_config.iter_per_epoch = 1
+
+
+def test_fewer_rows_than_the_batch_size_are_said_before_the_training(tmp_path):
+    definition = write_project(tmp_path / "project", n=7, batch_size=8, edit=one_batch).definition
+    message = r"train\.csv: has 7 rows, fewer than the batch size 8 that .*; choose .* at most 7"
+    refused(tmp_path, DatasetError, message, definition=definition)
+
+
+def test_one_batch_of_all_rows_is_trained_and_equal_validation_is_said(tmp_path):
+    def equal(proto):
+        proto.dataset[1].uri = proto.dataset[0].uri
+
+    definition = write_project(tmp_path / "project", n=8, batch_size=8, edit=equal).definition
+    said = Said()
+    run = train(definition, tmp_path / "run", device="cpu", window="all", progress=said)
+    assert sorted(run.steps[0].rows) == list(range(8))
+    assert any("are the training rows" in line for line in said.lines)
+
+
 def test_a_faulty_csv_is_said_by_row_and_column_before_the_training(tmp_path):
     project = write_project(tmp_path / "project")
     lines = project.csv.read_text().splitlines()

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+
+import nnabla as nn
+import nnabla.functions as F
+import nnabla.parametric_functions as PF
+import nnabla.solvers as S
 import numpy as np
 import pytest
 from nnabla.config import nnabla_config
@@ -16,7 +22,9 @@ from nnabla.utils.data_source_implements import CsvDataSource
 
 from nnabla_influence.errors import UnsupportedError
 from nnabla_influence.recording import row_numbers
+from nnabla_influence.recording.recorder import Recorder
 from nnabla_influence.recording.row_numbers import WatchedIterator
+from nnabla_influence.runs.run import read_run
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +82,33 @@ def sliced_and_cached(folder, n, batch_size, **options):
     )
 
 
+class OwnOrder(DataSource):
+    """A source as scripts write them: the rows in an order of its own, drawn with each epoch."""
+
+    def __init__(self, n, rng, shuffle=False, deal=None):
+        super().__init__(shuffle=shuffle, rng=rng)
+        self._variables, self._size = ("x",), n
+        self._deal = deal or (lambda rng, n: rng.permutation(n))
+        self.reset()
+
+    def reset(self):
+        self._indexes = self._deal(self._rng, self._size) if self.shuffle else range(self._size)
+        super().reset()
+
+    def _get_data(self, position):
+        return (np.array([self._indexes[position]], np.float32),)
+
+
+def own_order(folder, n, batch_size, shuffle=False, deal=None, **caches):
+    caches = {"with_memory_cache": False, "with_file_cache": False, **caches}
+    source = OwnOrder(n, np.random.RandomState(5), shuffle, deal)
+    return data_iterator(source, batch_size, np.random.RandomState(7), **caches)
+
+
 MAKERS = {
+    "own order": (own_order, {}),
+    "own order, no thread": (own_order, {"use_thread": False}),
+    "own order, memory cache": (own_order, {"with_memory_cache": True}),
     "simple": (simple, {}),
     "simple, no thread": (simple, {"use_thread": False}),
     "simple, memory cache": (simple, {"with_memory_cache": True}),
@@ -120,7 +154,10 @@ def test_rows_are_those_of_the_data_and_nothing_is_drawn_otherwise(
     assert noted == expected
 
 
-@pytest.mark.parametrize("name", ["csv as it is by default", "csv, memory cache", "cache"])
+@pytest.mark.parametrize(
+    "name",
+    ["csv as it is by default", "csv, memory cache", "cache", "own order, memory cache"],
+)
 def test_data_larger_than_the_memory_cache(tmp_path, name, monkeypatch):
     sizes = dict(nnabla_config.items("DATA_ITERATOR"))
     monkeypatch.setattr(
@@ -148,7 +185,9 @@ def test_a_failure_is_handed_on_and_does_not_hang_the_iterator(tmp_path, monkeyp
     assert isinstance(noted[3], NameError)
 
 
-@pytest.mark.parametrize("name", ["simple", "simple, both caches", "csv as it is by default"])
+@pytest.mark.parametrize(
+    "name", ["simple", "simple, both caches", "csv as it is by default", "own order"]
+)
 @pytest.mark.parametrize("before", [1, 2, 5])
 def test_an_iterator_that_was_used_before(tmp_path, name, before):
     with make(tmp_path, name, 12, 3, True) as iterator:
@@ -192,6 +231,52 @@ def test_an_iterator_that_ends(tmp_path):
     assert noted == batches
 
 
+@pytest.mark.parametrize("before", [3, 4, 7])
+def test_a_memory_cache_over_an_own_order_that_was_redrawn_before_it_is_watched(tmp_path, before):
+    with (
+        own_order(tmp_path, 10, 2, shuffle=True, with_memory_cache=True) as iterator,
+        contextlib.ExitStack() as stack,
+    ):
+        drawn(iterator, before)
+        if before > 3:  # The fifth mini-batch is drawn ahead, and with it the epoch's end.
+            stack.enter_context(pytest.raises(UnsupportedError, match="ended an epoch before it"))
+        WatchedIterator(iterator, print)
+
+
+def test_a_file_cache_over_an_own_order(tmp_path):
+    caches = {"with_memory_cache": False, "with_file_cache": True}
+    with own_order(tmp_path, 10, 3, **caches) as iterator:
+        noted = []
+        watched = WatchedIterator(iterator, lambda rows: noted.append(rows.tolist()))
+        assert drawn(watched, 7) == noted
+    with (
+        own_order(tmp_path, 10, 3, shuffle=True, **caches) as iterator,
+        pytest.raises(UnsupportedError, match="with_file_cache=False"),
+    ):
+        WatchedIterator(iterator, print)
+
+
+@pytest.mark.parametrize(
+    "deal",
+    [
+        lambda rng, n: rng.randint(0, n, n),
+        lambda rng, n: rng.permutation(n) + 1,
+        lambda rng, n: rng.permutation(n + 1),
+        lambda rng, n: [(0, row) for row in range(n)],
+        lambda rng, n: [str(row) for row in range(n)],
+    ],
+    ids=["with replacement", "from 1", "more rows", "pairs", "names"],
+)
+def test_an_own_order_that_is_not_of_the_rows(tmp_path, deal):
+    source = OwnOrder(9, np.random.RandomState(5), True, deal)
+    source._get_data = lambda position: (np.zeros(1),)
+    with (
+        data_iterator(source, 3, with_memory_cache=False) as iterator,
+        pytest.raises(UnsupportedError, match=r"OwnOrder, whose _indexes are not the row numbers"),
+    ):
+        WatchedIterator(iterator, print)
+
+
 def test_the_proxy_is_otherwise_the_iterator(tmp_path):
     with WatchedIterator(simple(tmp_path, 10, 4), print) as watched:
         assert (watched.size, watched.batch_size, watched.variables) == (10, 4, ["x0"])
@@ -200,6 +285,46 @@ def test_the_proxy_is_otherwise_the_iterator(tmp_path):
         drawn(watched, 5)
         assert ended == [0, 1]
         assert watched.epoch == 2
+
+
+class HandsOutRows(OwnOrder):
+    """The three lines of docs/script.md, in a source whose order is in no field."""
+
+    def __init__(self, n, rng):
+        super().__init__(n, rng, shuffle=True)
+        self._variables = ("x", "row")
+
+    def reset(self):
+        super().reset()
+        self.drawn, self._indexes = self._indexes, None
+
+    def _get_data(self, position):
+        row = self.drawn[position]
+        return np.array([row], np.float32), np.int64(row)
+
+
+def test_rows_handed_out_as_a_variable_can_be_recorded(tmp_path):
+    with (
+        nn.parameter_scope("rows"),
+        data_iterator(
+            HandsOutRows(10, np.random.RandomState(5)), 4, with_memory_cache=False
+        ) as iterator,
+    ):
+        x = nn.Variable((4, 1))
+        loss = F.mean(PF.affine(x, 1))
+        solver = S.Sgd(0.1)
+        solver.set_parameters(nn.get_parameters())
+        fed = []
+        with Recorder(tmp_path / "run", solver=solver, n_rows=10, window="all") as recorder:
+            for _ in range(6):
+                x.d, rows = iterator.next()
+                fed.append(x.d.ravel().astype(int).tolist())
+                loss.forward()
+                solver.zero_grad()
+                loss.backward()
+                solver.update()
+                recorder.step(rows)
+    assert [step.rows.tolist() for step in read_run(tmp_path / "run").steps] == fed
 
 
 class OwnSource(DataSource):

@@ -18,6 +18,7 @@ from nnabla_influence.errors import ScoreError
 from nnabla_influence.network import load_definition
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.scoring.methods import Method
+from nnabla_influence.scoring.solver_state import lacks_solver_state
 from tests.exact_trainings import Watched, arrays, trained_otherwise, watched_trainings
 from tests.reference import float64, pick
 from tests.rules import RULES
@@ -120,29 +121,42 @@ def test_momentum_needs_no_state(trainings, tmp_path):
         np.testing.assert_array_equal(got.scores.influence, wanted.scores.influence)
 
 
-def test_adam_without_a_state_is_refused_with_advice(trainings, tmp_path):
-    """In a run, beside an .h5, and in an .nnp of a third epoch."""
+def test_adam_without_a_state_is_refused_before_any_data_are_read(trainings, tmp_path):
+    """In a run, beside an .h5, and in an .nnp of a third epoch; the advice fits each."""
     training = trainings["adam"]
     run = without_state(training, tmp_path / "run")
-    definition = training.definition
-    for model, arguments in (
-        (definition, {"run": run}),
-        (definition, {"parameters": run / "final.h5"}),
-        (training.final, {}),
+    definition, nowhere = training.definition, tmp_path / "none.csv"
+    for model, arguments, advice in (
+        (definition, {"run": run}, r"run: has no solver_states\.h5, .* record the training"),
+        (definition, {"parameters": run / "final.h5"}, r"give the \.nnp of the end of the"),
+        (training.final, {}, "number of epochs that is a multiple of 5"),
     ):
-        with pytest.raises(
-            ScoreError,
-            match=r"solver Adam moves the parameters by a state of its own, which neither the run"
-            " nor the model file carries; .* or let --method exact do the training again",
-        ):
-            score(model, options=FINAL, **arguments)
+        with pytest.raises(ScoreError, match=advice) as caught:
+            score(model, options=FINAL, train=nowhere, **arguments)
+        assert "--" not in str(caught.value)  # The Console has no such options.
+
+
+def test_the_file_beside_it_that_carries_the_state_is_named(trainings, tmp_path):
+    """The best epoch was not a fifth one."""
+    best = shutil.copy(trainings["adam"].final, tmp_path / "results.nnp")
+    end = shutil.copy(trainings["adam, five epochs"].final, tmp_path / "results_current_5.nnp")
+    with pytest.raises(ScoreError, match=r"results\.nnp: .* give results_current_5\.nnp beside it"):
+        score(best, options=FINAL)
+    assert not lacks(end)
+    assert lacks(best)
+    assert not lacks(trainings["momentum"].final)
+
+
+def lacks(path: Path) -> bool:
+    definition = load_definition(path)
+    return lacks_solver_state(definition, definition.solver, None, own_parameters=True)
 
 
 def test_the_state_in_a_model_file_is_not_paired_with_other_parameters(trainings):
     training = trainings["adam, five epochs"]
     assert score(training.final, options=FINAL).scores.influence.any()
     others = training.run("all") / "final.h5"
-    with pytest.raises(ScoreError, match="which neither the run nor the model file carries"):
+    with pytest.raises(ScoreError, match="come without the solver's state"):
         score(training.final, parameters=others, options=FINAL)
 
 

@@ -107,7 +107,7 @@ def no_dataset(net: Path) -> dict:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda net: {"batch_size": 5}, "-bs 5 is not the model's batch size 4"),
+        (lambda net: {"batch_size": 5}, "the batch size 5 is not the model's, which is 4"),
         (other_dataset, r"other\.csv is another dataset than .*training\.csv, which was trained"),
         (no_dataset, "the model file names no training dataset"),
     ],
