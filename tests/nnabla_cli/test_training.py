@@ -117,6 +117,7 @@ def test_it_gives_what_the_unmodified_nnabla_cli_gives_to_the_bit(tmp_path, monk
     assert [step.step for step in run.steps] == list(range(12))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my run", "学習 data"]
     assert sorted(path.name for path in (tmp_path / "my run").iterdir()) == [
+        "checkpoints",
         "final.h5",
         "nnabla_cli",
         "run.json",

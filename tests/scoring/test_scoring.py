@@ -392,7 +392,7 @@ def test_other_solvers_are_refused_by_name(tmp_path):
 
 
 def test_definition_without_parameters_or_run(table: Project):
-    with pytest.raises(ModelError, match="holds no trained parameters; give them with -p"):
+    with pytest.raises(ModelError, match="holds no trained parameters"):
         score(table.net)
 
 

@@ -181,7 +181,7 @@ def test_another_csv_is_refused(training, tmp_path):
 
 
 def test_another_batch_size_is_refused(training):
-    with pytest.raises(InfluenceError, match="-bs 4 is not the model's batch size 5"):
+    with pytest.raises(InfluenceError, match="the batch size 4 is not the model's"):
         score(training.final, options=dataclasses.replace(EXACT, batch_size=4))
 
 

@@ -113,7 +113,7 @@ def test_the_definitions_own_network_validates(tmp_path, script, auxiliary):
         run=tmp_path / "run",
         train=tmp_path / "training.csv",
         validation=tmp_path / "validation.csv",
-        options=Options(device="cpu"),
+        options=Options(method="final", running_statistics=True, device="cpu"),
     )
     reference = Reference(reference_losses, parameters, definition.trainable)
     wanted = reference.influence(
