@@ -20,6 +20,7 @@ from nnabla_influence.network import (
     Definition,
     SolverSettings,
     check_independence,
+    is_never_negative,
     load_definition,
     with_seeds,
 )
@@ -50,6 +51,7 @@ from nnabla_influence.scoring.trials import (
     traced_by,
     workers_for,
 )
+from nnabla_influence.scoring.verdict import advice, judge, signs_of
 from nnabla_influence.scoring.window import Order, Window, recorded_window, unrecorded_window
 from nnabla_influence.solvers import check_solver
 from nnabla_influence.tracing.trace import Trace, validation_gradient
@@ -137,6 +139,7 @@ def score(
                 method.at_end, validated.batch, validation_rows, progress
             )
             loss, predicted = _losses(method.at_end, trained, progress)
+            target = float(_losses(method.at_end, validated, progress, validation_rows)[0].mean())
             started = time.monotonic()
             if executor is None:
                 scored = scored_parts(definition, solver, method, options, trained, validated)
@@ -154,8 +157,15 @@ def score(
             if method.trajectory.exact:
                 progress.say(f"Traced in {seconds_text(time.monotonic() - started)}")
             _check_not_all_zero(traces, window.trials)
+        signs = signs_of(
+            *(traces, target),
+            exact=method.trajectory.exact,
+            never_negative=is_never_negative(definition),
+        )
+        verdict = judge(signs, advice(definition, recorded, options))
+        progress.say(f"The ranking is {verdict}")
         traced = f"{window.order.value} exact" if method.trajectory.exact else window.order.value
-        orders = Orders(traced, len(window.trials))
+        orders = Orders(traced, len(window.trials), verdict=verdict)
         ranking = Ranking(trained, _scores(traces, loss, predicted), orders=orders)
         if output is not None:
             ranking.write(output)
@@ -262,17 +272,22 @@ def _check_not_all_zero(traces: Sequence[Trace], trials: Sequence[Sequence[Step]
 
 
 def _losses(
-    derivatives: Derivatives, dataset: Dataset, progress: Progress, block: int = 256
+    derivatives: Derivatives,
+    dataset: Dataset,
+    progress: Progress,
+    rows: np.ndarray | None = None,
+    block: int = 256,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     losses, predictions = [], []
-    with progress.stage("Losses and predictions", len(dataset), "rows") as stage:
-        for start in range(0, len(dataset), block):
-            rows = np.arange(start, min(start + block, len(dataset)))
-            loss, predicted = derivatives.outputs(dataset.batch(rows))
+    rows = np.arange(len(dataset)) if rows is None else rows
+    with progress.stage("Losses and predictions", len(rows), "rows") as stage:
+        for start in range(0, len(rows), block):
+            some = rows[start : start + block]
+            loss, predicted = derivatives.outputs(dataset.batch(some))
             losses.append(loss)
             if predicted is not None:
                 predictions.append(predicted)
-            stage.update(len(rows))
+            stage.update(len(some))
     return np.concatenate(losses), np.concatenate(predictions) if predictions else None
 
 

@@ -42,8 +42,8 @@ from nnabla_influence.tracing.step_inputs import StepInputs
 from nnabla_influence.tracing.trajectory import Trajectory
 
 GROWTH_LIMIT = 1e4
-"""How many times its first length u may reach, at the final parameters, before the trace is said to
-have diverged."""
+"""How many times its first length u may reach, at the final parameters, before the trace is not
+worth going on with. Much less makes a ranking that is not written; see `scoring.verdict`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +55,14 @@ class Trace:
         times_seen: How often each row stood in the mini-batches, shape ``(N,)``.
         n_steps: How many steps, counted from the window's end, are in them.
         first_length: That of u at the window's end, which its growth is measured by.
+        growth: How many times that length u had at most.
     """
 
     influence: np.ndarray
     times_seen: np.ndarray
     n_steps: int
     first_length: float
+    growth: float = 1.0
 
 
 def validation_gradient(
@@ -150,9 +152,11 @@ def trace_back(
                 np.add.at(trace.influence, rows, products)
                 np.add.at(trace.times_seen, rows, 1)
             adjoint.finish(h)
+            growth = float(np.linalg.norm(adjoint.u.data)) / trace.first_length
             if not trajectory.exact:
-                _check_growth(step, float(np.linalg.norm(adjoint.u.data)) / trace.first_length)
-            trace = dataclasses.replace(trace, n_steps=trace.n_steps + 1)
+                _check_growth(step, growth)
+            growth = max(trace.growth, growth)
+            trace = dataclasses.replace(trace, n_steps=trace.n_steps + 1, growth=growth)
             if after_step is not None:
                 after_step(trace)
             stage.update()
