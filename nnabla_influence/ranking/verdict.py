@@ -34,6 +34,17 @@ class Verdict:
         """Whether the reader must be warned."""
         return self.word == ROUGH
 
+    @property
+    def sentence(self) -> str:
+        """What a reader of the ranking must know."""
+        if not self.is_rough:
+            return "The ranking is reliable: its signs are those of rankings that were right."
+        because = f" ({self.reason})" if self.reason else ""
+        return (
+            f"The ranking is rough{because}: its order may differ much from the true one. Look at"
+            " the rows themselves, and measure what removing them does before you rely on it."
+        )
+
     def __str__(self) -> str:
         return f"{self.word} - {self.reason}" if self.reason else self.word
 

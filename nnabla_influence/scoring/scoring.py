@@ -22,6 +22,7 @@ from nnabla_influence.network import (
     check_independence,
     is_never_negative,
     load_definition,
+    running_statistics,
     with_seeds,
 )
 from nnabla_influence.network.reading import check_parameters
@@ -160,6 +161,7 @@ def score(
         signs = signs_of(
             *(traces, target),
             exact=method.trajectory.exact,
+            running=method.n_statistics == 0 and bool(running_statistics(definition)),
             never_negative=is_never_negative(definition),
         )
         verdict = judge(signs, advice(definition, recorded, options))
