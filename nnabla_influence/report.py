@@ -20,6 +20,8 @@ def summary(ranking: Ranking, output: str | os.PathLike[str]) -> Iterator[str]:
         f"{output}: {len(ranking)} rows, the most harmful first; {harmful} harmful (influence below"
         f" 0: without the row the validation loss falls), {helpful} helpful"
     )
+    if ranking.verdict is not None:
+        yield ranking.verdict.sentence
     if scores.times_seen is not None:
         unseen = int((scores.times_seen == 0).sum())
         if unseen:

@@ -76,6 +76,9 @@ def cleanse(
     check_replaceable(*paths)
     labels = read_labels(source, label_column)
     notes = []
+    verdict = source.ranking.verdict
+    if verdict is not None and verdict.is_rough:
+        notes.append(f"{ranking}: {verdict.sentence}")
     if decisions is not None:
         decided = read_decisions(decisions, source, labels)
         changes = _decided(source, decided)

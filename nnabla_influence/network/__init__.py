@@ -6,6 +6,7 @@ from nnabla_influence.network.draws import Draw
 from nnabla_influence.network.ignored_labels import ignoring_columns
 from nnabla_influence.network.independence import check_independence
 from nnabla_influence.network.inputs import Input
+from nnabla_influence.network.losses import is_never_negative
 from nnabla_influence.network.mode import Mode
 from nnabla_influence.network.normalization import Statistic, running_statistics
 from nnabla_influence.network.objective import (
@@ -36,6 +37,7 @@ __all__ = [
     "check_differentiable",
     "check_independence",
     "ignoring_columns",
+    "is_never_negative",
     "load_definition",
     "running_statistics",
     "seed_random_layers",

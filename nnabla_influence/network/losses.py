@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from nnabla_influence.errors import UnsupportedError
+from nnabla_influence.network.definition import Definition
 from nnabla_influence.network.graph import downstream, producers, shapes
 
 # Functions that a mean passes through: the mean of what they return is the mean of their input.
 _MEAN_KEEPING = ("Identity", "Mean", "Reshape", "Transpose")
+
+# Losses that have no value below 0, for whatever data they accept.
+_NEVER_NEGATIVE = frozenset(
+    {
+        *("SoftmaxCrossEntropy", "CategoricalCrossEntropy"),
+        *("SigmoidCrossEntropy", "BinaryCrossEntropy"),
+        *("SquaredError", "AbsoluteError", "HuberLoss", "EpsilonInsensitiveLoss"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,24 @@ def loss_terms(path: Path, network: Any, losses: Sequence[str], data: Iterable[s
                 " over the examples, or save a loss for each example"
             )
     return LossTerms(tuple(examples), tuple(penalties), offset)
+
+
+def is_never_negative(definition: Definition) -> bool:
+    """Tell whether no example's loss can be below 0, as far as the kinds of the losses say it."""
+    path, network = definition.path, definition.network
+    data = [assignment.variable_name for assignment in definition.optimizer.data_variable]
+    terms = loss_terms(path, network, definition.loss_variables, data)
+    producer = producers(network)
+
+    def kind(name: str) -> str:
+        function = producer.get(name)
+        while function is not None and function.type in _MEAN_KEEPING:
+            function = producer.get(function.input[0])
+        return "" if function is None else str(function.type)
+
+    return terms.offset >= 0 and all(
+        term.factor >= 0 and kind(term.variable) in _NEVER_NEGATIVE for term in terms.examples
+    )
 
 
 def _origin(losses: Sequence[str], name: str) -> str:

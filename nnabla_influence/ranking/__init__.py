@@ -3,14 +3,18 @@
 from nnabla_influence.ranking.ranking import RankedRow, Ranking
 from nnabla_influence.ranking.reading import read_ranking
 from nnabla_influence.ranking.scores import Orders, Scores
+from nnabla_influence.ranking.verdict import RELIABLE, ROUGH, Verdict
 from nnabla_influence.ranking.writing import RESULT_COLUMNS, check_columns, check_replaceable
 
 __all__ = [
+    "RELIABLE",
     "RESULT_COLUMNS",
+    "ROUGH",
     "Orders",
     "RankedRow",
     "Ranking",
     "Scores",
+    "Verdict",
     "check_columns",
     "check_replaceable",
     "read_ranking",

@@ -13,6 +13,7 @@ import numpy as np
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.dataset.harmless import restored_row
 from nnabla_influence.ranking.scores import Orders, Scores
+from nnabla_influence.ranking.verdict import Verdict
 from nnabla_influence.ranking.writing import write_ranking
 
 
@@ -81,6 +82,11 @@ class Ranking:
         return self.scores.influence[self.rows]
 
     @property
+    def verdict(self) -> Verdict | None:
+        """How far it can be trusted; None where it is not known."""
+        return None if self.orders is None else self.orders.verdict
+
+    @property
     def _indices(self) -> np.ndarray:
         return np.arange(len(self)) if self.indices is None else self.indices
 
@@ -134,7 +140,7 @@ class Ranking:
             "predicted": self.scores.predicted,
         }
         if self.orders is not None:
-            columns[f"orders:{self.orders.origin}"] = np.full(len(self), self.orders.count)
+            columns[f"orders:{self.orders.label}"] = np.full(len(self), self.orders.count)
         write_ranking(path, self.dataset, self.rows, columns, self.own_cells)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from nnabla_influence.dataset import Dataset, open_dataset
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking.ranking import Ranking
-from nnabla_influence.ranking.scores import Orders, Scores
+from nnabla_influence.ranking.scores import Scores, parsed_orders
 from nnabla_influence.ranking.writing import RESULT_COLUMNS
 
 # From which number on, and up to which, a column of whole numbers goes.
@@ -59,7 +59,7 @@ def _read(path: str | os.PathLike[str]) -> Ranking:
     _check_unique(dataset, indices)
     orders = None
     if "orders" in found:
-        orders = Orders(found["orders"].label or "unknown", int(columns.pop("orders")[0]))
+        orders = parsed_orders(found["orders"].label or "", int(columns.pop("orders")[0]))
     return Ranking(dataset, Scores(**columns), indices, orders)
 
 

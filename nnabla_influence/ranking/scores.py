@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from nnabla_influence.errors import ScoreError
+from nnabla_influence.ranking.verdict import FORBIDDEN, Verdict, parsed_verdict
 
 
 @dataclass(frozen=True)
@@ -17,17 +18,37 @@ class Orders:
         origin: Where they are known from: recorded, replayed or shuffled; and how they were traced,
             where not at the final parameters: ``recorded exact``.
         count: How many of them were averaged.
+        why: Why they were traced so, in a few words, without a comma, colon or semicolon.
+        verdict: How far the scores can be trusted; None where it is not known.
 
     Raises:
-        ValueError: There is no word, or fewer than one order.
+        ValueError: There is no word, one that a header cell cannot hold, or fewer than one order.
     """
 
     origin: str
     count: int
+    why: str = ""
+    verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
-        if not self.origin or self.count < 1:
-            raise ValueError(f"{self.count} orders, {self.origin!r}")
+        said = self.why and (FORBIDDEN & set(self.why) or parsed_verdict(self.why))
+        if not self.origin or said or self.count < 1:
+            raise ValueError(f"{self.count} orders, {self.origin!r}, {self.why!r}")
+
+    @property
+    def label(self) -> str:
+        """What the header cell of the column says: ``recorded exact; why; rough - reason``."""
+        parts = (self.origin, self.why, "" if self.verdict is None else str(self.verdict))
+        return "; ".join(filter(None, parts))
+
+
+def parsed_orders(label: str, count: int) -> Orders:
+    """Return what `Orders.label` was made of; a label of older rankings is the origin alone."""
+    origin, *rest = label.split("; ")
+    verdict = parsed_verdict(rest[-1]) if rest else None
+    why = " ".join(rest if verdict is None else rest[:-1])
+    why = "".join(character for character in why if character not in FORBIDDEN)
+    return Orders(origin or "unknown", count, "" if parsed_verdict(why) else why, verdict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,6 +54,9 @@ def page_data(
         "rows": len(reviewed),
         "orders": reviewed.orders,
         "method": reviewed.method,
+        "verdict": None
+        if reviewed.verdict is None
+        else {"word": reviewed.verdict.word, "sentence": reviewed.verdict.sentence},
         "label": reviewed.label_column,
         "classes": [{"value": c.value, "name": c.name} for c in reviewed.classes],
         "columns": {name: _unless_empty(values) for name, values in columns.items()},

@@ -13,7 +13,7 @@ import numpy as np
 
 from nnabla_influence.dataset.harmless import restored
 from nnabla_influence.dataset.header import Column
-from nnabla_influence.ranking import Ranking, read_ranking
+from nnabla_influence.ranking import Ranking, Verdict, read_ranking
 from nnabla_influence.review.classes import Class, find_classes, number_text
 from nnabla_influence.review.columns import (
     Columns,
@@ -72,6 +72,7 @@ class Reviewed(Sequence[ReviewedRow]):
         orders: Which orders of the mini-batches were traced: ``recorded``, ``replayed`` or
             ``shuffled``; None where it is not known.
         method: ``final`` or ``exact``; None where it is not known.
+        verdict: How far the ranking can be trusted; None where it is not known.
     """
 
     path: Path
@@ -82,6 +83,7 @@ class Reviewed(Sequence[ReviewedRow]):
     classes: tuple[Class, ...]
     orders: str | None
     method: str | None
+    verdict: Verdict | None
     _ranking: Ranking
     _columns: Columns
 
@@ -187,6 +189,7 @@ def read_reviewed(
         classes=find_classes(read, columns.label, class_names),
         orders=origin[0] if origin else None,
         method=None if not origin else "exact" if "exact" in origin else "final",
+        verdict=read.verdict,
         _ranking=read,
         _columns=columns,
     )

@@ -41,6 +41,8 @@ def guide_lines(reviewed: Reviewed, notes: Sequence[str]) -> list[tuple[str, str
         ("Sorting", "The pictures go with their rows when you sort or filter by the arrows in"
          " the header."),
     ]  # fmt: skip
+    if reviewed.verdict is not None:
+        lines.insert(1, ("Verdict", as_text(reviewed.verdict.sentence)))
     return [*lines, *(("Note", as_text(note)) for note in notes)]
 
 

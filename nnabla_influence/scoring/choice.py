@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
 from nnabla_influence.context import Device
 from nnabla_influence.dataset import Dataset
@@ -32,7 +31,7 @@ class Given:
         recorded: Its run, if there is one.
         solver: That trained it.
         trained: The training data.
-        validation: The validation CSV.
+        validated: The validation data.
         output: The ranking that will be written, if any.
         own_parameters: Whether the parameters are the model file's own, so that its solver state
             belongs to them.
@@ -44,7 +43,7 @@ class Given:
     recorded: Run | None
     solver: SolverSettings
     trained: Dataset
-    validation: Path
+    validated: Dataset
     output: PathLike | None
     own_parameters: bool
     options: Options
@@ -116,7 +115,7 @@ def _exact(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
     if replayed:
         run, why = stack.enter_context(
             replayed_training(
-                *(given.definition, given.recorded, given.trained, given.validation),
+                *(given.definition, given.recorded, given.trained, given.validated.path),
                 *(given.output, given.options, given.device),
                 progress,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +28,14 @@ from nnabla_influence.runs.moments import Moment
 from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import FetchRows
 from nnabla_influence.scoring.chunk import LEAST, default_chunk_size
-from nnabla_influence.solvers import STATE_NAMES, Adjoint, SolverState, read_solver_state
+from nnabla_influence.scoring.opening import solver_that_trained
+from nnabla_influence.solvers import (
+    STATE_NAMES,
+    Adjoint,
+    SolverState,
+    read_solver_state,
+    with_still_elements,
+)
 from nnabla_influence.tracing.step_derivatives import StepDerivatives
 from nnabla_influence.tracing.step_inputs import StepInputs, step_inputs
 from nnabla_influence.tracing.trainer import Trainer
@@ -136,6 +144,11 @@ def final_method(
         explanation += ", batch normalisations with the statistics of its mini-batch"
     elif normalized:
         explanation += ", batch normalisations with their running statistics"
+    name = solver_that_trained(definition, recorded).name
+    state, n_still = with_still_elements(final.solver, name)
+    if n_still:
+        final = dataclasses.replace(final, solver=state)
+        explanation += f"; {n_still} parameters that never had a gradient stand still"
     return Method(
         at_end=at_end,
         of_rows=of_rows,

@@ -6,18 +6,22 @@ import contextlib
 import time
 from collections.abc import Sequence
 
+import nnabla as nn
 import numpy as np
 
 from nnabla_influence.context import Device, choose_device
 from nnabla_influence.dataset import Dataset, note_on_equal_data
 from nnabla_influence.errors import InfluenceError, ModelError, RunError, ScoreError
+from nnabla_influence.execution import Executor
 from nnabla_influence.files import check_writable
 from nnabla_influence.gradients import Derivatives
 from nnabla_influence.guard import check_derivatives
 from nnabla_influence.network import (
     Definition,
     check_independence,
+    is_never_negative,
     load_definition,
+    running_statistics,
     validation_definition,
     with_seeds,
 )
@@ -29,7 +33,7 @@ from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns, che
 from nnabla_influence.recording.storage import seconds_text
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.scoring.choice import Given, choose
+from nnabla_influence.scoring.choice import Choice, Given, choose
 from nnabla_influence.scoring.ignored import ignored_rows, note_on_ignored
 from nnabla_influence.scoring.methods import Method
 from nnabla_influence.scoring.opening import (
@@ -43,15 +47,17 @@ from nnabla_influence.scoring.opening import (
 from nnabla_influence.scoring.resuming import trace_file, trace_files_of
 from nnabla_influence.scoring.solver_state import check_solver_state
 from nnabla_influence.scoring.trials import (
+    Question,
     question,
     scored_parts,
     trace_trial,
     traced_by,
     workers_for,
 )
+from nnabla_influence.scoring.verdict import advice, judge, signs_of
 from nnabla_influence.scoring.window import Window
 from nnabla_influence.solvers import check_solver
-from nnabla_influence.tracing.trace import Trace, validation_gradient
+from nnabla_influence.tracing.trace import DivergedError, Trace, validation_gradient
 
 
 def score(
@@ -130,7 +136,7 @@ def score(
             recorded=recorded,
             solver=solver,
             trained=trained,
-            validation=validated.path,
+            validated=validated,
             output=output,
             own_parameters=parameters is None,
             options=options,
@@ -146,29 +152,57 @@ def score(
             )
             loss, predicted = _losses(method.of_rows, trained, progress)
             ignored = _ignored(definition, trained, validated, validation_rows, progress)
-            started = time.monotonic()
-            if executor is None:
-                scored = scored_parts(definition, solver, method, options, trained, validated)
-                how = (method, solver, gradient, len(trained), device)
-                traces = []
-                for number, steps in enumerate(window.trials):
-                    file = None if output is None else trace_file(output, number, *scored, [*steps])
-                    # Its file goes when the ranking is written, not before.
-                    trial = trace_trial(steps, *how, file, progress)
-                    traces.append(stack.enter_context(trial))
-            else:
-                stack.enter_context(trace_files_of(output, len(window.trials), progress))
-                asked = question(model, parameters, trained, validated, output, options)
-                traces = traced_by(executor, asked, len(window.trials), progress)
-            if method.trajectory.exact:
-                progress.say(f"Traced in {seconds_text(time.monotonic() - started)}")
+            target = float(_losses(method.at_end, validated, progress, validation_rows)[0].mean())
+            ways = advice(definition, options, choice.why)
+            asked = question(model, parameters, trained, validated, output, options)
+            try:
+                traces = _traces(given, choice, gradient, asked, executor, stack, progress)
+            except DivergedError as error:
+                raise ScoreError(f"no ranking is written: {error}; {ways}") from error
             _check_not_all_zero(traces, window.trials)
+        signs = signs_of(
+            *(traces, target),
+            exact=method.trajectory.exact,
+            running=method.n_statistics == 0 and bool(running_statistics(definition)),
+            never_negative=is_never_negative(definition),
+        )
+        verdict = judge(signs, ways)
+        progress.say(f"The ranking is {verdict}")
         traced = f"{window.order.value} exact" if method.trajectory.exact else window.order.value
-        orders = Orders(traced, len(window.trials))
+        orders = Orders(traced, len(window.trials), choice.why, verdict)
         ranking = Ranking(trained, _scores(traces, loss, predicted, ignored), orders=orders)
         if output is not None:
             ranking.write(output)
     return ranking
+
+
+def _traces(
+    given: Given,
+    choice: Choice,
+    gradient: nn.NdArray,
+    asked: Question,
+    executor: Executor | None,
+    stack: contextlib.ExitStack,
+    progress: Progress,
+) -> list[Trace]:
+    """Trace every trial of the window, here or in an executor's workers."""
+    method, trials = choice.method, choice.window.trials
+    if executor is not None:
+        stack.enter_context(trace_files_of(given.output, len(trials), progress))
+        return traced_by(executor, asked, len(trials), progress)
+    started = time.monotonic()
+    scored = scored_parts(
+        *(given.definition, given.solver, method, given.options, given.trained, given.validated)
+    )
+    how = (method, given.solver, gradient, len(given.trained), given.device)
+    traces = []
+    for number, steps in enumerate(trials):
+        file = None if given.output is None else trace_file(given.output, number, *scored, [*steps])
+        # Its file goes when the ranking is written, not before.
+        traces.append(stack.enter_context(trace_trial(steps, *how, file, progress)))
+    if method.trajectory.exact:
+        progress.say(f"Traced in {seconds_text(time.monotonic() - started)}")
+    return traces
 
 
 def _check_belongs(definition: Definition, run: Run) -> None:
@@ -213,17 +247,22 @@ def _check_not_all_zero(traces: Sequence[Trace], trials: Sequence[Sequence[Step]
 
 
 def _losses(
-    derivatives: Derivatives, dataset: Dataset, progress: Progress, block: int = 256
+    derivatives: Derivatives,
+    dataset: Dataset,
+    progress: Progress,
+    rows: np.ndarray | None = None,
+    block: int = 256,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     losses, predictions = [], []
-    with progress.stage("Losses and predictions", len(dataset), "rows") as stage:
-        for start in range(0, len(dataset), block):
-            rows = np.arange(start, min(start + block, len(dataset)))
-            loss, predicted = derivatives.outputs(dataset.batch(rows))
+    rows = np.arange(len(dataset)) if rows is None else rows
+    with progress.stage("Losses and predictions", len(rows), "rows") as stage:
+        for start in range(0, len(rows), block):
+            some = rows[start : start + block]
+            loss, predicted = derivatives.outputs(dataset.batch(some))
             losses.append(loss)
             if predicted is not None:
                 predictions.append(predicted)
-            stage.update(len(rows))
+            stage.update(len(some))
     return np.concatenate(losses), np.concatenate(predictions) if predictions else None
 
 

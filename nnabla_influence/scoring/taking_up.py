@@ -26,6 +26,13 @@ from nnabla_influence.solvers import STATE_NAMES, SolverState
 from nnabla_influence.tracing.step_inputs import StepInputs
 from nnabla_influence.tracing.trainer import Trainer
 
+NO_REPLAY = "no checkpoints and no replay"
+TOO_LONG = "no checkpoints and the replay takes too long"
+"""Why a training is not traced exactly."""
+
+REPLAY_BUDGET = ("--replay-budget", "replay-budget")
+"""The option, and the field of a dialog."""
+
 PROBE_STEPS = 5
 """How many steps are timed, after one that is not; no more than `PROBE_SECONDS`, though."""
 
@@ -83,7 +90,7 @@ def replayed_training(
         if asked:
             raise
         progress.say(f"No exact trace: the run keeps no checkpoints, and {reason}")
-        yield None, "no checkpoints and no replay"
+        yield None, NO_REPLAY
         return
     progress.say(
         "The training is replayed, to be traced exactly, since no checkpoints of it are kept"
@@ -182,7 +189,7 @@ def _over_budget(
     seconds = replay_seconds(definition, parameters, trained, device)
     takes = f"A replay of the training's {definition.max_epoch} epochs takes about"
     progress.say(f"{takes} {seconds_text(seconds)}; the replay budget is {seconds_text(budget)}")
-    return None if seconds <= budget else "no checkpoints and the replay takes too long"
+    return None if seconds <= budget else TOO_LONG
 
 
 def replay_seconds(

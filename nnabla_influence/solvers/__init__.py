@@ -4,7 +4,13 @@ from nnabla_influence.solvers.adjoint import Adjoint, Before
 from nnabla_influence.solvers.build import SOLVERS, build_adjoint, build_solver, check_solver
 from nnabla_influence.solvers.reading import has_solver_state, read_solver_state
 from nnabla_influence.solvers.settings import FUSED_DECAY
-from nnabla_influence.solvers.state import STATE_NAMES, SolverState, get_state, set_state
+from nnabla_influence.solvers.state import (
+    STATE_NAMES,
+    SolverState,
+    get_state,
+    set_state,
+    with_still_elements,
+)
 
 __all__ = [
     "FUSED_DECAY",
@@ -20,4 +26,5 @@ __all__ = [
     "has_solver_state",
     "read_solver_state",
     "set_state",
+    "with_still_elements",
 ]

@@ -29,6 +29,19 @@ STATE_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """nnabla's names of the states, by solver."""
 
+SECOND_MOMENT: Mapping[str, str] = MappingProxyType(
+    {
+        "Adam": "var",
+        "AdamW": "var",
+        "AMSGRAD": "v_hat",
+        "Adamax": "u",
+        "RMSprop": "v",
+        "Adagrad": "v",
+        "Adadelta": "e_sqr_grad",
+    }
+)
+"""The state that the update is divided by, by solver; 0 where no gradient ever was."""
+
 
 @dataclass(frozen=True, eq=False)
 class SolverState:
@@ -82,6 +95,33 @@ class SolverState:
         return SolverState(
             self.t, {name: {key: v[key] for key in chosen} for name, v in self.values.items()}
         )
+
+
+def with_still_elements(state: SolverState, solver: str) -> tuple[SolverState, int]:
+    r"""Return the state with elements that never had a gradient standing still, and their number.
+
+    Their second moment is 0, and a first gradient would move them by :math:`1 / \varepsilon`, 1e8,
+    times what it moves others. A trace that takes every step at the final state can meet such a
+    gradient, which the training never had (a unit that was dead until its end, and is not quite
+    dead at the final parameters): in the training the element did not move in any step. So its
+    second moment is the largest number here, and the step 0.
+
+    Args:
+        state: The solver's, after the last step.
+        solver: nnabla's name.
+    """
+    name = SECOND_MOMENT.get(solver, "")
+    if name not in state.values:
+        return state, 0
+    zero = {key: value == 0 for key, value in state.values[name].items()}
+    n_still = int(sum(still.sum() for still in zero.values()))
+    if not n_still:
+        return state, 0
+    moments = {
+        key: np.where(zero[key], np.finfo(np.float32).max, value)
+        for key, value in state.values[name].items()
+    }
+    return SolverState(state.t, {**state.values, name: moments}), n_still
 
 
 def collect_state(

@@ -42,8 +42,12 @@ from nnabla_influence.tracing.step_inputs import StepInputs
 from nnabla_influence.tracing.trajectory import Trajectory
 
 GROWTH_LIMIT = 1e4
-"""How many times its first length u may reach, at the final parameters, before the trace is said to
-have diverged."""
+"""How many times its first length u may reach, at the final parameters, before the trace is not
+worth going on with. Much less makes a ranking that is not written; see `scoring.verdict`."""
+
+
+class DivergedError(ScoreError):
+    """A trace grew without bound, so that no score would mean anything."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +59,16 @@ class Trace:
         times_seen: How often each row stood in the mini-batches, shape ``(N,)``.
         n_steps: How many steps, counted from the window's end, are in them.
         first_length: That of u at the window's end, which its growth is measured by.
+        growth: How many times that length u had at most.
+        turn: The largest change of u in one step, as a part of its length before it.
     """
 
     influence: np.ndarray
     times_seen: np.ndarray
     n_steps: int
     first_length: float
+    growth: float = 1.0
+    turn: float = 0.0
 
 
 def validation_gradient(
@@ -125,9 +133,8 @@ def trace_back(
         after_step: Called with the trace so far, which goes on changing.
 
     Raises:
-        ScoreError: A step gives something that is not finite, or u at the final parameters has
-            grown beyond `GROWTH_LIMIT`, so that the scores would tell of the growth alone; it is
-            named.
+        DivergedError: A step gives something that is not finite, or u at the final parameters has
+            grown beyond `GROWTH_LIMIT`; it is named.
     """
     trace = so_far
     if trace is None:
@@ -149,10 +156,18 @@ def trace_back(
                 # add.at, since a batch that straddles two epochs can hold a row twice.
                 np.add.at(trace.influence, rows, products)
                 np.add.at(trace.times_seen, rows, 1)
+            behind = adjoint.u.data.copy()
             adjoint.finish(h)
+            growth = float(np.linalg.norm(adjoint.u.data)) / trace.first_length
             if not trajectory.exact:
-                _check_growth(step, float(np.linalg.norm(adjoint.u.data)) / trace.first_length)
-            trace = dataclasses.replace(trace, n_steps=trace.n_steps + 1)
+                _check_growth(step, growth)
+            turn = float(np.linalg.norm(adjoint.u.data - behind) / np.linalg.norm(behind))
+            trace = dataclasses.replace(
+                trace,
+                n_steps=trace.n_steps + 1,
+                growth=max(trace.growth, growth),
+                turn=max(trace.turn, turn),
+            )
             if after_step is not None:
                 after_step(trace)
             stage.update()
@@ -161,18 +176,12 @@ def trace_back(
 
 def _check_finite(step: Step, products: np.ndarray) -> None:
     if not np.isfinite(products).all():
-        raise ScoreError(
-            f"step {step.step} (epoch {step.epoch}): the influence is not finite; the trace grows"
-            " without bound, choose a smaller window"
-        )
+        raise DivergedError(f"step {step.step} (epoch {step.epoch}): the influence is not finite")
 
 
 def _check_growth(step: Step, growth: float) -> None:
     if growth > GROWTH_LIMIT:
-        raise ScoreError(
-            f"step {step.step} (epoch {step.epoch}): the trace diverges (the gradient has grown"
-            f" {growth:.1e} times), so no score would mean anything. A learning rate that is large"
-            " for the final parameters does this, with BatchNormalization above all, since its"
-            " running statistics are traced; use --method exact or --batch-statistics, choose a"
-            " shorter window, or let the learning rate fall towards the end of the training"
+        raise DivergedError(
+            f"step {step.step} (epoch {step.epoch}): the traced gradient has grown {growth:.1e}"
+            " times; a learning rate that is large for the final parameters does this"
         )

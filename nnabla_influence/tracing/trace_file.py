@@ -46,8 +46,12 @@ class TraceFile:
                     return None
                 values = {name: file[f"vector {name}"] for name in vectors}
                 trace = Trace(
-                    *(file["influence"], file["times_seen"]),
-                    *(int(file["n_steps"]), float(file["first_length"])),
+                    influence=file["influence"],
+                    times_seen=file["times_seen"],
+                    n_steps=int(file["n_steps"]),
+                    first_length=float(file["first_length"]),
+                    growth=float(file["growth"]),
+                    turn=float(file["turn"]),
                 )
         except Exception:  # What a damaged archive raises is no short list.
             return None
@@ -79,6 +83,8 @@ class TraceFile:
                     times_seen=trace.times_seen,
                     n_steps=np.array(trace.n_steps),
                     first_length=np.array(trace.first_length),
+                    growth=np.array(trace.growth),
+                    turn=np.array(trace.turn),
                     **{f"vector {name}": vector.data for name, vector in vectors.items()},
                 )
             self._half.replace(self.path)

@@ -8,7 +8,10 @@ function showFacts(review) {
   parts.push(`${grouped(harmful)} harmful`);
   if (review.method) parts.push(`method ${review.method}`);
   if (review.orders) parts.push(`orders ${review.orders}`);
+  if (review.verdict) parts.push(review.verdict.word);
   byId("facts").textContent = parts.join(" · ");
+  byId("verdict").hidden = review.verdict?.word !== "rough";
+  byId("verdict").textContent = review.verdict?.sentence ?? "";
 }
 
 function setUpTheme(storage) {

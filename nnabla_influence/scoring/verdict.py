@@ -1,0 +1,157 @@
+"""Whether a ranking may be written, and with which word: signs that cost nothing, and their limits.
+
+The limits are those of the calibration, `reproductions/trust`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnabla_influence.errors import ScoreError
+from nnabla_influence.network import Definition, running_statistics
+from nnabla_influence.options import Options
+from nnabla_influence.ranking import RELIABLE, ROUGH, Verdict
+from nnabla_influence.scoring.taking_up import NO_REPLAY, REPLAY_BUDGET, TOO_LONG
+from nnabla_influence.tracing.trace import Trace
+from nnabla_influence.wording import with_option
+
+SMALL, LARGE = 0.01, 0.04
+"""Of the spread: up to the one the first order holds, beyond the other `final` says nothing."""
+GROWN = 2.0
+"""Of the growth: beyond it `final` says nothing, and exact scores are rough."""
+TURNED = 0.4
+"""Of the turn: beyond it the parameters of the steps are too different for `final`."""
+
+
+@dataclass(frozen=True)
+class Signs:
+    r"""What a trace itself says about how far to trust its scores.
+
+    Attributes:
+        exact: Whether each step was traced at its own parameters.
+        running: Whether batch normalisations had their running statistics, and not those that the
+            training had.
+        spread: :math:`sd(score) \sqrt{N / 10} / V` over the N rows seen: about the part of the
+            target V that leaving out a random tenth of the rows would change.
+        growth: How many times its first length the gradient had at most on its way back.
+        turn: The largest part of itself by which it changed in one step.
+        lowest: The lowest score over V. Below -1 the loss would have to become negative.
+        never_negative: Whether the loss cannot be.
+    """
+
+    exact: bool
+    running: bool
+    spread: float
+    growth: float
+    turn: float
+    lowest: float
+    never_negative: bool
+
+
+def signs_of(
+    traces: Sequence[Trace], target: float, *, exact: bool, running: bool, never_negative: bool
+) -> Signs:
+    """Return the signs of a ranking.
+
+    Args:
+        traces: Its traces, one for each order of the mini-batches.
+        target: V, the mean loss of the validation rows.
+        exact: As in `Signs`.
+        running: As in `Signs`.
+        never_negative: As in `Signs`.
+    """
+    scores = np.mean([trace.influence for trace in traces], axis=0)
+    seen = scores[np.sum([trace.times_seen for trace in traces], axis=0) > 0]
+    size = max(abs(target), 1e-30)
+    return Signs(
+        exact=exact,
+        running=running,
+        spread=float(seen.std() * math.sqrt(len(seen) / 10) / size),
+        growth=max(trace.growth for trace in traces),
+        turn=max(trace.turn for trace in traces),
+        lowest=float(seen.min()) / size,
+        never_negative=never_negative,
+    )
+
+
+def judge(signs: Signs, advice: str) -> Verdict:
+    """Return the word for a ranking.
+
+    Args:
+        signs: The ranking's.
+        advice: What the user can do where there is no ranking.
+
+    Raises:
+        ScoreError: The ranking would be no better than chance.
+    """
+    refused = _refusal(signs)
+    if refused:
+        raise ScoreError(f"no ranking is written: {refused}; {advice}")
+    reason = _doubt(signs)
+    return Verdict(RELIABLE) if reason is None else Verdict(ROUGH, reason)
+
+
+def _refusal(signs: Signs) -> str | None:
+    if signs.never_negative and signs.lowest < -1:
+        return (
+            f"the lowest score is {-signs.lowest:.2g} times minus the validation loss, and no row"
+            " can make that loss negative"
+        )
+    if not math.isfinite(signs.spread) or not math.isfinite(signs.growth):
+        return "the traced gradient grew without bound on its way back"
+    if signs.exact:
+        return None
+    if signs.growth > GROWN:
+        return (
+            f"the traced gradient grew {signs.growth:.2g} times on its way back, so the scores show"
+            " that growth"
+        )
+    if signs.spread > LARGE:
+        return (
+            "the scores are too large to be right (together those of a tenth of the rows are"
+            f" {_percent(signs.spread)} of the validation loss)"
+        )
+    return None
+
+
+def _doubt(signs: Signs) -> str | None:
+    if signs.running:
+        return "BatchNormalization with running statistics"
+    if signs.spread > SMALL:
+        return f"a tenth of the rows has scores of {_percent(signs.spread)} of the loss"
+    if signs.growth > GROWN:
+        return f"the traced gradient grew {signs.growth:.2g} times"
+    if not signs.exact and signs.turn > TURNED:
+        return f"one step turned the traced gradient by {_percent(signs.turn)} of itself"
+    return None
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.2g} %"
+
+
+def advice(definition: Definition, options: Options, why: str) -> str:
+    """Return what the user can do where there is no ranking.
+
+    Args:
+        definition: Of the training.
+        options: The user's.
+        why: Why it was traced at the final parameters, or exactly (`choice.Choice`).
+    """
+    ways = []
+    if options.method == "final":
+        ways.append("choose method auto, which traces exactly where that is possible")
+    elif why == TOO_LONG:
+        ways.append(f"allow the replay more time ({with_option(*REPLAY_BUDGET)})")
+    elif why == NO_REPLAY:
+        ways.append("record the training with nnabla-influence train or the Recorder")
+    if options.running_statistics and running_statistics(definition):
+        ways.append("use the batch statistics of BatchNormalization")
+    if options.epochs != 1:
+        ways.append("score the last epoch alone")
+    ways.append("train with a learning rate that falls towards the end")
+    return " or ".join(ways)

@@ -1,0 +1,1 @@
+"""What the verdict on a ranking is calibrated on."""
