@@ -161,7 +161,7 @@ def score(
         signs = signs_of(
             *(traces, target),
             exact=method.trajectory.exact,
-            running=method.n_statistics == 0 and bool(running_statistics(definition)),
+            normalized=bool(running_statistics(definition)),
             never_negative=is_never_negative(definition),
         )
         verdict = judge(signs, advice(definition, recorded, options))

@@ -158,7 +158,6 @@ def regression(tmp_path_factory) -> Project:
     return make_project(tmp_path_factory.mktemp("regression"), "linear-squared", 30, 10)
 
 
-@pytest.mark.usefixtures("unjudged")
 @pytest.mark.parametrize("epochs", [1, 2])
 @pytest.mark.parametrize("kind", ["table", "pictures", "regression"])
 def test_agrees_with_float64_algorithm_2(kind: str, epochs: int, request):
@@ -247,7 +246,6 @@ def test_rows_that_the_window_never_saw_get_zero(table: Project):
     np.testing.assert_array_equal(scores.influence == 0, seen == 0)
 
 
-@pytest.mark.usefixtures("unjudged")
 def test_chunk_size_changes_nothing(pictures: Project):
     small, large = (
         pictures.score(options=Options(chunk_size=size)).scores.influence for size in (2, 64)

@@ -16,10 +16,9 @@ from reproductions.trust.trainings import Kind, write_training
 
 GOOD = Signs(
     exact=False,
-    running=False,
+    normalized=False,
     spread=0.002,
     growth=1.0,
-    turn=0.1,
     lowest=-0.01,
     never_negative=True,
 )
@@ -32,8 +31,7 @@ INF = float("inf")
         ({}, RELIABLE),
         ({"exact": True}, RELIABLE),
         ({"spread": 0.02}, ROUGH),
-        ({"turn": 0.6}, ROUGH),
-        ({"running": True}, ROUGH),
+        ({"normalized": True}, ROUGH),
         ({"growth": 2.1}, None),
         ({"spread": 0.05}, None),
         ({"lowest": -1.1}, None),
@@ -42,7 +40,7 @@ INF = float("inf")
         # Exact scores are derivatives of what happened, however large: rough, but for nonsense.
         ({"exact": True, "spread": 0.05}, ROUGH),
         ({"exact": True, "growth": 2.1}, ROUGH),
-        ({"exact": True, "turn": 0.6}, RELIABLE),
+        ({"exact": True, "normalized": True}, RELIABLE),
         ({"exact": True, "lowest": -1.1}, None),
         ({"exact": True, "lowest": -1.1, "never_negative": False}, RELIABLE),
     ],
@@ -60,13 +58,18 @@ def test_the_word_follows_from_the_signs(changes, word):
 
 def test_the_signs_are_of_the_mean_over_the_orders_and_of_rows_seen():
     seen = np.array([1, 2, 0, 0])
-    one = Trace(np.array([-0.3, 0.1, 0.0, 0.0]), seen, 5, 1.0, growth=1.5, turn=0.1)
-    other = Trace(np.array([-0.1, 0.3, 0.0, 0.0]), seen, 5, 1.0, growth=1.2, turn=0.4)
-    signs = signs_of([one, other], 0.5, exact=False, running=True, never_negative=True)
+    one = Trace(np.array([-0.3, 0.1, 0.0, 0.0]), seen, 5, 1.0, growth=1.5)
+    other = Trace(np.array([-0.1, 0.3, 0.0, 0.0]), seen, 5, 1.0, growth=1.2)
+    signs = signs_of([one, other], 0.5, exact=False, normalized=True, never_negative=True)
     # Two rows seen, with -.2 and .2: their deviation is .2.
     assert signs.spread == pytest.approx(0.2 * np.sqrt(0.2) / 0.5)
     assert signs.lowest == pytest.approx(-0.4)
-    assert (signs.growth, signs.turn, signs.running) == (1.5, 0.4, True)
+    assert (signs.growth, signs.normalized) == (1.5, True)
+
+
+@pytest.fixture
+def unjudged():
+    """Here they are judged."""
 
 
 @pytest.fixture(scope="module")
