@@ -30,7 +30,10 @@ from tests.small_projects import (
     write_table,
 )
 
-PROGRESS = ("Computing on ", "Order of the mini-batches: ", "Traced in ", "Note: ")
+PROGRESS = (
+    *("Computing on ", "Order of the mini-batches: ", "Traced in ", "Note: "),
+    "The ranking is ",
+)
 
 
 def run(capsys, *arguments: object) -> tuple[int, str, list[str]]:

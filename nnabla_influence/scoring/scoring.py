@@ -158,13 +158,15 @@ def score(
             if method.trajectory.exact:
                 progress.say(f"Traced in {seconds_text(time.monotonic() - started)}")
             _check_not_all_zero(traces, window.trials)
+        exact = method.trajectory.exact
         signs = signs_of(
             *(traces, target),
-            exact=method.trajectory.exact,
+            exact=exact,
             normalized=bool(running_statistics(definition)),
+            chosen=options.validation_rows is not None,
             never_negative=is_never_negative(definition),
         )
-        verdict = judge(signs, advice(definition, recorded, options))
+        verdict = judge(signs, advice(definition, recorded, options, exact=exact))
         progress.say(f"The ranking is {verdict}")
         traced = f"{window.order.value} exact" if method.trajectory.exact else window.order.value
         orders = Orders(traced, len(window.trials), verdict=verdict)

@@ -34,6 +34,8 @@ class Signs:
         spread: :math:`sd(score) \sqrt{N / 10} / V` over the N rows seen: about the part of the
             target V that leaving out a random tenth of the rows would change.
         growth: How many times its first length the gradient had at most on its way back.
+        chosen: Whether the target is the loss of rows that the user chose. The spread over the
+            loss of few rows is large for right scores, too.
         lowest: The lowest score over V. Below -1 the loss would have to become negative.
         never_negative: Whether the loss cannot be.
     """
@@ -42,12 +44,19 @@ class Signs:
     normalized: bool
     spread: float
     growth: float
+    chosen: bool
     lowest: float
     never_negative: bool
 
 
 def signs_of(
-    traces: Sequence[Trace], target: float, *, exact: bool, normalized: bool, never_negative: bool
+    traces: Sequence[Trace],
+    target: float,
+    *,
+    exact: bool,
+    normalized: bool,
+    chosen: bool,
+    never_negative: bool,
 ) -> Signs:
     """Return the signs of a ranking.
 
@@ -56,6 +65,7 @@ def signs_of(
         target: V, the mean loss of the validation rows.
         exact: As in `Signs`.
         normalized: As in `Signs`.
+        chosen: As in `Signs`.
         never_negative: As in `Signs`.
     """
     scores = np.mean([trace.influence for trace in traces], axis=0)
@@ -66,6 +76,7 @@ def signs_of(
         normalized=normalized,
         spread=float(seen.std() * math.sqrt(len(seen) / 10) / size),
         growth=max(trace.growth for trace in traces),
+        chosen=chosen,
         lowest=float(seen.min()) / size,
         never_negative=never_negative,
     )
@@ -103,7 +114,7 @@ def _refusal(signs: Signs) -> str | None:
             f"the traced gradient grew {signs.growth:.2g} times on its way back, so the scores show"
             " that growth"
         )
-    if signs.spread > LARGE:
+    if signs.spread > LARGE and not signs.chosen:
         return (
             "the scores are too large to be right (together those of a tenth of the rows are"
             f" {_percent(signs.spread)} of the validation loss)"
@@ -125,15 +136,23 @@ def _percent(part: float) -> str:
     return f"{100 * part:.2g} %" if part < 1 else f"{100 * part:.0f} %"
 
 
-def advice(definition: Definition, recorded: Run | None, options: Options) -> str:
-    """Return what the user can do where `final` gives no ranking."""
+def advice(definition: Definition, recorded: Run | None, options: Options, *, exact: bool) -> str:
+    """Return what the user can do where a method gives no ranking."""
     ways = []
-    if not options.batch_statistics and running_statistics(definition):
+    if exact:
+        ways.append("train with a lower learning rate")
+    elif not options.batch_statistics and running_statistics(definition):
         ways.append("score with the statistics of each mini-batch (--batch-statistics)")
-    if recorded is not None and recorded.moments:
-        ways.append("score with --method exact, since the run keeps what it needs")
-    else:
-        ways.append("train with `nnabla-influence train --keep sqrt` and score with --method exact")
+    if not exact and recorded is not None and recorded.moments:
+        ways.append("score with --method exact, for which the run keeps what is needed")
+    elif not exact and recorded is not None and _by_script(recorded):
+        ways.append("record the training with keep='sqrt' and score with --method exact")
+    elif not exact:
+        ways.append("score with --method exact, which does the training again where it can")
     if options.epochs != 1:
         ways.append("score the last epoch alone")
     return " or ".join(ways)
+
+
+def _by_script(recorded: Run) -> bool:
+    return recorded.settings is None or recorded.settings.recorded_by != "nnabla_cli"

@@ -64,6 +64,7 @@ def read_lines(results: Path) -> list[Line]:
                 normalized=" BN " in row["training"],
                 spread=float(row["spread"]),
                 growth=float(row["growth"]),
+                chosen=False,
                 lowest=float(row["lowest"]),
                 never_negative=True,
             ),

@@ -19,6 +19,7 @@ GOOD = Signs(
     normalized=False,
     spread=0.002,
     growth=1.0,
+    chosen=False,
     lowest=-0.01,
     never_negative=True,
 )
@@ -34,6 +35,7 @@ INF = float("inf")
         ({"normalized": True}, ROUGH),
         ({"growth": 2.1}, None),
         ({"spread": 0.05}, None),
+        ({"spread": 0.05, "chosen": True}, ROUGH),
         ({"lowest": -1.1}, None),
         ({"spread": INF}, None),
         ({"spread": float("nan")}, None),
@@ -60,7 +62,9 @@ def test_the_signs_are_of_the_mean_over_the_orders_and_of_rows_seen():
     seen = np.array([1, 2, 0, 0])
     one = Trace(np.array([-0.3, 0.1, 0.0, 0.0]), seen, 5, 1.0, growth=1.5)
     other = Trace(np.array([-0.1, 0.3, 0.0, 0.0]), seen, 5, 1.0, growth=1.2)
-    signs = signs_of([one, other], 0.5, exact=False, normalized=True, never_negative=True)
+    signs = signs_of(
+        [one, other], 0.5, exact=False, normalized=True, chosen=False, never_negative=True
+    )
     # Two rows seen, with -.2 and .2: their deviation is .2.
     assert signs.spread == pytest.approx(0.2 * np.sqrt(0.2) / 0.5)
     assert signs.lowest == pytest.approx(-0.4)
