@@ -8,6 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from nnabla_influence.ranking import RELIABLE, Verdict
+
 # No test fails because the machine is busy.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
@@ -30,6 +32,14 @@ def _interruptible():
 def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
     """No test reads or leaves decoded data in the user's cache."""
     monkeypatch.setenv("NNABLA_INFLUENCE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def unjudged(monkeypatch: pytest.MonkeyPatch):
+    """Rankings of trainings that are too small for their scores to be trusted are written, too."""
+    monkeypatch.setattr(
+        "nnabla_influence.scoring.scoring.judge", lambda signs, advice: Verdict(RELIABLE)
+    )
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from tests.small_projects import (
 )
 
 PROGRESS = (
-    *("Computing on ", "Method ", "Traced in ", "Note: ", "No exact trace: "),
+    *("Computing on ", "Method ", "Traced in ", "Note: ", "No exact trace: ", "The ranking is "),
     *("A replay of ", "The training is replayed", "Checkpoints: ", "Training ", "The replayed "),
 )
 

@@ -25,7 +25,7 @@ def small(tmp_path, monkeypatch) -> Path:
     write_definition(
         tmp_path / "definitions" / "lenet.nntxt",
         lenet((1, 28, 28), 10),
-        Training(n_rows=310, epochs=1, learning_rate=0.1),
+        Training(n_rows=310, epochs=1, learning_rate=0.05),
     )
     monkeypatch.setattr(demo, "network_defs_folder", lambda: tmp_path / "definitions")
     monkeypatch.setattr(

@@ -15,7 +15,15 @@ from nnabla.utils.data_iterator import data_iterator_csv_dataset
 
 from nnabla_influence.dataset import ColumnSpec, open_dataset
 from nnabla_influence.errors import DatasetError, OutputError, ScoreError
-from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns, read_ranking
+from nnabla_influence.ranking import (
+    Orders,
+    Ranking,
+    Scores,
+    Verdict,
+    check_columns,
+    read_ranking,
+)
+from nnabla_influence.ranking.scores import parsed_orders
 from tests.dataset.common import noise, save_image, write_csv
 
 N = 6
@@ -261,7 +269,35 @@ def test_the_orders_stand_in_a_column_with_their_origin_as_its_label(project, tm
     assert second.read_bytes() == first.read_bytes()
 
 
-@pytest.mark.parametrize("arguments", [("", 1), ("recorded", 0)])
+@pytest.mark.parametrize(
+    ("why", "verdict", "label"),
+    [
+        ("", None, "recorded exact"),
+        ("", Verdict("reliable"), "recorded exact; reliable"),
+        ("the run keeps checkpoints", None, "recorded exact; the run keeps checkpoints"),
+        ("so", Verdict("rough", "scores - large"), "recorded exact; so; rough - scores - large"),
+    ],
+)
+def test_why_and_the_verdict_stand_in_the_header_too(project, tmp_path, why, verdict, label):
+    orders = Orders("recorded exact", 1, why, verdict)
+    Ranking(open_dataset(project, []), scores(), orders=orders).write(tmp_path / "r.csv")
+    header, *_ = read_cells(tmp_path / "r.csv")
+    assert header[-1] == f"orders:{label}"
+    back = read_ranking(tmp_path / "r.csv")
+    assert back.orders == orders
+    assert back.verdict == verdict
+    assert by_nnabla(tmp_path / "r.csv")["orders"].tolist() == [[1]] * N
+
+
+@pytest.mark.parametrize("label", ["recorded; rough; good", "recorded; ", "recorded; rough, so"])
+def test_a_header_that_somebody_changed_is_no_failure(label):
+    assert parsed_orders(label, 1).origin == "recorded"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("", 1), ("recorded", 0), ("recorded", 1, "a; b"), ("recorded", 1, "rough - by name")],
+)
 def test_orders_check_themselves(arguments):
     with pytest.raises(ValueError, match=r"\d orders, '"):
         Orders(*arguments)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nnabla_influence.dataset import open_dataset
-from nnabla_influence.ranking import Ranking, Scores
+from nnabla_influence.ranking import Orders, Ranking, Scores, Verdict
 from nnabla_influence.report import summary
 
 
@@ -54,6 +55,13 @@ def test_no_row_is_called_harmful_that_is_not(tmp_path):
     lines = list(summary(ranking(tmp_path, "y", ["5", "6"], influence=[1.0, 0.0]), "i.csv"))
     assert len(lines) == 1
     assert " 0 harmful " in lines[0]
+
+
+def test_the_verdict_is_said(tmp_path):
+    made = ranking(tmp_path, "y", ["0", "1"], influence=[-1.0, 1.0])
+    orders = Orders("recorded", 1, verdict=Verdict("rough", "made by hand"))
+    lines = list(summary(dataclasses.replace(made, orders=orders), "i.csv"))
+    assert "rough (made by hand)" in lines[1]
 
 
 def test_no_more_than_five(tmp_path):

@@ -160,10 +160,12 @@ def score(
             except DivergedError as error:
                 raise ScoreError(f"no ranking is written: {error}; {ways}") from error
             _check_not_all_zero(traces, window.trials)
+        exact = method.trajectory.exact
         signs = signs_of(
             *(traces, target),
-            exact=method.trajectory.exact,
-            running=method.n_statistics == 0 and bool(running_statistics(definition)),
+            exact=exact,
+            normalized=bool(running_statistics(definition)),
+            chosen=options.validation_rows is not None,
             never_negative=is_never_negative(definition),
         )
         verdict = judge(signs, ways)

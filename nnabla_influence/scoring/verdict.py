@@ -19,12 +19,10 @@ from nnabla_influence.scoring.taking_up import NO_REPLAY, REPLAY_BUDGET, TOO_LON
 from nnabla_influence.tracing.trace import Trace
 from nnabla_influence.wording import with_option
 
-SMALL, LARGE = 0.01, 0.04
+SMALL, LARGE = 0.01, 0.03
 """Of the spread: up to the one the first order holds, beyond the other `final` says nothing."""
 GROWN = 2.0
 """Of the growth: beyond it `final` says nothing, and exact scores are rough."""
-TURNED = 0.4
-"""Of the turn: beyond it the parameters of the steps are too different for `final`."""
 
 
 @dataclass(frozen=True)
@@ -33,27 +31,33 @@ class Signs:
 
     Attributes:
         exact: Whether each step was traced at its own parameters.
-        running: Whether batch normalisations had their running statistics, and not those that the
-            training had.
+        normalized: Whether the network has batch normalisations whose statistics move.
         spread: :math:`sd(score) \sqrt{N / 10} / V` over the N rows seen: about the part of the
             target V that leaving out a random tenth of the rows would change.
         growth: How many times its first length the gradient had at most on its way back.
-        turn: The largest part of itself by which it changed in one step.
+        chosen: Whether the target is the loss of rows that the user chose. The spread over the
+            loss of few rows is large for right scores, too.
         lowest: The lowest score over V. Below -1 the loss would have to become negative.
         never_negative: Whether the loss cannot be.
     """
 
     exact: bool
-    running: bool
+    normalized: bool
     spread: float
     growth: float
-    turn: float
+    chosen: bool
     lowest: float
     never_negative: bool
 
 
 def signs_of(
-    traces: Sequence[Trace], target: float, *, exact: bool, running: bool, never_negative: bool
+    traces: Sequence[Trace],
+    target: float,
+    *,
+    exact: bool,
+    normalized: bool,
+    chosen: bool,
+    never_negative: bool,
 ) -> Signs:
     """Return the signs of a ranking.
 
@@ -61,7 +65,8 @@ def signs_of(
         traces: Its traces, one for each order of the mini-batches.
         target: V, the mean loss of the validation rows.
         exact: As in `Signs`.
-        running: As in `Signs`.
+        normalized: As in `Signs`.
+        chosen: As in `Signs`.
         never_negative: As in `Signs`.
     """
     scores = np.mean([trace.influence for trace in traces], axis=0)
@@ -69,10 +74,10 @@ def signs_of(
     size = max(abs(target), 1e-30)
     return Signs(
         exact=exact,
-        running=running,
+        normalized=normalized,
         spread=float(seen.std() * math.sqrt(len(seen) / 10) / size),
         growth=max(trace.growth for trace in traces),
-        turn=max(trace.turn for trace in traces),
+        chosen=chosen,
         lowest=float(seen.min()) / size,
         never_negative=never_negative,
     )
@@ -110,7 +115,7 @@ def _refusal(signs: Signs) -> str | None:
             f"the traced gradient grew {signs.growth:.2g} times on its way back, so the scores show"
             " that growth"
         )
-    if signs.spread > LARGE:
+    if signs.spread > LARGE and not signs.chosen:
         return (
             "the scores are too large to be right (together those of a tenth of the rows are"
             f" {_percent(signs.spread)} of the validation loss)"
@@ -119,19 +124,17 @@ def _refusal(signs: Signs) -> str | None:
 
 
 def _doubt(signs: Signs) -> str | None:
-    if signs.running:
-        return "BatchNormalization with running statistics"
+    if signs.normalized and not signs.exact:
+        return "method final with BatchNormalization - exact scores are often different"
     if signs.spread > SMALL:
         return f"a tenth of the rows has scores of {_percent(signs.spread)} of the loss"
     if signs.growth > GROWN:
         return f"the traced gradient grew {signs.growth:.2g} times"
-    if not signs.exact and signs.turn > TURNED:
-        return f"one step turned the traced gradient by {_percent(signs.turn)} of itself"
     return None
 
 
 def _percent(part: float) -> str:
-    return f"{100 * part:.2g} %"
+    return f"{100 * part:.2g} %" if part < 1 else f"{100 * part:.0f} %"
 
 
 def advice(definition: Definition, options: Options, why: str) -> str:

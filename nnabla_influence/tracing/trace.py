@@ -60,7 +60,6 @@ class Trace:
         n_steps: How many steps, counted from the window's end, are in them.
         first_length: That of u at the window's end, which its growth is measured by.
         growth: How many times that length u had at most.
-        turn: The largest change of u in one step, as a part of its length before it.
     """
 
     influence: np.ndarray
@@ -68,7 +67,6 @@ class Trace:
     n_steps: int
     first_length: float
     growth: float = 1.0
-    turn: float = 0.0
 
 
 def validation_gradient(
@@ -156,18 +154,12 @@ def trace_back(
                 # add.at, since a batch that straddles two epochs can hold a row twice.
                 np.add.at(trace.influence, rows, products)
                 np.add.at(trace.times_seen, rows, 1)
-            behind = adjoint.u.data.copy()
             adjoint.finish(h)
             growth = float(np.linalg.norm(adjoint.u.data)) / trace.first_length
             if not trajectory.exact:
                 _check_growth(step, growth)
-            turn = float(np.linalg.norm(adjoint.u.data - behind) / np.linalg.norm(behind))
-            trace = dataclasses.replace(
-                trace,
-                n_steps=trace.n_steps + 1,
-                growth=max(trace.growth, growth),
-                turn=max(trace.turn, turn),
-            )
+            growth = max(trace.growth, growth)
+            trace = dataclasses.replace(trace, n_steps=trace.n_steps + 1, growth=growth)
             if after_step is not None:
                 after_step(trace)
             stage.update()

@@ -51,7 +51,6 @@ class TraceFile:
                     n_steps=int(file["n_steps"]),
                     first_length=float(file["first_length"]),
                     growth=float(file["growth"]),
-                    turn=float(file["turn"]),
                 )
         except Exception:  # What a damaged archive raises is no short list.
             return None
@@ -84,7 +83,6 @@ class TraceFile:
                     n_steps=np.array(trace.n_steps),
                     first_length=np.array(trace.first_length),
                     growth=np.array(trace.growth),
-                    turn=np.array(trace.turn),
                     **{f"vector {name}": vector.data for name, vector in vectors.items()},
                 )
             self._half.replace(self.path)

@@ -111,7 +111,6 @@ def compute(kind: Kind) -> Iterator[dict[str, object]]:
                     "lds": f"{lds.get(method, math.nan):.3f}",
                     "spread": "" if it.signs is None else f"{it.signs.spread:.3g}",
                     "growth": "" if it.signs is None else f"{it.signs.growth:.3g}",
-                    "turn": "" if it.signs is None else f"{it.signs.turn:.3g}",
                     "lowest": "" if it.signs is None else f"{it.signs.lowest:.3g}",
                     "problem": it.problem,
                 }

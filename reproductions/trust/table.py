@@ -11,12 +11,14 @@ from pathlib import Path
 
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.scoring.verdict import Signs, judge
+from reproductions.trust.trainings import FRESH
 
 FIELDS = (
     *("training", "seed", "window", "method", "spearman", "lds"),
-    *("spread", "growth", "turn", "lowest", "problem"),
+    *("spread", "growth", "lowest", "problem"),
 )
 NONE = "none"
+PARTS = ("chosen on", "held out", "fresh")
 WORDS = ("reliable", "rough", NONE)
 
 
@@ -25,7 +27,7 @@ class Line:
     """One ranking: figures, and what the code says of it."""
 
     training: str
-    chosen_on: bool
+    part: str
     window: str
     method: str
     spearman: float
@@ -50,7 +52,7 @@ def read_lines(results: Path) -> list[Line]:
     return [
         Line(
             training=row["training"],
-            chosen_on=int(row["seed"]) % 2 == 0,
+            part=_part(int(row["seed"])),
             window=row["window"],
             method=row["method"],
             spearman=float(row["spearman"]),
@@ -59,10 +61,10 @@ def read_lines(results: Path) -> list[Line]:
             if row["problem"]
             else Signs(
                 exact=row["method"] == "exact",
-                running=row["method"] == "final, running" and " BN " in row["training"],
+                normalized=" BN " in row["training"],
                 spread=float(row["spread"]),
                 growth=float(row["growth"]),
-                turn=float(row["turn"]),
+                chosen=False,
                 lowest=float(row["lowest"]),
                 never_negative=True,
             ),
@@ -77,19 +79,18 @@ def write_table(results: Path, path: Path) -> None:
     text = [
         "Final against exact: rankings by their Spearman to exact scores (counts).",
         "",
-        "| half | method, window | word | >= .95 | .8 to .95 | .5 to .8 | < .5, or no scores |",
+        "| trainings | method, window | word | >= .95 | .8 to .95 | .5 to .8 | < .5 or no scores |",
         "|---|---|---|---|---|---|---|",
     ]
-    for chosen_on in (True, False):
+    for part in PARTS:
         for method in ("final, batch", "final, running"):
             for window in ("last", "all"):
                 some = [
                     line
                     for line in lines
-                    if (line.chosen_on, line.method, line.window) == (chosen_on, method, window)
+                    if (line.part, line.method, line.window) == (part, method, window)
                 ]
-                half = "chosen on" if chosen_on else "held out"
-                text += _counts(f"| {half} | {method}, {window}", some, "spearman")
+                text += _counts(f"| {part} | {method}, {window}", some, "spearman")
     text += [
         "",
         "Against retraining without tenths of the rows: rankings by their LDS (counts).",
@@ -109,21 +110,26 @@ def write_table(results: Path, path: Path) -> None:
             text += _counts(f"| {method}, {window}", some, "lds")
     text += [
         "",
-        "| training | window | method | Spearman to exact | LDS | s | growth | turn | lowest / V |"
-        " word |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| training | window | method | Spearman to exact | LDS | s | growth | lowest / V | word |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for line in lines:
         signs = line.signs
-        figures: tuple[str, ...] = ("-",) * 4
+        figures: tuple[str, ...] = ("-",) * 3
         if signs is not None:
-            numbers = (signs.spread, signs.growth, signs.turn, signs.lowest)
+            numbers = (signs.spread, signs.growth, signs.lowest)
             figures = tuple(f"{number:.3g}" for number in numbers)
         text.append(
             f"| {line.training} | {line.window} | {line.method} | {_number(line.spearman)} |"
             f" {_number(line.lds)} | {' | '.join(figures)} | {line.word} |"
         )
     path.write_text("\n".join(text) + "\n", encoding="utf-8")
+
+
+def _part(seed: int) -> str:
+    if seed >= FRESH:
+        return "fresh"
+    return "chosen on" if seed % 2 == 0 else "held out"
 
 
 def _counts(start: str, lines: Sequence[Line], figure: str) -> list[str]:

@@ -62,6 +62,10 @@ class Kind:
         )
 
 
+FRESH = 54
+"""The number of the first training that nobody looked at before the limits were settled."""
+
+
 def trainings() -> list[Kind]:
     """Return all of them."""
     return [dataclasses.replace(kind, seed=seed) for seed, kind in enumerate(_trainings())]
@@ -94,6 +98,36 @@ def _trainings() -> Iterator[Kind]:
             yield Kind("images", "ReLU", normalized, solver, rate, 8, 300, 4, 20)
     yield Kind("images", "ReLU", False, "Adam", 0.01, 15, 300, 6, 20)
     yield Kind("images", "ReLU", False, "RMSprop", 0.01, 15, 300, 6, 20)
+    yield from _fresh()
+
+
+def _fresh() -> Iterator[Kind]:
+    """Yield the trainings that nobody looked at before the limits were settled."""
+    for activation, normalized, solver, rate in (
+        ("Swish", True, "Sgd", 0.02),
+        ("LeakyReLU", True, "Momentum", 0.005),
+        ("Tanh", True, "AdamW", 0.001),
+        ("Sigmoid", True, "RMSprop", 0.001),
+        ("Swish", False, "Adam", 0.003),
+        ("LeakyReLU", False, "Sgd", 0.02),
+    ):
+        yield Kind("table", activation, normalized, solver, rate, 40, 300, 20, 30)
+    for activation, normalized, solver, rate in (
+        ("LeakyReLU", True, "Adam", 0.001),
+        ("Tanh", True, "Sgd", 0.1),
+        ("ReLU", True, "Sgd", 0.02),
+        ("Swish", False, "Sgd", 0.05),
+        ("ReLU", False, "Momentum", 0.005),
+        ("Swish", False, "AdamW", 0.001),
+    ):
+        yield Kind("digits", activation, normalized, solver, rate)
+    for activation, normalized, solver, rate in (
+        ("Tanh", False, "Sgd", 0.05),
+        ("ReLU", False, "Adam", 0.001),
+        ("LeakyReLU", True, "Adam", 0.001),
+        ("Tanh", True, "Momentum", 0.01),
+    ):
+        yield Kind("images", activation, normalized, solver, rate, 8, 300, 4, 20)
 
 
 def write_training(folder: Path, kind: Kind) -> Path:

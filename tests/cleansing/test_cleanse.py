@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from nnabla.utils.data_iterator import data_iterator_csv_dataset
 
 from nnabla_influence.cleansing import ClassChange, cleanse
+from nnabla_influence.ranking import Orders, Verdict, read_ranking
 from tests.cleansing.common import (
     INFLUENCE,
     LABELS,
@@ -245,6 +247,16 @@ def test_the_summary_of_many_classes_shows_those_that_lose_most(tmp_path):
 def test_removing_useful_rows_is_told(table):
     lines = list(table.cleanse(n=5, **EMPTY).summary())
     assert lines[-1].startswith("2 of the removed rows are not harmful (influence 0 or above)")
+
+
+@pytest.mark.parametrize("word", ["rough", "reliable"])
+def test_a_rough_ranking_is_told(table, word):
+    ranking = read_ranking(table.ranking)
+    orders = Orders("recorded", 1, verdict=Verdict(word))
+    dataclasses.replace(ranking, orders=orders).write(table.ranking.with_name("judged.csv"))
+    table.ranking.with_name("judged.csv").replace(table.ranking)
+    told = [line for line in table.cleanse(n=1).summary() if "ranking is rough" in line]
+    assert bool(told) == (word == "rough")
 
 
 @pytest.mark.parametrize(

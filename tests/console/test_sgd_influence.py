@@ -67,7 +67,7 @@ def test_from_another_folder_with_absolute_paths(trained: Trained, tmp_path):
     output.touch()
     done = run(
         *(IMAGE, "--model", trained.final, "--input-train", trained.training),
-        *("--input-val", trained.validation, "--output", output, "--window", 2),
+        *("--input-val", trained.validation, "--output", output, "--window", 1),
         *("--batch_size", 0, "--n_trials", 3, "--validation-rows", "3,17", "--device", "cpu"),
         *("--review-page", "no"),
         python=("-B",),
@@ -75,7 +75,7 @@ def test_from_another_folder_with_absolute_paths(trained: Trained, tmp_path):
     )
     assert done.returncode == 0, done.stderr.decode()
     assert [entry.name for entry in results.iterdir()] == ["影響 1.csv"]
-    options = Options(window=2, validation_rows=[3, 17])
+    options = Options(window=1, validation_rows=[3, 17])
     assert scores_in(output) == dict(
         enumerate(score(trained.final, options=options).scores.influence)
     )

@@ -81,6 +81,7 @@ def test_the_data_of_pictures(tmp_path):
         "rows": 5,
         "orders": "recorded",
         "method": "final",
+        "verdict": None,
         "label": "y",
         "classes": [{"value": "0", "name": "cat"}, {"value": "1", "name": "dog"}],
         "columns": {
@@ -98,6 +99,16 @@ def test_the_data_of_pictures(tmp_path):
         "comments": {"names": ["#note"], "values": [[f"note {k}"] for k in range(5)]},
     }
     assert [pixels_of(row[0]).tolist() for row in pictures] == [[[0] * 4] * 4, [[40] * 4] * 4]
+
+
+@pytest.mark.parametrize(("said", "word"), [("rough - s", "rough"), ("reliable", "reliable")])
+def test_the_verdict_is_on_the_page(tmp_path, said, word):
+    path = write_pictures(tmp_path)
+    text = path.read_text(encoding="utf-8-sig")
+    path.write_text(text.replace("orders:recorded", f"orders:recorded; {said}"), "utf-8")
+    verdict = written(path)["verdict"]
+    assert verdict["word"] == word
+    assert word in verdict["sentence"]
 
 
 def test_the_data_of_a_table(tmp_path):

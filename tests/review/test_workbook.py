@@ -14,7 +14,7 @@ from PIL import Image
 
 from nnabla_influence.dataset import open_dataset
 from nnabla_influence.errors import OutputError
-from nnabla_influence.ranking import Orders, Ranking, Scores
+from nnabla_influence.ranking import Orders, Ranking, Scores, Verdict
 from nnabla_influence.review import workbook
 from nnabla_influence.review.reviewed import Reviewed, read_reviewed
 from nnabla_influence.review.workbook import write_workbook
@@ -47,7 +47,8 @@ def reviewed(tmp_path) -> Reviewed:
     scores = Scores(
         INFLUENCE, times_seen=[k != 4 for k in range(N)], loss=np.arange(N) / 4, predicted=PREDICTED
     )
-    Ranking(dataset, scores, orders=Orders("recorded", 1)).write(folder / "ranking.csv")
+    orders = Orders("recorded", 1, verdict=Verdict("rough", "made by hand"))
+    Ranking(dataset, scores, orders=orders).write(folder / "ranking.csv")
     return read_reviewed(folder / "ranking.csv", class_names=NAMES)
 
 
@@ -174,6 +175,7 @@ def test_a_class_that_is_only_predicted_is_not_offered(tmp_path):
 def test_it_says_what_the_score_means(book):
     words = dict(book["Read me"].iter_rows(values_only=True))
     assert words["effect: harmful"] == "Below 0. Without it the validation loss falls."
+    assert "rough (made by hand)" in words["Verdict"]
     assert "rare" in words["When not to delete"]
     assert "cleanse" in words["How to go on"]
 

@@ -7,6 +7,7 @@ import functools
 import shutil
 from pathlib import Path
 
+import h5py
 import jax
 import jax.numpy as jnp
 import nnabla as nn
@@ -32,8 +33,11 @@ def trainings(tmp_path_factory) -> dict[str, Watched]:
     return watched_trainings(tmp_path_factory.getbasetemp())
 
 
-def every_step_at_the_end(training: Watched, epochs: int) -> np.ndarray:
-    """Take the validation gradient back by JAX, each step at the last parameters and state."""
+def every_step_at_the_end(training: Watched, epochs: int, held: int | None = None) -> np.ndarray:
+    """Take the validation gradient back by JAX, each step at the last parameters and state.
+
+    The parameter's element ``held``, if there is one, stands still.
+    """
     definition = load_definition(training.definition)
     end = training.seen_by_nnabla(training.n_steps)
     names = definition.trainable
@@ -58,7 +62,8 @@ def every_step_at_the_end(training: Watched, epochs: int) -> np.ndarray:
 
         g = jax.grad(mean)(theta)
         hyper = solver.hyperparameters
-        return rule(theta, states, g, lr, end.solver.t, hyper, solver.weight_decay)
+        moved, after = rule(theta, states, g, lr, end.solver.t, hyper, solver.weight_decay)
+        return (moved if held is None else moved.at[held].set(theta[held])), after
 
     @functools.partial(jax.jit, static_argnums=4)
     def back(theta, states, carried, batches, lr):
@@ -104,6 +109,19 @@ def test_momentum_and_summed_gradients(trainings):
         got = score(training.definition, run=training.run("final"), options=options)
         wanted = every_step_at_the_end(training, 2)
         assert error(got.scores.influence, wanted) < 1e-4
+
+
+def test_an_element_whose_second_moment_is_0_stands_still(trainings, tmp_path):
+    """A gradient at the final parameters meets it, as it meets a unit that was dead until then."""
+    training = trainings["adam, five epochs"]
+    run = shutil.copytree(training.run("all"), tmp_path / "run")
+    name = load_definition(training.definition).trainable[0]
+    with h5py.File(run / "solver_states.h5", "r+") as file:
+        for kind in ("mean", "var"):
+            file[name][kind][(0,) * file[name][kind].ndim] = 0.0
+    got = score(training.definition, run=run, options=dataclasses.replace(FINAL, window=1))
+    assert error(got.scores.influence, every_step_at_the_end(training, 1, held=0)) < 1e-4
+    assert error(got.scores.influence, every_step_at_the_end(training, 1)) > 1e-3
 
 
 def without_state(training: Watched, folder: Path) -> Path:

@@ -19,7 +19,7 @@ def vectors(**values: np.ndarray) -> dict[str, nn.NdArray]:
 def some(seed: int = 0) -> tuple[Trace, dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
     influence = rng.normal(size=7) * 10.0 ** rng.integers(-30, 30, 7)
-    trace = Trace(influence, rng.integers(0, 9, 7), 41, 0.7)
+    trace = Trace(influence, rng.integers(0, 9, 7), 41, 0.7, growth=1.5)
     return trace, {
         name: rng.normal(size=5).astype(np.float32) * np.float32(1e-20) for name in ("u", "m", "r")
     }
@@ -40,6 +40,7 @@ def test_what_was_saved_is_loaded_to_the_bit(japanese_path):
     np.testing.assert_array_equal(loaded.influence, trace.influence)
     np.testing.assert_array_equal(loaded.times_seen, trace.times_seen)
     assert (loaded.n_steps, loaded.first_length) == (41, 0.7)
+    assert loaded.growth == 1.5
     for name, value in values.items():
         np.testing.assert_array_equal(found[name].data, value)
     loaded.influence[3] += 1  # a trace goes on adding to it
