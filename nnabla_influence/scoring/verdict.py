@@ -35,8 +35,8 @@ class Signs:
         spread: :math:`sd(score) \sqrt{N / 10} / V` over the N rows seen: about the part of the
             target V that leaving out a random tenth of the rows would change.
         growth: How many times its first length the gradient had at most on its way back.
-        chosen: Whether the target is the loss of rows that the user chose. The spread over the
-            loss of few rows is large for right scores, too.
+        chosen: Whether the target is the loss of rows that the user chose. The scores are large
+            beside the loss of few rows where they are right, too.
         lowest: The lowest score over V. Below -1 the loss would have to become negative.
         never_negative: Whether the loss cannot be.
     """
@@ -101,7 +101,7 @@ def judge(signs: Signs, advice: str) -> Verdict:
 
 
 def _refusal(signs: Signs) -> str | None:
-    if signs.never_negative and signs.lowest < -1:
+    if signs.never_negative and signs.lowest < -1 and not signs.chosen:
         return (
             f"the lowest score is {-signs.lowest:.2g} times minus the validation loss, and no row"
             " can make that loss negative"
