@@ -59,7 +59,7 @@ def test_no_extension_is_no_error_unless_a_gpu_was_asked_for(monkeypatch):
     assert device.description == "CPU (no CUDA extension of nnabla is installed)"
     with pytest.raises(
         DeviceError,
-        match=r"'cuda:1' does not work \(no CUDA extension of nnabla is installed\); use --device"
+        match=r"'cuda:1' does not work \(no CUDA extension of nnabla is installed\); use device"
         r" cpu, or install the extra cuda110, cuda116 or cuda120",
     ):
         choose_device("cuda:1")

@@ -196,9 +196,12 @@ def _has_indexes(source: Any) -> bool:
     Its ``_get_data(position)`` returns row ``_indexes[position]``. nnabla's own class with such a
     field draws from other sources.
     """
+    code = getattr(getattr(type(source), "_get_data", None), "__code__", None)
     return (
         isinstance(source, DataSource)
         and hasattr(source, "_indexes")
+        and code is not None
+        and "_indexes" in code.co_names
         and not hasattr(source, "_data_source")
         and not type(source).__module__.startswith("nnabla.")
     )

@@ -224,6 +224,7 @@ def test_an_unforeseen_failure_says_where(table: Path, monkeypatch, caplog, tmp_
 def test_a_missing_package_is_named(table: Path, monkeypatch, caplog, tmp_path):
     monkeypatch.delitem(sys.modules, "nnabla_influence.scoring", raising=False)
     monkeypatch.delitem(sys.modules, "nnabla_influence.scoring.scoring", raising=False)
+    monkeypatch.delitem(sys.modules, "nnabla_influence.scoring.choice", raising=False)
     monkeypatch.setitem(sys.modules, "nnabla_influence.scoring.best_epoch", None)
     code, lines = in_process(main, caplog, "-m", make_model(table))
     assert code == 1

@@ -231,6 +231,23 @@ def test_an_iterator_that_ends(tmp_path):
     assert noted == batches
 
 
+class Dealt(OwnOrder):
+    """Shuffles without saying so."""
+
+    def reset(self):
+        self._shuffle = True
+        super().reset()
+        self._shuffle = False
+
+
+def test_an_own_order_that_is_not_called_shuffled(tmp_path):
+    caches = {"with_memory_cache": False, "with_file_cache": False}
+    with data_iterator(Dealt(10, np.random.RandomState(5)), 4, **caches) as iterator:
+        drawn(iterator, 2)
+        with pytest.raises(UnsupportedError, match="across the end of an epoch before it was rec"):
+            WatchedIterator(iterator, print)
+
+
 @pytest.mark.parametrize("before", [3, 4, 7])
 def test_a_memory_cache_over_an_own_order_that_was_redrawn_before_it_is_watched(tmp_path, before):
     with (
@@ -339,6 +356,13 @@ class OwnSource(DataSource):
         super().reset()
 
 
+class OwnDraws(OwnOrder):
+    """Draws past the order that it has inherited."""
+
+    def _get_data(self, position):
+        return (np.array([self._rng.randint(self.size)], np.float32),)
+
+
 def concatenated(folder):
     source = CsvDataSource(csv_of(folder, 9))
     return data_iterator_concat_datasets([source], 3, with_memory_cache=False)
@@ -360,6 +384,10 @@ def slice_of_a_shuffled_csv(folder):
         (
             lambda folder: data_iterator(OwnSource(), 3),
             "draws from a DataSourceWithMemoryCache over a OwnSource|from a OwnSource, whose rows",
+        ),
+        (
+            lambda folder: data_iterator(OwnDraws(9, np.random.RandomState(5)), 3),
+            "OwnDraws, whose rows cannot",
         ),
         (concatenated, "draws from a ConcatDataSource, whose rows cannot be told"),
         (slice_over_a_cache, "draws from a SlicedDataSource over a DataSourceWithMemoryCache over"),

@@ -157,12 +157,18 @@ def test_adam_without_a_state_is_refused_before_any_data_are_read(trainings, tmp
 def test_the_file_beside_it_that_carries_the_state_is_named(trainings, tmp_path):
     """The best epoch was not a fifth one."""
     best = shutil.copy(trainings["adam"].final, tmp_path / "results.nnp")
+    shutil.copy(best, tmp_path / "results_current_3.nnp")
     end = shutil.copy(trainings["adam, five epochs"].final, tmp_path / "results_current_5.nnp")
     with pytest.raises(ScoreError, match=r"results\.nnp: .* give results_current_5\.nnp beside it"):
         score(best, options=FINAL)
     assert not lacks(end)
     assert lacks(best)
     assert not lacks(trainings["momentum"].final)
+
+
+def test_a_replay_needs_no_state(trainings):
+    ranking = score(trainings["adam"].final, options=Options(window="all", device="cpu"))
+    assert "exact" in ranking.orders.origin
 
 
 def lacks(path: Path) -> bool:
