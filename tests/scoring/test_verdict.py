@@ -88,12 +88,12 @@ def normalized(tmp_path_factory):
 def test_running_statistics_give_no_ranking_there_and_no_file(normalized, tmp_path):
     definition, run = normalized
     output = tmp_path / "influence.csv"
-    with pytest.raises(ScoreError, match=r"no ranking.*--batch-statistics.*--method exact"):
+    with pytest.raises(ScoreError, match=r"no ranking.*method auto.*batch statistics"):
         score(
             definition,
             run=run.folder,
             output=output,
-            options=Options(method="final", batch_statistics=False, device="cpu"),
+            options=Options(method="final", running_statistics=True, device="cpu"),
         )
     assert list(tmp_path.iterdir()) == []
 
