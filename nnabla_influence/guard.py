@@ -60,7 +60,7 @@ _UNBOUNDED = {
         "where an output is exactly 0; SoftmaxCrossEntropy, of what comes before a Softmax, does"
         " not"
     ),
-    "KLMultinomial": "where an output is exactly 0",
+    "KLMultinomial": "where a target is exactly 0",
     "Log": "at 0",
     "PowScalar": "at 0",
     "Pow2": "at 0",

@@ -2,6 +2,7 @@
 
 - ELU, SELU, CELU: nnabla has ``exp(x) * mask``, with a mask of 0 where x > 0: above x = 88 that is
   infinity times 0, not a number. Here x is masked before the exponential, too.
+- KLMultinomial of a Softmax that rounds to 0: nnabla has ``log(0)``, times the 0 of the Softmax.
 - Cross entropies with a label below 0, which the native ones ignore: nnabla's graph does not, and
   writes outside of an array.
 
@@ -69,10 +70,20 @@ def _ignoring_negative(own: Callable[..., Any]) -> Callable[..., Any]:
     return backward
 
 
+def _kl_multinomial(dy: Any, x: Any, *others: Any, **arguments: Any) -> Any:
+    above_0 = [NF.maximum_scalar(probability, _LEAST) for probability in x]
+    by_p, _ = _own_kl_multinomial(dy, above_0, *others, **arguments)
+    _, by_q = _own_kl_multinomial(dy, x, *others, **arguments)
+    return by_p, by_q
+
+
+_LEAST = 1.2e-38  # about the least float32 of full precision
+_own_kl_multinomial = registry["KLMultinomial"]
 _STABLE = {
     "CELU": _celu,
     "CategoricalCrossEntropy": _ignoring_negative(registry["CategoricalCrossEntropy"]),
     "ELU": _elu,
+    "KLMultinomial": _kl_multinomial,
     "SELU": _selu,
     "SoftmaxCrossEntropy": _ignoring_negative(registry["SoftmaxCrossEntropy"]),
 }

@@ -1,4 +1,4 @@
-"""ELU, SELU and CELU of large inputs, and labels below 0: where nnabla's own graph is wrong."""
+"""Large inputs, probabilities of 0 and labels below 0: where nnabla's own graph is wrong."""
 
 from __future__ import annotations
 
@@ -59,6 +59,27 @@ def test_products_of_large_inputs_agree_with_float64_jax(tmp_path, name):
     compare(definition, {"x": x, "y": rng.normal(size=(6, 1)).astype(np.float32)}, reference_losses)
 
 
+def test_probabilities_that_round_to_0(tmp_path):
+    """KLMultinomial, whose gradient is that of a Softmax times a logarithm of it."""
+
+    def make(v):
+        p = F.softmax(PF.affine(v["x"], 4, name="a"), axis=1)
+        return F.kl_multinomial(p, v["t"], base_axis=1)
+
+    def reference_losses(theta, inputs):
+        log = jax.nn.log_softmax(inputs["x"] @ theta["a/affine/W"] + theta["a/affine/b"])
+        return (jnp.exp(log) * (log - jnp.log(inputs["y"]))).sum(axis=1)
+
+    definition = load(tmp_path, *python_proto(make, {"x": (3,), "t": (4,)}))
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(6, 3)).astype(np.float32)
+    x[2:4] *= 400
+    logits = x @ random_parameters(definition)["a/affine/W"]
+    assert np.ptp(logits, axis=1).max() > 150
+    y = rng.dirichlet(np.ones(4), size=6).astype(np.float32)
+    compare(definition, {"x": x, "y": y}, reference_losses)
+
+
 def compare(definition, inputs, reference_losses):
     """J a and H a, with random parameters, against float64 JAX."""
     parameters = random_parameters(definition)
@@ -78,7 +99,9 @@ def compare(definition, inputs, reference_losses):
     wanted = reference.hessian(reference.theta, float64(tree), float64(inputs))
     wanted_h = np.concatenate([np.ravel(wanted[key]) for key in tree])
     by_example = reference.per_example(reference.theta, float64(tree), float64(inputs))
-    np.testing.assert_allclose(products, by_example, rtol=1e-4, atol=0)
+    np.testing.assert_allclose(
+        products, by_example, rtol=1e-4, atol=1e-6 * np.abs(by_example).max()
+    )
     assert np.linalg.norm(h.data - wanted_h) < 1e-5 * np.linalg.norm(wanted_h)
 
 
