@@ -31,7 +31,9 @@ from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns, che
 from nnabla_influence.recording.storage import seconds_text
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
+from nnabla_influence.scoring.belonging import check_belongs
 from nnabla_influence.scoring.best_epoch import note_on_best_epoch
+from nnabla_influence.scoring.last_steps import check_last_steps
 from nnabla_influence.scoring.methods import Method, exact_method, final_method
 from nnabla_influence.scoring.opening import (
     PathLike,
@@ -118,6 +120,8 @@ def score(
 
     trained = open_training(definition, train, progress)
     check_columns(trained)
+    if recorded is not None:
+        check_belongs(definition, recorded, trained, progress)
     validated = open_validation(definition, validation, progress)
     if output is not None:
         kept = [] if recorded is None else list(recorded.folder.iterdir())
@@ -193,6 +197,8 @@ def _method_and_window(
     if exact and run is not None:
         method = exact_method(definition, run, solver, options, device, trained.batch)
     else:
+        if run is not None:
+            check_last_steps(definition, run, solver, trained, device)
         method = final_method(
             *(definition, run, options, device, trained.batch),
             model_state=own_parameters,
