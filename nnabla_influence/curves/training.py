@@ -150,6 +150,7 @@ def recorded_training(opened: Opened, seed: int, folder: str | os.PathLike[str])
 
 def _train_keeping(opened: Opened, training: SeededTraining, folder: Path) -> Moment:
     steps, trainer, kept = training.steps, training.trainer, []
+    checksums: list[int] = []
     spacing = Plan(0, len(steps)).spacing(KEEP)
     try:
         with without_futile_imports():
@@ -158,13 +159,16 @@ def _train_keeping(opened: Opened, training: SeededTraining, folder: Path) -> Mo
                 if step.step % spacing == 0:
                     moment = trainer.moment()
                     # One at a time: all of them may not fit into memory.
-                    write_moments(folder, [moment])
+                    checksums += write_moments(folder, [moment])
                     kept.append((moment.step, moment.solver.t))
                 trainer.step(step, training.inputs)
             end = trainer.moment()
     except RunError as error:
         raise RunError(f"{opened.definition.path}: seed {training.seed}: {error}") from error
-    write_layout(folder, dataclasses.replace(read_layout(folder), moments=tuple(kept)))
+    layout = dataclasses.replace(
+        read_layout(folder), moments=tuple(kept), checksums=tuple(checksums)
+    )
+    write_layout(folder, layout)
     return end
 
 

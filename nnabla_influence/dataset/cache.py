@@ -1,9 +1,9 @@
 """Where decoded datasets lie between runs.
 
 An entry is a folder ``<key>-<stamp>``. The key says what is kept: which CSV, which variables, in
-which form. The stamp is a hash of what it was made from: the CSV's content, size and modification
-time of every file that it names, and the versions of the decoders. So an entry never changes and
-needs no check of its own; when a stamp is new, older entries of the same key are removed.
+which form. The stamp is a hash of what it was made from: the CSV's content, size and times of every
+file that it names, and the versions of the decoders. So an entry never changes, and its checksums
+find what damaged it; when a stamp is new, older entries of the same key are removed.
 """
 
 from __future__ import annotations

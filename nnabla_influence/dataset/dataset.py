@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -16,6 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from nnabla_influence.dataset.cache import cache_home, make_entry, usable_folder
+from nnabla_influence.dataset.contents import (
+    Contents,
+    hash_contents,
+    read_contents,
+    write_contents,
+)
 from nnabla_influence.dataset.decoding import decode, file_name
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.dataset.records import RecordIndex
@@ -23,9 +30,11 @@ from nnabla_influence.dataset.scan import Scan, scan_csv
 from nnabla_influence.dataset.store import ColumnSpec, StoredVariable
 from nnabla_influence.dataset.values import CellReader, as_number, file_of, shown_shape
 from nnabla_influence.errors import DatasetError, OutputError
+from nnabla_influence.files import replacing_file
 from nnabla_influence.progress import Progress, SilentProgress
 
-_FORMAT = 1
+_FORMAT = 2
+_CONTENTS = "contents.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +54,7 @@ class Dataset:
     seconds_decoding: float
     _records: RecordIndex
     _stored: Mapping[str, StoredVariable]
+    _entry: Path | None
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -88,6 +98,22 @@ class Dataset:
             DatasetError: The CSV has changed since it was opened.
         """
         return self._records.cells(row)
+
+    def contents(self) -> Contents:
+        """Return a hash of the files that each row names, by input; read once, then cached.
+
+        Raises:
+            DatasetError: A file cannot be read.
+        """
+        cached = None if self._entry is None else self._entry / _CONTENTS
+        if cached is not None:
+            with contextlib.suppress(OSError, ValueError):
+                return read_contents(cached)
+        contents = hash_contents(self.path, self.inputs)
+        if cached is not None:
+            with contextlib.suppress(OSError, OutputError), replacing_file(cached) as temporary:
+                write_contents(temporary, contents)
+        return contents
 
     def iter_cells(self, rows: Iterable[int] | None = None) -> Iterator[list[str]]:
         """Yield the cells of these rows, of every one in turn by default, untouched.
@@ -156,10 +182,10 @@ def open_dataset(
     reader = CellReader(str(absolute.parent), normalize=normalize)
     scan = scan_csv(absolute, _distinct(columns), reader)
     stored: dict[str, StoredVariable] = {}
-    seconds = 0.0
+    seconds, entry = 0.0, None
     if scan.variables:
         home = cache_home() if cache_dir is None else Path(cache_dir)
-        stored, seconds = _from_cache(
+        stored, seconds, entry = _from_cache(
             home, scan, reader, progress or SilentProgress(), by_cache=by_cache
         )
     return Dataset(
@@ -169,18 +195,22 @@ def open_dataset(
         seconds_decoding=seconds,
         _records=scan.records,
         _stored=stored,
+        _entry=entry,
     )
 
 
 def _from_cache(
     home: Path, scan: Scan, reader: CellReader, progress: Progress, *, by_cache: bool
-) -> tuple[dict[str, StoredVariable], float]:
-    """Return the values, decoded now if they have not been, and the seconds it took."""
+) -> tuple[dict[str, StoredVariable], float, Path]:
+    """Return the values, decoded now if need be, the seconds it took, and the cache entry."""
     key, stamp = _name(scan, reader.normalize)
     scaling = {"normalize": reader.normalize, "by_cache": by_cache}
-    found = _load(home / f"{key}-{stamp}", scan, scaling)
+    entry = home / f"{key}-{stamp}"
+    found = _load(entry, scan, scaling)
     if found is not None:
-        return found, 0.0
+        return found, 0.0, entry
+    if entry.exists():
+        progress.say(f"{entry}: is damaged; {scan.path} is decoded again")
     home = _usable(home, scan, progress)
     began = time.monotonic()
     entry = make_entry(
@@ -190,7 +220,7 @@ def _from_cache(
     made = _load(entry, scan, scaling)
     if made is None:
         raise OutputError(f"{entry}: cannot be read back; name another cache folder")
-    return made, seconds
+    return made, seconds, entry
 
 
 def _distinct(specs: Sequence[ColumnSpec]) -> list[ColumnSpec]:

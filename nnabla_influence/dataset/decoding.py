@@ -77,7 +77,7 @@ def _decode(
             if row % _TELL_EVERY == _TELL_EVERY - 1:
                 stage.update(_TELL_EVERY)
         for variable, writer in zip(scan.variables, writers):
-            _write(scan, variable, row, writer.flush)
+            _write(scan, variable, row, writer.finish)
         stage.update((row + 1) % _TELL_EVERY)
     if csv_reader.fingerprint != scan.fingerprint:
         raise DatasetError(f"{scan.path}: has changed while it was read; start again")

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import math
 import os
+import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from nnabla_influence.dataset.records import Record, RecordIndex, RecordReader
 from nnabla_influence.dataset.store import ColumnSpec
 from nnabla_influence.dataset.values import CellError, CellReader, as_number, file_of
 from nnabla_influence.errors import DatasetError
-from nnabla_influence.files import is_foreign
+from nnabla_influence.files import file_hash, is_foreign
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Scan:
         variables: What the network wants of them.
         records: Where the rows lie.
         fingerprint: A hash of the CSV's content.
-        files_fingerprint: A hash of size and modification time of every file that it names.
+        files_fingerprint: A hash of size and times of every file that it names; no program can set
+            the time of the last change of its status. (On Windows: of its content.)
     """
 
     path: Path
@@ -102,8 +104,8 @@ def scan_csv(path: Path, specs: Sequence[ColumnSpec], reader: CellReader) -> Sca
         _check_form(path, record, row, len(columns), blank)
         for variable in variables:
             if not _all_numbers(variable.cells(record)):
-                for file in _file_statuses(path, record, row, variable, reader):
-                    files.update(b"%d %d\n" % (file.st_size, file.st_mtime_ns))
+                for file, found in _files(path, record, row, variable, reader):
+                    files.update(_stamp(file, found))
         starts.append(record.start)
         ends.append(record.end)
         lines.append(record.line)
@@ -129,14 +131,22 @@ def _all_numbers(cells: Sequence[str]) -> bool:
         return False
 
 
-def _file_statuses(
+def _stamp(file: str, status: os.stat_result) -> bytes:
+    if sys.platform == "win32":
+        # There nothing but the content says that a program set the time back.
+        with contextlib.suppress(OSError):  # Who decodes it says so.
+            return b"%d %s\n" % (status.st_size, file_hash(file).encode())
+    return b"%d %d %d\n" % (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _files(
     path: Path, record: Record, row: int, variable: Variable, reader: CellReader
-) -> Iterator[os.stat_result]:
+) -> Iterator[tuple[str, os.stat_result]]:
     for column in variable.columns:
         cell = record.cells[column.position]
         try:
             if as_number(cell) is None:
-                yield reader.status(cell)
+                yield file_of(cell, str(path.parent)), reader.status(cell)
         except CellError as error:
             shown = _of_label(error, cell, variable.spec.n_classes)
             raise located(path, record.line, row, column, cell, shown) from error

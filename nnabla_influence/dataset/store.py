@@ -6,6 +6,7 @@ import contextlib
 import math
 import mmap
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.lib import format as npy
 
 from nnabla_influence.dataset.values import PIXEL_TYPES, CellError, normalized, shown_shape
 from nnabla_influence.errors import OutputError
+from nnabla_influence.files import file_checksum
 
 _WRITE_BYTES = 1 << 20
 _RESIDENT_BYTES = 64 << 20
@@ -44,7 +46,8 @@ class NotUniformError(Exception):
 class VariableWriter:
     """Writes the values of one variable into an .npy file, in the order of the rows.
 
-    Pixels are kept as the image file holds them, in a quarter of the space of floats.
+    Pixels are kept as the image file holds them, in a quarter of the space of floats. Beside it
+    lies its checksum.
     """
 
     def __init__(self, path: Path, spec: ColumnSpec, n_rows: int):
@@ -56,6 +59,7 @@ class VariableWriter:
         self._row = 0
         self._pending: list[np.ndarray] = []
         self._pending_bytes = 0
+        self._checksum = 0
 
     def append(self, value: np.ndarray) -> None:
         """Take the next row's value.
@@ -94,13 +98,20 @@ class VariableWriter:
         if self._dtype not in PIXEL_TYPES:
             block = _as_float32(block, self._row)
         if self._spec.n_classes is not None:
-            least = -math.inf if self._spec.ignores_negative else 0
-            _check_labels(block, least, self._spec.n_classes, self._row)
+            _check_labels(block, self._spec, self._row)
         # Written, not mapped: a full disk is then an error, where a mapping is a crash.
+        content = block.tobytes()
+        self._checksum = zlib.crc32(content, self._checksum)
         with self._open("ab") as file:
-            file.write(block.tobytes())
+            file.write(content)
         self._row += len(self._pending)
         self._pending, self._pending_bytes = [], 0
+
+    def finish(self) -> None:
+        """Write what is left, and the checksum of all; raises as `flush` does."""
+        self.flush()
+        with self._open("w", _checksum_file(self._path)) as file:
+            file.write(f"{self._checksum:08x}\n")
 
     def _begin(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self._shape, self._dtype = shape, dtype
@@ -108,11 +119,12 @@ class VariableWriter:
         header = {"descr": descr, "fortran_order": False, "shape": (self._n_rows, *shape)}
         with self._open("wb") as file:
             npy.write_array_header_1_0(file, header)
+        self._checksum = file_checksum(self._path)
 
     @contextlib.contextmanager
-    def _open(self, mode: str) -> Iterator:
+    def _open(self, mode: str, path: Path | None = None) -> Iterator:
         try:
-            with open(self._path, mode) as file:
+            with open(path or self._path, mode) as file:
                 yield file
         except OSError as error:
             raise OutputError(
@@ -133,8 +145,11 @@ class StoredVariable:
 
         Raises:
             OSError: The file is missing.
-            ValueError: It is cut off, or was written for something else.
+            ValueError: It is damaged, or was written for something else.
         """
+        # All of it now: a scoring reads every row, so it costs no more than later, block by block.
+        if f"{file_checksum(path):08x}\n" != _checksum_file(path).read_text("ascii"):
+            raise ValueError(f"{path}: damaged")
         with open(path, "rb") as file:
             npy.read_magic(file)
             shape, _, dtype = npy.read_array_header_1_0(file)
@@ -145,6 +160,10 @@ class StoredVariable:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         check_shape(shape[1:], spec.shape)
         self._values = np.frombuffer(self._map, dtype, offset=offset).reshape(shape)
+        if spec.n_classes is not None:  # Another one would end the process, in nnabla.
+            rows = max(_WRITE_BYTES * n_rows // max(self._values.nbytes, 1), 1)
+            for start in range(0, n_rows, rows):
+                _check_labels(self._values[start : start + rows], spec, start)
         self._spec = spec
         self._normalize = normalize and dtype in PIXEL_TYPES
         self._by_cache = by_cache
@@ -169,6 +188,10 @@ class StoredVariable:
         if self._touched > _RESIDENT_BYTES and hasattr(self._map, "madvise"):
             self._touched = 0
             self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def _checksum_file(path: Path) -> Path:
+    return path.with_suffix(".crc32")
 
 
 def check_shape(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
@@ -199,7 +222,10 @@ def _as_float32(block: np.ndarray, first_row: int) -> np.ndarray:
     return converted
 
 
-def _check_labels(block: np.ndarray, least: float, n_classes: int, first_row: int) -> None:
+def _check_labels(block: np.ndarray, spec: ColumnSpec, first_row: int) -> None:
+    n_classes = spec.n_classes
+    assert n_classes is not None
+    least = -math.inf if spec.ignores_negative else 0
     wrong = (block < least) | (block >= n_classes) | (block != np.floor(block))
     if wrong.any():
         row = int(np.argmax(wrong.reshape(len(block), -1).any(axis=1)))

@@ -39,6 +39,7 @@ class MomentKeeper:
         self._staging: Optional[Staging] = None
         self._target = target
         self._t: dict[int, int] = {}
+        self._checksums: dict[int, int] = {}
         self.seconds = 0.0
 
     def take(self, number: int) -> None:
@@ -54,7 +55,8 @@ class MomentKeeper:
             self._staging = Staging(self._target)
         self._t[number], flat = self._snapshot.take()
         try:
-            write_values(self._staging.path / f"{number}.npy", flat)
+            file = self._staging.path / f"{number}.npy"
+            self._checksums[number] = write_values(file, flat)
         except OSError as error:
             raise _cannot_write(self._staging.path, error) from error
         if number not in self._kept.numbers:
@@ -93,7 +95,9 @@ class MomentKeeper:
             for number in kept:
                 _link(self._staging.path / f"{number}.npy", folder / f"{number + first_step}.npy")
             moments = tuple((number + first_step, self._t[number]) for number in kept)
-            write_layout(folder, Layout(self._snapshot.arrays, moments, round(self.seconds, 3)))
+            checksums = tuple(self._checksums[number] for number in kept)
+            seconds = round(self.seconds, 3)
+            write_layout(folder, Layout(self._snapshot.arrays, moments, seconds, checksums))
 
         return publish
 
@@ -106,7 +110,7 @@ class MomentKeeper:
         assert self._staging is not None
         for number in numbers:
             (self._staging.path / f"{number}.npy").unlink()
-            del self._t[number]
+            del self._t[number], self._checksums[number]
 
 
 def _link(source: Path, target: Path) -> None:

@@ -13,10 +13,13 @@ from nnabla.utils.communicator_util import current_communicator
 
 from nnabla_influence.errors import UnsupportedError
 from nnabla_influence.files import file_hash
+from nnabla_influence.network.fingerprint import network_fingerprint
+from nnabla_influence.network.graph import find_network
 from nnabla_influence.recording.capture import MomentKeeper
 from nnabla_influence.recording.recording import (
     RecordedSolver,
     Recording,
+    contents_of,
     hyperparameters,
     solver_name,
 )
@@ -121,6 +124,7 @@ class Training:
         self.info, self.optimizer, self.dataset = info, optimizer, info.datasets[dataset]
         uri = self.dataset.uri
         self.dataset_hash = file_hash(uri) if os.path.isfile(uri) else None
+        self.contents = contents_of(uri, [d.data_name for d in optimizer.proto.data_variable])
         self.iter_per_epoch = max(info.training_config.iter_per_epoch, 1)
         recording = _SafeRecording(
             0,  # Not known before the data are opened.
@@ -195,6 +199,7 @@ class Training:
             steps=steps,
             solver_state=final_solver_state(solver, parameters, self.keep),
             checkpoints=None if keeper is None else keeper.publisher(steps, first_step),
+            contents=self.contents,
             settings=RunSettings(
                 n_rows=recording.n_rows,
                 total_steps=n_steps,
@@ -202,6 +207,7 @@ class Training:
                 hyperparameters=hyperparameters(solver),
                 weight_decay=recording.weight_decay(),
                 network=self.optimizer.proto.network_name,
+                network_functions=self._network_functions(),
                 definition=os.path.abspath(self.arguments.config),
                 dataset=os.path.abspath(self.dataset.uri),
                 dataset_hash=self.dataset_hash,
@@ -213,6 +219,12 @@ class Training:
         )
         kept = describe_kept(run)
         logger.log(99, f"Recorded for nnabla-influence: {self.folder} ({len(steps)} steps; {kept})")
+
+    def _network_functions(self) -> tuple[str, ...]:
+        # At the end: a function that nnabla makes may draw from the generator of the training.
+        proto, path = self.optimizer.proto, Path(self.arguments.config)
+        network = find_network(self.info.proto, proto.network_name)
+        return () if network is None else network_fingerprint(path, network, proto)
 
     def close(self) -> None:
         """Remove what was kept on the way."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional, Union
@@ -12,17 +12,21 @@ from typing import Any, Optional, Union
 import nnabla as nn
 import numpy as np
 
-from nnabla_influence.errors import RunError
+from nnabla_influence.errors import InfluenceError, RunError
 from nnabla_influence.files import file_hash
+from nnabla_influence.network.definition import load_definition
+from nnabla_influence.network.fingerprint import network_fingerprint
 from nnabla_influence.recording.capture import MomentKeeper
 from nnabla_influence.recording.recording import (
     RecordedSolver,
     Recording,
+    contents_of,
     hyperparameters,
     solver_name,
 )
 from nnabla_influence.recording.row_numbers import WatchedIterator
 from nnabla_influence.recording.staging import remove_leftovers
+from nnabla_influence.runs.fed_batch import fed_batch
 from nnabla_influence.runs.keep import Kept, check_keep, recorder_plan, window_epochs, window_words
 from nnabla_influence.runs.run import Run, RunSettings, check_replaceable, write_run
 from nnabla_influence.runs.snapshot import final_solver_state, trained_names
@@ -133,6 +137,7 @@ class Recorder:
             window=window_words(epochs),
             keep=check_keep(keep),
         )
+        self._contents = contents_of(dataset)
         self._recording = Recording(
             int(iterator.size if n_rows is None else n_rows),
             epochs,
@@ -155,12 +160,17 @@ class Recorder:
         Raises:
             UnsupportedError: The rows of this iterator cannot be told.
         """
-        return WatchedIterator(iterator, self._drawn)
+        return WatchedIterator(iterator, self._drawn, self._note_fed)
 
     def _drawn(self, rows: Any) -> None:
         if self._recording.n_batches == 0:
             self._recording.begun()  # once more: what it starts from may have been loaded since
         self._recording.batch(rows)
+
+    def _note_fed(self, rows: np.ndarray, names: Sequence[str], data: Any) -> None:
+        if self._recording.n_batches == 1:
+            fed = fed_batch(rows, names, data)
+            self._described = dataclasses.replace(self._described, fed=fed)
 
     def batch(self, rows: Any) -> None:
         """Say that the next update adds the gradient of the mini-batch of these rows.
@@ -219,8 +229,10 @@ class Recorder:
             steps=steps,
             solver_state=final_solver_state(solver, self._parameters, self._described.keep),
             checkpoints=None if keeper is None else keeper.publisher(steps),
+            contents=self._contents,
             settings=dataclasses.replace(
                 self._described,
+                network_functions=_network_functions(self._described.definition),
                 n_rows=self._recording.n_rows,
                 total_steps=self._recording.n_updates,
                 solver=solver_name(solver),
@@ -247,6 +259,17 @@ class Recorder:
         finally:
             if self._recording.keeper is not None:
                 self._recording.keeper.close()
+
+
+def _network_functions(definition: Optional[str]) -> tuple[str, ...]:
+    """Return what the network of a definition computes; none where that cannot be known."""
+    if definition is None or not os.path.isfile(definition):
+        return ()
+    try:
+        read = load_definition(definition)
+        return network_fingerprint(read.path, read.network, read.optimizer)
+    except InfluenceError:
+        return ()  # Scoring it says why.
 
 
 def _parameters_of(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 
-from nnabla_influence.errors import RunError, UnsupportedError
+from nnabla_influence.dataset.contents import hash_contents
+from nnabla_influence.errors import DatasetError, RunError, UnsupportedError
 from nnabla_influence.recording.capture import MomentKeeper
 from nnabla_influence.runs.steps import Step
 
@@ -252,6 +255,21 @@ def _cannot_be_traced(method: str) -> UnsupportedError:
         f"solver.{method}() changes the gradients in a way that cannot be traced; train without it"
         " to record a run"
     )
+
+
+def contents_of(
+    dataset: Optional[str], names: Optional[Sequence[str]] = None
+) -> Optional[dict[str, list[str]]]:
+    """Return hashes of the files that a dataset CSV names; None where they cannot be had.
+
+    So it is with a prepared cache whose pictures have gone.
+    """
+    if dataset is None or not os.path.isfile(dataset):
+        return None
+    try:
+        return hash_contents(Path(dataset), names)
+    except DatasetError:
+        return None
 
 
 def solver_name(solver: Any) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,19 @@ class WatchedIterator:
         iterator: An nnabla ``DataIterator``, best as soon as it is made.
         on_batch: Called with the row numbers (int64) before ``next`` returns a mini-batch; with
             the exception if they can no longer be told.
+        on_data: Called with the row numbers, the names of the data and the data, where the rows
+            are known.
 
     Raises:
         UnsupportedError: The rows of this kind of iterator cannot be told, or no longer.
     """
 
-    def __init__(self, iterator: Any, on_batch: Callable[[np.ndarray | Exception], None]):
+    def __init__(
+        self,
+        iterator: Any,
+        on_batch: Callable[[np.ndarray | Exception], None],
+        on_data: Callable[[np.ndarray, Sequence[str], Any], None] | None = None,
+    ):
         if not isinstance(iterator, DataIterator):
             raise UnsupportedError(
                 f"the iterator is a {type(iterator).__name__}, not an nnabla DataIterator;"
@@ -56,6 +63,7 @@ class WatchedIterator:
             )
         self._iterator = iterator
         self._on_batch = on_batch
+        self._on_data = on_data
         self._batches: deque[np.ndarray] = deque()
         self._failure: Exception | None = None
         if iterator._use_thread:
@@ -89,7 +97,10 @@ class WatchedIterator:
     def next(self) -> Any:
         """Return the next mini-batch, as nnabla's iterator does."""
         data = self._iterator.next()
-        self._on_batch(self._failure or self._batches.popleft())
+        rows = self._failure or self._batches.popleft()
+        self._on_batch(rows)
+        if self._on_data is not None and isinstance(rows, np.ndarray):
+            self._on_data(rows, self._iterator.variables, data)
         return data
 
     __next__ = next

@@ -2,24 +2,29 @@
 
 ``layout.json``
     The names and shapes of the parameters and of the solver's states, in the order in which a
-    moment's file holds their values, and of each moment its step and the solver's t.
+    moment's file holds their values; of each moment its step, the solver's t and its file's
+    checksum; a checksum of all that.
 ``<step>.npy``
     The moment before that step: one flat float32 array.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import json
 import math
 import os
+import tokenize
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 
 from nnabla_influence.errors import RunError
 from nnabla_influence.runs.moments import Moment
@@ -65,22 +70,31 @@ class Layout:
         arrays: In the order of the values.
         seconds: What keeping the moments took of the training.
         moments: Step and the solver's t of each moment, ascending.
+        checksums: CRC-32 of each moment's file, in the same order; none in older runs.
     """
 
     arrays: tuple[Array, ...]
     moments: tuple[tuple[int, int], ...] = ()
     seconds: float = 0.0
+    checksums: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         steps = [step for step, _ in self.moments]
         numbers = [number for moment in self.moments for number in moment]
         if not all(map(_is_count, numbers)) or steps != sorted(set(steps)):
             raise RunError("the moments are not in the order of their steps")
+        if self.checksums and len(self.checksums) != len(steps):
+            raise RunError("the checksums are not as many as the moments")
 
     @functools.cached_property
     def t_of(self) -> Mapping[int, int]:
         """The solver's t by the step of each moment."""
         return dict(self.moments)
+
+    @functools.cached_property
+    def checksum_of(self) -> Mapping[int, int]:
+        """The checksum by the step of each moment, where there are any."""
+        return {step: checksum for (step, _), checksum in zip(self.moments, self.checksums)}
 
     @functools.cached_property
     def size(self) -> int:
@@ -100,13 +114,18 @@ class Layout:
             start += array.size
 
 
-def write_values(path: Path, flat: np.ndarray) -> None:
-    """Write a moment's flat values, float32, as numpy.save does, which takes twice as long."""
+def write_values(path: Path, flat: np.ndarray) -> int:
+    """Write a moment's flat values, float32, as numpy.save does, which takes twice as long.
+
+    Returns:
+        The file's checksum.
+    """
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(flat))
     with path.open("wb", buffering=0) as file:
         file.write(header.getvalue())
         _write_all(file, flat.data.cast("B"))
+    return zlib.crc32(flat.data.cast("B"), zlib.crc32(header.getvalue()))
 
 
 def _write_all(file: io.RawIOBase, content: memoryview) -> None:
@@ -116,23 +135,30 @@ def _write_all(file: io.RawIOBase, content: memoryview) -> None:
 
 def write_layout(folder: Path, layout: Layout) -> None:
     """Write ``layout.json``; it comes last, since only with it the folder is whole."""
-    text = json.dumps({"format_version": FORMAT_VERSION, **asdict(layout)})
+    values = {"format_version": FORMAT_VERSION, **asdict(layout)}
+    text = json.dumps({**values, "checksum": _checksum_of(values)})
     (folder / LAYOUT).write_text(text + "\n", encoding="utf-8")
 
 
-def write_moments(folder: Path, moments: Sequence[Moment]) -> None:
-    """Write moments of one training, in the order of their steps, into an existing folder."""
+def write_moments(folder: Path, moments: Sequence[Moment]) -> tuple[int, ...]:
+    """Write moments of one training, in the order of their steps, into an existing folder.
+
+    Returns:
+        The checksums of their files.
+    """
     arrays = [Array(name, "", value.shape) for name, value in moments[0].parameters.items()]
     for state, values in moments[0].solver.values.items():
         arrays += [Array(name, state, value.shape) for name, value in values.items()]
     layout = Layout(tuple(arrays), tuple((moment.step, moment.solver.t) for moment in moments))
     flat = np.empty(layout.size, np.float32)
+    checksums = []
     for moment in moments:
         for array, view in layout.split(flat):
             states = moment.solver.values
             view[...] = (states[array.state] if array.state else moment.parameters)[array.parameter]
-        write_values(folder / f"{moment.step}.npy", flat)
-    write_layout(folder, layout)
+        checksums.append(write_values(folder / f"{moment.step}.npy", flat))
+    write_layout(folder, dataclasses.replace(layout, checksums=tuple(checksums)))
+    return tuple(checksums)
 
 
 def read_layout(folder: Path) -> Layout:
@@ -144,6 +170,9 @@ def read_layout(folder: Path) -> Layout:
     path = folder / LAYOUT
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+        checksum = values.pop("checksum", None)
+        if checksum not in (None, _checksum_of(values)):
+            raise RunError("has changed since it was written, so it is damaged")
         layout = _layout_of(values)
     except RunError as error:
         raise RunError(f"{path}: {error}; train again to record checkpoints") from error
@@ -178,17 +207,23 @@ def read_moment(folder: Path, layout: Layout, step: int) -> Moment:
     if t is None:
         raise RunError(f"{path}: no moment was kept before step {step}")
     try:
-        flat = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        content = np.fromfile(path, np.uint8)
+        if layout.checksum_of.get(step) not in (None, zlib.crc32(content.data)):
+            raise ValueError("its content has changed since it was written")
+        header = io.BytesIO(content[:HEADER_BYTES].tobytes())
+        npy.read_magic(header)
+        shape, _, dtype = npy.read_array_header_1_0(header)
+    except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
         reason = " ".join(str(error).split())[:120]
         raise RunError(
             f"{path}: cannot be read ({reason}); train again to record checkpoints"
         ) from error
-    if flat.dtype != np.float32 or flat.shape != (layout.size,):
+    if dtype != np.float32 or shape != (layout.size,):
         raise RunError(
-            f"{path}: holds {flat.dtype} of shape {flat.shape}, not the float32 of shape"
+            f"{path}: holds {dtype} of shape {shape}, not the float32 of shape"
             f" ({layout.size},) of {LAYOUT}; train again to record checkpoints"
         )
+    flat = content[HEADER_BYTES:].view(np.float32)
     parameters: dict[str, np.ndarray] = {}
     states: dict[str, dict[str, np.ndarray]] = {}
     for array, view in layout.split(flat):
@@ -210,7 +245,12 @@ def _layout_of(values: Any) -> Layout:
         tuple(arrays),
         tuple((step, t) for step, t in values["moments"]),
         float(values["seconds"]),
+        tuple(values.get("checksums", ())),
     )
+
+
+def _checksum_of(values: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(values).encode("utf-8"))
 
 
 def _is_count(value: Any) -> bool:

@@ -10,6 +10,8 @@
     The settings (`RunSettings`), for the reader and to notice a data set that does not fit.
 ``solver_states.h5``
     The solver's state after the last step, as ``solver.save_states`` writes it.
+``contents.json``
+    A hash of the files that each row of the data set names (pictures, say).
 ``checkpoints``
     Moments of the training, where it was asked to keep them (`nnabla_influence.runs.checkpoints`).
     One of them is at, or before, the first step of the window, and ``steps.csv`` reaches back to
@@ -30,12 +32,14 @@ from typing import Optional, Union
 
 import numpy as np
 
+from nnabla_influence.dataset.contents import Contents, read_contents, write_contents
 from nnabla_influence.errors import RunError
 from nnabla_influence.runs.checkpoints import Layout, read_layout, read_moment
 from nnabla_influence.runs.moments import Moment
 from nnabla_influence.runs.parameter_file import read_parameters, write_parameters
 from nnabla_influence.runs.run_folder import (
     CHECKPOINTS,
+    CONTENTS,
     PARAMETERS,
     RUN_ENTRIES,
     SETTINGS,
@@ -47,6 +51,7 @@ from nnabla_influence.runs.run_folder import (
 from nnabla_influence.runs.run_settings import (
     FORMAT_VERSION,
     RunSettings,
+    check_files,
     read_settings,
     write_settings,
 )
@@ -130,6 +135,20 @@ class Run:
             )
         return Moment(self.steps[-1].step + 1, self.parameters(), solver)
 
+    def contents(self) -> Contents:
+        """Read the hashes of the data files that were trained on; none where none were noted.
+
+        Raises:
+            RunError: ``contents.json`` cannot be read.
+        """
+        path = self.folder / CONTENTS
+        if not path.is_file():
+            return {}
+        try:
+            return read_contents(path)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); record again") from error
+
     @functools.cached_property
     def moments(self) -> tuple[int, ...]:
         """The steps before which a moment of the training is kept, ascending.
@@ -178,6 +197,7 @@ def read_run(folder: _Path) -> Run:
     settings = None
     if (folder / SETTINGS).is_file():
         settings = read_settings(folder / SETTINGS)
+        check_files(folder / SETTINGS)
     read_parameters(folder / PARAMETERS)
     run = Run(folder, settings, read_steps(folder / STEPS))
     outside = [step for step in run.moments if not _is_within(step, run.steps)]
@@ -198,6 +218,7 @@ def write_run(
     trainable: Optional[Collection[str]] = None,
     solver_state: Optional[SolverState] = None,
     checkpoints: Optional[Callable[[Path], None]] = None,
+    contents: Optional[Contents] = None,
 ) -> Run:
     """Write a run folder, whole or not at all.
 
@@ -211,6 +232,7 @@ def write_run(
             all by default.
         solver_state: The solver's state after the last step.
         checkpoints: Makes the folder of checkpoints that it is given, where there are any.
+        contents: Hashes of the data files, where there are any.
 
     Raises:
         OutputError: ``folder`` cannot be written, or holds other things than a run.
@@ -224,6 +246,7 @@ def write_run(
             settings=settings,
             trainable=trainable,
             solver_state=solver_state,
+            contents=contents,
         )
         if checkpoints is not None:
             checkpoints(temporary / CHECKPOINTS)
@@ -238,6 +261,7 @@ def write_run_files(
     settings: Optional[RunSettings],
     trainable: Optional[Collection[str]] = None,
     solver_state: Optional[SolverState] = None,
+    contents: Optional[Contents] = None,
 ) -> None:
     """Write a run's files into an existing folder, such as `replacing_run` yields."""
     if not parameters:
@@ -249,6 +273,8 @@ def write_run_files(
     if solver_state is not None:
         names = [name for name in parameters if trainable is None or name in trainable]
         write_solver_state(folder / SOLVER_STATES, solver_state, names)
+    if contents:
+        write_contents(folder / CONTENTS, contents)
     if settings is not None:
         write_settings(folder / SETTINGS, settings)
 

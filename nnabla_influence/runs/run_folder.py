@@ -13,7 +13,10 @@ from nnabla_influence.files import replacing_folder
 
 PARAMETERS, STEPS, SETTINGS = "final.h5", "steps.csv", "run.json"
 SOLVER_STATES, CHECKPOINTS = "solver_states.h5", "checkpoints"
-RUN_ENTRIES = frozenset({PARAMETERS, STEPS, SETTINGS, SOLVER_STATES, CHECKPOINTS, "nnabla_cli"})
+CONTENTS = "contents.json"
+RUN_ENTRIES = frozenset(
+    {PARAMETERS, STEPS, SETTINGS, SOLVER_STATES, CHECKPOINTS, CONTENTS, "nnabla_cli"}
+)
 """Every name that a run folder may hold; a folder with others is never replaced."""
 
 _Path = Union[str, "os.PathLike[str]"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -13,9 +13,14 @@ from typing import Any, Optional
 import nnabla as nn
 
 from nnabla_influence.errors import RunError
+from nnabla_influence.files import file_checksum
+from nnabla_influence.runs.fed_batch import FedBatch, fed_batch_of
 from nnabla_influence.runs.keep import check_keep
+from nnabla_influence.runs.run_folder import CONTENTS, PARAMETERS, SOLVER_STATES, STEPS
 
 FORMAT_VERSION = 1
+CHECKED = (PARAMETERS, STEPS, SOLVER_STATES, CONTENTS)
+"""The files whose checksums ``run.json`` holds; checkpoints have theirs in their own folder."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,9 @@ class RunSettings:
             from which it can be replayed; None where it does not.
         keep: Which moments of the training lie in ``checkpoints``: ``final`` (none), ``sqrt``,
             ``all``.
+        network_functions: What the training network computes (`network_fingerprint`); empty where
+            it is not known.
+        fed: What a mini-batch of a script's training held; None where it is not known.
         random_seeds: Seeds that random layers were given for this training, by layer.
         context: The nnabla context that trained.
         recorded_by: Who recorded: ``nnabla_cli``, ``Recorder``.
@@ -59,6 +67,8 @@ class RunSettings:
     window: str = "all"
     window_start: Optional[int] = None
     keep: str = "final"
+    network_functions: Sequence[str] = ()
+    fed: Optional[FedBatch] = None
     random_seeds: Mapping[str, int] = field(default_factory=dict)
     context: str = ""
     recorded_by: str = ""
@@ -88,11 +98,25 @@ class RunSettings:
         ):
             raise RunError(f"random_seeds: {self.random_seeds!r} does not give layers seeds")
         object.__setattr__(self, "random_seeds", dict(self.random_seeds))
+        functions = self.network_functions
+        if not isinstance(functions, (list, tuple)) or not all(
+            isinstance(function, str) for function in functions
+        ):
+            raise RunError(f"network_functions: {functions!r} is not a list of texts")
+        object.__setattr__(self, "network_functions", tuple(functions))
+        if self.fed is not None and not isinstance(self.fed, FedBatch):
+            object.__setattr__(self, "fed", fed_batch_of(self.fed))
 
 
 def write_settings(path: Path, settings: RunSettings) -> None:
-    """Write ``run.json``."""
-    text = json.dumps(dataclasses.asdict(settings), indent=2, ensure_ascii=False)
+    """Write ``run.json``, with the checksums of the files beside it, so it comes last."""
+    checksums = {
+        name: file_checksum(path.parent / name)
+        for name in CHECKED
+        if (path.parent / name).is_file()
+    }
+    values = {**dataclasses.asdict(settings), "checksums": checksums}
+    text = json.dumps(values, indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
@@ -102,6 +126,34 @@ def read_settings(path: Path) -> RunSettings:
     Raises:
         RunError: It is not such a file, of an unknown version, or an entry is wrong.
     """
+    values = _read(path)
+    known = {item.name for item in dataclasses.fields(RunSettings)}
+    try:
+        return RunSettings(**{name: value for name, value in values.items() if name in known})
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from error
+
+
+def check_files(path: Path) -> None:
+    """Check the files beside ``run.json`` against the checksums in it; older runs have none.
+
+    Raises:
+        RunError: One has changed; the message names it.
+    """
+    checksums = _read(path).get("checksums", {})
+    if not isinstance(checksums, dict):
+        raise RunError(f"{path}: checksums: {checksums!r} is not an object")
+    for name in CHECKED:
+        file = path.parent / name
+        # Who needs one that is missing says so.
+        if name in checksums and file.is_file() and file_checksum(file) != checksums[name]:
+            raise RunError(
+                f"{file}: has changed since it was recorded, so it is damaged or belongs to another"
+                " run; restore it, or record again"
+            )
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -117,11 +169,7 @@ def read_settings(path: Path) -> RunSettings:
             f"{path}: format version {version!r} is unknown, this program reads {FORMAT_VERSION};"
             " use the nnabla-influence that wrote the run"
         )
-    known = {item.name for item in dataclasses.fields(RunSettings)}
-    try:
-        return RunSettings(**{name: value for name, value in values.items() if name in known})
-    except RunError as error:
-        raise RunError(f"{path}: {error}") from error
+    return values
 
 
 def _is_int(value: Any) -> bool:

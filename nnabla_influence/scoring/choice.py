@@ -14,6 +14,7 @@ from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.run import Run
 from nnabla_influence.scoring.best_epoch import note_on_best_epoch
+from nnabla_influence.scoring.last_steps import check_last_steps
 from nnabla_influence.scoring.methods import Method, exact_method, final_method
 from nnabla_influence.scoring.opening import PathLike
 from nnabla_influence.scoring.solver_state import check_solver_state
@@ -145,6 +146,10 @@ def _exact(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
 
 def _final(given: Given, why: str) -> Choice:
     window = _window(given, given.recorded)
+    if given.recorded is not None:
+        check_last_steps(
+            given.definition, given.recorded, given.solver, given.trained, given.device
+        )
     method = final_method(
         *(given.definition, given.recorded, given.options, given.device, given.trained.batch),
         model_state=given.own_parameters,

@@ -33,6 +33,7 @@ from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns, che
 from nnabla_influence.recording.storage import seconds_text
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
+from nnabla_influence.scoring.belonging import check_belongs
 from nnabla_influence.scoring.choice import Choice, Given, choose
 from nnabla_influence.scoring.ignored import ignored_rows, note_on_ignored
 from nnabla_influence.scoring.methods import Method
@@ -121,6 +122,8 @@ def score(
 
     trained = open_training(definition, train, progress)
     check_columns(trained)
+    if recorded is not None:
+        check_belongs(definition, recorded, trained, progress)
     validated = open_validation(definition, validation, progress)
     note = note_on_equal_data(trained, validated)
     if note:

@@ -24,6 +24,7 @@ from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.runs.moments import Moment
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
+from nnabla_influence.scoring.belonging import check_belongs
 from nnabla_influence.scoring.chunk import default_chunk_size
 from nnabla_influence.scoring.ignored import ignored_rows
 from nnabla_influence.scoring.opening import (
@@ -96,6 +97,7 @@ def validate(
         if recorded.settings is not None:
             definition = with_seeds(definition, recorded.settings.random_seeds)
         trained = open_training(definition, train, progress)
+        check_belongs(definition, recorded, trained, progress)
         validated = open_validation(definition, validation, progress)
         note = note_on_equal_data(trained, validated)
         if note:

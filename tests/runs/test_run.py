@@ -179,7 +179,7 @@ def test_a_missing_folder(tmp_path):
 
 
 def test_parameters_that_cannot_be_read(tmp_path):
-    written(tmp_path / "run")
+    written(tmp_path / "run", settings=None)  # without checksums
     final = tmp_path / "run" / "final.h5"
     final.write_bytes(final.read_bytes()[:100])
     with pytest.raises(RunError, match=r"final.h5: is not a readable parameter file"):

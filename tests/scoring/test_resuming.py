@@ -20,6 +20,7 @@ from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.resuming import fingerprint
 from nnabla_influence.tracing import trace_file
 from tests.exact_trainings import Said, Watched, watched_trainings
+from tests.runs.changing import with_new_checksums
 from tests.small_projects import REPOSITORY, environment
 
 HIDDEN = ".influence.csv.trace.npz"
@@ -183,6 +184,7 @@ def change_parameters(folder: Path, training: Watched) -> dict:
 
     with h5py.File(folder / "run" / "final.h5", "r+") as file:
         file["out/affine/b"][...] += 1e-5
+    with_new_checksums(folder / "run")
     return {"run": folder / "run"}
 
 

@@ -17,6 +17,7 @@ from nnabla_influence.runs.run import read_run, write_run
 from nnabla_influence.scoring import past_training
 from nnabla_influence.tracing import trace_file
 from tests.exact_trainings import Said, Watched, done_again, watched_trainings
+from tests.runs.changing import with_new_checksums
 
 EXACT = Options(method="exact", window="all", device="cpu")
 FINAL = dataclasses.replace(EXACT, method="final")
@@ -119,6 +120,7 @@ def test_where_it_arrives_elsewhere_final_is_scored_and_said(
     parameters = noisy(training, tmp_path, 0.1)
     run = Path(shutil.copytree(training.run("final"), tmp_path / "run"))
     shutil.copy(parameters, run / "final.h5")
+    with_new_checksums(run)
     said = Said()
     arguments = {"run": run, "output": output}
     got = influence(training.definition, options=EXACT, progress=said, **arguments)

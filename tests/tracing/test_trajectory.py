@@ -31,6 +31,7 @@ from tests.exact_trainings import (
     fetch_from,
     watched_trainings,
 )
+from tests.runs.changing import with_new_checksums
 
 CONTEXT = cpu_device("tests").context
 
@@ -58,6 +59,7 @@ def tamper(folder: Path, step: int, index: int = 3, value: float | None = None) 
     flat = np.load(path)
     flat[index] = flat[index] + 0.01 if value is None else value
     np.save(path, flat)
+    with_new_checksums(folder)
 
 
 # --------------------------------------------------------------------- states
@@ -173,6 +175,7 @@ def test_training_that_the_definition_does_not_describe_is_noticed(trainings, tm
     number, epoch, rate, rows = lines[-2].split(",")  # the last but one update
     lines[-2] = ",".join([number, epoch, repr(float(rate) * 1.5), rows])
     (run / "steps.csv").write_text("\n".join(lines) + "\n")
+    with_new_checksums(run)
     with pytest.raises(RunError, match=r"from step 8 to 12 cannot be replayed .*changed gradients"):
         replayed(training, run).before(read_run(run).steps[-1])
 

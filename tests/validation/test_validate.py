@@ -13,6 +13,7 @@ import pytest
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.validation import Sample
 from tests.reference import Reference
+from tests.runs.changing import with_new_checksums
 from tests.validation.conftest import CASE, EPOCHS, N, Project
 
 
@@ -90,6 +91,7 @@ def test_a_run_that_the_retraining_does_not_reproduce(project: Project, tmp_path
     shutil.copytree(project.run, tmp_path / "run")
     with h5py.File(tmp_path / "run" / "final.h5", "r+") as file:
         file["out/affine/b"][0] += 0.25
+    with_new_checksums(tmp_path / "run")
     exact = project.validate(sample=Sample(rows=3, subsets=0))
     got = project.validate(run=tmp_path / "run", sample=Sample(rows=3, subsets=0))
     assert got.base.difference == pytest.approx(0.25, rel=1e-6)
