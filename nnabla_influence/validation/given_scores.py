@@ -46,8 +46,6 @@ def read_scores(
         ranking = read_ranking(source)
         position = _positions(ranking, train)
         scores[name] = ranking.scores.influence[position]
-        if ranking.verdict is not None and ranking.verdict.is_rough:
-            notes.append(f"{source}: {ranking.verdict.sentence}")
         seen = ranking.scores.times_seen
         if seen is not None and not np.array_equal(seen[position], times_seen):
             notes.append(
