@@ -38,7 +38,8 @@ def scheduler() -> Iterator[str]:
 def started_scheduler(
     variables: Mapping[str, str] | None = None, protocol: str = "tcp"
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    command = f"dask scheduler --host 127.0.0.1 --port 0 --protocol {protocol} --no-dashboard --no-show"
+    where = f"--host 127.0.0.1 --port 0 --protocol {protocol}"
+    command = f"dask scheduler {where} --no-dashboard --no-show"
     with subprocess.Popen(
         [sys.executable, "-m", *command.split()],
         stdout=subprocess.DEVNULL,
