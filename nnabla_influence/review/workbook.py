@@ -19,8 +19,8 @@ from nnabla_influence.review.sheet_columns import (
     DECISION,
     INFLUENCE,
     LABEL,
-    SheetColumn,
     columns_of,
+    fitting,
     write_text,
 )
 from nnabla_influence.review.sheet_guide import (
@@ -35,6 +35,8 @@ from nnabla_influence.review.thumbnails import png_bytes, thumbnail
 if TYPE_CHECKING:
     import xlsxwriter
     from PIL.Image import Image
+
+    from nnabla_influence.review.sheet_rows import Cell
 
 MOST_ROWS = 1_048_576 - 1
 """What a sheet holds below its header."""
@@ -131,7 +133,11 @@ class _RankingSheet:
     """The sheet of the rows."""
 
     def __init__(self, book: xlsxwriter.Workbook, reviewed: Reviewed, thumbnails: int):
+        # It imports xlsxwriter.
+        from nnabla_influence.review.sheet_rows import SheetRows
+
         self._sheet = book.add_worksheet("Ranking")
+        self._rows = SheetRows(self._sheet)
         self._reviewed, self._thumbnails = reviewed, thumbnails
         self._n_images = len(reviewed.image_columns) if thumbnails else 0
         self._columns, self._n_left_out = columns_of(reviewed)
@@ -145,6 +151,11 @@ class _RankingSheet:
         self._entry = book.add_format(
             {"bg_color": "#FFF8DC", "border": 1, "border_color": "#C8B88A", "valign": "vcenter"}
         )
+        # Each column with its position and the look of its numbers.
+        self._places = [
+            (position, column, self._formats[column.number_format])
+            for position, column in enumerate(self._columns, self._n_images)
+        ]
         self._not_shown: list[str] = []
         self._write_header(book)
 
@@ -167,25 +178,23 @@ class _RankingSheet:
 
     def write(self, line: int, row: ReviewedRow) -> None:
         """Write one row of the ranking into a line of the sheet."""
+        cells: list[Cell] = []
         pictures = self._pictures(row) if line <= self._thumbnails else []
         for position, image in enumerate(pictures):
             if image is None:
-                write_text(self._sheet, line, position, "cannot be shown", self._text)
+                cells.append((position, "cannot be shown", self._text))
             else:
                 self._insert(line, position, image, row)
-        for position, column in enumerate(self._columns, self._n_images):
-            self._write_cell(line, position, column, column.value(row))
-
-    def _write_cell(
-        self, line: int, position: int, column: SheetColumn, value: str | float | None
-    ) -> None:
-        if column.title in (DECISION, LABEL):
-            self._sheet.write_blank(line, position, None, self._entry)
-        elif isinstance(value, str):
-            if value:
-                write_text(self._sheet, line, position, value, self._text)
-        elif value is not None:
-            self._sheet.write_number(line, position, value, self._formats[column.number_format])
+        for position, column, number in self._places:
+            value = column.value(row)
+            if isinstance(value, str):
+                if value:
+                    cells.append((position, fitting(value), self._text))
+            elif value is not None:
+                cells.append((position, value, number))
+            elif column.title in (DECISION, LABEL):
+                cells.append((position, None, self._entry))
+        self._rows.write(line, cells)
 
     def _pictures(self, row: ReviewedRow) -> list[Image | None]:
         pictures: list[Image | None] = []
