@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime
 import io
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnabla_influence.errors import DatasetError
-from nnabla_influence.files import replacing_file
+from nnabla_influence.files import replacing_file, working_folder
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.review.reviewed import Reviewed, ReviewedRow
 from nnabla_influence.review.sheet_columns import (
@@ -73,7 +72,12 @@ def write_workbook(
         DatasetError: The ranking has changed since it was opened.
     """
     progress = progress or SilentProgress()
-    with replacing_file(output) as temporary, _workbook(temporary) as book:
+    with (
+        replacing_file(output) as temporary,
+        # The rows wait in files of their own until the workbook is closed.
+        working_folder(output) as folder,
+        _workbook(temporary, folder) as book,
+    ):
         sheet = _RankingSheet(book, reviewed, thumbnails)
         guide = book.add_worksheet("Read me")
         counts = ClassCounts(reviewed.classes)
@@ -103,30 +107,28 @@ def write_workbook(
 
 
 @contextmanager
-def _workbook(path: Path) -> Iterator[xlsxwriter.Workbook]:
+def _workbook(path: Path, folder: Path) -> Iterator[xlsxwriter.Workbook]:
     import xlsxwriter
     from xlsxwriter.exceptions import FileCreateError
 
-    # The rows wait in files of their own until the workbook is closed.
-    with tempfile.TemporaryDirectory(prefix="nnabla-influence-") as folder:
-        book = xlsxwriter.Workbook(
-            path,
-            {
-                "constant_memory": True,
-                "tmpdir": folder,
-                "strings_to_formulas": False,
-                "strings_to_urls": False,
-                "strings_to_numbers": False,
-            },
-        )
-        book.set_properties({"title": "Ranking", "created": _CREATED})
-        try:
-            yield book
-            book.close()
-        except FileCreateError as error:
-            raise (
-                error.args[0] if isinstance(error.args[0], OSError) else OSError(str(error))
-            ) from error
+    book = xlsxwriter.Workbook(
+        path,
+        {
+            "constant_memory": True,
+            "tmpdir": folder,
+            "strings_to_formulas": False,
+            "strings_to_urls": False,
+            "strings_to_numbers": False,
+        },
+    )
+    book.set_properties({"title": "Ranking", "created": _CREATED})
+    try:
+        yield book
+        book.close()
+    except FileCreateError as error:
+        raise (
+            error.args[0] if isinstance(error.args[0], OSError) else OSError(str(error))
+        ) from error
 
 
 class _RankingSheet:
