@@ -32,6 +32,7 @@ from nnabla_influence.runs.keep import (
 )
 from nnabla_influence.runs.run import RunSettings, write_run
 from nnabla_influence.runs.snapshot import final_solver_state, trained_names
+from nnabla_influence.text import printable
 
 
 def safely(call: Callable[..., None], *arguments: Any) -> None:
@@ -44,7 +45,7 @@ def safely(call: Callable[..., None], *arguments: Any) -> None:
 
 def say_not_recorded(error: Exception) -> None:
     """Log why the training is not recorded."""
-    logger.log(99, f"This training is not recorded for nnabla-influence: {error}")
+    logger.log(99, printable(f"This training is not recorded for nnabla-influence: {error}"))
 
 
 class _SafeRecording(Recording):
@@ -210,7 +211,8 @@ class Training:
                 recorded_by="nnabla_cli",
             ),
         )
-        logger.log(99, f"Recorded for nnabla-influence: {self.folder} ({len(steps)} steps)")
+        said = f"Recorded for nnabla-influence: {self.folder} ({len(steps)} steps)"
+        logger.log(99, printable(said))
 
     def close(self) -> None:
         """Remove what was kept on the way."""
