@@ -22,7 +22,7 @@ except ImportError:  # Windows, where an open file cannot be removed
     fcntl = None  # type: ignore[assignment]
 
 _TEMPORARY, _OUTGOING = ".tmp", ".old"
-_LONG = 40  # characters
+_LONG = 60  # characters
 _ADVICE = {
     errno.ENOENT: "make its folder first, or choose another output path",
     errno.ENOSPC: "make room, or choose another output path",
@@ -184,7 +184,7 @@ def _prefix(target: Path) -> str:
     name = target.name
     if len(name) > _LONG:
         name = f"{name[:_LONG]}~{zlib.crc32(os.fsencode(name)):08x}"
-    return f".{name}.nnabla-influence-"
+    return f".{name}.nnabla_influence_"
 
 
 def _temporary_beside(target: Path) -> tuple[Path, int]:

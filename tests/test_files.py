@@ -205,7 +205,7 @@ def test_a_hard_kill_leaves_the_old_and_the_next_success_tidies_up(file: Path, f
 
 
 def replace_all(folder: Path) -> None:
-    for name in ("result.csv", "x" * 50 + "1.csv"):
+    for name in ("result.csv", "x" * 70 + "1.csv"):
         with replacing_file(folder / name) as temporary:
             temporary.write_text("new")
         check_writable(folder / name)
@@ -247,21 +247,21 @@ def test_what_a_running_process_writes_is_not_taken_for_left(file: Path, folder:
 
 def test_what_is_somebody_elses_stays(file: Path, tmp_path):
     others = [
-        *(".result.csv.backup12.tmp.csv", ".result.csv.nnabla-influence-notes.tmp.csv"),
-        *(".result.csv.nnabla-influence-abcd1234.tmp.csv.txt", "nnabla-influence-abcd1234.tmp"),
-        *(".result2.csv.nnabla-influence-abcd1234.tmp.csv", ".run.mine.tmp"),
-        *(".other.nnabla-influence-abcd1234.tmp", ".other.nnabla-influence-abcd1234.old"),
+        *(".result.csv.backup12.tmp.csv", ".result.csv.nnabla_influence_notes.tmp.csv"),
+        *(".result.csv.nnabla_influence_abcd1234.tmp.csv.txt", "nnabla_influence_abcd1234.tmp"),
+        *(".result2.csv.nnabla_influence_abcd1234.tmp.csv", ".run.mine.tmp"),
+        *(".other.nnabla_influence_abcd1234.tmp", ".other.nnabla_influence_abcd1234.old"),
         # Of another long name with the same beginning.
-        f".{'x' * 40}.nnabla-influence-abcd1234.tmp.csv",
-        f".{'x' * 40}~00000000.nnabla-influence-abcd1234.tmp.csv",
+        f".{'x' * 60}.nnabla_influence_abcd1234.tmp.csv",
+        f".{'x' * 60}~00000000.nnabla_influence_abcd1234.tmp.csv",
     ]
     for name in others:
         (tmp_path / name).touch()
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "data").touch()
-    link = ".run.nnabla-influence-abcd1234.tmp"
+    link = ".run.nnabla_influence_abcd1234.tmp"
     (tmp_path / link).symlink_to("precious")
-    os.mkfifo(tmp_path / ".run.nnabla-influence-abcd5678.tmp")
+    os.mkfifo(tmp_path / ".run.nnabla_influence_abcd5678.tmp")
     before = set(names(tmp_path))
     replace_all(tmp_path)
     assert before <= set(names(tmp_path))
