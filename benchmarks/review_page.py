@@ -1,5 +1,7 @@
 """How quick the review page is: a ranking of many rows, its page in Chromium, as a person uses it.
 
+The workbook of the same ranking is written, too.
+
     python benchmarks/review_page.py [--rows 60000] [--thumbnails 1000] [--repeat 5]
 
 The times are those of the page's own thread, from the key or the click to the next painted frame;
@@ -23,6 +25,7 @@ from nnabla_influence.dataset import open_dataset
 from nnabla_influence.ranking import Ranking, Scores
 from nnabla_influence.review.page import write_page
 from nnabla_influence.review.reviewed import read_reviewed
+from nnabla_influence.review.workbook import write_workbook
 
 N_CLASSES = 10
 N_PICTURES = 2000
@@ -151,6 +154,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seconds = time.perf_counter() - start
         print(f"{parsed.rows} rows, {written.thumbnails} of them with thumbnails")
         print(f"page written in {seconds:.1f} s, {written.n_bytes / 1e6:.1f} MB")
+        workbook = Path(folder) / "review.xlsx"
+        start = time.perf_counter()
+        write_workbook(read_reviewed(ranking), workbook, thumbnails=parsed.thumbnails)
+        seconds = time.perf_counter() - start
+        print(f"workbook written in {seconds:.1f} s, {workbook.stat().st_size / 1e6:.1f} MB")
         times = measure(written.path, parsed.repeat)
     print(f"{'milliseconds, of ' + str(parsed.repeat) + ' times':36}  median    most")
     for name, values in times.items():

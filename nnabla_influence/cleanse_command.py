@@ -6,6 +6,7 @@ import argparse
 import re
 
 from nnabla_influence.arguments import count_or_fraction
+from nnabla_influence.process import show
 
 DESCRIPTION = (
     "Make a dataset CSV without the rows that a ranking, or a person, found harmful, and list what"
@@ -88,7 +89,7 @@ def run(parsed: argparse.Namespace) -> None:
         allow_empty_class=parsed.allow_empty_class,
     )
     for line in cleansed.summary():
-        print(line)
+        show(line)
 
 
 def _score(text: str) -> float:

@@ -12,6 +12,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from nnabla_influence import (
     __version__,
@@ -24,7 +25,8 @@ from nnabla_influence import (
 )
 from nnabla_influence.arguments import count, window
 from nnabla_influence.errors import InfluenceError
-from nnabla_influence.process import INTERRUPTED, import_nnabla, one_line, tidy_process
+from nnabla_influence.process import INTERRUPTED, import_nnabla, one_line, show, tidy_process
+from nnabla_influence.text import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -49,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         except Exception as error:
             if parsed.debug:
-                traceback.print_exc()
+                for line in traceback.format_exc().split("\n"):
+                    print(printable(line), file=sys.stderr)
             known = isinstance(error, InfluenceError)
             hint = "" if known else "; run again with --debug and report what it shows"
             sys.exit(f"{prog}: {one_line(error)}{hint}")
@@ -57,9 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             logging.disable(logging.NOTSET)
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="nnabla-influence",
         description="Which of my training examples make my model worse? Network definition and"
         " dataset CSV in, the training rows ranked by SGD-influence out.",
@@ -209,7 +217,7 @@ def _demo(parsed: argparse.Namespace) -> None:
     from nnabla_influence.progress import TerminalProgress
 
     for line in run_demo(parsed.output, device=parsed.device, progress=TerminalProgress()):
-        print(line)
+        show(line)
 
 
 def _train(parsed: argparse.Namespace) -> None:
@@ -226,4 +234,4 @@ def _train(parsed: argparse.Namespace) -> None:
         keep=parsed.keep,
         progress=TerminalProgress(),
     )
-    print(f"Recorded {len(run.steps)} steps in {run.folder} ({describe_kept(run)})")
+    show(f"Recorded {len(run.steps)} steps in {run.folder} ({describe_kept(run)})")

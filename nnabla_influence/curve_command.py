@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnabla_influence.arguments import counts_or_fractions, numbers_from, texts
+from nnabla_influence.process import show
 
 DESCRIPTION = (
     "See on your own data whether removing rows helps: train, rank, remove the most harmful rows,"
@@ -123,4 +124,4 @@ def run(parsed: argparse.Namespace) -> None:
         progress=TerminalProgress(),
     )
     for line in computed.table():
-        print(line)
+        show(line)

@@ -7,12 +7,13 @@ import errno
 import hashlib
 import ntpath
 import os
+import re
 import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Optional
 
 from nnabla_influence.errors import OutputError
 
@@ -21,6 +22,8 @@ try:
 except ImportError:  # Windows, where an open file cannot be removed
     fcntl = None  # type: ignore[assignment]
 
+_TEMPORARY, _OUTGOING = ".tmp", ".old"
+_LONG = 60  # characters
 _ADVICE = {
     errno.ENOENT: "make its folder first, or choose another output path",
     errno.ENOSPC: "make room, or choose another output path",
@@ -46,7 +49,7 @@ def file_checksum(path: str | os.PathLike[str]) -> int:
     return checksum
 
 
-def take_lock(file: IO[str]) -> None:
+def take_lock(file: IO[Any] | int) -> None:
     """Lock an open file for this process until it is closed, or the process ends.
 
     Raises:
@@ -68,7 +71,9 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         if target.exists():
             with target.open("r+b"):
                 pass
-        os.unlink(_temporary_beside(target))
+        temporary, lock = _temporary_beside(target)
+        os.close(lock)
+        temporary.unlink(missing_ok=True)
     except PermissionError as error:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror}); close it in other programs, or choose"
@@ -83,7 +88,8 @@ def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` that takes its place when the block succeeds.
 
     An existing file stays as it is until the new one is whole; when the block fails, or is
-    interrupted, the temporary file is removed. A link stays a link.
+    interrupted, the temporary file is removed. What a killed process left of the same file is
+    removed by the next success. A link stays a link.
 
     Args:
         path: The file to write. Its folder must exist.
@@ -93,20 +99,26 @@ def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = _target(path)
     try:
-        temporary = _temporary_beside(target)
+        temporary, lock = _temporary_beside(target)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
-    except BrokenPipeError:
-        raise  # of a reader of the standard output
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with os.fdopen(lock) as held:
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            if fcntl is None:
+                held.close()
+            temporary.replace(target)
+        except BrokenPipeError:
+            raise  # of a reader of the standard output
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+        finally:
+            if fcntl is None:
+                held.close()
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+    _remove_leftovers(target)
 
 
 @contextlib.contextmanager
@@ -122,23 +134,42 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path}: is a file; give the name of a folder")
+    with working_folder(path) as temporary:
+        try:
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            if path.exists():
+                _swap(temporary, path)
+            else:
+                temporary.replace(path)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+    _remove_leftovers(path)
+
+
+@contextlib.contextmanager
+def working_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a new folder beside an output, for what is needed until that is written.
+
+    It is removed at the end of the block, or, after a hard kill, by the next success with the same
+    output.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    path = Path(path)
     try:
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        folder, lock = _folder_beside(path, _TEMPORARY)
     except OSError as error:
         raise _cannot_write(path, error) from error
     try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if path.exists():
-            _swap(temporary, path)
-        else:
-            temporary.replace(path)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+        yield folder
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
@@ -154,29 +185,106 @@ def _target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _temporary_beside(target: Path) -> Path:
-    # The name begins with a dot, so that nothing takes it for a result; 40 characters of the
-    # target's tell a person where it is from.
-    handle, name = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.name[:40]}.", suffix=f".tmp{target.suffix[:10]}"
+def _prefix(target: Path) -> str:
+    """Return how the names of what is beside a target begin, of no other one.
+
+    With a dot, so that nothing takes it for a result, and with the target's own name, cut where it
+    is long, which says where it is from.
+    """
+    name = target.name
+    if len(name) > _LONG:
+        name = f"{name[:_LONG]}~{zlib.crc32(os.fsencode(name)):08x}"
+    return f".{name}.nnabla_influence_"
+
+
+def _temporary_beside(target: Path) -> tuple[Path, int]:
+    """Return a new file and its open handle, which holds the lock that tells it from leftovers."""
+    while True:
+        lock, name = tempfile.mkstemp(
+            dir=target.parent, prefix=_prefix(target), suffix=_TEMPORARY + target.suffix[:10]
+        )
+        if _is_held(lock, name):
+            return Path(name), lock
+        os.close(lock)
+
+
+def _folder_beside(target: Path, suffix: str) -> tuple[Path, Optional[int]]:
+    """Return a new folder and its open handle, likewise; Windows has no such handles."""
+    while True:
+        name = tempfile.mkdtemp(dir=target.parent, prefix=_prefix(target), suffix=suffix)
+        if fcntl is None:
+            return Path(name), None
+        try:
+            lock = os.open(name, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        if _is_held(lock, name):
+            return Path(name), lock
+        os.close(lock)
+
+
+def _is_held(lock: int, name: str) -> bool:
+    """Lock what was just made, unless another process took it for a leftover meanwhile."""
+    try:
+        take_lock(lock)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # A file system without locks, where nothing is taken for a leftover.
+    return os.path.exists(name)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what killed processes of this user left beside a target; never what is in use."""
+    name = re.compile(
+        rf"{re.escape(_prefix(target))}[a-z0-9_]{{8}}"
+        rf"({re.escape(_TEMPORARY)}({re.escape(target.suffix[:10])})?|{re.escape(_OUTGOING)})"
     )
-    os.close(handle)
-    return Path(name)
+    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
+        for entry in entries:
+            if name.fullmatch(entry.name):
+                with contextlib.suppress(OSError):
+                    _remove_leftover(entry)
+
+
+def _remove_leftover(entry: os.DirEntry[str]) -> None:
+    is_folder = entry.is_dir(follow_symlinks=False)
+    if not is_folder and not entry.is_file(follow_symlinks=False):
+        return
+    if fcntl is None:
+        if not is_folder:
+            os.unlink(entry.path)  # which fails while it is open
+        return
+    if entry.stat(follow_symlinks=False).st_uid != os.geteuid():
+        return
+    lock = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        take_lock(lock)
+        if is_folder:
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            os.unlink(entry.path)
+    finally:
+        os.close(lock)
 
 
 def _swap(temporary: Path, path: Path) -> None:
     """Put ``temporary`` into the place of the folder ``path``; that is there if it fails."""
     # Two renames, so that there is no moment with a half-deleted folder at `path`.
-    outgoing = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
+    outgoing, lock = _folder_beside(path, _OUTGOING)
     try:
-        path.replace(outgoing / path.name)
-        temporary.replace(path)
-    except BaseException:
-        if not path.exists():
-            (outgoing / path.name).replace(path)
-        outgoing.rmdir()
-        raise
-    shutil.rmtree(outgoing, ignore_errors=True)
+        try:
+            path.replace(outgoing / path.name)
+            temporary.replace(path)
+        except BaseException:
+            if not path.exists():
+                (outgoing / path.name).replace(path)
+            outgoing.rmdir()
+            raise
+        shutil.rmtree(outgoing, ignore_errors=True)
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def _umask() -> int:

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from nnabla_influence.errors import InfluenceError
+from nnabla_influence.process import show
 
 DESCRIPTION = (
     "Put the plugins into a Neural Network Console: Windows NNC, or NNCD, where they are registered"
@@ -44,13 +45,13 @@ def run(parsed: argparse.Namespace) -> None:
     place = recognise(parsed.console)
     work = Uninstalling(place) if parsed.uninstall else Installing(place)
     for line in work.lines():
-        print(line)
+        show(line)
     if work.is_done or parsed.dry_run:
         return
     if not (parsed.yes or _agreed()):
         raise InfluenceError("not agreed to, nothing was changed")
     for line in work.do():
-        print(line)
+        show(line)
 
 
 def _agreed() -> bool:

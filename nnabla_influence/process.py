@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Optional
 
 from nnabla_influence.errors import InfluenceError
+from nnabla_influence.text import others_printable, printable
 
 INTERRUPTED = 130
 _ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -26,11 +27,12 @@ def tidy_process() -> Iterator[None]:
     What the console's encoding cannot show (cp932 on Japanese Windows) is escaped. SIGTERM, as
     batch systems and ``timeout`` send it, and SIGHUP, when a terminal is closed, unwind the program
     as Ctrl-C does. A reader of the output that has seen enough (``| head``) ends it without a word.
+    What nnabla and Python say of their own is made `printable`.
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     stop = _Stop()
-    with _on_signals([signal.SIGINT, *_ENDS], stop):
+    with _on_signals([signal.SIGINT, *_ENDS], stop), others_printable():
         try:
             try:
                 yield
@@ -104,7 +106,7 @@ def _on_signals(numbers: Sequence[int], handler: Callable[[int, Any], Any]) -> I
 
 
 def one_line(error: Exception) -> str:
-    """Return an error's message as one line; an unforeseen error's with its kind and place."""
+    """Return an error's message, `printable`; an unforeseen error's with its kind and place."""
     text = str(error)
     if isinstance(error, ModuleNotFoundError):
         text = f"the package {error.name} is missing; install it for {sys.executable}"
@@ -112,4 +114,9 @@ def one_line(error: Exception) -> str:
         place = traceback.extract_tb(error.__traceback__)[-1]
         file_name = os.path.basename(place.filename)
         text = f"unexpected {type(error).__name__}: {text} ({file_name}, line {place.lineno})"
-    return " ".join(text.splitlines())
+    return printable(text)
+
+
+def show(line: str) -> None:
+    """Print one line of a result."""
+    print(printable(line))

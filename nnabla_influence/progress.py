@@ -11,6 +11,8 @@ from typing import Protocol
 from nnabla.logger import logger
 from tqdm import tqdm
 
+from nnabla_influence.text import printable
+
 CONSOLE_LEVEL = 99
 """The log level that Neural Network Console always shows (``[Level 99]``)."""
 
@@ -55,12 +57,13 @@ class TerminalProgress:
 
     def say(self, message: str) -> None:
         """Print one line."""
-        tqdm.write(message, file=sys.stderr)
+        tqdm.write(printable(message), file=sys.stderr)
 
     @contextmanager
     def stage(self, description: str, total: int, unit: str = "it") -> Iterator[Stage]:
         """Show a bar with rate and remaining time (none where there is no terminal)."""
-        with tqdm(desc=description, total=total, unit=unit, file=sys.stderr, disable=None) as bar:
+        shown = printable(description)
+        with tqdm(desc=shown, total=total, unit=unit, file=sys.stderr, disable=None) as bar:
             yield bar
 
 
@@ -68,7 +71,7 @@ class _ConsoleStage:
     """Logs a line whenever ten more percent are done, or half a minute has passed."""
 
     def __init__(self, description: str, total: int, unit: str):
-        self._description, self._total, self._unit = description, total, unit
+        self._description, self._total, self._unit = printable(description), total, unit
         self._done = 0
         self._logged_tenth = 0
         self._started = self._logged_at = time.monotonic()
@@ -96,7 +99,7 @@ class ConsoleProgress:
 
     def say(self, message: str) -> None:
         """Log one line."""
-        logger.log(CONSOLE_LEVEL, message)
+        logger.log(CONSOLE_LEVEL, printable(message))
 
     @contextmanager
     def stage(self, description: str, total: int, unit: str = "it") -> Iterator[Stage]:

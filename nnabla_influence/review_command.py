@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnabla_influence.arguments import count_or_none
+from nnabla_influence.process import show
 
 if TYPE_CHECKING:
     from nnabla_influence.review.page import WrittenPage
@@ -89,15 +90,16 @@ def run(parsed: argparse.Namespace) -> None:
             title=parsed.title,
             progress=progress,
         )
-        print("\n".join(_about_page(page, reviewed)))
+        for line in _about_page(page, reviewed):
+            show(line)
     if parsed.xlsx is not None:
         from nnabla_influence.review.workbook import write_workbook
 
         write_workbook(reviewed, parsed.xlsx, thumbnails=thumbnails, progress=progress)
         shown = min(thumbnails, len(reviewed)) if reviewed.image_columns else 0
-        print(f"{parsed.xlsx}: {len(reviewed)} rows, the most harmful first; {_pictured(shown)}")
+        show(f"{parsed.xlsx}: {len(reviewed)} rows, the most harmful first; {_pictured(shown)}")
     for line in (*_notes(reviewed), *_how_to_go_on(parsed)):
-        print(line)
+        show(line)
 
 
 def _about_page(page: WrittenPage, reviewed: Reviewed) -> Iterator[str]:

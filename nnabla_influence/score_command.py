@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnabla_influence.arguments import count, minutes, row_numbers, window
+from nnabla_influence.process import show
 
 DESCRIPTION = "Rank the rows of a training CSV by SGD-influence, the most harmful first."
 
@@ -131,4 +132,4 @@ def run(parsed: argparse.Namespace) -> None:
         progress=TerminalProgress(),
     )
     for line in summary(ranking, parsed.output):
-        print(line)
+        show(line)

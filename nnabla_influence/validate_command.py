@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnabla_influence.arguments import count_or_fraction, count_or_none, row_numbers, window
+from nnabla_influence.process import show
 
 DESCRIPTION = (
     "Leave rows out, retrain the window's steps without them, and tell how well rankings agree with"
@@ -106,4 +107,4 @@ def run(parsed: argparse.Namespace) -> None:
         progress=TerminalProgress(),
     )
     for line in validation.table():
-        print(line)
+        show(line)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import nnabla_influence
 
 PACKAGE = Path(nnabla_influence.__file__).parent
 ROOMS = [
-    *("errors", "wording", "options", "files", "progress", "context", "quick_imports", "resources"),
+    *("errors", "text", "wording", "options", "files", "progress", "context"),
+    *("quick_imports", "resources"),
     "execution",
     *("dataset", "network", "solvers"),
     *("gradients", "guard", "runs"),
@@ -56,3 +58,20 @@ def test_a_room_imports_only_from_those_below_it():
         if room != room_of(path) and ROOMS.index(room) > ROOMS.index(room_of(path))
     ]
     assert upward == []
+
+
+def test_whatever_is_shown_goes_through_the_few_functions_that_make_it_printable():
+    shows = {"process.py", "progress.py", "cli.py", "console/dialog.py"}
+    shows.add("recording/nnabla_cli_training.py")  # in a process of nnabla_cli
+    others = [
+        f"{path.relative_to(PACKAGE)}: {ast.unparse(node.func)}"
+        for path in PACKAGE.rglob("*.py")
+        if path.relative_to(PACKAGE).as_posix() not in shows
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and re.fullmatch(
+            r"print|logger\.(log|info|warning|error|critical|exception)|tqdm\.write|.*print_exc",
+            ast.unparse(node.func),
+        )
+    ]
+    assert others == []

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from nnabla_influence.dataset import open_dataset
 from nnabla_influence.errors import OutputError
-from nnabla_influence.files import check_writable, replacing_file, replacing_folder
+from nnabla_influence.files import check_writable, replacing_file, replacing_folder, working_folder
+from nnabla_influence.ranking import Ranking, Scores
+from tests.dataset.common import write_csv
 from tests.small_projects import REPOSITORY, environment
 
 
@@ -175,7 +178,7 @@ def test_permissions_are_those_of_any_new_file(tmp_path, umask: int):
     assert (tmp_path / "folder").stat().st_mode == (tmp_path / "plain folder").stat().st_mode
 
 
-def test_a_hard_kill_leaves_the_old_and_does_not_disturb_the_next(file: Path, folder: Path):
+def test_a_hard_kill_leaves_the_old_and_the_next_success_tidies_up(file: Path, folder: Path):
     code = """if 1:
         import os, signal
         from nnabla_influence.files import replacing_file, replacing_folder
@@ -198,4 +201,117 @@ def test_a_hard_kill_leaves_the_old_and_does_not_disturb_the_next(file: Path, fo
     with replacing_folder(folder) as temporary:
         (temporary / "new").touch()
     assert (file.read_text(), names(folder)) == ("new", ["new"])
-    assert set(names(file.parent)) == left | {"result.csv", "run"}
+    assert names(file.parent) == ["result.csv", "run"]
+
+
+def replace_all(folder: Path) -> None:
+    for name in ("result.csv", "x" * 70 + "1.csv"):
+        with replacing_file(folder / name) as temporary:
+            temporary.write_text("new")
+        check_writable(folder / name)
+    with replacing_folder(folder / "run") as temporary:
+        (temporary / "new").touch()
+
+
+def test_what_a_running_process_writes_is_not_taken_for_left(file: Path, folder: Path):
+    code = """if 1:
+        import sys
+        from nnabla_influence.files import replacing_file, replacing_folder, working_folder
+        with (
+            replacing_file("result.csv") as one,
+            replacing_folder("run") as two,
+            working_folder("result.csv") as three,
+        ):
+            one.write_text("whole"), (two / "whole").touch(), (three / "rows").touch()
+            print("writing", flush=True)
+            sys.stdin.read()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=file.parent,
+        env=environment(PYTHONPATH=str(REPOSITORY)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        before = names(file.parent)
+        assert len(before) == 5
+        replace_all(file.parent)
+        assert set(names(file.parent)) >= set(before)
+        assert file.read_text() == "new"
+    assert process.returncode == 0
+    assert (file.read_text(), names(folder)) == ("whole", ["whole"])
+    assert [name for name in names(file.parent) if name.startswith(".")] == []
+
+
+def test_what_is_somebody_elses_stays(file: Path, tmp_path):
+    others = [
+        *(".result.csv.backup12.tmp.csv", ".result.csv.nnabla_influence_notes.tmp.csv"),
+        *(".result.csv.nnabla_influence_abcd1234.tmp.csv.txt", "nnabla_influence_abcd1234.tmp"),
+        *(".result2.csv.nnabla_influence_abcd1234.tmp.csv", ".run.mine.tmp"),
+        *(".other.nnabla_influence_abcd1234.tmp", ".other.nnabla_influence_abcd1234.old"),
+        # Of another long name with the same beginning.
+        f".{'x' * 60}.nnabla_influence_abcd1234.tmp.csv",
+        f".{'x' * 60}~00000000.nnabla_influence_abcd1234.tmp.csv",
+    ]
+    for name in others:
+        (tmp_path / name).touch()
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "data").touch()
+    link = ".run.nnabla_influence_abcd1234.tmp"
+    (tmp_path / link).symlink_to("precious")
+    os.mkfifo(tmp_path / ".run.nnabla_influence_abcd5678.tmp")
+    before = set(names(tmp_path))
+    replace_all(tmp_path)
+    assert before <= set(names(tmp_path))
+    assert names(tmp_path / "precious") == ["data"]
+
+
+def test_a_working_folder_is_gone_after_its_block(file: Path):
+    with working_folder(file) as folder:
+        (folder / "rows").touch()
+        assert folder.parent == file.parent
+    assert names(file.parent) == ["result.csv"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from nnabla_influence.cli import main
+import xlsxwriter
+
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+xlsxwriter.Workbook.close = kill
+Path.replace = kill
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "n_left"),
+    [
+        ("review -i ranking.csv -o review.html", 1),
+        ("review -i ranking.csv --xlsx review.xlsx", 2),
+        ("cleanse -i ranking.csv -o clean.csv -n 1", 2),
+    ],
+)
+def test_the_next_success_of_a_killed_command_removes_what_it_left(tmp_path, words, n_left: int):
+    table = write_csv(tmp_path / "train.csv", ["x", "y"], [[1, 0], [2, 1], [3, 1]])
+    ranking = Ranking(open_dataset(table, []), Scores([1.0, -1.0, 2.0]))
+    ranking.write(tmp_path / "ranking.csv")
+
+    def left_by(*command: str) -> tuple[int, int]:
+        done = subprocess.run(
+            [sys.executable, *command, *words.split()],
+            cwd=tmp_path,
+            env=environment(PYTHONPATH=str(REPOSITORY)),
+            check=False,
+        )
+        return done.returncode, len([name for name in names(tmp_path) if name[0] == "."])
+
+    assert left_by("-c", KILLED) == (-9, n_left)
+    assert left_by("-c", KILLED) == (-9, 2 * n_left)
+    assert left_by("-m", "nnabla_influence") == (0, 0)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 from nnabla_influence.console.registration import DESKTOP
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.process import INTERRUPTED, import_nnabla, one_line, tidy_process
+from nnabla_influence.text import printable
 from nnabla_influence.wording import in_dialog
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def say(message: str) -> None:
     try:
         from nnabla_influence.progress import ConsoleProgress
     except ImportError:  # without nnabla there is its log neither
-        print(message, file=sys.stderr, flush=True)
+        print(printable(message), file=sys.stderr, flush=True)
     else:
         ConsoleProgress().say(message)
 

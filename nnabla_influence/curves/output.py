@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from nnabla_influence.curves.store import RESULTS, Store
 from nnabla_influence.curves.summary import summarize
 from nnabla_influence.curves.writing import DETECTION, FIGURES, summary_lines, write_results
 from nnabla_influence.errors import OutputError
-from nnabla_influence.files import replacing_file, replacing_folder
+from nnabla_influence.files import replacing_file, replacing_folder, working_folder
 
 SETTINGS, COSTS, MODEL = "settings.json", "costs.csv", "model"
 
@@ -61,8 +60,7 @@ def write_curve(
     Raises:
         OutputError: One cannot be written.
     """
-    with tempfile.TemporaryDirectory(dir=store.folder, prefix=RESULTS) as temporary:
-        made = Path(temporary)
+    with working_folder(store.folder / RESULTS) as made:
         try:
             write_results(made, curve.cells, curve.detections, title)
             _write_costs(made / COSTS, curve)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from nnabla_influence.errors import InfluenceError
+from nnabla_influence.text import others_printable
 
 _alone = threading.Lock()
 
@@ -81,10 +82,11 @@ def _one_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Let through what nnabla and others log as a warning or above only."""
+    """Let through what nnabla and others log as a warning or above only, and `printable`."""
     before = logging.root.manager.disable
     logging.disable(max(logging.INFO, before))
     try:
-        yield
+        with others_printable():
+            yield
     finally:
         logging.disable(before)

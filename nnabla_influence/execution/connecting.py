@@ -13,14 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 from nnabla_influence import __version__
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.execution.reasons import reason_of
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Security
 
 T = TypeVar("T")
 
@@ -34,18 +34,19 @@ _VERSIONS = """(lambda get: {
 })(__import__('importlib.metadata').metadata.version)"""
 
 
-def needs_distributed() -> None:
-    """Look for the package distributed, without importing it.
+def needs_packages(*names: str) -> None:
+    """Look for the packages that several processes need, without importing them.
 
     Raises:
-        InfluenceError: It is not installed.
+        InfluenceError: One is not installed.
     """
-    if importlib.util.find_spec("distributed") is None:
-        raise InfluenceError(
-            "several processes need the package distributed, which is missing; install it"
-            f" (`{sys.executable} -m pip install distributed`), or work with one job and no"
-            " scheduler"
-        )
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise InfluenceError(
+                f"several processes need the package {name}, which is missing; install it"
+                f" (`{sys.executable} -m pip install {name}`), or work with one job and no"
+                " scheduler"
+            )
 
 
 def import_distributed() -> Any:
@@ -73,15 +74,19 @@ def check_address(address: str) -> None:
 
 
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[Client]:
+def connected(address: str, security: Optional[Security] = None) -> Iterator[Client]:
     """Yield a connection to the scheduler; what it prints of its own is not heard meanwhile.
+
+    Args:
+        address: The scheduler's.
+        security: What it knows this process by; by default what Dask's settings say.
 
     Raises:
         InfluenceError: Nobody answers there.
     """
     import_distributed()  # It sets the levels of its loggers.
     with _silent():
-        client = _connect(address)
+        client = _connect(address, security)
         try:
             yield client
         finally:
@@ -110,17 +115,19 @@ def answer_of(ask: Callable[[], T]) -> T:
     return answer.result()
 
 
-def _connect(address: str) -> Client:
+def _connect(address: str, security: Optional[Security]) -> Client:
     distributed = import_distributed()
     try:
-        kind = answer_of(lambda: asyncio.run(_kind(address)))
+        kind = answer_of(lambda: asyncio.run(_kind(address, security)))
         if kind != "Scheduler":
             raise InfluenceError(
                 f"at {address} is no Dask scheduler, but a Dask {kind.lower()}; give the address"
                 " that `dask scheduler` prints"
             )
         return answer_of(
-            lambda: distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+            lambda: distributed.Client(
+                address, timeout=CONNECT_SECONDS, set_as_default=False, security=security
+            )
         )
     except InfluenceError:
         raise
@@ -133,17 +140,17 @@ def _connect(address: str) -> Client:
         ) from error
 
 
-async def _kind(address: str) -> str:
+async def _kind(address: str, security: Optional[Security]) -> str:
     """Ask what is at the address.
 
     A client of Dask waits without end for one that takes connections and says nothing.
     """
     distributed = import_distributed()
-    security = distributed.Security().get_connection_args("client")
+    arguments = (security or distributed.Security()).get_connection_args("client")
 
     async def ask() -> str:
         async with distributed.rpc(
-            address, timeout=CONNECT_SECONDS, connection_args=security
+            address, timeout=CONNECT_SECONDS, connection_args=arguments
         ) as there:
             return str((await there.identity())["type"])
 

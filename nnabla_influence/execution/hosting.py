@@ -15,8 +15,10 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
+from nnabla_influence.execution.contact import HOST, Contact, new_contact
 from nnabla_influence.execution.working import reason_file
 
 _LOOK_SECONDS = 0.2
@@ -36,7 +38,7 @@ def command(function: str, *arguments: object) -> list[str]:
 
 
 def main() -> None:
-    """Start workers (first argument: how many), print the scheduler's address, end with the parent.
+    """Start workers (first argument: how many), print a `Contact`, end with the parent.
 
     The second argument is a folder for what they put on disk; it is removed.
     """
@@ -88,11 +90,11 @@ class _Place:
     def _start(self) -> None:
         self._process = subprocess.Popen(command("working", self._folder), stdin=subprocess.PIPE)
 
-    def look(self, address: str, seen: set[str]) -> None:
+    def look(self, contact: Contact, seen: set[str]) -> None:
         """Start another process if this one has died, unless that dies at each start.
 
         Args:
-            address: The scheduler's.
+            contact: What it needs to take part.
             seen: The process ids of all workers that have ever come to the scheduler.
         """
         if self._process.poll() is None or self.is_given_up:
@@ -102,13 +104,13 @@ class _Place:
             self.is_given_up = True
             return
         self._start()
-        self.tell(address)
+        self.tell(contact)
 
-    def tell(self, address: str) -> None:
-        """Tell the process where the scheduler is."""
+    def tell(self, contact: Contact) -> None:
+        """Tell the process where the scheduler is, and what to show there."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # It has died, and is started again.
-            self._process.stdin.write(f"{address}\n".encode())
+            self._process.stdin.write(contact.to_line())
             self._process.stdin.flush()
 
     def is_there(self, seen: set[str]) -> bool:
@@ -127,35 +129,41 @@ class _Place:
 
 
 async def _host(places: list[_Place], reply: int, ending: threading.Lock) -> None:
-    from distributed import Scheduler
+    import distributed
     from distributed.diagnostics.plugin import SchedulerPlugin
 
     seen: set[str] = set()
 
     class Notes(SchedulerPlugin):
-        def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        def add_worker(self, scheduler: distributed.Scheduler, worker: str) -> None:
             seen.add(str(scheduler.workers[worker].name))
 
+    class Scheduler(distributed.Scheduler):
+        def start_http_server(self, *_: Any, **__: Any) -> None:
+            """Serve no pages: they would ask for no certificate."""
+
+    new = new_contact()
     async with Scheduler(
-        host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0"
+        host=HOST, port=0, protocol="tls", security=new.security(), dashboard=False
     ) as scheduler:
+        contact = replace(new, address=scheduler.address)
         scheduler.add_plugin(Notes())
         for place in places:
-            place.tell(scheduler.address)
+            place.tell(contact)
         while not all(place.is_there(seen) for place in places):
-            _look(places, scheduler.address, seen, ending)
+            _look(places, contact, seen, ending)
             if given_up := [place for place in places if place.is_given_up]:
                 os.write(reply, f"{given_up[0].reason()}\n".encode())
                 return
             await asyncio.sleep(_LOOK_SECONDS / 4)
-        os.write(reply, f"{scheduler.address}\n".encode())
+        os.write(reply, contact.to_line())
         os.close(reply)
         while not all(place.is_given_up for place in places):
             await asyncio.sleep(_LOOK_SECONDS)
-            _look(places, scheduler.address, seen, ending)
+            _look(places, contact, seen, ending)
 
 
-def _look(places: list[_Place], address: str, seen: set[str], ending: threading.Lock) -> None:
+def _look(places: list[_Place], contact: Contact, seen: set[str], ending: threading.Lock) -> None:
     for place in places:
         if not ending.locked():
-            place.look(address, seen)
+            place.look(contact, seen)

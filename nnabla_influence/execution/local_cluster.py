@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.execution import hosting
+from nnabla_influence.execution.contact import Contact
 
 SILENT = 60
 """A level above all that Dask logs."""
@@ -33,20 +34,22 @@ class Starting:
     jobs: int
     process: subprocess.Popen[bytes]
 
-    def address(self) -> str:
-        """Wait for the workers; return the address of their Dask scheduler.
+    def contact(self) -> Contact:
+        """Wait for the workers; return how to reach their Dask scheduler.
 
         Raises:
             InfluenceError: They cannot be started.
         """
         assert self.process.stdout is not None
-        reply = self.process.stdout.readline().decode(errors="replace").strip()
-        if "://" not in reply.split(" ")[0]:
-            why = reply or "the process that starts them has ended"
+        reply = self.process.stdout.readline()
+        try:
+            return Contact.from_line(reply)
+        except ValueError:
+            said = reply.decode(errors="replace").strip()
+            why = said or "the process that starts them has ended"
             raise InfluenceError(
                 f"{self.jobs} worker processes could not be started ({why}); try fewer, or one"
-            )
-        return reply
+            ) from None
 
 
 @contextlib.contextmanager

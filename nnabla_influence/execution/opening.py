@@ -11,7 +11,7 @@ from nnabla_influence.execution.connecting import (
     check_address,
     connected,
     import_distributed,
-    needs_distributed,
+    needs_packages,
 )
 from nnabla_influence.execution.in_process import InProcess
 from nnabla_influence.execution.local_cluster import local_cluster
@@ -28,7 +28,7 @@ def open_executor(jobs: int = 1, scheduler: Optional[str] = None) -> Iterator[Ex
         scheduler: Address of a Dask scheduler (``tcp://host:8786``), whose workers do the tasks.
 
     Raises:
-        InfluenceError: The package distributed is missing; the processes cannot be started; the
+        InfluenceError: A package that it needs is missing; the processes cannot be started; the
             scheduler cannot be reached; both are given.
     """
     if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
@@ -41,16 +41,17 @@ def open_executor(jobs: int = 1, scheduler: Optional[str] = None) -> Iterator[Ex
     if jobs == 1 and scheduler is None:
         yield InProcess()
         return
-    needs_distributed()
+    needs_packages("distributed", *(["cryptography"] if scheduler is None else []))
     with contextlib.ExitStack() as stack:
         if scheduler is not None:
             check_address(scheduler)
-            address, n_workers = scheduler, None
+            address, security, n_workers = scheduler, None, None
         else:
             starting = stack.enter_context(local_cluster(jobs))
             import_distributed()  # It takes a second or two, and so do the workers.
-            address, n_workers = starting.address(), jobs
-        client = stack.enter_context(connected(address))
+            contact = starting.contact()
+            address, security, n_workers = contact.address, contact.security(), jobs
+        client = stack.enter_context(connected(address, security))
         # It imports what needs not be there for work in this process.
         from nnabla_influence.execution.dask_executor import DaskExecutor
 

@@ -7,10 +7,15 @@ import contextlib
 import os
 import sys
 import threading
+from typing import Any
+
+from nnabla_influence.execution.contact import HOST, Contact
 
 
 def main() -> None:
-    """Work for the scheduler whose address standard input tells, until that closes.
+    """Work for the scheduler whose `Contact` is the first line of standard input.
+
+    It ends when standard input closes.
 
     The first argument is a folder for what Dask puts on disk. What keeps the worker from its start
     is left there, in a file that is named after the process.
@@ -24,23 +29,30 @@ def main() -> None:
 
     async def work() -> None:
         worker = Worker(
-            address,
+            contact.address,
             name=str(os.getpid()),
             nthreads=1,
             local_directory=sys.argv[1],
             memory_limit=0,
-            dashboard=False,
-            dashboard_address="127.0.0.1:0",
+            # Without a host, Dask listens on every interface.
+            host=HOST,
+            protocol="tls",
+            security=contact.security(),
         )
         async with worker:
             await worker.finished()
 
     try:
-        from distributed import Worker
+        import distributed
 
-        address = sys.stdin.buffer.readline().decode().strip()
-        if not address:
+        class Worker(distributed.Worker):
+            def start_http_server(self, *_: Any, **__: Any) -> None:
+                """Serve no pages: they would ask for no certificate."""
+
+        line = sys.stdin.buffer.readline()
+        if not line:
             return  # The host has ended meanwhile.
+        contact = Contact.from_line(line)
         threading.Thread(target=end_with_host, daemon=True).start()
         asyncio.run(work())
     except Exception as error:

@@ -36,6 +36,7 @@ from nnabla_influence.runs.keep import (
 )
 from nnabla_influence.runs.run import RunSettings, write_run
 from nnabla_influence.runs.snapshot import final_solver_state, trained_names
+from nnabla_influence.text import printable
 
 
 def safely(call: Callable[..., None], *arguments: Any) -> None:
@@ -48,7 +49,7 @@ def safely(call: Callable[..., None], *arguments: Any) -> None:
 
 def say_not_recorded(error: Exception) -> None:
     """Log why the training is not recorded."""
-    logger.log(99, f"This training is not recorded for nnabla-influence: {error}")
+    logger.log(99, printable(f"This training is not recorded for nnabla-influence: {error}"))
 
 
 class _SafeRecording(Recording):
@@ -218,7 +219,8 @@ class Training:
             ),
         )
         kept = describe_kept(run)
-        logger.log(99, f"Recorded for nnabla-influence: {self.folder} ({len(steps)} steps; {kept})")
+        said = f"Recorded for nnabla-influence: {self.folder} ({len(steps)} steps; {kept})"
+        logger.log(99, printable(said))
 
     def _network_functions(self) -> tuple[str, ...]:
         # At the end: a function that nnabla makes may draw from the generator of the training.

@@ -109,11 +109,19 @@ def write_text(
     sheet: Worksheet, line: int, position: int, text: str, form: Format | None = None
 ) -> None:
     """Write a text as a text, never as a formula or a link; cut where it is too long."""
+    # A text in these tags would be put between the sheet's own tags as it is.
+    space = " " if text.startswith("<r>") and text.endswith("</r>") else ""
+    sheet.write_string(line, position, fitting(text) + space, form)
+
+
+def fitting(text: str) -> str:
+    """Return what of a text a cell can hold."""
+    if len(text) <= _MOST_CHARACTERS // 2:
+        return text
     units = text.encode("utf-16-le", "surrogatepass")
-    if len(units) > 2 * _MOST_CHARACTERS:
-        kept = units[: 2 * (_MOST_CHARACTERS - len(_CUT))].decode("utf-16-le", "ignore")
-        text = kept + _CUT
-    sheet.write_string(line, position, text, form)
+    if len(units) <= 2 * _MOST_CHARACTERS:
+        return text
+    return units[: 2 * (_MOST_CHARACTERS - len(_CUT))].decode("utf-16-le", "ignore") + _CUT
 
 
 def _nothing(_: ReviewedRow) -> Value:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import datetime
 import io
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnabla_influence.errors import DatasetError
-from nnabla_influence.files import replacing_file
+from nnabla_influence.files import replacing_file, working_folder
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.review.reviewed import Reviewed, ReviewedRow
 from nnabla_influence.review.sheet_columns import (
     DECISION,
     INFLUENCE,
     LABEL,
-    SheetColumn,
     columns_of,
+    fitting,
     write_text,
 )
 from nnabla_influence.review.sheet_guide import (
@@ -35,6 +34,8 @@ from nnabla_influence.review.thumbnails import png_bytes, thumbnail
 if TYPE_CHECKING:
     import xlsxwriter
     from PIL.Image import Image
+
+    from nnabla_influence.review.sheet_rows import Cell
 
 MOST_ROWS = 1_048_576 - 1
 """What a sheet holds below its header."""
@@ -71,7 +72,12 @@ def write_workbook(
         DatasetError: The ranking has changed since it was opened.
     """
     progress = progress or SilentProgress()
-    with replacing_file(output) as temporary, _workbook(temporary) as book:
+    with (
+        replacing_file(output) as temporary,
+        # The rows wait in files of their own until the workbook is closed.
+        working_folder(output) as folder,
+        _workbook(temporary, folder) as book,
+    ):
         sheet = _RankingSheet(book, reviewed, thumbnails)
         guide = book.add_worksheet("Read me")
         counts = ClassCounts(reviewed.classes)
@@ -101,37 +107,39 @@ def write_workbook(
 
 
 @contextmanager
-def _workbook(path: Path) -> Iterator[xlsxwriter.Workbook]:
+def _workbook(path: Path, folder: Path) -> Iterator[xlsxwriter.Workbook]:
     import xlsxwriter
     from xlsxwriter.exceptions import FileCreateError
 
-    # The rows wait in files of their own until the workbook is closed.
-    with tempfile.TemporaryDirectory(prefix="nnabla-influence-") as folder:
-        book = xlsxwriter.Workbook(
-            path,
-            {
-                "constant_memory": True,
-                "tmpdir": folder,
-                "strings_to_formulas": False,
-                "strings_to_urls": False,
-                "strings_to_numbers": False,
-            },
-        )
-        book.set_properties({"title": "Ranking", "created": _CREATED})
-        try:
-            yield book
-            book.close()
-        except FileCreateError as error:
-            raise (
-                error.args[0] if isinstance(error.args[0], OSError) else OSError(str(error))
-            ) from error
+    book = xlsxwriter.Workbook(
+        path,
+        {
+            "constant_memory": True,
+            "tmpdir": folder,
+            "strings_to_formulas": False,
+            "strings_to_urls": False,
+            "strings_to_numbers": False,
+        },
+    )
+    book.set_properties({"title": "Ranking", "created": _CREATED})
+    try:
+        yield book
+        book.close()
+    except FileCreateError as error:
+        raise (
+            error.args[0] if isinstance(error.args[0], OSError) else OSError(str(error))
+        ) from error
 
 
 class _RankingSheet:
     """The sheet of the rows."""
 
     def __init__(self, book: xlsxwriter.Workbook, reviewed: Reviewed, thumbnails: int):
+        # It imports xlsxwriter.
+        from nnabla_influence.review.sheet_rows import SheetRows
+
         self._sheet = book.add_worksheet("Ranking")
+        self._rows = SheetRows(self._sheet)
         self._reviewed, self._thumbnails = reviewed, thumbnails
         self._n_images = len(reviewed.image_columns) if thumbnails else 0
         self._columns, self._n_left_out = columns_of(reviewed)
@@ -145,6 +153,11 @@ class _RankingSheet:
         self._entry = book.add_format(
             {"bg_color": "#FFF8DC", "border": 1, "border_color": "#C8B88A", "valign": "vcenter"}
         )
+        # Each column with its position and the look of its numbers.
+        self._places = [
+            (position, column, self._formats[column.number_format])
+            for position, column in enumerate(self._columns, self._n_images)
+        ]
         self._not_shown: list[str] = []
         self._write_header(book)
 
@@ -167,25 +180,23 @@ class _RankingSheet:
 
     def write(self, line: int, row: ReviewedRow) -> None:
         """Write one row of the ranking into a line of the sheet."""
+        cells: list[Cell] = []
         pictures = self._pictures(row) if line <= self._thumbnails else []
         for position, image in enumerate(pictures):
             if image is None:
-                write_text(self._sheet, line, position, "cannot be shown", self._text)
+                cells.append((position, "cannot be shown", self._text))
             else:
                 self._insert(line, position, image, row)
-        for position, column in enumerate(self._columns, self._n_images):
-            self._write_cell(line, position, column, column.value(row))
-
-    def _write_cell(
-        self, line: int, position: int, column: SheetColumn, value: str | float | None
-    ) -> None:
-        if column.title in (DECISION, LABEL):
-            self._sheet.write_blank(line, position, None, self._entry)
-        elif isinstance(value, str):
-            if value:
-                write_text(self._sheet, line, position, value, self._text)
-        elif value is not None:
-            self._sheet.write_number(line, position, value, self._formats[column.number_format])
+        for position, column, number in self._places:
+            value = column.value(row)
+            if isinstance(value, str):
+                if value:
+                    cells.append((position, fitting(value), self._text))
+            elif value is not None:
+                cells.append((position, value, number))
+            elif column.title in (DECISION, LABEL):
+                cells.append((position, None, self._entry))
+        self._rows.write(line, cells)
 
     def _pictures(self, row: ReviewedRow) -> list[Image | None]:
         pictures: list[Image | None] = []

@@ -10,13 +10,17 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
+import dask
 import pytest
 
 from nnabla_influence import __version__
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.execution import Task, connecting, dask_executor, open_executor
+from nnabla_influence.execution.contact import new_contact
 from nnabla_influence.execution.reasons import reason_of
 from tests.exact_trainings import Said
 from tests.execution import work
@@ -31,19 +35,22 @@ def scheduler() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def started_scheduler() -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    command = "dask scheduler --host 127.0.0.1 --port 0 --no-dashboard --no-show"
+def started_scheduler(
+    variables: Mapping[str, str] | None = None, protocol: str = "tcp"
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    where = f"--host 127.0.0.1 --port 0 --protocol {protocol}"
+    command = f"dask scheduler {where} --no-dashboard --no-show"
     with subprocess.Popen(
         [sys.executable, "-m", *command.split()],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(),
+        env=environment(**(variables or {})),
     ) as process:
         try:
             assert process.stderr is not None
             for line in process.stderr:
-                if found := re.search(r"Scheduler at:\s+(tcp://\S+)", line):
+                if found := re.search(rf"Scheduler at:\s+({protocol}://\S+)", line):
                     yield found.group(1), process
                     break
         finally:
@@ -120,7 +127,7 @@ def test_the_reason_is_found_among_the_causes(error: Exception, address: str, re
 
 
 def test_a_worker_is_no_scheduler(monkeypatch):
-    async def kind(address: str) -> str:
+    async def kind(address: str, security: object) -> str:
         return "Worker"
 
     monkeypatch.setattr(connecting, "_kind", kind)
@@ -137,6 +144,44 @@ def test_a_scheduler_without_workers_is_waited_for(scheduler, monkeypatch):
         with pytest.raises(InfluenceError, match=f"scheduler {scheduler} has had no worker for"):
             executor.run([Task("a", work.double, (1,))], lambda *_: None, said, "Work", "tasks")
     assert said.lines[0].startswith(f"The Dask scheduler {scheduler} has no worker; one is waited")
+
+
+def write_certificate(folder: Path) -> dict[str, str]:
+    """Return what names a new certificate to Dask, in the names of its settings."""
+    contact, ends = new_contact(), ("client", "scheduler", "worker")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    certificate.write_text(contact.certificate)
+    key.write_text(contact.key)
+    return {
+        "ca-file": str(certificate),
+        **{f"{end}.cert": str(certificate) for end in ends},
+        **{f"{end}.key": str(key) for end in ends},
+    }
+
+
+def test_a_cluster_of_ones_own_with_tls(tmp_path, monkeypatch):
+    """As docs/scale.md says it: Dask's own settings, and an address with tls://."""
+    monkeypatch.setattr(dask_executor, "WAIT_SECONDS", 0.3)
+    (tmp_path / "other").mkdir()
+    own, other = write_certificate(tmp_path), write_certificate(tmp_path / "other")
+    variables = {
+        f"DASK_DISTRIBUTED__COMM__TLS__{name.upper().replace('.', '__').replace('-', '_')}": path
+        for name, path in own.items()
+    }
+
+    def settings(names: dict[str, str]) -> Any:
+        return dask.config.set({f"distributed.comm.tls.{name}": v for name, v in names.items()})
+
+    with started_scheduler(variables, "tls") as (address, _):
+        with settings(own), open_executor(scheduler=address) as executor:
+            assert executor.description == f"on the Dask cluster {address} (0 workers)"
+        for names, reason in ((other, "TLS: "), ({}, "for tls:// Dask's settings")):
+            with (
+                pytest.raises(InfluenceError, match=rf"at {address} \({reason}"),
+                settings(names),
+                open_executor(scheduler=address),
+            ):
+                pass
 
 
 def test_a_scheduler_that_is_lost_midway_is_told_in_one_line():
