@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,17 @@ def file_hash(path: str | os.PathLike[str]) -> str:
         for block in iter(lambda: file.read(2**20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse to wait for a pipe, or to read a device, which may never end.
+
+    Raises:
+        OSError: ``path`` is one, or does not exist.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder fails by itself
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
 
 
 def take_lock(file: IO[str]) -> None:
@@ -99,11 +111,12 @@ def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing_folder(path: str | os.PathLike[str], mode: int = 0o777) -> Iterator[Path]:
     """Yield a temporary sibling folder of ``path`` that takes its place when the block succeeds.
 
     Args:
         path: The folder to write. Its parent must exist. An existing folder is replaced.
+        mode: Its permissions, less those that the user's umask takes away.
 
     Raises:
         OutputError: The parent is missing or not writable, or ``path`` is a file.
@@ -117,7 +130,7 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise _cannot_write(path, error) from error
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
+        temporary.chmod(mode & ~_umask())
         if path.exists():
             _swap(temporary, path)
         else:

@@ -9,7 +9,8 @@ import nnabla_influence
 
 PACKAGE = Path(nnabla_influence.__file__).parent
 ROOMS = [
-    *("errors", "options", "files", "progress", "context", "quick_imports", "resources"),
+    *("errors", "limits", "files", "archive", "hdf5"),
+    *("options", "progress", "context", "quick_imports", "resources"),
     "execution",
     *("dataset", "network", "solvers"),
     *("gradients", "guard", "runs"),

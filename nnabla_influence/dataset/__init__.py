@@ -1,6 +1,7 @@
 """Dataset CSVs of Neural Network Console: opened, checked, decoded once, handed out in batches."""
 
+from nnabla_influence.dataset.checking import check_files
 from nnabla_influence.dataset.dataset import Dataset, open_dataset
 from nnabla_influence.dataset.store import ColumnSpec
 
-__all__ = ["ColumnSpec", "Dataset", "open_dataset"]
+__all__ = ["ColumnSpec", "Dataset", "check_files", "open_dataset"]

@@ -28,6 +28,7 @@ import numpy as np
 from nnabla.config import nnabla_config
 from nnabla.utils.data_source_implements import CsvDataSource
 
+from nnabla_influence.dataset import check_files
 from nnabla_influence.errors import RunError, UnsupportedError
 from nnabla_influence.network import DatasetSettings, Definition
 from nnabla_influence.nnabla_cli.caches import cached_order
@@ -215,6 +216,7 @@ def _fits_memory(definition: Definition, settings: DatasetSettings, n_rows: int)
 
 def _row_bytes(path: Path, normalize: bool) -> int:
     """Let nnabla decode the first row, from a CSV of its own so that not the whole is read."""
+    check_files(Path(os.path.abspath(path)), n_rows=1)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, cells = itertools.islice(csv.reader(file), 2)

@@ -18,6 +18,7 @@ from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
 from nnabla_influence import nnabla_cli_callback
+from nnabla_influence.archive import open_archive, read_member
 from nnabla_influence.context import Device, choose_device
 from nnabla_influence.dataset import ColumnSpec, open_dataset
 from nnabla_influence.errors import InfluenceError, ModelError
@@ -31,6 +32,8 @@ from nnabla_influence.network import (
     with_seeds,
 )
 from nnabla_influence.network.expansion import expand
+from nnabla_influence.network.reading import TEXT_SUFFIXES
+from nnabla_influence.nnabla_cli.checking import check_datasets
 from nnabla_influence.nnabla_cli.process import run_nnabla_cli
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.recording.staging import in_use, remove_leftovers
@@ -148,9 +151,10 @@ def _check(definition: Definition, progress: Progress) -> None:
             raise ModelError(
                 f"{definition.path}: dataset {dataset.name!r} names no CSV; set its uri"
             )
+    check_datasets(definition)
     columns = [ColumnSpec(i.column, i.shape, i.n_classes) for i in definition.inputs]
     for settings in (definition.training, definition.validation):
-        if settings is not None and not _is_remote(settings.uri):
+        if settings is not None:
             open_dataset(settings.path, columns, normalize=settings.normalize, progress=progress)
 
 
@@ -196,10 +200,6 @@ def _storage(definition: Definition, window: Optional[int]) -> Storage:
     )
 
 
-def _is_remote(uri: str) -> bool:
-    return "://" in uri
-
-
 def _seeds(definition: Definition) -> dict[str, int]:
     """Return seeds for the random layers that have none: what nnabla draws then is lost."""
     proto = nnabla_pb2.NNablaProtoBuf()
@@ -233,12 +233,13 @@ def _write_copy(
     if definition.path.suffix.lower() != ".nnp":
         copy.write_text(_edited(definition, device, seeds, definition.path.read_bytes()), "ascii")
         return
-    with zipfile.ZipFile(definition.path) as archive, zipfile.ZipFile(copy, "w") as edited:
+    with open_archive(definition.path) as archive, zipfile.ZipFile(copy, "w") as edited:
         for name in archive.namelist():
-            content = archive.read(name)
-            if name.lower().endswith((".nntxt", ".prototxt")):
-                content = _edited(definition, device, seeds, content).encode("ascii")
-            edited.writestr(name, content)
+            if name.lower().endswith(TEXT_SUFFIXES):
+                text = _edited(definition, device, seeds, read_member(archive, name))
+                edited.writestr(Path(name).name, text)
+            elif name.endswith((".h5.optimizer", ".protobuf.optimizer")):
+                edited.writestr(name, read_member(archive, name))  # all else is not used
 
 
 def _edited(
@@ -248,9 +249,8 @@ def _edited(
     text_format.Merge(content.decode("utf-8-sig"), proto)
     set_seeds(proto, seeds)
     for dataset in proto.dataset:
-        if not _is_remote(dataset.uri):
-            beside = definition.path.parent / dataset.uri
-            dataset.uri = os.path.abspath(beside if beside.exists() else dataset.uri)
+        beside = definition.path.parent / dataset.uri
+        dataset.uri = os.path.abspath(beside if beside.exists() else dataset.uri)
     contexts = [proto.global_config.default_context]
     contexts += [o.solver.context for o in proto.optimizer if o.solver.HasField("context")]
     for context in contexts:

@@ -263,7 +263,7 @@ def test_two_processes_that_finish_at_once_do_not_fail(data, home, monkeypatch):
     # The other one's entry appears between looking and renaming.
     real = cache_module.replacing_folder
 
-    def overtaken(path):
+    def overtaken(path, mode):
         monkeypatch.setattr(cache_module, "replacing_folder", real)
         open_dataset(data, SPECS, cache_dir=home)
         raise OutputError(f"{path}: cannot be written (Directory not empty)")
