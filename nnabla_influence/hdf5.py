@@ -39,7 +39,9 @@ def open_checked(file: Union[Path, IO[bytes]], held: int | None = None) -> Itera
         check_regular(file)
         held = os.stat(file).st_size
     with h5py.File(file, "r") as content:
-        content.id.links.visit(_check_link, info=True)
+        elsewhere = content.id.links.visit(_named_elsewhere, info=True)
+        if elsewhere is not None:
+            raise ValueError(f"{elsewhere} is a link to another file")
         declared = sum(_checked_bytes(name, item) for name, item in _datasets(content))
         if declared > most_bytes(held or 0):
             raise ValueError(f"declares {declared:,} bytes in a file of {held:,}; {ADVICE}")
@@ -57,9 +59,9 @@ def _datasets(content: h5py.File) -> list[tuple[str, h5py.Dataset]]:
     return found
 
 
-def _check_link(name: bytes, info: Any) -> None:
-    if info.type not in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT):
-        raise ValueError(f"{_shown(name)} is a link to another file")
+def _named_elsewhere(name: bytes, info: Any) -> str | None:
+    here = info.type in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT)
+    return None if here else name.decode("utf-8", "replace")
 
 
 def _checked_bytes(name: str, item: h5py.Dataset) -> int:
@@ -68,7 +70,3 @@ def _checked_bytes(name: str, item: h5py.Dataset) -> int:
         raise ValueError(f"{name} is kept in another file")
     n_values = max(math.prod(item.shape or ()), math.prod(item.chunks or ()))
     return n_values * max(item.dtype.itemsize, 4)
-
-
-def _shown(name: bytes) -> str:
-    return name.decode("utf-8", "replace")

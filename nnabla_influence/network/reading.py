@@ -23,11 +23,13 @@ from nnabla_influence.archive import open_archive, read_member
 from nnabla_influence.errors import ModelError
 from nnabla_influence.files import check_regular
 from nnabla_influence.hdf5 import open_checked, read_arrays
+from nnabla_influence.limits import ADVICE, raised
 
 TEXT_SUFFIXES = (".nntxt", ".prototxt")
 PARAMETER_SUFFIXES = (".h5", ".protobuf")
 MODEL_SUFFIXES = (*TEXT_SUFFIXES, ".nnp")
 
+_MOST_TEXT = 2**24  # which takes a minute to read; no network has so many functions
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -109,6 +111,12 @@ def _read_nnp(path: Path) -> ModelFiles:
                     f"{path}: holds {len(texts)} network definitions"
                     f"{' (' + ', '.join(texts) + ')' if texts else ''} instead of one; give an"
                     " .nnp that nnabla_cli or the Console wrote"
+                )
+            text = archive.getinfo(texts[0])
+            if text.file_size > raised(max(_MOST_TEXT, 20 * text.compress_size)):
+                raise ModelError(
+                    f"{path}, {texts[0]}: would unpack to {text.file_size:,} bytes of text;"
+                    f" {ADVICE}"
                 )
             for name, suffix in members:
                 if suffix in (*TEXT_SUFFIXES, *PARAMETER_SUFFIXES):

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from nnabla_influence.errors import RunError
+from nnabla_influence.files import check_regular
 from nnabla_influence.runs.moments import Moment
 from nnabla_influence.solvers.state import SolverState
 
@@ -143,6 +144,7 @@ def read_layout(folder: Path) -> Layout:
     """
     path = folder / LAYOUT
     try:
+        check_regular(path)
         values = json.loads(path.read_text(encoding="utf-8"))
         layout = _layout_of(values)
     except RunError as error:
