@@ -7,13 +7,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Union
+from typing import IO, Union
 
 import h5py
 import numpy as np
 
 from nnabla_influence.files import check_regular
 from nnabla_influence.limits import ADVICE, most_bytes
+
+_DEEPEST = 100
 
 
 def read_arrays(file: Union[Path, IO[bytes]], held: int | None = None) -> dict[str, np.ndarray]:
@@ -28,45 +30,60 @@ def read_arrays(file: Union[Path, IO[bytes]], held: int | None = None) -> dict[s
         ValueError: It names another file, or would grow far beyond its own size.
         KeyError, RuntimeError, TypeError: It is damaged.
     """
-    with open_checked(file, held) as content:
-        return {name: np.asarray(item[()]) for name, item in _datasets(content)}
+    with open_checked(file, held) as arrays:
+        return {name: np.asarray(item[()]) for name, item in arrays.items()}
 
 
 @contextmanager
-def open_checked(file: Union[Path, IO[bytes]], held: int | None = None) -> Iterator[h5py.File]:
-    """Open a file and look at all that it declares before any of it is read; see `read_arrays`."""
+def open_checked(
+    file: Union[Path, IO[bytes]], held: int | None = None
+) -> Iterator[dict[str, h5py.Dataset]]:
+    """Yield a file's arrays, not read but checked by what they declare; see `read_arrays`."""
     if isinstance(file, Path):
         check_regular(file)
         held = os.stat(file).st_size
     with h5py.File(file, "r") as content:
-        elsewhere = content.id.links.visit(_named_elsewhere, info=True)
-        if elsewhere is not None:
-            raise ValueError(f"{elsewhere} is a link to another file")
-        declared = sum(_checked_bytes(name, item) for name, item in _datasets(content))
+        arrays = dict(_datasets(content))
+        declared = sum(_checked_bytes(name, item) for name, item in arrays.items())
         if declared > most_bytes(held or 0):
             raise ValueError(f"declares {declared:,} bytes in a file of {held:,}; {ADVICE}")
-        yield content
+        yield arrays
 
 
-def _datasets(content: h5py.File) -> list[tuple[str, h5py.Dataset]]:
-    found: list[tuple[str, h5py.Dataset]] = []
-
-    def visit(name: str, item: Any) -> None:
+def _datasets(content: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yield each array once, as ``visititems`` does, which crashes where groups lie too deep."""
+    seen: set[int] = set()
+    stack = [("", iter(content), content)]
+    while stack:
+        prefix, names, group = stack[-1]
+        name = next(names, None)
+        if name is None:
+            stack.pop()
+            continue
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise ValueError(f"{prefix}{name} is a link to another file")
+        if isinstance(link, h5py.SoftLink):
+            continue
+        item = group[name]
+        address = h5py.h5o.get_info(item.id).addr
+        if address in seen:
+            continue
+        seen.add(address)
         if isinstance(item, h5py.Dataset):
-            found.append((name, item))
-
-    content.visititems(visit)
-    return found
-
-
-def _named_elsewhere(name: bytes, info: Any) -> str | None:
-    here = info.type in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT)
-    return None if here else name.decode("utf-8", "replace")
+            yield f"{prefix}{name}", item
+        elif isinstance(item, h5py.Group):
+            if len(stack) > _DEEPEST:
+                raise ValueError(f"its groups lie in each other more than {_DEEPEST} times")
+            stack.append((f"{prefix}{name}/", iter(item), item))
 
 
 def _checked_bytes(name: str, item: h5py.Dataset) -> int:
     """Return what reading an array takes, its values as floats, or one of its chunks."""
-    if item.external or item.is_virtual:
+    plan = item.id.get_create_plist()
+    layout = plan.get_layout()
+    if layout == h5py.h5d.VIRTUAL or plan.get_external_count():
         raise ValueError(f"{name} is kept in another file")
-    n_values = max(math.prod(item.shape or ()), math.prod(item.chunks or ()))
+    chunk = plan.get_chunk() if layout == h5py.h5d.CHUNKED else ()
+    n_values = max(math.prod(item.shape or ()), math.prod(chunk))
     return n_values * max(item.dtype.itemsize, 4)

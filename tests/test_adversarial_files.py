@@ -236,7 +236,12 @@ def one_chunk(file: h5py.File, secret: Path) -> None:
     file.create_dataset("affine/W", dtype=np.float32, compression="gzip", **shape)
 
 
-HDF5 = [external_storage, external_link, virtual, unallocated, compressed, one_chunk]
+def deep(file: h5py.File, secret: Path) -> None:
+    """With some thousand groups HDF5 itself crashes."""
+    file.create_dataset("a/" * 200 + "W", (1,), np.float32)
+
+
+HDF5 = [deep, external_storage, external_link, virtual, unallocated, compressed, one_chunk]
 
 
 def hdf5(make: Any, path: Path, secret: Path) -> Path:

@@ -48,8 +48,8 @@ def _holds_pixels(folder: Path) -> bool:
         if not files:
             return False
         if files[0].suffix == ".h5":
-            with open_checked(files[0]) as group:
-                return any(array.dtype in _PIXEL_TYPES for array in group.values())
+            with open_checked(files[0]) as arrays:
+                return any(array.dtype in _PIXEL_TYPES for array in arrays.values())
         check_regular(files[0])
         with files[0].open("rb") as file:  # one array behind the other
             end = files[0].stat().st_size
