@@ -31,6 +31,7 @@ from nnabla_influence.nnabla_cli.checking import check_datasets
 from nnabla_influence.nnabla_cli.order import nnabla_cli_steps, shuffled_steps
 from nnabla_influence.nnabla_cli.seeded_order import seeded_steps
 from nnabla_influence.ranking import read_ranking
+from nnabla_influence.review.thumbnails import shows_a_picture, thumbnail
 from nnabla_influence.runs.parameter_file import read_parameters
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.solver_states import read_solver_state as read_run_state
@@ -376,6 +377,8 @@ def write_bomb(path: Path) -> None:
 @pytest.mark.parametrize("shape", [(1, 4, 4), (1, 13_000, 13_000)])
 def test_a_picture_of_some_kilobytes_that_would_take_gigabytes(shape, tmp_path):
     write_bomb(tmp_path / "bomb.png")
+    with pytest.raises(DatasetError, match=r"bomb\.png"):
+        thumbnail(tmp_path / "bomb.png", 8)
     csv = tmp_path / "x.csv"
     csv.write_text("x\nbomb.png\n")
     tracemalloc.start()
@@ -522,6 +525,9 @@ HEADERS = {
 @pytest.mark.parametrize("write", HEADERS.values(), ids=HEADERS)
 def test_arrays_whose_header_is_wrong(write, tmp_path):
     write(tmp_path / "a.npy")
+    shows_a_picture(tmp_path / "a.npy")
+    with pytest.raises(DatasetError, match=r"a\.npy"):
+        thumbnail(tmp_path / "a.npy", 8)
     csv = tmp_path / "x.csv"
     csv.write_text("x\n0\na.npy\n")
     place = re.escape("x.csv, line 3, datasource_index 1, column 'x'")
