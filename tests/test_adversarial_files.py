@@ -19,9 +19,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from nnabla.utils import nnabla_pb2
 from PIL import Image
 
 from nnabla_influence import Options, limits, score
+from nnabla_influence.cleansing.book import read_book
 from nnabla_influence.dataset import ColumnSpec, check_files, open_dataset
 from nnabla_influence.errors import DatasetError, ModelError, RunError
 from nnabla_influence.network import load_definition
@@ -311,6 +313,15 @@ def test_archives_that_unpack_to_gigabytes(project, tmp_path):
         load_definition(path)
 
 
+def test_a_workbook_of_decisions_that_unpacks_to_gigabytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "_LEAST_BYTES", 2**20)
+    path = tmp_path / "decisions.xlsx"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/workbook.xml", bytes(2**24))
+    with pytest.raises(DatasetError, match=r"decisions\.xlsx: .* would unpack to"):
+        read_book(path, ["decision"])
+
+
 def test_an_archive_that_lies_about_a_member(project):
     """It says 100 bytes, and unpacks to 64 MB."""
     path = model_as_nnp(project, ("parameter.protobuf", bytes(2**26)))
@@ -330,6 +341,16 @@ def test_a_definition_that_is_mostly_one_letter(project):
     project.model.write_text(project.model.read_text() + "# " + "x" * 2**25 + "\n")
     with pytest.raises(ModelError, match=r"net\.nntxt: would unpack to"):
         load_definition(model_as_nnp(project))
+
+
+@pytest.mark.parametrize("shape", [(2**32, 2**32), (-1, -1), (2**62, 0)])
+def test_parameters_whose_shape_is_none(shape, tmp_path):
+    proto = nnabla_pb2.NNablaProtoBuf()
+    parameter = proto.parameter.add(variable_name="W", data=[1.0] if min(shape) < 0 else [])
+    parameter.shape.dim.extend(shape)
+    (tmp_path / "p.protobuf").write_bytes(proto.SerializeToString())
+    with contextlib.suppress(ModelError):
+        assert read_model_parameters(tmp_path / "p.protobuf")["W"].size == 0
 
 
 def repeated(proto: Any) -> None:

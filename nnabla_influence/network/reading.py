@@ -168,12 +168,15 @@ def _split(where: str, proto: Any) -> ModelFiles:
     for parameter in proto.parameter:
         shape = tuple(parameter.shape.dim)
         values = np.array(parameter.data, np.float32)
-        if values.size != np.prod(shape, dtype=int):
+        try:
+            if min(shape, default=0) < 0:
+                raise ValueError
+            parameters[parameter.variable_name] = values.reshape(shape)
+        except ValueError as error:
             raise ModelError(
                 f"{where}: parameter {parameter.variable_name!r} has {values.size} values for"
                 f" shape {shape}; write the file again"
-            )
-        parameters[parameter.variable_name] = values.reshape(shape)
+            ) from error
     del proto.parameter[:]
     return ModelFiles(proto, parameters)
 
