@@ -390,16 +390,23 @@ def test_the_order_of_a_training_that_nobody_did(project):
 # --------------------------------------------------------------- pictures
 
 
-def write_bomb(path: Path) -> None:
-    """A picture of 13,000 x 13,000 pixels in some kB."""
-    Image.new("L", (13_000, 13_000)).save(path)
+def write_bomb(path: Path, side: int = 13_000) -> None:
+    """A picture of many pixels in some kB."""
+    Image.new("L", (side, side)).save(path)
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 4), (1, 13_000, 13_000)])
-def test_a_picture_of_some_kilobytes_that_would_take_gigabytes(shape, tmp_path):
+def test_a_thumbnail_of_a_picture_that_would_take_gigabytes(tmp_path):
     write_bomb(tmp_path / "bomb.png")
     with pytest.raises(DatasetError, match=r"bomb\.png"):
         thumbnail(tmp_path / "bomb.png", 8)
+
+
+@pytest.mark.parametrize(
+    ("side", "shape"), [(13_000, (1, 13_000, 13_000)), (9_000, (1, 4, 4)), (13_000, (1, 4, 4))]
+)
+def test_a_picture_of_some_kilobytes_that_would_take_gigabytes(side, shape, tmp_path):
+    """So many as decode at once; one that is no bomb is not decoded for a network far smaller."""
+    write_bomb(tmp_path / "bomb.png", side)
     csv = tmp_path / "x.csv"
     csv.write_text("x\nbomb.png\n")
     tracemalloc.start()

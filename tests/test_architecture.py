@@ -9,7 +9,7 @@ import nnabla_influence
 
 PACKAGE = Path(nnabla_influence.__file__).parent
 ROOMS = [
-    *("errors", "limits", "files", "archive", "hdf5"),
+    *("errors", "limits", "files", "archive", "content", "hdf5"),
     *("options", "progress", "context", "quick_imports", "resources"),
     "execution",
     *("dataset", "network", "solvers"),

@@ -6,7 +6,7 @@ import os
 from itertools import islice
 from pathlib import Path
 
-from nnabla_influence.dataset.content import check_content
+from nnabla_influence.content import check_content
 from nnabla_influence.dataset.header import parse_header
 from nnabla_influence.dataset.records import RecordReader
 from nnabla_influence.dataset.scan import located

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nnabla_influence.dataset.content import check_content
+from nnabla_influence.content import check_content
 from nnabla_influence.errors import DatasetError
 
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff")
