@@ -24,8 +24,9 @@ from PIL import Image
 
 from nnabla_influence import Options, limits, score
 from nnabla_influence.cleansing.book import read_book
+from nnabla_influence.curves.experiment import curve
 from nnabla_influence.dataset import ColumnSpec, check_files, open_dataset
-from nnabla_influence.errors import DatasetError, ModelError, RunError
+from nnabla_influence.errors import DatasetError, ModelError, OutputError, RunError
 from nnabla_influence.network import load_definition
 from nnabla_influence.network.reading import read_parameters as read_model_parameters
 from nnabla_influence.nnabla_cli import training
@@ -36,6 +37,7 @@ from nnabla_influence.ranking import read_ranking
 from nnabla_influence.review.thumbnails import shows_a_picture, thumbnail
 from nnabla_influence.runs.parameter_file import read_parameters
 from nnabla_influence.runs.run import read_run
+from nnabla_influence.runs.run_folder import check_replaceable
 from nnabla_influence.runs.solver_states import read_solver_state as read_run_state
 from nnabla_influence.solvers.reading import read_solver_state as read_model_state
 from tests.curves.projects import Project, write_project
@@ -178,6 +180,21 @@ def test_the_row_that_nnabla_decodes_for_a_score_without_a_run(place, project, t
     where = place(project, marker)
     with pytest.raises(DatasetError, match=re.escape(where)):
         score_without_run(project, tmp_path)
+    assert not marker.exists()
+
+
+def test_a_removal_curve_unpickles_nothing(project, tmp_path, marker):
+    """It reads the network's columns alone."""
+    in_first_row(project, marker)
+    curve(
+        project.model,
+        **project.csvs,
+        output=tmp_path / "curve",
+        removed=[1],
+        rankings=["final"],
+        seeds=[0],
+        device="cpu",
+    )
     assert not marker.exists()
 
 
@@ -507,6 +524,13 @@ class TestNoFile:
             read = read_run(run)
             read.solver_state()
             assert read.moments == ()
+
+    def test_as_run(self, make, project, tmp_path):
+        make(tmp_path / "run")
+        with pytest.raises((RunError, OutputError)):
+            read_run(tmp_path / "run")
+        with pytest.raises((RunError, OutputError)):
+            check_replaceable(tmp_path / "run")
 
     @pytest.mark.parametrize("name", ["a.png", "a.npy", "a.csv", "a.wav"])
     def test_as_cell(self, make, name, tmp_path):

@@ -92,7 +92,7 @@ def train(
     progress = SilentProgress() if progress is None else progress
     epochs = window_epochs(window)
     check_keep(keep)
-    remove_leftovers(Path(run_folder).resolve(), ".tmp")
+    remove_leftovers(Path(os.path.realpath(run_folder)), ".tmp")
     with replacing_run(run_folder) as staged, in_use(staged):
         definition = load_definition(definition_path, parameters)
         _check(definition, progress)
