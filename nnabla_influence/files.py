@@ -9,6 +9,7 @@ import ntpath
 import os
 import re
 import shutil
+import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -47,6 +48,17 @@ def file_checksum(path: str | os.PathLike[str]) -> int:
         for block in iter(lambda: file.read(2**16), b""):
             checksum = zlib.crc32(block, checksum)
     return checksum
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse to wait for a pipe, or to read a device, which may never end.
+
+    Raises:
+        OSError: ``path`` is one, or does not exist.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder fails by itself
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
 
 
 def take_lock(file: IO[Any] | int) -> None:
@@ -122,11 +134,12 @@ def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing_folder(path: str | os.PathLike[str], mode: int = 0o777) -> Iterator[Path]:
     """Yield a temporary sibling folder of ``path`` that takes its place when the block succeeds.
 
     Args:
         path: The folder to write. Its parent must exist. An existing folder is replaced.
+        mode: Its permissions, less those that the user's umask takes away.
 
     Raises:
         OutputError: The parent is missing or not writable, or ``path`` is a file.
@@ -137,7 +150,7 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     with working_folder(path) as temporary:
         try:
             yield temporary
-            temporary.chmod(0o777 & ~_umask())
+            temporary.chmod(mode & ~_umask())
             if path.exists():
                 _swap(temporary, path)
             else:

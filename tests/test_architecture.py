@@ -10,8 +10,8 @@ import nnabla_influence
 
 PACKAGE = Path(nnabla_influence.__file__).parent
 ROOMS = [
-    *("errors", "text", "wording", "options", "files", "progress", "context"),
-    *("quick_imports", "resources"),
+    *("errors", "text", "wording", "limits", "files", "archive", "content", "hdf5"),
+    *("options", "progress", "context", "quick_imports", "resources"),
     "execution",
     *("dataset", "network", "solvers"),
     *("gradients", "guard", "runs"),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from nnabla_influence.archive import open_archive
 from nnabla_influence.cleansing.table import Line, column_names
 from nnabla_influence.errors import DatasetError
 
@@ -78,6 +79,8 @@ def _opened(path: Path, file: BinaryIO) -> Workbook:
             f"{path}: is a workbook of Excel 97-2003, or has a password; save it as an Excel"
             " workbook (.xlsx) without one, or as 'CSV UTF-8'"
         )
+    with open_archive(path):
+        pass  # It does not grow far beyond its size.
     return openpyxl.load_workbook(file, read_only=True, data_only=True)
 
 

@@ -112,7 +112,7 @@ def train(opened: Opened, seed: int, folder: str | os.PathLike[str]) -> int:
         InfluenceError: It cannot be trained or written, or it diverged.
     """
     training = seeded_training(opened, seed)
-    remove_leftovers(Path(folder).resolve(), ".tmp")
+    remove_leftovers(Path(os.path.realpath(folder)), ".tmp")
     with replacing_run(folder) as staged, in_use(staged):
         checkpoints = staged / CHECKPOINTS
         checkpoints.mkdir()

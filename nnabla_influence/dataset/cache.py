@@ -4,6 +4,9 @@ An entry is a folder ``<key>-<stamp>``. The key says what is kept: which CSV, wh
 which form. The stamp is a hash of what it was made from: the CSV's content, size and times of every
 file that it names, and the versions of the decoders. So an entry never changes, and its checksums
 find what damaged it; when a stamp is new, older entries of the same key are removed.
+
+The folder may be shared: an entry is its user's alone, and one that another user could have written
+is not read.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -47,11 +51,28 @@ def cache_home() -> Path:
 def usable_folder(home: Path) -> bool:
     """Tell whether entries can be made in ``home``; makes it where it is missing."""
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home):
             return True
     except OSError:
         return False
+
+
+def owner() -> int:
+    """Return who makes entries; 0 on Windows, where the folder lies in the user's profile."""
+    return os.getuid() if sys.platform != "win32" else 0
+
+
+def is_private(entry: Path) -> bool:
+    """Tell whether no other user can have written an entry."""
+    try:
+        status = os.lstat(entry)
+    except OSError:
+        return False
+    if sys.platform == "win32":
+        return True
+    shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == owner() and not shared
 
 
 def make_entry(
@@ -71,13 +92,18 @@ def make_entry(
     """
     entry = home / f"{key}-{stamp}"
     try:
-        with replacing_folder(entry) as folder:
+        with replacing_folder(entry, 0o700) as folder:
             write(folder)
             (folder / _SOURCE).write_text(str(source), encoding="utf-8")
     except OutputError:
         # Another process may have made the same entry meanwhile; it is as good.
         if not (entry / _SOURCE).is_file():
             raise
+        if not is_private(entry):
+            raise OutputError(
+                f"{entry}: can be changed by other users, so it is not read; remove it, or name"
+                f" another cache folder in {_ENVIRONMENT}"
+            ) from None
     with contextlib.suppress(OSError):  # a folder that may be written but not listed
         for outdated in _outdated(home, key, entry):
             shutil.rmtree(outdated, ignore_errors=True)

@@ -16,7 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.dataset.cache import cache_home, make_entry, usable_folder
+from nnabla_influence.dataset.cache import (
+    cache_home,
+    is_private,
+    make_entry,
+    owner,
+    usable_folder,
+)
 from nnabla_influence.dataset.contents import (
     Contents,
     hash_contents,
@@ -271,7 +277,7 @@ def _name(scan: Scan, normalize: bool) -> tuple[str, str]:
     from nnabla.utils import image_utils
 
     specs = [dataclasses.astuple(v.spec) for v in scan.variables]
-    kept = (str(scan.path), specs, normalize)
+    kept = (str(scan.path), specs, normalize, owner())
     decoders = (nnabla.__version__, PIL.__version__, sorted(image_utils.get_available_backends()))
     made_from = (_FORMAT, scan.fingerprint, scan.files_fingerprint, decoders)
     return _short_hash(kept), _short_hash(made_from)
@@ -282,6 +288,8 @@ def _short_hash(value: object) -> str:
 
 
 def _load(entry: Path, scan: Scan, scaling: Mapping[str, bool]) -> dict[str, StoredVariable] | None:
+    if not is_private(entry):
+        return None
     try:
         return {
             v.spec.name: StoredVariable(entry / file_name(v), v.spec, len(scan.records), **scaling)

@@ -89,13 +89,13 @@ def _value(
     cells = variable.cells(record)
     try:
         if as_pixels and not variable.is_vector and as_number(cells[0]) is None:
-            pixels = reader.pixels(cells[0])
+            pixels = reader.pixels(cells[0], variable.spec.shape)
             if pixels is not None:
                 # Trusted once it was seen to give the loader's own values.
                 if row == 0 and not reader.pixels_can_stand_for(cells[0], pixels):
                     raise _NotPixelsError(variable.spec.name)
                 return pixels
-        return reader.value(cells, vector=variable.is_vector)
+        return reader.value(cells, variable.spec.shape, vector=variable.is_vector)
     except CellError as error:
         raise scan.located(row, variable, error) from error
 

@@ -14,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.files import check_regular
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 20
@@ -60,6 +61,7 @@ class RecordReader:
 
     def __iter__(self) -> Iterator[Record]:
         try:
+            check_regular(self._path)
             with open(self._path, "rb") as file:
                 reader = csv.reader(self._lines(file))
                 while True:

@@ -12,12 +12,12 @@ import math
 import os
 import stat
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 
-IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".dcm")
+from nnabla_influence.content import IMAGE_EXTENSIONS, check_content
+
 EXTENSIONS = (*IMAGE_EXTENSIONS, ".npy", ".csv", ".wav")
 
 PIXEL_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
@@ -126,12 +126,21 @@ class CellReader:
             ) from error
         if stat.S_ISDIR(status.st_mode):
             raise CellError("is a folder; name a file, or remove the row", cell=cell)
+        if not stat.S_ISREG(status.st_mode):
+            raise CellError(
+                "is a pipe or a device, which is not read; name a file, or remove the row",
+                cell=cell,
+            )
         if not known:
             self._loader(cell)
         return status
 
-    def pixels(self, cell: str) -> np.ndarray | None:
+    def pixels(self, cell: str, shape: tuple[int, ...]) -> np.ndarray | None:
         """Return an image as its file holds it, or None where the cell is nothing of the kind.
+
+        Args:
+            cell: The cell.
+            shape: What the network takes; a picture that is far larger is not decoded.
 
         Returns:
             Shape (channels, height, width), uint8, or uint16 for 16 bits a channel.
@@ -142,21 +151,22 @@ class CellReader:
         loader, is_image = self._loader(cell)
         if not is_image:
             return None
-        pixels = self._load(loader, cell, normalize=False)
+        pixels = self._load(loader, cell, shape, normalize=False)
         return pixels if pixels.dtype in PIXEL_TYPES else None
 
     def pixels_can_stand_for(self, cell: str, pixels: np.ndarray) -> bool:
         """Tell whether the loader's values, bit for bit, can be made from the pixels."""
         if not self.normalize:
             return True
-        by_loader = self.value([cell], vector=False).astype(np.float32)
+        by_loader = self.value([cell], pixels.shape, vector=False).astype(np.float32)
         return np.array_equal(by_loader, normalized(pixels))
 
-    def value(self, cells: Sequence[str], *, vector: bool) -> np.ndarray:
+    def value(self, cells: Sequence[str], shape: tuple[int, ...], *, vector: bool) -> np.ndarray:
         """Return one example of one variable in the shape that nnabla gives it.
 
         Args:
             cells: The variable's cells of one row.
+            shape: What the network takes; a picture that is far larger is not decoded.
             vector: Whether the cells are elements of a vector (``x__0``, ``x__1``, ...).
 
         Returns:
@@ -168,7 +178,7 @@ class CellReader:
         try:
             return np.array([float(cell) for cell in cells])
         except ValueError:
-            elements = [self._element(cell) for cell in cells]
+            elements = [self._element(cell, shape) for cell in cells]
         if not vector:
             return elements[0]
         shapes = list(dict.fromkeys(element.shape for element in elements))
@@ -179,20 +189,21 @@ class CellReader:
             )
         return np.stack(elements)
 
-    def _element(self, cell: str) -> np.ndarray:
+    def _element(self, cell: str, shape: tuple[int, ...]) -> np.ndarray:
         number = as_number(cell)
         if number is not None:
             return np.array(number)
-        value = self._load(self._loader(cell)[0], cell, normalize=self.normalize)
+        value = self._load(self._loader(cell)[0], cell, shape, normalize=self.normalize)
         if value.dtype.kind not in "fiub":
             raise CellError(f"holds {value.dtype}; save it as an array of real numbers", cell=cell)
         return value.astype(np.float32) if value.dtype in PIXEL_TYPES else value
 
-    def _load(self, loader: Callable[..., Any], cell: str, *, normalize: bool) -> np.ndarray:
+    def _load(
+        self, loader: Callable[..., Any], cell: str, shape: tuple[int, ...], *, normalize: bool
+    ) -> np.ndarray:
         try:
             with open(file_of(cell, self._folder), "rb") as file:
-                if extension_of(cell) == ".npy":
-                    _refuse_objects(file)
+                check_content(file, extension_of(cell), shape)
                 return np.asarray(loader(file, normalize=normalize))
         except Exception as error:  # the loaders raise whatever the libraries below them raise
             raise CellError(
@@ -223,16 +234,6 @@ class CellReader:
 def shown_shape(shape: tuple[int, ...]) -> str:
     """Return a shape as people write it, such as ``1x28x28``."""
     return "x".join(map(str, shape)) if shape else "()"
-
-
-def _refuse_objects(file: BinaryIO) -> None:
-    """Keep pickled objects from being read, since nnabla's loader would run their code."""
-    version = npy.read_magic(file)
-    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    _, _, dtype = read_header(file)
-    if dtype.hasobject:
-        raise ValueError("Python objects, not numbers")
-    file.seek(0)
 
 
 def _cause(error: BaseException) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from nnabla_influence.errors import ModelError, UnsupportedError
 from nnabla_influence.network.datasets import DatasetSettings, dataset_settings
-from nnabla_influence.network.expansion import expand, trainable_names
+from nnabla_influence.network.expansion import check_sizes, expand, trainable_names
 from nnabla_influence.network.graph import find_network
 from nnabla_influence.network.inputs import Input, constant_inputs, network_inputs
 from nnabla_influence.network.reading import read_model_files
@@ -90,6 +90,7 @@ def load_definition(
     """
     path = Path(path)
     proto, values = read_model_files(path, None if parameters is None else Path(parameters))
+    check_sizes(path, proto.network)
     optimizer = _only_optimizer(path, proto)
     network = find_network(proto, optimizer.network_name)
     if network is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,26 @@ from nnabla.ext_utils import get_extension_context
 from nnabla.utils import nnabla_pb2
 
 from nnabla_influence.errors import ModelError, UnsupportedError
+from nnabla_influence.limits import ADVICE, raised
+
+_MOST_PARTS = 10_000
+
+
+def check_sizes(path: Path, networks: Iterable[Any]) -> None:
+    """Refuse what would be unrolled for hours; nnabla builds some thousand functions at most.
+
+    Raises:
+        ModelError: A network has too many parts.
+    """
+    for network in networks:
+        times = {repeat.id: max(repeat.times, 1) for repeat in network.repeat_info}
+        for parts, what in ((network.function, "functions"), (network.variable, "variables")):
+            n_parts = sum(math.prod(times.get(repeat, 1) for repeat in p.repeat_id) for p in parts)
+            if n_parts > raised(_MOST_PARTS):
+                raise ModelError(
+                    f"{path}: the network {network.name!r} has {n_parts:,} {what}, with its repeats"
+                    f" unrolled; {ADVICE}"
+                )
 
 
 def expand(

@@ -6,23 +6,31 @@ parameters twice, and they log; the formats are simple, so they are read here.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from nnabla.utils import nnabla_pb2
 
+from nnabla_influence.archive import open_archive, read_member
 from nnabla_influence.errors import ModelError
+from nnabla_influence.files import check_regular
+from nnabla_influence.hdf5 import open_checked, read_arrays
+from nnabla_influence.limits import ADVICE, raised
 
 TEXT_SUFFIXES = (".nntxt", ".prototxt")
 PARAMETER_SUFFIXES = (".h5", ".protobuf")
 MODEL_SUFFIXES = (*TEXT_SUFFIXES, ".nnp")
+
+_MOST_TEXT = 2**24  # which takes a minute to read; no network has so many functions
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 class ModelFiles(NamedTuple):
@@ -79,10 +87,10 @@ def _read(path: Path) -> ModelFiles:
         raise ModelError(f"{path}: is a folder; give the model file in it")
     suffix = path.suffix.lower()
     try:
-        with path.open("rb") as file:
-            if suffix == ".nnp":
-                return _read_nnp(path, file)
-            return _read_member(str(path), suffix, file)
+        if suffix == ".nnp":
+            return _read_nnp(path)
+        check_regular(path)
+        return _read_part(str(path), suffix, path.read_bytes())
     except FileNotFoundError as error:
         raise ModelError(f"{path}: does not exist; check the path") from error
     except OSError as error:
@@ -91,11 +99,11 @@ def _read(path: Path) -> ModelFiles:
         ) from error
 
 
-def _read_nnp(path: Path, file: IO[bytes]) -> ModelFiles:
+def _read_nnp(path: Path) -> ModelFiles:
     proto = nnabla_pb2.NNablaProtoBuf()
     parameters: dict[str, np.ndarray] = {}
     try:
-        with zipfile.ZipFile(file) as archive:
+        with open_archive(path) as archive:
             members = [(name, Path(name).suffix.lower()) for name in archive.namelist()]
             texts = [name for name, suffix in members if suffix in TEXT_SUFFIXES]
             if len(texts) != 1:
@@ -104,12 +112,20 @@ def _read_nnp(path: Path, file: IO[bytes]) -> ModelFiles:
                     f"{' (' + ', '.join(texts) + ')' if texts else ''} instead of one; give an"
                     " .nnp that nnabla_cli or the Console wrote"
                 )
+            text = archive.getinfo(texts[0])
+            if text.file_size > raised(max(_MOST_TEXT, 20 * text.compress_size)):
+                raise ModelError(
+                    f"{path}, {texts[0]}: would unpack to {text.file_size:,} bytes of text;"
+                    f" {ADVICE}"
+                )
             for name, suffix in members:
                 if suffix in (*TEXT_SUFFIXES, *PARAMETER_SUFFIXES):
-                    with archive.open(name) as member:
-                        found = _read_member(f"{path}, {name}", suffix, member)
+                    content = read_member(archive, name)
+                    found = _read_part(f"{path}, {name}", suffix, content)
                     proto.MergeFrom(found.proto)
                     parameters.update(found.parameters)
+                elif ".h5" in name.lower():  # a solver's states, which nnabla_cli would read
+                    _check_h5(f"{path}, {name}", read_member(archive, name))
     except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, RuntimeError) as error:
         raise ModelError(
             f"{path}: is no whole .nnp archive ({error}); write or copy it again"
@@ -117,12 +133,12 @@ def _read_nnp(path: Path, file: IO[bytes]) -> ModelFiles:
     return ModelFiles(proto, parameters)
 
 
-def _read_member(where: str, suffix: str, file: IO[bytes]) -> ModelFiles:
+def _read_part(where: str, suffix: str, content: bytes) -> ModelFiles:
     if suffix == ".h5":
-        return ModelFiles(nnabla_pb2.NNablaProtoBuf(), _read_h5(where, file))
+        return ModelFiles(nnabla_pb2.NNablaProtoBuf(), _read_h5(where, content))
     if suffix == ".protobuf":
-        return _split(where, _parse_binary(where, file.read()))
-    return _split(where, _parse_text(where, file.read()))
+        return _split(where, _parse_binary(where, content))
+    return _split(where, _parse_text(where, content))
 
 
 def _parse_binary(where: str, content: bytes) -> Any:
@@ -152,32 +168,42 @@ def _split(where: str, proto: Any) -> ModelFiles:
     for parameter in proto.parameter:
         shape = tuple(parameter.shape.dim)
         values = np.array(parameter.data, np.float32)
-        if values.size != np.prod(shape, dtype=int):
+        try:
+            if min(shape, default=0) < 0:
+                raise ValueError
+            parameters[parameter.variable_name] = values.reshape(shape)
+        except ValueError as error:
             raise ModelError(
                 f"{where}: parameter {parameter.variable_name!r} has {values.size} values for"
                 f" shape {shape}; write the file again"
-            )
-        parameters[parameter.variable_name] = values.reshape(shape)
+            ) from error
     del proto.parameter[:]
     return ModelFiles(proto, parameters)
 
 
-def _read_h5(where: str, file: IO[bytes]) -> dict[str, np.ndarray]:
-    parameters: dict[str, np.ndarray] = {}
+def _read_h5(where: str, content: bytes) -> dict[str, np.ndarray]:
+    with _damage_named(where, "whole .h5 of parameters"):
+        arrays = read_arrays(io.BytesIO(content), len(content))
+        return {name: np.asarray(value, np.float32) for name, value in arrays.items()}
 
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            parameters[name] = np.asarray(item[...], np.float32)
 
+def _check_h5(where: str, content: bytes) -> None:
+    if _HDF5 not in content:
+        return  # It cannot be opened as one either.
+    with (
+        _damage_named(where, "whole .h5 of a solver's states"),
+        open_checked(io.BytesIO(content), len(content)),
+    ):
+        pass
+
+
+@contextlib.contextmanager
+def _damage_named(where: str, what: str) -> Iterator[None]:
     try:
-        with h5py.File(file, "r") as content:
-            content.visititems(visit)
+        yield
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ModelError(
-            f"{where}: is no whole .h5 of parameters ({reason}); write or copy it again"
-        ) from error
-    return parameters
+        raise ModelError(f"{where}: is no {what} ({reason}); write or copy it again") from error
 
 
 def check_parameters(

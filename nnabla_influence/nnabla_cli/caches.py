@@ -11,10 +11,11 @@ import csv
 from pathlib import Path
 from typing import Optional
 
-import h5py
 import numpy as np
 
 from nnabla_influence.errors import UnsupportedError
+from nnabla_influence.files import check_regular
+from nnabla_influence.hdf5 import open_checked
 from nnabla_influence.network import DatasetSettings, Definition
 from nnabla_influence.network.datasets import folder_beside
 
@@ -52,14 +53,15 @@ def _holds_pixels(folder: Path) -> bool:
         if not files:
             return False
         if files[0].suffix == ".h5":
-            with h5py.File(files[0], "r") as group:
-                return any(array.dtype in _PIXEL_TYPES for array in group.values())
+            with open_checked(files[0]) as arrays:
+                return any(array.dtype in _PIXEL_TYPES for array in arrays.values())
+        check_regular(files[0])
         with files[0].open("rb") as file:  # one array behind the other
             end = files[0].stat().st_size
             while file.tell() < end:
                 if np.load(file).dtype in _PIXEL_TYPES:
                     return True
-    except (OSError, ValueError):
+    except Exception:  # of the libraries, whatever a damaged file leads to
         pass  # What cannot be read here cannot be trained from either.
     return False
 
@@ -110,6 +112,7 @@ def _read_cache_order(folder: Path, n_rows: int) -> np.ndarray:
 
 def _read_column(path: Path) -> np.ndarray:
     try:
+        check_regular(path)
         with path.open(newline="") as file:
             return np.array([int(number) for _, number in csv.reader(file)], np.int64)
     except (OSError, ValueError) as error:

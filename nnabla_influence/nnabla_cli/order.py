@@ -28,13 +28,19 @@ import numpy as np
 from nnabla.config import nnabla_config
 from nnabla.utils.data_source_implements import CsvDataSource
 
+from nnabla_influence.dataset import check_files
 from nnabla_influence.errors import RunError, UnsupportedError
+from nnabla_influence.limits import ADVICE, raised
 from nnabla_influence.network import DatasetSettings, Definition
 from nnabla_influence.nnabla_cli.caches import cached_order
 from nnabla_influence.runs.steps import Step
 
 _LATER_EPOCHS_SEED = 313
 """nnabla's seed wherever it is given none."""
+
+# Half a minute, and some GB: more than any training that somebody waited for.
+_MOST_DRAWN, _OF_ONE_ORDER = 10**9, 300  # row numbers; what a permutation of none takes beside them
+_MOST_STEPS = 10**7
 
 
 def nnabla_cli_steps(
@@ -67,6 +73,12 @@ def nnabla_cli_steps(
             f" iter_per_epoch {iter_per_epoch}, batch_size {settings.batch_size})"
         )
     window = _checked_epochs(definition, epochs)
+    n_drawn = n_iterations * settings.batch_size
+    if n_drawn + _OF_ONE_ORDER * (n_drawn // n_rows) > raised(_MOST_DRAWN):
+        raise RunError(
+            f"{definition.path}: trains {definition.max_epoch:,} epochs of {iter_per_epoch:,}"
+            f" mini-batches, too many to draw their order again; {ADVICE}"
+        )
     return updates_of_last_epochs(
         lambda first: cut(
             _orders(definition, settings, n_rows, csv), n_rows, settings.batch_size, first
@@ -140,9 +152,17 @@ def updates_of_last_epochs(
     An update comes after each full interval and belongs to the epoch of its last iteration, whose
     learning rate it uses (the definition's, if no other is given); an interval that the training
     ends in is never used.
+
+    Raises:
+        RunError: They are too many.
     """
     interval = definition.solver.update_interval
     learning_rate = learning_rate or definition.learning_rate
+    n_steps = epochs * iter_per_epoch // interval
+    if n_steps > raised(_MOST_STEPS):
+        raise RunError(
+            f"{definition.path}: trains {n_steps:,} steps, too many to be traced; {ADVICE}"
+        )
     first_epoch = definition.max_epoch - epochs
     first = first_epoch * iter_per_epoch
     first -= first % interval  # An update may sum gradients of the epoch before.
@@ -222,6 +242,7 @@ def _fits_memory(definition: Definition, settings: DatasetSettings, n_rows: int)
 
 def _row_bytes(path: Path, normalize: bool) -> int:
     """Let nnabla decode the first row, from a CSV of its own so that not the whole is read."""
+    check_files(Path(os.path.abspath(path)), n_rows=1)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, cells = itertools.islice(csv.reader(file), 2)

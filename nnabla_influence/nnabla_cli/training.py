@@ -18,6 +18,7 @@ from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
 from nnabla_influence import nnabla_cli_callback
+from nnabla_influence.archive import open_archive, read_member
 from nnabla_influence.context import Device, choose_device
 from nnabla_influence.dataset import ColumnSpec, Dataset, note_on_equal_data, open_dataset
 from nnabla_influence.errors import DatasetError, InfluenceError, ModelError
@@ -35,6 +36,8 @@ from nnabla_influence.network import (
 from nnabla_influence.network.datasets import refuse_missing_csv
 from nnabla_influence.network.expansion import expand
 from nnabla_influence.network.initial import check_start
+from nnabla_influence.network.reading import TEXT_SUFFIXES
+from nnabla_influence.nnabla_cli.checking import check_datasets
 from nnabla_influence.nnabla_cli.process import run_nnabla_cli
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.recording.staging import in_use, remove_leftovers
@@ -93,7 +96,7 @@ def train(
     progress = SilentProgress() if progress is None else progress
     epochs = window_epochs(window)
     check_keep(keep)
-    remove_leftovers(Path(run_folder).resolve(), ".tmp")
+    remove_leftovers(Path(os.path.realpath(run_folder)), ".tmp")
     with replacing_run(run_folder) as staged, in_use(staged):
         definition = load_definition(definition_path, parameters)
         _check(definition, progress)
@@ -157,12 +160,15 @@ def _check(definition: Definition, progress: Progress) -> None:
         "training": (definition, definition.training),
         "validation": (validation_definition(definition), definition.validation),
     }
+    for what, (_, settings) in named.items():
+        if settings is not None:
+            advice = "write where the CSV lies into the definition (uri)"
+            refuse_missing_csv(definition.path, settings, what, advice)
+    check_datasets(definition)
     opened = []
-    for what, (read_by, settings) in named.items():
-        if settings is None or _is_remote(settings.uri):
+    for read_by, settings in named.values():
+        if settings is None:
             continue
-        advice = "write where the CSV lies into the definition (uri)"
-        refuse_missing_csv(definition.path, settings, what, advice)
         columns = [
             ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative) for i in read_by.inputs
         ]
@@ -229,10 +235,6 @@ def _storage(definition: Definition, window: Optional[int]) -> Storage:
     )
 
 
-def _is_remote(uri: str) -> bool:
-    return "://" in uri
-
-
 def _seeds(definition: Definition) -> dict[str, int]:
     """Return seeds for the random layers that have none: what nnabla draws then is lost."""
     proto = nnabla_pb2.NNablaProtoBuf()
@@ -266,12 +268,13 @@ def _write_copy(
     if definition.path.suffix.lower() != ".nnp":
         copy.write_text(_edited(definition, device, seeds, definition.path.read_bytes()), "ascii")
         return
-    with zipfile.ZipFile(definition.path) as archive, zipfile.ZipFile(copy, "w") as edited:
+    with open_archive(definition.path) as archive, zipfile.ZipFile(copy, "w") as edited:
         for name in archive.namelist():
-            content = archive.read(name)
-            if name.lower().endswith((".nntxt", ".prototxt")):
-                content = _edited(definition, device, seeds, content).encode("ascii")
-            edited.writestr(name, content)
+            if name.lower().endswith(TEXT_SUFFIXES):
+                text = _edited(definition, device, seeds, read_member(archive, name))
+                edited.writestr(Path(name).name, text)
+            elif name.endswith((".h5.optimizer", ".protobuf.optimizer")):
+                edited.writestr(name, read_member(archive, name))  # all else is not used
 
 
 def _edited(
@@ -281,9 +284,8 @@ def _edited(
     text_format.Merge(content.decode("utf-8-sig"), proto)
     set_seeds(proto, seeds)
     for dataset in proto.dataset:
-        if not _is_remote(dataset.uri):
-            beside = definition.path.parent / dataset.uri
-            dataset.uri = os.path.abspath(beside if beside.exists() else dataset.uri)
+        beside = definition.path.parent / dataset.uri
+        dataset.uri = os.path.abspath(beside if beside.exists() else dataset.uri)
     contexts = [proto.global_config.default_context]
     contexts += [o.solver.context for o in proto.optimizer if o.solver.HasField("context")]
     for context in contexts:

@@ -9,6 +9,7 @@ import numpy as np
 
 from nnabla_influence.dataset import Dataset, open_dataset
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.files import check_regular
 from nnabla_influence.ranking.ranking import Ranking
 from nnabla_influence.ranking.scores import Scores, parsed_orders
 from nnabla_influence.ranking.writing import RESULT_COLUMNS
@@ -65,6 +66,7 @@ def _read(path: str | os.PathLike[str]) -> Ranking:
 
 def _other_separator(path: Path) -> str | None:
     try:
+        check_regular(path)
         with open(path, "rb") as file:
             line = file.readline(1 << 20)
     except OSError:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from nnabla_influence.content import check_content
 from nnabla_influence.errors import DatasetError
 
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff")
@@ -27,7 +28,7 @@ def shows_a_picture(path: Path) -> bool:
         return extension in PICTURE_EXTENSIONS
     try:
         return _axes(np.load(path, mmap_mode="r", allow_pickle=False).shape) is not None
-    except (OSError, ValueError, EOFError):
+    except Exception:  # of a damaged header, whatever its parser raises
         return False
 
 
@@ -50,6 +51,8 @@ def thumbnail(path: Path, size: int) -> Image.Image:
         DatasetError: It cannot be shown; says why, in one line.
     """
     try:
+        with path.open("rb") as file:
+            check_content(file, path.suffix.lower())
         if path.suffix.lower() == ".npy":
             image = _picture_of(np.load(path, allow_pickle=False))
         else:

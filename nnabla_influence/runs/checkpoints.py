@@ -27,6 +27,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from nnabla_influence.errors import RunError
+from nnabla_influence.files import check_regular
 from nnabla_influence.runs.moments import Moment
 from nnabla_influence.solvers.state import SolverState
 
@@ -169,6 +170,7 @@ def read_layout(folder: Path) -> Layout:
     """
     path = folder / LAYOUT
     try:
+        check_regular(path)
         values = json.loads(path.read_text(encoding="utf-8"))
         checksum = values.pop("checksum", None)
         if checksum not in (None, _checksum_of(values)):

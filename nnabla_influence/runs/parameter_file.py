@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from nnabla_influence.errors import RunError
+from nnabla_influence.hdf5 import read_arrays
 
 
 def write_parameters(
@@ -30,17 +31,11 @@ def read_parameters(path: Path) -> dict[str, np.ndarray]:
     Raises:
         RunError: The file cannot be read, holds no parameters, or not finite ones.
     """
-    found: dict[str, np.ndarray] = {}
-
-    def collect(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
-            found[name] = np.asarray(item[()], np.float32)
-
     try:
-        with h5py.File(path, "r") as file:
-            file.visititems(collect)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
+        arrays = read_arrays(path)
+        found = {name: np.asarray(value, np.float32) for name, value in arrays.items()}
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise RunError(
             f"{path}: is not a readable parameter file ({reason}); write it with"
             " nnabla.save_parameters"

@@ -29,7 +29,7 @@ def replacing_run(folder: _Path) -> Iterator[Path]:
     Raises:
         OutputError: As for `write_run`; raised before the block runs where it can be known.
     """
-    folder = Path(folder).resolve()
+    folder = Path(os.path.realpath(folder))
     check_replaceable(folder)
     with replacing_folder(folder) as temporary:
         yield temporary
@@ -41,10 +41,10 @@ def check_replaceable(folder: _Path) -> None:
     Raises:
         OutputError: ``folder`` is a file, holds other things than a run, or lies nowhere.
     """
-    folder = Path(folder).resolve()
+    folder = Path(os.path.realpath(folder))
     if not folder.parent.is_dir():
         raise OutputError(f"{folder}: the folder {folder.parent} does not exist; make it first")
-    if folder.is_file():
+    if os.path.lexists(folder) and not folder.is_dir():  # a pipe or an endless link as well
         raise OutputError(f"{folder}: is a file; give the name of a folder")
     if not folder.is_dir():
         return

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from nnabla_influence.errors import RunError
+from nnabla_influence.hdf5 import read_arrays
 from nnabla_influence.solvers.state import SolverState, collect_state
 
 
@@ -36,19 +37,15 @@ def read_solver_state(path: Path) -> SolverState:
     counts: dict[str, int] = {}
     values: dict[str, dict[str, np.ndarray]] = {}
 
-    def collect(key: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
+    try:
+        for key, value in read_arrays(path).items():
             name, _, kind = key.rpartition("/")
             if kind == "t":
-                counts[name] = int(item[()])
+                counts[name] = int(value)
             else:
-                values.setdefault(name, {})[kind] = np.asarray(item[()], np.float32)
-
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(collect)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
+                values.setdefault(name, {})[kind] = np.asarray(value, np.float32)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise RunError(
             f"{path}: is not a readable file of a solver's states ({reason}); write it with"
             " solver.save_states, or remove it"

@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from nnabla.utils import nnabla_pb2
 
+from nnabla_influence.archive import open_archive, read_member
 from nnabla_influence.errors import InfluenceError, ModelError
+from nnabla_influence.files import check_regular
+from nnabla_influence.hdf5 import read_arrays
 from nnabla_influence.solvers.state import SolverState, collect_state
 
 _TEXTS = (".nntxt", ".prototxt")
@@ -56,14 +58,15 @@ def read_solver_state(path: Path) -> SolverState | None:
     """
     try:
         if path.suffix.lower() == ".nnp":
-            with zipfile.ZipFile(path) as archive:
+            with open_archive(path) as archive:
                 states = [
                     state
                     for name in archive.namelist()
                     if name.lower().endswith(_SUFFIXES)
-                    for state in _read_member(f"{path}, {name}", name, archive.read(name))
+                    for state in _read_member(f"{path}, {name}", name, read_member(archive, name))
                 ]
         elif path.suffix.lower() in _TEXTS:
+            check_regular(path)
             states = list(_read_member(str(path), path.name, path.read_bytes()))
         else:
             return None
@@ -111,16 +114,12 @@ def _from_h5(content: bytes) -> SolverState:
     updates: dict[str, int] = {}
     states: dict[str, dict[str, np.ndarray]] = {}
 
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            parameter, _, state = name.rpartition("/")
-            if state == "t":
-                updates[parameter] = int(item[()])
-            else:
-                states.setdefault(parameter, {})[state] = np.asarray(item[...], np.float32)
-
-    with h5py.File(io.BytesIO(content), "r") as file:
-        file.visititems(visit)
+    for name, value in read_arrays(io.BytesIO(content), len(content)).items():
+        parameter, _, state = name.rpartition("/")
+        if state == "t":
+            updates[parameter] = int(value)
+        else:
+            states.setdefault(parameter, {})[state] = np.asarray(value, np.float32)
     return collect_state(updates, states)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -267,7 +268,7 @@ def test_two_processes_that_finish_at_once_do_not_fail(data, home, monkeypatch):
     # The other one's entry appears between looking and renaming.
     real = cache_module.replacing_folder
 
-    def overtaken(path):
+    def overtaken(path, mode):
         monkeypatch.setattr(cache_module, "replacing_folder", real)
         open_dataset(data, SPECS, cache_dir=home)
         raise OutputError(f"{path}: cannot be written (Directory not empty)")
@@ -417,3 +418,61 @@ def resident(path: Path) -> int:
 def test_cells_can_be_read_though_files_were_checked(data, home):
     dataset = open_dataset(data, SPECS, cache_dir=home)
     assert [dataset.cells(row) for row in (3, 0)] == [["3.png", "3"], ["0.png", "0"]]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the folder lies in the user's profile")
+@pytest.mark.parametrize("planted", ["writable", "another user's", "a link"])
+def test_what_another_user_can_write_is_not_read(data, home, loads, monkeypatch, planted):
+    open_dataset(data, SPECS, cache_dir=home)
+    (entry,) = home.iterdir()
+    assert entry.stat().st_mode & 0o777 == 0o700
+    assert home.stat().st_mode & 0o777 == 0o700
+    # The pictures of another one, in an entry that is whole.
+    elsewhere = home.with_name("elsewhere")
+    entry.rename(elsewhere)
+    if planted == "writable":
+        elsewhere.rename(entry)
+        entry.chmod(0o777)
+    elif planted == "a link":
+        entry.symlink_to(elsewhere)
+    else:
+        elsewhere.rename(entry)
+        real = os.lstat
+
+        def owned_by_another(path):
+            status = list(real(path))
+            status[4] += path == entry
+            return os.stat_result(status)
+
+        monkeypatch.setattr(cache_module.os, "lstat", owned_by_another)
+    loads.clear()
+    if planted == "writable":
+        assert len(open_dataset(data, SPECS, cache_dir=home)) == N
+        assert entry.stat().st_mode & 0o777 == 0o700
+    else:  # it cannot be replaced, or is the same user's in truth
+        with contextlib.suppress(OutputError):
+            open_dataset(data, SPECS, cache_dir=home)
+    assert loads
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the folder lies in the user's profile")
+def test_an_entry_that_cannot_be_replaced_is_not_read_either(data, home, monkeypatch):
+    open_dataset(data, SPECS, cache_dir=home)
+    (entry,) = home.iterdir()
+    entry.chmod(0o777)
+
+    def of_another(path, mode):  # as in a folder such as /tmp
+        raise OutputError(f"{path}: cannot be written (Operation not permitted)")
+
+    monkeypatch.setattr(cache_module, "replacing_folder", of_another)
+    with pytest.raises(OutputError, match="can be changed by other users"):
+        open_dataset(data, SPECS, cache_dir=home)
+
+
+def test_each_user_has_entries_of_their_own(data, home, monkeypatch):
+    """In a folder that several share, none stands in another's way."""
+    open_dataset(data, SPECS, cache_dir=home)
+    real = cache_module.owner()
+    monkeypatch.setattr("nnabla_influence.dataset.dataset.owner", lambda: real + 1)
+    open_dataset(data, SPECS, cache_dir=home)
+    assert len(list(home.iterdir())) == 2

@@ -1,0 +1,72 @@
+"""A dataset CSV, all of whose columns nnabla is about to read: every file that it names checked."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from pathlib import Path
+
+from nnabla_influence.content import check_content
+from nnabla_influence.dataset.header import parse_header
+from nnabla_influence.dataset.records import RecordReader
+from nnabla_influence.dataset.scan import located
+from nnabla_influence.dataset.values import CellError, extension_of, file_of
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.files import check_regular
+
+
+def check_files(path: Path, n_rows: int | None = None) -> None:
+    """Refuse files that would run code, or take the machine's memory, once nnabla reads them.
+
+    nnabla reads every column, those of other data sets and those that the network does not use
+    too. A file that is missing is left to it.
+
+    Args:
+        path: The CSV, absolute.
+        n_rows: How many rows to look at; None for all.
+
+    Raises:
+        DatasetError: Such a file, with row and column; or the CSV cannot be read.
+    """
+    records = iter(RecordReader(path))
+    header = next(records, None)
+    try:
+        columns = parse_header(header.cells if header else ())
+    except ValueError as error:
+        raise DatasetError(f"{path}, line 1: {error}") from error
+    columns = tuple(column for column in columns if not column.is_comment)
+    folder = os.path.dirname(str(path).replace("\\", "/"))
+    checked: set[str] = set()
+    for row, record in enumerate(islice(records, n_rows)):
+        for column in columns:
+            cell = record.cells[column.position] if column.position < len(record.cells) else ""
+            if _is_number(cell) or cell in checked:
+                continue
+            try:
+                _check(cell, folder)
+            except CellError as error:
+                raise located(path, record.line, row, column, cell, error) from error
+            checked.add(cell)
+
+
+def _check(cell: str, folder: str) -> None:
+    # As nnabla finds it: its reading of the CSV turns line ends within a cell into LF.
+    text = cell.replace("\r\n", "\n").replace("\r", "\n")
+    name = os.path.abspath(file_of(text, folder))
+    if os.path.isdir(name) or not os.path.exists(name):
+        return
+    try:
+        check_regular(name)
+        with open(name, "rb") as file:
+            check_content(file, extension_of(text))
+    except Exception as error:  # the libraries raise whatever a damaged file leads to
+        cause = " ".join(str(error).split())[:200] or type(error).__name__
+        raise CellError(f"cannot be used ({cause}); restore the file, or remove the row") from error
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return not cell
+    return True

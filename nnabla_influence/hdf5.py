@@ -1,0 +1,89 @@
+"""HDF5 files that somebody sent: read from the file alone, within its own size."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Union
+
+import h5py
+import numpy as np
+
+from nnabla_influence.files import check_regular
+from nnabla_influence.limits import ADVICE, most_bytes
+
+_DEEPEST = 100
+
+
+def read_arrays(file: Union[Path, IO[bytes]], held: int | None = None) -> dict[str, np.ndarray]:
+    """Return every array of a file by its path, such as ``affine/W``.
+
+    Args:
+        file: Its path, or an open file.
+        held: Of an open file, how many bytes it holds.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It names another file, or would grow far beyond its own size.
+        KeyError, RuntimeError, TypeError: It is damaged.
+    """
+    with open_checked(file, held) as arrays:
+        return {name: np.asarray(item[()]) for name, item in arrays.items()}
+
+
+@contextmanager
+def open_checked(
+    file: Union[Path, IO[bytes]], held: int | None = None
+) -> Iterator[dict[str, h5py.Dataset]]:
+    """Yield a file's arrays, not read but checked by what they declare; see `read_arrays`."""
+    if isinstance(file, Path):
+        check_regular(file)
+        held = os.stat(file).st_size
+    with h5py.File(file, "r") as content:
+        arrays = dict(_datasets(content))
+        declared = sum(_checked_bytes(name, item) for name, item in arrays.items())
+        if declared > most_bytes(held or 0):
+            raise ValueError(f"declares {declared:,} bytes in a file of {held:,}; {ADVICE}")
+        yield arrays
+
+
+def _datasets(content: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yield each array once, as ``visititems`` does, which crashes where groups lie too deep."""
+    seen: set[int] = set()
+    stack = [("", iter(content), content)]
+    while stack:
+        prefix, names, group = stack[-1]
+        name = next(names, None)
+        if name is None:
+            stack.pop()
+            continue
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise ValueError(f"{prefix}{name} is a link to another file")
+        if isinstance(link, h5py.SoftLink):
+            continue
+        item = group[name]
+        address = h5py.h5o.get_info(item.id).addr
+        if address in seen:
+            continue
+        seen.add(address)
+        if isinstance(item, h5py.Dataset):
+            yield f"{prefix}{name}", item
+        elif isinstance(item, h5py.Group):
+            if len(stack) > _DEEPEST:
+                raise ValueError(f"its groups lie in each other more than {_DEEPEST} times")
+            stack.append((f"{prefix}{name}/", iter(item), item))
+
+
+def _checked_bytes(name: str, item: h5py.Dataset) -> int:
+    """Return what reading an array takes, its values as floats, or one of its chunks."""
+    plan = item.id.get_create_plist()
+    layout = plan.get_layout()
+    if layout == h5py.h5d.VIRTUAL or plan.get_external_count():
+        raise ValueError(f"{name} is kept in another file")
+    chunk = plan.get_chunk() if layout == h5py.h5d.CHUNKED else ()
+    n_values = max(math.prod(item.shape or ()), math.prod(chunk))
+    return n_values * max(item.dtype.itemsize, 4)
