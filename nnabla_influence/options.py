@@ -26,6 +26,8 @@ class Options:
             retraining. ``exact`` always has those of each mini-batch.
         replay_budget: Minutes that ``auto`` may spend on replaying a training that kept no
             checkpoints; 0 for never.
+        any_verdict: Give the scores as ``rough`` where the verdict is that there is no ranking;
+            for experiments, such as removal curves, that measure what scores are worth.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         chunk_size: Examples in the network at once: memory against speed, never the numbers; None
             for one that suits the network.
@@ -41,6 +43,7 @@ class Options:
     n_trials: int | None = None
     running_statistics: bool = False
     replay_budget: float = 10
+    any_verdict: bool = False
     device: str = "auto"
     chunk_size: int | None = None
 

@@ -38,7 +38,8 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 def unjudged(monkeypatch: pytest.MonkeyPatch):
     """Rankings of trainings that are too small for their scores to be trusted are written, too."""
     monkeypatch.setattr(
-        "nnabla_influence.scoring.scoring.judge", lambda signs, advice: Verdict(RELIABLE)
+        "nnabla_influence.scoring.scoring.judge",
+        lambda *_, any_verdict: Verdict(RELIABLE),
     )
 
 

@@ -84,7 +84,7 @@ def test_no_other_address_of_the_machine_answers(cluster):
         socket.create_connection(("127.0.0.1", place.port), SECONDS).close()
 
 
-def run_code(address: str, arguments: dict[str, Any], path: Path) -> list[str]:
+def run_code(address: str, arguments: dict[str, Any], path: Path, seconds: float = 2) -> list[str]:
     """Have a Dask process write a file, by each of the ways that there are to run code in it."""
 
     def exploit(path: str = str(path)) -> None:
@@ -100,7 +100,7 @@ def run_code(address: str, arguments: dict[str, Any], path: Path) -> list[str]:
     }
 
     async def attack(ask: Callable[[Any], Any]) -> None:
-        async with distributed.rpc(address, timeout=2, connection_args=arguments) as there:
+        async with distributed.rpc(address, timeout=seconds, connection_args=arguments) as there:
             await asyncio.wait_for(ask(there), SECONDS)
 
     answered = []
@@ -145,7 +145,7 @@ def test_the_attack_is_a_real_one(cluster, tmp_path):
     arguments = cluster.contact.security().get_connection_args("client")
     for place in cluster.listening():
         owned = tmp_path / f"{place.port}"
-        assert "identity" in run_code(f"tls://127.0.0.1:{place.port}", arguments, owned)
+        assert "identity" in run_code(f"tls://127.0.0.1:{place.port}", arguments, owned, SECONDS)
         assert owned.exists()
 
 

@@ -77,6 +77,7 @@ def _traced(method: str, window: Union[str, int]) -> Callable[[Opened, int, Run]
                 method=method,
                 window=window,
                 running_statistics=problem.running_statistics and method == "final",
+                any_verdict=True,
                 device=problem.device,
             ),
         )

@@ -161,7 +161,7 @@ def _check(definition: Definition, progress: Progress) -> None:
         "validation": (validation_definition(definition), definition.validation),
     }
     for what, (_, settings) in named.items():
-        if settings is not None:
+        if settings is not None and "://" not in settings.uri:
             advice = "write where the CSV lies into the definition (uri)"
             refuse_missing_csv(definition.path, settings, what, advice)
     check_datasets(definition)

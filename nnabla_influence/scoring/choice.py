@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nnabla_influence.context import Device
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.errors import UnsupportedError
+from nnabla_influence.errors import RunError, UnsupportedError
 from nnabla_influence.network import Definition, SolverSettings
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress
@@ -141,6 +141,10 @@ def _exact(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
         return (
             "the steps cannot be replayed here" if unsteady else "exact cannot follow the network"
         )
+    except RunError:
+        # Which setting differs, where that can be known.
+        check_last_steps(given.definition, run, given.solver, given.trained, given.device)
+        raise
     return Choice(method, window, why)
 
 

@@ -171,7 +171,7 @@ def score(
             chosen=options.validation_rows is not None,
             never_negative=is_never_negative(definition),
         )
-        verdict = judge(signs, ways)
+        verdict = judge(signs, ways, any_verdict=options.any_verdict)
         progress.say(f"The ranking is {verdict}")
         traced = f"{window.order.value} exact" if method.trajectory.exact else window.order.value
         orders = Orders(traced, len(window.trials), choice.why, verdict)

@@ -83,17 +83,20 @@ def signs_of(
     )
 
 
-def judge(signs: Signs, advice: str) -> Verdict:
+def judge(signs: Signs, advice: str, *, any_verdict: bool = False) -> Verdict:
     """Return the word for a ranking.
 
     Args:
         signs: The ranking's.
         advice: What the user can do where there is no ranking.
+        any_verdict: See `Options`.
 
     Raises:
         ScoreError: The ranking would be no better than chance.
     """
     refused = _refusal(signs)
+    if refused and any_verdict:
+        return Verdict(ROUGH, "no better than chance perhaps")
     if refused:
         raise ScoreError(f"no ranking is written: {refused}; {advice}")
     reason = _doubt(signs)

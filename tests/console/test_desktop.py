@@ -144,7 +144,7 @@ def test_a_failure_names_the_field_of_the_dialog(job: Path, caplog, dialog):
     assert lines[-1].endswith("names does not exist; give the CSV in the field input-train")
 
 
-def test_images_are_shown_and_imported(tmp_path: Path, monkeypatch, caplog):
+def test_images_are_shown_and_imported(tmp_path: Path, unjudged, monkeypatch, caplog):
     monkeypatch.setattr(parent, "end_with_parent", lambda _: None)
     job = image_job(tmp_path)
     call = nncd.call(nncd.IMAGE, job, rows="2", output="pictures")

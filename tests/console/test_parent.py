@@ -52,7 +52,15 @@ def wait_until(is_so: Callable[[], bool], seconds: float) -> float:
 def long_job(folder: Path, epochs: int) -> Path:
     """Make a job whose training has many epochs."""
     net = write_table(folder, max_epoch=epochs)
-    edit(net, lambda proto: [setattr(d, "uri", str(folder / d.uri)) for d in proto.dataset])
+
+    def trainable(proto):
+        for dataset in proto.dataset:
+            dataset.uri = str(folder / dataset.uri)
+        for variable in proto.network[0].variable:
+            if variable.type == "Parameter":
+                variable.initializer.type, variable.initializer.multiplier = "Normal", 0.5
+
+    edit(net, trainable)
     job = nncd.job_folder(folder / "home")
     with zipfile.ZipFile(job / "result_train_last.nnp", "w") as archive:
         archive.writestr("nnp_version.txt", "0.1\n")

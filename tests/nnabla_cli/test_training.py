@@ -127,11 +127,12 @@ def test_it_gives_what_the_unmodified_nnabla_cli_gives_to_the_bit(tmp_path, monk
     own = tmp_path / "my run" / "nnabla_cli"
     assert {"log.txt", "monitoring_report.yml", "results.nnp"} <= {p.name for p in own.iterdir()}
     assert ["Training", 3, "epoch", 3] in said.stages
-    assert said.lines == [
-        "Checkpoints: final 21 kB, sqrt 21 kB (3 sets), all 23 kB (12 sets); keeping sqrt:"
-        " about 0.00 s of the training, and 516 bytes of memory to replay",
-        "Training 学習 data/net.nntxt on CPU (as asked for)",
-    ]
+    said.lines.remove("Training 学習 data/net.nntxt on CPU (as asked for)")
+    checkpoints, monitor = said.lines
+    assert checkpoints.startswith(
+        "Checkpoints: final 21 kB, sqrt 21 kB (3 sets), all 23 kB (12 sets); keeping sqrt: about"
+    )
+    assert "'valid_error'" in monitor
 
 
 def test_an_nnp_is_trained_and_a_run_replaced(tmp_path, tmp_path_factory):

@@ -322,7 +322,7 @@ class HandsOutRows(OwnOrder):
 
 def test_rows_handed_out_as_a_variable_can_be_recorded(tmp_path):
     with (
-        nn.parameter_scope("rows"),
+        nn.parameter_scope("rows", scope={}),
         data_iterator(
             HandsOutRows(10, np.random.RandomState(5)), 4, with_memory_cache=False
         ) as iterator,

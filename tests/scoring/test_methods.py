@@ -23,6 +23,7 @@ from nnabla_influence.scoring.solver_state import lacks_solver_state
 from tests.exact_trainings import Watched, arrays, trained_otherwise, watched_trainings
 from tests.reference import float64, pick
 from tests.rules import RULES
+from tests.runs.changing import with_new_checksums
 from tests.tracing.test_trainer import mlp
 
 FINAL = Options(method="final", window="all", device="cpu")
@@ -114,11 +115,12 @@ def test_momentum_and_summed_gradients(trainings):
 def test_an_element_whose_second_moment_is_0_stands_still(trainings, tmp_path):
     """A gradient at the final parameters meets it, as it meets a unit that was dead until then."""
     training = trainings["adam, five epochs"]
-    run = shutil.copytree(training.run("all"), tmp_path / "run")
+    run = Path(shutil.copytree(training.run("all"), tmp_path / "run"))
     name = load_definition(training.definition).trainable[0]
     with h5py.File(run / "solver_states.h5", "r+") as file:
         for kind in ("mean", "var"):
             file[name][kind][(0,) * file[name][kind].ndim] = 0.0
+    with_new_checksums(run)
     got = score(training.definition, run=run, options=dataclasses.replace(FINAL, window=1))
     assert error(got.scores.influence, every_step_at_the_end(training, 1, held=0)) < 1e-4
     assert error(got.scores.influence, every_step_at_the_end(training, 1)) > 1e-3

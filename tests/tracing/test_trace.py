@@ -189,7 +189,7 @@ def test_a_step_that_is_not_finite_is_named(tmp_path):
     steps = as_steps([([0, 1, 2], 0.1)] * 4)
     steps[2] = dataclasses.replace(steps[2], learning_rate=1e38)
     with pytest.raises(
-        ScoreError, match=r"step [123] \(epoch 0\): the (influence is not finite|trace diverges)"
+        ScoreError, match=r"step [123] \(epoch 0\): the (influence is not finite|traced gradient)"
     ):
         trace(case, tmp_path, steps, train, validation)
 
@@ -199,7 +199,7 @@ def test_a_trace_that_diverges_is_stopped(tmp_path):
     case = BY_NAME["linear-squared"]
     train, validation = case.inputs(12, seed=1), case.inputs(4, seed=2)
     steps = as_steps([(list(range(12)), 5.0)] * 20)
-    with pytest.raises(ScoreError, match=r"step 1\d \(epoch 0\): the trace diverges"):
+    with pytest.raises(ScoreError, match=r"step 1\d \(epoch 0\): the traced gradient"):
         trace(case, tmp_path, steps, train, validation)
     assert np.isfinite(trace(case, tmp_path, steps[:3], train, validation).influence).all()
 
@@ -218,7 +218,7 @@ def test_a_trace_that_goes_on_diverges_where_it_would_have(tmp_path):
     first_length = kept[1].first_length
     assert all(so_far.first_length == first_length for so_far in kept.values())
     begun = Trace(np.zeros(12), np.zeros(12, np.int64), 0, first_length / 1e3)  # as of 1e3 before
-    with pytest.raises(ScoreError, match=r"step 1\d \(epoch 0\): the trace diverges") as gone_on:
+    with pytest.raises(ScoreError, match=r"step 1\d \(epoch 0\): the traced gradient") as gone_on:
         trace(case, tmp_path, steps, train, validation, so_far=begun)
     assert step_of(gone_on.value) > step_of(undisturbed.value)
 
