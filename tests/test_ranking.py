@@ -273,9 +273,9 @@ def test_the_orders_stand_in_a_column_with_their_origin_as_its_label(project, tm
     ("why", "verdict", "label"),
     [
         ("", None, "recorded exact"),
-        ("", Verdict("reliable"), "recorded exact; reliable"),
-        ("the run keeps checkpoints", None, "recorded exact; the run keeps checkpoints"),
-        ("so", Verdict("rough", "scores - large"), "recorded exact; so; rough - scores - large"),
+        ("", Verdict("reliable"), "recorded exact / reliable"),
+        ("the run keeps checkpoints", None, "recorded exact / the run keeps checkpoints"),
+        ("so", Verdict("rough", "scores - large"), "recorded exact / so / rough - scores - large"),
     ],
 )
 def test_why_and_the_verdict_stand_in_the_header_too(project, tmp_path, why, verdict, label):
@@ -289,7 +289,9 @@ def test_why_and_the_verdict_stand_in_the_header_too(project, tmp_path, why, ver
     assert by_nnabla(tmp_path / "r.csv")["orders"].tolist() == [[1]] * N
 
 
-@pytest.mark.parametrize("label", ["recorded; rough; good", "recorded; ", "recorded; rough, so"])
+@pytest.mark.parametrize(
+    "label", ["recorded / rough / good", "recorded / ", "recorded / rough, so"]
+)
 def test_a_header_that_somebody_changed_is_no_failure(label):
     assert parsed_orders(label, 1).origin == "recorded"
 

@@ -15,10 +15,11 @@ class Orders:
     """Which orders of the mini-batches the scores are for.
 
     Attributes:
-        origin: Where they are known from: recorded, replayed or shuffled; and how they were traced,
-            where not at the final parameters: ``recorded exact``.
+        origin: Where they are known from (recorded, replayed or shuffled), and by which method they
+            were traced: ``recorded exact``.
         count: How many of them were averaged.
-        why: Why they were traced so, in a few words, without a comma, colon or semicolon.
+        why: Why they were traced so, in a few words, without a comma, colon, semicolon or ``/``
+            between spaces.
         verdict: How far the scores can be trusted; None where it is not known.
 
     Raises:
@@ -37,14 +38,14 @@ class Orders:
 
     @property
     def label(self) -> str:
-        """What the header cell of the column says: ``recorded exact; why; rough - reason``."""
+        """What the header cell of the column says: ``recorded exact / why / rough - reason``."""
         parts = (self.origin, self.why, "" if self.verdict is None else str(self.verdict))
-        return "; ".join(filter(None, parts))
+        return " / ".join(filter(None, parts))
 
 
 def parsed_orders(label: str, count: int) -> Orders:
     """Return what `Orders.label` was made of; a label of older rankings is the origin alone."""
-    origin, *rest = label.split("; ")
+    origin, *rest = label.split(" / ")
     verdict = parsed_verdict(rest[-1]) if rest else None
     why = " ".join(rest if verdict is None else rest[:-1])
     why = "".join(character for character in why if character not in FORBIDDEN)

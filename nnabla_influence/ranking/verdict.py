@@ -16,7 +16,8 @@ class Verdict:
     Attributes:
         word: ``reliable``: it agrees with what the scores stand for. ``rough``: it may not; look
             at the reason.
-        reason: In a few words, without a comma, colon or semicolon.
+        reason: In a few words, without a comma, colon, semicolon or ``/``
+            between spaces.
 
     Raises:
         ValueError: It is another word, or the reason has one of these.

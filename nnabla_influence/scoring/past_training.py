@@ -131,12 +131,7 @@ def train_again(
     Raises:
         InfluenceError: It cannot be trained or recorded.
     """
-    check_start(
-        definition,
-        {},
-        "without the values that it started from it cannot be done again, so record the training"
-        " (the Recorder, or `nnabla-influence train` with -p) and give --run",
-    )
+    check_replay_start(definition)
     how = (training, validation, device, window, progress)
     last = _train(definition, definition.max_epoch, folder, *how)
     distance = _distance(definition, last, parameters)
@@ -156,6 +151,17 @@ def train_again(
     if distance_to_best < distance:
         return PastTraining(run, distance_to_best, best)
     return PastTraining(last, distance, definition.max_epoch)
+
+
+def check_replay_start(definition: Definition) -> None:
+    """Refuse to replay what started from values that the definition does not say.
+
+    Raises:
+        ModelError: A parameter has no initialiser.
+    """
+    check_start(
+        definition, {}, "record the training with nnabla-influence train -p, or with the Recorder"
+    )
 
 
 def _train(

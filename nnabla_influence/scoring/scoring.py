@@ -173,8 +173,8 @@ def score(
         )
         verdict = judge(signs, ways, any_verdict=options.any_verdict)
         progress.say(f"The ranking is {verdict}")
-        traced = f"{window.order.value} exact" if method.trajectory.exact else window.order.value
-        orders = Orders(traced, len(window.trials), choice.why, verdict)
+        origin = f"{window.order.value} {'exact' if exact else 'final'}"
+        orders = Orders(origin, len(window.trials), choice.why, verdict)
         ranking = Ranking(trained, _scores(traces, loss, predicted, ignored), orders=orders)
         if output is not None:
             ranking.write(output)

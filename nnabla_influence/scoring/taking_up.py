@@ -20,7 +20,12 @@ from nnabla_influence.runs.moments import Moment
 from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.opening import PathLike
-from nnabla_influence.scoring.past_training import PastTraining, folder_to_train_in, train_again
+from nnabla_influence.scoring.past_training import (
+    PastTraining,
+    check_replay_start,
+    folder_to_train_in,
+    train_again,
+)
 from nnabla_influence.scoring.window import check_same_training
 from nnabla_influence.solvers import STATE_NAMES, SolverState
 from nnabla_influence.tracing.step_inputs import StepInputs
@@ -163,6 +168,7 @@ def _check_replayable(
             " scores, record it with Recorder(..., keep='sqrt')"
         )
     check_differentiable(definition, Mode.TRAINING)
+    check_replay_start(definition)
     batch_size = definition.training.batch_size if definition.training else 0
     RandomLayers(definition, max(batch_size, 1), device.context)  # Have they seeds?
     try:

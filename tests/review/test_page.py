@@ -105,7 +105,7 @@ def test_the_data_of_pictures(tmp_path):
 def test_the_verdict_is_on_the_page(tmp_path, said, word):
     path = write_pictures(tmp_path)
     text = path.read_text(encoding="utf-8-sig")
-    path.write_text(text.replace("orders:recorded", f"orders:recorded; {said}"), "utf-8")
+    path.write_text(text.replace("orders:recorded", f"orders:recorded / {said}"), "utf-8")
     verdict = written(path)["verdict"]
     assert verdict["word"] == word
     assert word in verdict["sentence"]

@@ -10,7 +10,8 @@ from tests.review.browser.rankings import write_table
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"), [("; rough - made <b>by hand</b>", True), ("; reliable", False), ("", False)]
+    ("said", "shown"),
+    [(" / rough - made <b>by hand</b>", True), (" / reliable", False), ("", False)],
 )
 def test_a_rough_ranking_has_a_notice_with_the_reason(
     tmp_path, visit: Visit, said: str, shown: bool
@@ -25,5 +26,5 @@ def test_a_rough_ranking_has_a_notice_with_the_reason(
     assert page.locator("#verdict").is_visible() == shown
     if shown:
         assert "rough (made <b>by hand</b>)" in page.locator("#verdict").inner_text()
-    words = said.strip("; ").split(" - ")[0]
+    words = said.strip(" /").split(" - ")[0]
     assert words in page.locator("#facts").inner_text()
