@@ -42,8 +42,8 @@ class Verdict:
             return "The ranking is reliable: its signs are those of rankings that were right."
         because = f" ({self.reason})" if self.reason else ""
         return (
-            f"The ranking is rough{because}: its order may differ much from the true one. Look at"
-            " the rows themselves, and measure what removing them does before you rely on it."
+            f"The ranking is rough{because}: what retraining without a row does may differ much"
+            " from its score. Look at the rows themselves, and measure before you remove."
         )
 
     def __str__(self) -> str:

@@ -54,6 +54,7 @@ def page_data(
         "rows": len(reviewed),
         "orders": reviewed.orders,
         "method": reviewed.method,
+        "why": reviewed.why,
         "verdict": None
         if reviewed.verdict is None
         else {"word": reviewed.verdict.word, "sentence": reviewed.verdict.sentence},

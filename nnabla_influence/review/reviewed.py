@@ -72,6 +72,7 @@ class Reviewed(Sequence[ReviewedRow]):
         orders: Which orders of the mini-batches were traced: ``recorded``, ``replayed`` or
             ``shuffled``; None where it is not known.
         method: ``final`` or ``exact``; None where it is not known.
+        why: Why it is that method, in a few words; empty where it is not known.
         verdict: How far the ranking can be trusted; None where it is not known.
     """
 
@@ -83,6 +84,7 @@ class Reviewed(Sequence[ReviewedRow]):
     classes: tuple[Class, ...]
     orders: str | None
     method: str | None
+    why: str
     verdict: Verdict | None
     _ranking: Ranking
     _columns: Columns
@@ -189,6 +191,7 @@ def read_reviewed(
         classes=find_classes(read, columns.label, class_names),
         orders=origin[0] if origin else None,
         method=None if not origin else "exact" if "exact" in origin else "final",
+        why="" if read.orders is None else read.orders.why,
         verdict=read.verdict,
         _ranking=read,
         _columns=columns,

@@ -81,6 +81,7 @@ def test_the_data_of_pictures(tmp_path):
         "rows": 5,
         "orders": "recorded",
         "method": "final",
+        "why": "",
         "verdict": None,
         "label": "y",
         "classes": [{"value": "0", "name": "cat"}, {"value": "1", "name": "dog"}],

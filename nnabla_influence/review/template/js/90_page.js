@@ -6,7 +6,7 @@ function showFacts(review) {
     parts.push(plural(review.classRows.filter((rows) => rows > 0).length, "class", "classes"));
   const harmful = review.influence.reduce((sum, value) => sum + (value < 0), 0);
   parts.push(`${grouped(harmful)} harmful`);
-  if (review.method) parts.push(`method ${review.method}`);
+  if (review.method) parts.push(`method ${review.method}${review.why && ` (${review.why})`}`);
   if (review.orders) parts.push(`orders ${review.orders}`);
   if (review.verdict) parts.push(review.verdict.word);
   byId("facts").textContent = parts.join(" · ");
