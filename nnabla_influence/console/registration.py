@@ -97,7 +97,7 @@ _SCORING = (
         "str",
         "auto",
     ),
-    Parameter("replay-budget", "input", "minutes for training again, auto (int)", "int", "10"),
+    Parameter("replay-budget", "input", "minutes that a replay may take, auto (int)", "int", "10"),
     Parameter(
         "batch-normalization", "input", "statistics, final: batch or running", "str", "batch"
     ),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnabla_influence.arguments import count, path_or_auto, row_numbers
+from nnabla_influence.arguments import count, minutes, path_or_auto, row_numbers
 from nnabla_influence.console.dialog import Dialog, choice, run_plugin, say
 from nnabla_influence.console.page import write_page_of
 
@@ -96,9 +96,9 @@ def build_parser(label: str) -> Dialog:
     parser.add_argument(
         "-rb",
         "--replay-budget",
-        type=int,
+        type=minutes,
         default=10,
-        help="minutes that a replay may take, method auto (int) default=10",
+        help="minutes that a replay may take, method auto (float) default=10",
     )
     parser.add_argument(
         "-bn",

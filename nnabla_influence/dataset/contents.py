@@ -73,7 +73,7 @@ def read_contents(path: Path) -> dict[str, list[str]]:
 def first_difference(one: Contents, other: Contents) -> tuple[int, str] | None:
     """Return row and variable of the first file that differs, of the variables that both have."""
     differing = [
-        (next(row for row, (a, b) in enumerate(zip(one[name], other[name])) if a != b), name)
+        (next((i for i, (a, b) in enumerate(zip(one[name], other[name])) if a != b), 0), name)
         for name in one
         if name in other and list(one[name]) != list(other[name])
     ]

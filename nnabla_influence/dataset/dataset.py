@@ -114,7 +114,9 @@ class Dataset:
         cached = None if self._entry is None else self._entry / _CONTENTS
         if cached is not None:
             with contextlib.suppress(OSError, ValueError):
-                return read_contents(cached)
+                found = read_contents(cached)
+                if all(len(hashes) == len(self) for hashes in found.values()):
+                    return found
         contents = hash_contents(self.path, self.inputs)
         if cached is not None:
             with contextlib.suppress(OSError, OutputError), replacing_file(cached) as temporary:

@@ -39,7 +39,7 @@ class Verdict:
     def sentence(self) -> str:
         """What a reader of the ranking must know."""
         if not self.is_rough:
-            return "The ranking is reliable: its signs are those of rankings that were right."
+            return "The ranking is reliable: its checks found nothing against it."
         because = f" ({self.reason})" if self.reason else ""
         return (
             f"The ranking is rough{because}: what retraining without a row does may differ much"

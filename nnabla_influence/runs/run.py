@@ -195,7 +195,7 @@ def read_run(folder: _Path) -> Run:
                 f"{folder}: has no {name}; a run folder holds at least {PARAMETERS} and {STEPS}"
             )
     settings = None
-    if (folder / SETTINGS).is_file():
+    if os.path.lexists(folder / SETTINGS):
         settings = read_settings(folder / SETTINGS)
         check_files(folder / SETTINGS)
     read_parameters(folder / PARAMETERS)

@@ -13,7 +13,7 @@ from typing import Any, Optional
 import nnabla as nn
 
 from nnabla_influence.errors import RunError
-from nnabla_influence.files import file_checksum
+from nnabla_influence.files import check_regular, file_checksum
 from nnabla_influence.runs.fed_batch import FedBatch, fed_batch_of
 from nnabla_influence.runs.keep import check_keep
 from nnabla_influence.runs.run_folder import CONTENTS, PARAMETERS, SOLVER_STATES, STEPS
@@ -145,8 +145,11 @@ def check_files(path: Path) -> None:
         raise RunError(f"{path}: checksums: {checksums!r} is not an object")
     for name in CHECKED:
         file = path.parent / name
-        # Who needs one that is missing says so.
-        if name in checksums and file.is_file() and file_checksum(file) != checksums[name]:
+        if name not in checksums:
+            continue
+        if not file.is_file() and name != CONTENTS:
+            continue  # Who needs it says so.
+        if not file.is_file() or file_checksum(file) != checksums[name]:
             raise RunError(
                 f"{file}: has changed since it was recorded, so it is damaged or belongs to another"
                 " run; restore it, or record again"
@@ -155,6 +158,7 @@ def check_files(path: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        check_regular(path)
         values = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -18,7 +18,13 @@ from nnabla_influence.scoring.last_steps import check_last_steps
 from nnabla_influence.scoring.methods import Method, exact_method, final_method
 from nnabla_influence.scoring.opening import PathLike
 from nnabla_influence.scoring.solver_state import check_solver_state
-from nnabla_influence.scoring.taking_up import replayed_training
+from nnabla_influence.scoring.taking_up import (
+    NO_EXACT,
+    NOT_ASKED,
+    TOO_LONG,
+    more_time,
+    replayed_training,
+)
 from nnabla_influence.scoring.window import Order, Window, recorded_window, unrecorded_window
 from nnabla_influence.tracing.trajectory import NotReproducibleError
 
@@ -91,7 +97,9 @@ def choose(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
             choice = exact
         else:
             check_solver_state(
-                *(given.definition, given.solver, recorded), own_parameters=given.own_parameters
+                *(given.definition, given.solver, recorded),
+                own_parameters=given.own_parameters,
+                or_else=f", or {more_time()}" if exact in (TOO_LONG, NOT_ASKED) else "",
             )
             choice = choice or _final(given, exact)
             choice = dataclasses.replace(choice, why=exact)
@@ -138,10 +146,11 @@ def _exact(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
             raise
         progress.say(f"No exact trace: {reason}")
         unsteady = isinstance(reason, NotReproducibleError)
-        return (
-            "the steps cannot be replayed here" if unsteady else "exact cannot follow the network"
-        )
-    except RunError:
+        return "the steps cannot be replayed here" if unsteady else NO_EXACT
+    except RunError as reason:
+        if replayed and not asked:
+            progress.say(f"No exact trace: {reason}")
+            return "the replay failed"
         # Which setting differs, where that can be known.
         check_last_steps(given.definition, run, given.solver, given.trained, given.device)
         raise

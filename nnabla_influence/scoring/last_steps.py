@@ -8,7 +8,7 @@ import numpy as np
 
 from nnabla_influence.context import Device
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.errors import InfluenceError, RunError
+from nnabla_influence.errors import ModelError, RunError, UnsupportedError
 from nnabla_influence.network import Definition, SolverSettings
 from nnabla_influence.runs.run import Run
 from nnabla_influence.tracing.step_inputs import step_inputs
@@ -35,7 +35,7 @@ def check_last_steps(
     if not run.moments:
         return
     off = _distance(definition, run, solver, trained, device)
-    if not off:
+    if off is None or off == 0:
         return
     decay = definition.solver.weight_decay
     if decay != solver.weight_decay:
@@ -47,7 +47,7 @@ def check_last_steps(
                 f" but recorded with {solver.weight_decay:g}; call recorder.solver.weight_decay, or"
                 " give Recorder(weight_decay=...)"
             )
-    if off > FURTHEST:
+    if not off <= FURTHEST:  # NaN too
         raise RunError(
             f"{run.folder}: the steps from {run.moments[-1]} on, done again, lead elsewhere than"
             f" they did (off by {off:.2g} of the way that the parameters went); {OTHERWISE}."
@@ -68,7 +68,7 @@ def _distance(
             if step.step >= start.step:
                 trainer.step(step, inputs)
         got = trainer.moment().parameters
-    except InfluenceError:
+    except (ModelError, UnsupportedError):
         return None  # Method final needs no replay.
     off, way = (
         float(np.sqrt(sum(np.sum((a[n] - final[n]) ** 2.0) for n in trainer.trainable)))

@@ -141,9 +141,9 @@ def final_method(
 
     explanation = "every step at the final parameters"
     if batch_statistics:
-        explanation += ", batch normalisations with the statistics of its mini-batch"
+        explanation += ", BatchNormalization with each mini-batch's statistics"
     elif normalized:
-        explanation += ", batch normalisations with their running statistics"
+        explanation += ", BatchNormalization with its running statistics"
     name = solver_that_trained(definition, recorded).name
     state, n_still = with_still_elements(final.solver, name)
     if n_still:

@@ -80,8 +80,7 @@ def folder_to_train_in(output: str | os.PathLike[str] | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as temporary:
             yield Path(temporary) / "run"
         return
-    target = Path(os.path.realpath(output))
-    folder = target.with_name(f".{target.name}.replay")
+    folder = _replay_folder(output)
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -99,6 +98,16 @@ def folder_to_train_in(output: str | os.PathLike[str] | None) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_replay(output: str | os.PathLike[str]) -> None:
+    """Remove what a command for the same output left that was killed while it replayed."""
+    shutil.rmtree(_replay_folder(output), ignore_errors=True)
+
+
+def _replay_folder(output: str | os.PathLike[str]) -> Path:
+    target = Path(os.path.realpath(output))
+    return target.with_name(f".{target.name}.replay")
 
 
 def train_again(
@@ -160,7 +169,7 @@ def check_replay_start(definition: Definition) -> None:
         ModelError: A parameter has no initialiser.
     """
     check_start(
-        definition, {}, "record the training with nnabla-influence train -p, or with the Recorder"
+        definition, {}, "record the training with checkpoints (nnabla-influence train, Recorder)"
     )
 
 

@@ -21,7 +21,6 @@ from nnabla_influence.network import (
     check_independence,
     is_never_negative,
     load_definition,
-    running_statistics,
     validation_definition,
     with_seeds,
 )
@@ -45,6 +44,7 @@ from nnabla_influence.scoring.opening import (
     open_validation,
     solver_that_trained,
 )
+from nnabla_influence.scoring.past_training import remove_replay
 from nnabla_influence.scoring.resuming import trace_file, trace_files_of
 from nnabla_influence.scoring.solver_state import check_solver_state
 from nnabla_influence.scoring.trials import (
@@ -167,17 +167,16 @@ def score(
         signs = signs_of(
             *(traces, target),
             exact=exact,
-            normalized=bool(running_statistics(definition)),
             chosen=options.validation_rows is not None,
             never_negative=is_never_negative(definition),
         )
         verdict = judge(signs, ways, any_verdict=options.any_verdict)
-        progress.say(f"The ranking is {verdict}")
         origin = f"{window.order.value} {'exact' if exact else 'final'}"
         orders = Orders(origin, len(window.trials), choice.why, verdict)
         ranking = Ranking(trained, _scores(traces, loss, predicted, ignored), orders=orders)
         if output is not None:
             ranking.write(output)
+            remove_replay(output)  # of an earlier call that was killed
     return ranking
 
 

@@ -33,9 +33,21 @@ def lacks_solver_state(
 
 
 def check_solver_state(
-    definition: Definition, solver: SolverSettings, recorded: Run | None, *, own_parameters: bool
+    definition: Definition,
+    solver: SolverSettings,
+    recorded: Run | None,
+    *,
+    own_parameters: bool,
+    or_else: str = "",
 ) -> None:
     """Refuse method final where the solver's state is needed and missing.
+
+    Args:
+        definition: As for `lacks_solver_state`, and so on.
+        solver: That trained.
+        recorded: Its run, if there is one.
+        own_parameters: Whether the parameters are the model file's own.
+        or_else: What else the user can do.
 
     Raises:
         ScoreError: It is; says how to get a training that has it, in the Console too.
@@ -60,12 +72,12 @@ def check_solver_state(
     if other is not None:
         raise ScoreError(
             f"{path}: carries no state of the solver, {why}; give {other.name} beside it, which"
-            " does"
+            f" does{or_else}"
         )
     raise ScoreError(
         f"{path}: carries no state of the solver, {why}. A current Console saves it in every fifth"
         " epoch: train again there, with a number of epochs that is a multiple of 5, and choose the"
-        " file of the last epoch"
+        f" file of the last epoch{or_else}"
     )
 
 

@@ -30,13 +30,13 @@ from nnabla_influence.scoring.window import check_same_training
 from nnabla_influence.solvers import STATE_NAMES, SolverState
 from nnabla_influence.tracing.step_inputs import StepInputs
 from nnabla_influence.tracing.trainer import Trainer
+from nnabla_influence.wording import with_option
 
 NO_REPLAY = "no checkpoints and no replay"
 TOO_LONG = "no checkpoints and the replay takes too long"
+NOT_ASKED = "no checkpoints and no replay asked for"
+NO_EXACT = "exact cannot follow the network"
 """Why a training is not traced exactly."""
-
-REPLAY_BUDGET = ("--replay-budget", "replay-budget")
-"""The option, and the field of a dialog."""
 
 PROBE_STEPS = 5
 """How many steps are timed, after one that is not; no more than `PROBE_SECONDS`, though."""
@@ -46,6 +46,11 @@ PROBE_SECONDS = 2.0
 BESIDE_STEPS = 2.0
 """What a training takes, measured in its steps: it evaluates and reads the data, too. 1.9 was
 measured for the demo's LeNet with its two monitors."""
+
+
+def more_time() -> str:
+    """Return how to let a replay take longer, for the user."""
+    return f"allow the replay more time ({with_option('--replay-budget', 'replay-budget')})"
 
 
 @contextlib.contextmanager
@@ -84,18 +89,19 @@ def replayed_training(
             " recorded run with --run"
         )
     asked = options.method == "exact"
+    refusal = None
     try:
         _check_replayable(definition, recorded, trained, options, device)
         if not asked:
             refusal = _over_budget(definition, parameters, trained, options, device, progress)
-            if refusal is not None:
-                yield None, refusal
-                return
     except (ModelError, RunError, UnsupportedError) as reason:
         if asked:
             raise
-        progress.say(f"No exact trace: the run keeps no checkpoints, and {reason}")
-        yield None, NO_REPLAY
+        progress.say(f"No exact trace: no checkpoints are kept, and {reason}")
+        # What the network does no record cures.
+        refusal = NO_EXACT if isinstance(reason, UnsupportedError) else NO_REPLAY
+    if refusal is not None:
+        yield None, refusal
         return
     progress.say(
         "The training is replayed, to be traced exactly, since no checkpoints of it are kept"
@@ -118,11 +124,13 @@ def replayed_training(
                     )
                 raise
         else:
-            progress.say(
+            elsewhere = (
                 f"{past.explanation}: another device, another nnabla, other data or other initial"
-                " parameters trained them, so there is no exact trace. Scored instead: method"
-                " final, every step at the trained parameters"
+                " parameters trained them, so there is no exact trace"
             )
+            if asked:
+                raise RunError(f"{definition.path}: {elsewhere}; choose method auto or final")
+            progress.say(f"{elsewhere}. Scored instead: method final")
             yield None, "the replayed training arrives elsewhere"
 
 
@@ -191,7 +199,7 @@ def _over_budget(
     """Say how long the replay takes; return why it is not done, None where it is."""
     budget = 60 * options.replay_budget
     if not budget:
-        return "no checkpoints and no replay asked for"
+        return NOT_ASKED
     seconds = replay_seconds(definition, parameters, trained, device)
     takes = f"A replay of the training's {definition.max_epoch} epochs takes about"
     progress.say(f"{takes} {seconds_text(seconds)}; the replay budget is {seconds_text(budget)}")

@@ -8,16 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from nnabla_influence.errors import ScoreError
-from nnabla_influence.network import Definition, running_statistics
+from nnabla_influence.network import Definition, running_statistics, seed_random_layers
 from nnabla_influence.options import Options
 from nnabla_influence.ranking import RELIABLE, ROUGH, Verdict
-from nnabla_influence.scoring.taking_up import NO_REPLAY, REPLAY_BUDGET, TOO_LONG
+from nnabla_influence.scoring.taking_up import NO_REPLAY, NOT_ASKED, TOO_LONG, more_time
 from nnabla_influence.tracing.trace import Trace
-from nnabla_influence.wording import with_option
 
 SMALL, LARGE = 0.01, 0.03
 """Of the spread: up to the one the first order holds, beyond the other `final` says nothing."""
@@ -31,7 +31,6 @@ class Signs:
 
     Attributes:
         exact: Whether each step was traced at its own parameters.
-        normalized: Whether the network has batch normalisations whose statistics move.
         spread: :math:`sd(score) \sqrt{N / 10} / V` over the N rows seen: about the part of the
             target V that leaving out a random tenth of the rows would change.
         growth: How many times its first length the gradient had at most on its way back.
@@ -42,7 +41,6 @@ class Signs:
     """
 
     exact: bool
-    normalized: bool
     spread: float
     growth: float
     chosen: bool
@@ -55,7 +53,6 @@ def signs_of(
     target: float,
     *,
     exact: bool,
-    normalized: bool,
     chosen: bool,
     never_negative: bool,
 ) -> Signs:
@@ -65,7 +62,6 @@ def signs_of(
         traces: Its traces, one for each order of the mini-batches.
         target: V, the mean loss of the validation rows.
         exact: As in `Signs`.
-        normalized: As in `Signs`.
         chosen: As in `Signs`.
         never_negative: As in `Signs`.
     """
@@ -74,7 +70,6 @@ def signs_of(
     size = max(abs(target), 1e-30)
     return Signs(
         exact=exact,
-        normalized=normalized,
         spread=float(seen.std() * math.sqrt(len(seen) / 10) / size),
         growth=max(trace.growth for trace in traces),
         chosen=chosen,
@@ -118,21 +113,23 @@ def _refusal(signs: Signs) -> str | None:
             f"the traced gradient grew {signs.growth:.2g} times on its way back, so the scores show"
             " that growth"
         )
-    if signs.spread > LARGE and not signs.chosen:
+    if signs.never_negative and signs.spread > LARGE and not signs.chosen:
         return (
-            "the scores are too large to be right (together those of a tenth of the rows are"
-            f" {_percent(signs.spread)} of the validation loss)"
+            "the scores are too large to be right (leaving out a tenth of the rows would move the"
+            f" validation loss by {_percent(signs.spread)})"
         )
     return None
 
 
 def _doubt(signs: Signs) -> str | None:
-    if signs.normalized and not signs.exact:
-        return "method final with BatchNormalization - exact scores are often different"
+    if signs.spread > SMALL and not signs.never_negative:
+        return "large scores"  # beside a mean loss that can be 0
     if signs.spread > SMALL:
-        return f"a tenth of the rows has scores of {_percent(signs.spread)} of the loss"
+        return f"leaving out a tenth of the rows moves the loss by about {_percent(signs.spread)}"
     if signs.growth > GROWN:
         return f"the traced gradient grew {signs.growth:.2g} times"
+    if not signs.exact:
+        return "method final - exact scores can be different"
     return None
 
 
@@ -149,15 +146,23 @@ def advice(definition: Definition, options: Options, why: str) -> str:
         why: Why it was traced at the final parameters, or exactly (`choice.Choice`).
     """
     ways = []
-    if options.method == "final":
+    if seed_random_layers(_copy(definition.proto)):
+        ways.append("give the random layers a Seed and train again, for exact scores")
+    elif options.method == "final":
         ways.append("choose method auto, which traces exactly where that is possible")
-    elif why == TOO_LONG:
-        ways.append(f"allow the replay more time ({with_option(*REPLAY_BUDGET)})")
+    elif why in (TOO_LONG, NOT_ASKED):
+        ways.append(more_time())
     elif why == NO_REPLAY:
-        ways.append("record the training with nnabla-influence train or the Recorder")
+        ways.append("record the training with checkpoints (nnabla-influence train, Recorder)")
     if options.running_statistics and running_statistics(definition):
         ways.append("use the batch statistics of BatchNormalization")
     if options.epochs != 1:
         ways.append("score the last epoch alone")
     ways.append("train with a learning rate that falls towards the end")
-    return " or ".join(ways)
+    return ", or ".join(ways)
+
+
+def _copy(proto: Any) -> Any:
+    copy = type(proto)()
+    copy.CopyFrom(proto)
+    return copy

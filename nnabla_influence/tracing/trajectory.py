@@ -21,9 +21,9 @@ class NotReproducibleError(RunError):
 
 
 OTHERWISE = (
-    "the training did something that the definition file does not say (changed gradients, another"
-    " loss, a forward of random layers or batch normalisations between the steps), or files of the"
-    " run or of the dataset were changed"
+    "the training did something that the definition file does not say (weight decay, changed"
+    " gradients, another loss, a forward of random layers or batch normalisations between the"
+    " steps), or files of the run or of the dataset were changed"
 )
 
 CHECKED_STEPS = 16
@@ -111,7 +111,7 @@ class RecordedTrajectory:
                         (after.parameters, dict.fromkeys(names, 0.0)),
                     )
                 )
-                if off > STEP_TOLERANCE * moved + ROUNDING * length:
+                if not off <= STEP_TOLERANCE * moved + ROUNDING * length:  # NaN too
                     raise RunError(
                         f"{self._run.folder}: step {step.step} done again leads elsewhere than it"
                         f" did (off by {off / max(moved, 1e-30):.2g} of its length); {OTHERWISE}."

@@ -128,7 +128,7 @@ def _scored(definition: Path, run: Path, options: Options) -> _Scored:
     """Return the scores of a ranking that nobody judges, which rows are seen, and the signs."""
     found: list[Signs] = []
 
-    def unjudged(signs: Signs, advice: str) -> Verdict:
+    def unjudged(signs: Signs, advice: str, *, any_verdict: bool) -> Verdict:
         found.append(signs)
         return Verdict(RELIABLE)
 

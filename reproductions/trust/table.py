@@ -11,14 +11,14 @@ from pathlib import Path
 
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.scoring.verdict import Signs, judge
-from reproductions.trust.trainings import FRESH
+from reproductions.trust.trainings import AFTERWARDS, FRESH
 
 FIELDS = (
     *("training", "seed", "window", "method", "spearman", "lds"),
     *("spread", "growth", "lowest", "problem"),
 )
 NONE = "none"
-PARTS = ("chosen on", "held out", "fresh")
+PARTS = ("chosen on", "held out", "fresh", "afterwards")
 WORDS = ("reliable", "rough", NONE)
 
 
@@ -61,7 +61,6 @@ def read_lines(results: Path) -> list[Line]:
             if row["problem"]
             else Signs(
                 exact=row["method"] == "exact",
-                normalized=" BN " in row["training"],
                 spread=float(row["spread"]),
                 growth=float(row["growth"]),
                 chosen=False,
@@ -127,6 +126,8 @@ def write_table(results: Path, path: Path) -> None:
 
 
 def _part(seed: int) -> str:
+    if seed >= AFTERWARDS:
+        return "afterwards"
     if seed >= FRESH:
         return "fresh"
     return "chosen on" if seed % 2 == 0 else "held out"

@@ -12,7 +12,7 @@ import pytest
 
 from nnabla_influence import Options, score
 from nnabla_influence.context import choose_device
-from nnabla_influence.errors import RunError
+from nnabla_influence.errors import RunError, UnsupportedError
 from nnabla_influence.network import load_definition
 from nnabla_influence.runs.run import SETTINGS, read_run, write_run
 from nnabla_influence.scoring import past_training, taking_up
@@ -132,3 +132,22 @@ def test_a_training_that_the_definition_does_not_describe_is_an_error(training, 
     (run / SETTINGS).write_text(json.dumps(settings))
     with pytest.raises(RunError, match="cannot be replayed"):
         score(training.definition, run=run, options=AUTO)
+
+
+def test_a_refusal_after_the_choice_is_the_one_that_is_said(trainings, monkeypatch):
+    """Not one of the replay that was not done."""
+    monkeypatch.setattr(taking_up, "replay_seconds", lambda *_: 1e9)
+
+    def refuse(*_):
+        raise UnsupportedError("mixes the examples")
+
+    monkeypatch.setattr("nnabla_influence.scoring.scoring.check_independence", refuse)
+    with pytest.raises(UnsupportedError, match="mixes the examples"):
+        scored(trainings["sgd"].final, AUTO)
+
+
+def test_a_replay_of_an_earlier_call_goes_with_the_next_success(trainings, tmp_path):
+    left = tmp_path / ".influence.csv.replay"
+    (left / "run").mkdir(parents=True)
+    score(trainings["sgd"].final, output=tmp_path / "influence.csv", options=FINAL)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["influence.csv"]

@@ -123,12 +123,23 @@ def test_where_it_arrives_elsewhere_final_is_scored_and_said(
     with_new_checksums(run)
     said = Said()
     arguments = {"run": run, "output": output}
-    got = influence(training.definition, options=EXACT, progress=said, **arguments)
+    auto = dataclasses.replace(EXACT, method="auto")
+    got = influence(training.definition, options=auto, progress=said, **arguments)
     (told,) = [line for line in said.lines if "Scored instead" in line]
     assert told.startswith("The replayed training, 3 epochs, arrives at others: off")
-    assert told.endswith("Scored instead: method final, every step at the trained parameters")
+    assert told.endswith("Scored instead: method final")
     np.testing.assert_array_equal(got, influence(training.definition, run=run, options=FINAL))
     assert [p.name for p in output.parent.iterdir()] == ["influence.csv"]
+
+
+def test_where_it_arrives_elsewhere_nothing_is_written_if_exact_was_asked_for(
+    training, output, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(past_training, "_best_epoch", lambda *_, **__: None)
+    parameters = noisy(training, tmp_path, 0.1)
+    with pytest.raises(RunError, match="arrives at others"):
+        score(training.definition, parameters=parameters, output=output, options=EXACT)
+    assert list(output.parent.iterdir()) == []
 
 
 def test_where_it_arrives_close_by_that_is_said(training, output, tmp_path, monkeypatch):
