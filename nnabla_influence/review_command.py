@@ -118,10 +118,12 @@ def _pictured(n_rows: int) -> str:
 
 
 def _notes(reviewed: Reviewed) -> Iterator[str]:
+    if reviewed.verdict is not None and reviewed.verdict.is_rough:
+        yield reviewed.verdict.sentence
     if reviewed.unseen:
         yield (
-            f"{reviewed.unseen} rows were not seen in the window, so they are not judged; their"
-            " influence of 0 says nothing"
+            f"{reviewed.unseen} rows were not seen in the window, or the loss ignores them, so they"
+            " are not judged; their influence of 0 says nothing"
         )
     nameless = [c.value for c in reviewed.classes if c.name is None]
     if 0 < len(nameless) < len(reviewed.classes):

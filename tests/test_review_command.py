@@ -41,13 +41,22 @@ def test_a_page(ranking, capsys):
     size = f"{output.stat().st_size / 1e6:.1f} MB"
     assert lines == [
         f"{output}: 5 rows, the most harmful first; thumbnails of the first 3; {size}",
-        "2 rows were not seen in the window, so they are not judged; their influence of 0 says"
-        " nothing",
+        "2 rows were not seen in the window, or the loss ignores them, so they are not judged;"
+        " their influence of 0 says nothing",
         f"Decide in {output} what to keep, remove or relabel, save the decisions, and go on with:",
         f"  nnabla-influence cleanse -i '{ranking}' -o '{ranking.with_name('clean.csv')}'"
         " --decisions decisions.csv",
     ]
     assert len(data_of(page_of(output))["thumbnails"]) == 3
+
+
+def test_a_rough_ranking_is_said_to_be_one(ranking, capsys):
+    text = ranking.read_text("utf-8").replace(
+        "orders:recorded", "orders:recorded final / as asked / rough - large scores", 1
+    )
+    ranking.write_text(text, "utf-8")
+    _, lines, _ = command(capsys, "-i", ranking, "-o", ranking.with_name("review.html"))
+    assert any(line.startswith("The ranking is rough (large scores)") for line in lines)
 
 
 def test_what_it_says_comes_after_it_drives_cleanse(ranking, capsys, monkeypatch):
