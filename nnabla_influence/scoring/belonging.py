@@ -7,13 +7,28 @@ import numpy as np
 
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.dataset.contents import first_difference, hash_contents
-from nnabla_influence.errors import DatasetError, RunError
+from nnabla_influence.errors import DatasetError, ModelError, RunError
 from nnabla_influence.files import file_hash
 from nnabla_influence.network import Definition
 from nnabla_influence.network.fingerprint import describe_other_network, network_fingerprint
+from nnabla_influence.network.reading import check_parameters
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.fed_batch import FedInput, describe_other_values
 from nnabla_influence.runs.run import Run
+
+
+def check_shapes(definition: Definition, run: Run) -> None:
+    """Refuse a run whose parameters do not fit the network, before anything else is read.
+
+    Raises:
+        RunError: One is missing or of another shape.
+    """
+    shapes = {variable.name: tuple(variable.shape.dim) for variable in definition.network.variable}
+    wanted = {name: shapes[name] for name in definition.trainable if name in shapes}
+    try:
+        check_parameters(definition.path, wanted, run.parameters())
+    except ModelError as error:
+        raise RunError(f"{run.folder}: does not fit the model; {error}") from error
 
 
 def check_belongs(definition: Definition, run: Run, trained: Dataset, progress: Progress) -> None:
@@ -106,5 +121,6 @@ def _column_of(item: FedInput, position: int, n_fed: int, sizes: dict[str, int])
     alike = [name for name, size in sizes.items() if size == item.size]
     if len(alike) == 1:
         return alike[0]
+    # Of several, the one at the same place, unless they could stand for each other.
     at_place = list(sizes)[position] if n_fed == len(sizes) else None
-    return at_place if at_place in alike else None
+    return at_place if at_place in alike and item.size > 1 else None

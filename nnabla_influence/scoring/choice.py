@@ -122,6 +122,10 @@ def _exact(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
     run, why = given.recorded, "as asked" if asked else "the run keeps checkpoints"
     replayed = run is None or not run.moments
     if replayed:
+        settings = None if given.recorded is None else given.recorded.settings
+        if settings is not None and settings.keep != "final":
+            assert given.recorded is not None
+            progress.say(f"Note: the checkpoints of {given.recorded.folder} are gone")
         run, why = stack.enter_context(
             replayed_training(
                 *(given.definition, given.recorded, given.trained, given.validated.path),

@@ -11,7 +11,7 @@ import numpy as np
 
 from nnabla_influence.context import Device, choose_device
 from nnabla_influence.dataset import Dataset, note_on_equal_data
-from nnabla_influence.errors import InfluenceError, ModelError, RunError, ScoreError
+from nnabla_influence.errors import InfluenceError, ScoreError
 from nnabla_influence.execution import Executor
 from nnabla_influence.files import check_writable
 from nnabla_influence.gradients import Derivatives
@@ -24,15 +24,14 @@ from nnabla_influence.network import (
     validation_definition,
     with_seeds,
 )
-from nnabla_influence.network.reading import check_parameters
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns, check_replaceable
 from nnabla_influence.recording.storage import seconds_text
-from nnabla_influence.runs.run import Run, read_run
+from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.scoring.belonging import check_belongs
+from nnabla_influence.scoring.belonging import check_belongs, check_shapes
 from nnabla_influence.scoring.choice import Choice, Given, choose
 from nnabla_influence.scoring.ignored import ignored_rows, note_on_ignored
 from nnabla_influence.scoring.methods import Method
@@ -112,7 +111,7 @@ def score(
     definition = load_definition(model, parameters)
     recorded = None if run is None else read_run(run)
     if recorded is not None:
-        _check_belongs(definition, recorded)
+        check_shapes(definition, recorded)
         if recorded.settings is not None:
             definition = with_seeds(definition, recorded.settings.random_seeds)
     solver = solver_that_trained(definition, recorded)
@@ -207,16 +206,6 @@ def _traces(
     if method.trajectory.exact:
         progress.say(f"Traced in {seconds_text(time.monotonic() - started)}")
     return traces
-
-
-def _check_belongs(definition: Definition, run: Run) -> None:
-    """Refuse a run of another network, before anything is read."""
-    shapes = {variable.name: tuple(variable.shape.dim) for variable in definition.network.variable}
-    wanted = {name: shapes[name] for name in definition.trainable if name in shapes}
-    try:
-        check_parameters(definition.path, wanted, run.parameters())
-    except ModelError as error:
-        raise RunError(f"{run.folder}: does not fit the model; {error}") from error
 
 
 def _check_network(

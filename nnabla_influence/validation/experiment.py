@@ -24,7 +24,7 @@ from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.runs.moments import Moment
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.scoring.belonging import check_belongs
+from nnabla_influence.scoring.belonging import check_belongs, check_shapes
 from nnabla_influence.scoring.chunk import default_chunk_size
 from nnabla_influence.scoring.ignored import ignored_rows
 from nnabla_influence.scoring.opening import (
@@ -94,6 +94,7 @@ def validate(
         chosen = choose_device(device)
         progress.say(f"Computing on {chosen.description}")
         definition, recorded = load_definition(model), read_run(run)
+        check_shapes(definition, recorded)
         if recorded.settings is not None:
             definition = with_seeds(definition, recorded.settings.random_seeds)
         trained = open_training(definition, train, progress)
