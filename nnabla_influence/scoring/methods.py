@@ -125,7 +125,6 @@ def final_method(
     Raises:
         ModelError: There are no parameters, or they do not fit.
         RunError: Those of the run do not fit.
-        ScoreError: The solver has a state, and neither run nor model file carries it.
     """
     final = final_moment(definition, recorded, model_state=model_state)
     chunk_size = _chunk_size(definition, recorded, options)

@@ -1,4 +1,4 @@
-"""Take up a training that was not recorded: do it again, and see whether it arrives there."""
+"""Replay a training that was not recorded, and see whether it arrives where that did."""
 
 from __future__ import annotations
 

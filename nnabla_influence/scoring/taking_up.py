@@ -66,8 +66,8 @@ def replayed_training(
 ) -> Iterator[tuple[Run | None, str]]:
     """Yield a run of the training replayed, with checkpoints, and a few words on why there is one.
 
-    In place of the run None, where it arrives at other parameters; with method ``auto`` also where
-    it cannot be replayed, or not within the budget. The words say why.
+    With method ``auto``, in place of the run None where it arrives at other parameters, cannot be
+    replayed, or not within the budget. The words say why.
 
     Args:
         definition: Of the training.
@@ -80,7 +80,8 @@ def replayed_training(
         progress: Says what is done, and why not.
 
     Raises:
-        InfluenceError: Method ``exact`` was asked for, and the training cannot be replayed.
+        InfluenceError: Method ``exact`` was asked for, and the training cannot be replayed, or
+            arrives at other parameters.
     """
     parameters = definition.parameters if recorded is None else recorded.parameters()
     if not parameters:
