@@ -21,8 +21,10 @@ from exact_sizes import BATCH_SIZE, compute, measure_sizes, paper_windows, show_
 from nnabla.logger import logger
 
 from nnabla_influence import Options
-from nnabla_influence.context import choose_device
-from nnabla_influence.network import load_definition
+from nnabla_influence.definition import load_definition
+from nnabla_influence.device import choose_device
+from nnabla_influence.influence.step_inputs import step_inputs
+from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import SilentProgress, Stage
 from nnabla_influence.quick_imports import without_futile_imports
@@ -39,8 +41,6 @@ from nnabla_influence.samples import (
 )
 from nnabla_influence.scoring import score
 from nnabla_influence.scoring.opening import open_training
-from nnabla_influence.tracing.step_inputs import step_inputs
-from nnabla_influence.tracing.trainer import Trainer
 
 SIX_STEPS = 3
 ROUNDS, SIX_ROUNDS = 3, 1

@@ -22,9 +22,9 @@ import nnabla.functions as NF
 import nnabla.solvers as NS
 import numpy as np
 
-from nnabla_influence.context import cpu_device
-from nnabla_influence.gradients import Derivatives
-from nnabla_influence.network import Definition, build_objective, load_definition
+from nnabla_influence.definition import Definition, build_objective, load_definition
+from nnabla_influence.device import cpu_device
+from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.samples import Network, Training, mlp, six_convolutions, write_definition
 from nnabla_influence.scoring.chunk import default_chunk_size

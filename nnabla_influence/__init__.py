@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nnabla_influence.options import Options
     from nnabla_influence.progress import ConsoleProgress, SilentProgress, TerminalProgress
     from nnabla_influence.ranking import Ranking, read_ranking
-    from nnabla_influence.recording.recorder import Recorder
+    from nnabla_influence.runs.recorder import Recorder
     from nnabla_influence.scoring import score
     from nnabla_influence.validation import Sample, validate
 
@@ -39,12 +39,12 @@ __all__ = [
     "validate",
 ]
 
-_ROOMS = {
+_PACKAGES = {
     "ConsoleProgress": "progress",
     "InfluenceError": "errors",
     "Options": "options",
     "Ranking": "ranking",
-    "Recorder": "recording.recorder",
+    "Recorder": "runs.recorder",
     "Sample": "validation",
     "SilentProgress": "progress",
     "TerminalProgress": "progress",
@@ -58,6 +58,6 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _PACKAGES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_PACKAGES[name]}"), name)

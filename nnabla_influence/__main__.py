@@ -1,5 +1,5 @@
 """`python -m nnabla_influence`."""
 
-from nnabla_influence.cli import main
+from nnabla_influence.commands.main import main
 
 main()

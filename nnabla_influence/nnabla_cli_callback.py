@@ -36,7 +36,7 @@ import numpy
 from nnabla.config import nnabla_config
 from nnabla.utils import load as nnabla_load
 
-from nnabla_influence.recording.nnabla_cli_training import Training, safely
+from nnabla_influence.runs.nnabla_cli_training import Training, safely
 
 RUN_VARIABLE = "NNABLA_INFLUENCE_RUN"
 WINDOW_VARIABLE = "NNABLA_INFLUENCE_WINDOW"

@@ -14,17 +14,17 @@ import nnabla.parametric_functions as PF
 import nnabla.solvers as S
 import numpy as np
 
-from nnabla_influence.context import cpu_device
-from nnabla_influence.network import SolverSettings, load_definition
+from nnabla_influence.definition import SolverSettings, load_definition
+from nnabla_influence.device import cpu_device
+from nnabla_influence.influence.step_inputs import StepInputs
+from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.runs.checkpoints import write_moments
 from nnabla_influence.runs.moments import Moment
 from nnabla_influence.runs.run import read_run, write_run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.past_training import train_again
 from nnabla_influence.solvers import STATE_NAMES, SolverState
-from nnabla_influence.tracing.step_inputs import StepInputs
-from nnabla_influence.tracing.trainer import Trainer
-from tests.network.definitions import python_proto, write_text
+from tests.definition.definitions import python_proto, write_text
 from tests.training_data import _step_schedule, arrays_of, linear_data, run_nnabla_cli, write_csv
 
 N, N_VALIDATION, EPOCHS = 23, 9, 3

@@ -26,9 +26,9 @@ from nnabla_influence import Options, limits, score
 from nnabla_influence.cleansing.book import read_book
 from nnabla_influence.curves.experiment import curve
 from nnabla_influence.dataset import ColumnSpec, check_files, open_dataset
+from nnabla_influence.definition import load_definition
+from nnabla_influence.definition.reading import read_parameters as read_model_parameters
 from nnabla_influence.errors import DatasetError, ModelError, OutputError, RunError
-from nnabla_influence.network import load_definition
-from nnabla_influence.network.reading import read_parameters as read_model_parameters
 from nnabla_influence.nnabla_cli import training
 from nnabla_influence.nnabla_cli.checking import check_datasets
 from nnabla_influence.nnabla_cli.order import nnabla_cli_steps, shuffled_steps

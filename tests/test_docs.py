@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nnabla_influence.cli import build_parser
+from nnabla_influence.commands.main import build_parser
 from nnabla_influence.console import cleanse_dataset, sgd_influence
 from nnabla_influence.console.registration import DESKTOP_PLUGINS
 

@@ -278,7 +278,7 @@ def test_a_working_folder_is_gone_after_its_block(file: Path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from nnabla_influence.cli import main
+from nnabla_influence.commands.main import main
 import xlsxwriter
 
 def kill(*_):

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from nnabla_influence import Options, curve, score, train
-from nnabla_influence.context import Device, choose_device, cpu_device
-from nnabla_influence.gradients import Derivatives
-from nnabla_influence.guard import check_derivatives
-from nnabla_influence.network import SolverSettings, build_objective, load_definition
+from nnabla_influence.definition import SolverSettings, build_objective, load_definition
+from nnabla_influence.device import Device, choose_device, cpu_device
+from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.engine.guard import check_derivatives
+from nnabla_influence.influence.step_derivatives import StepDerivatives
+from nnabla_influence.influence.step_inputs import StepInputs
+from nnabla_influence.influence.trace import trace_back, validation_gradient
+from nnabla_influence.influence.trajectory import FinalTrajectory
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.moments import Moment
 from nnabla_influence.solvers import SolverState, build_adjoint
-from nnabla_influence.tracing.step_derivatives import StepDerivatives
-from nnabla_influence.tracing.step_inputs import StepInputs
-from nnabla_influence.tracing.trace import trace_back, validation_gradient
-from nnabla_influence.tracing.trajectory import FinalTrajectory
 from tests.cases import CASES, Case, write_csv
 from tests.curves.projects import write_project
-from tests.tracing.test_trace import as_steps, some_steps
+from tests.influence.test_trace import as_steps, some_steps
 
 pytestmark = pytest.mark.gpu
 

@@ -12,7 +12,7 @@ from nnabla.utils import callback as nnabla_callback
 
 from nnabla_influence import nnabla_cli_callback
 from nnabla_influence.errors import RunError
-from nnabla_influence.recording.nnabla_cli_training import _SafeRecording
+from nnabla_influence.runs.nnabla_cli_training import _SafeRecording
 from nnabla_influence.runs.run import read_run
 from tests.training_data import (
     CALLBACK,

@@ -100,7 +100,7 @@ def test_what_the_wheel_says_of_itself(installed: Path):
     entry_points = configparser.ConfigParser()
     entry_points.read(info / "entry_points.txt")
     assert dict(entry_points["console_scripts"]) == {
-        "nnabla-influence": "nnabla_influence.cli:main"
+        "nnabla-influence": "nnabla_influence.commands.main:main"
     }
     metadata = (info / "METADATA").read_text(encoding="utf-8")
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nnabla_influence.network import SolverSettings
+from nnabla_influence.definition import SolverSettings
 from nnabla_influence.runs.steps import Step
 from tests.reference import float64, pick
 from tests.rules import RULES, first_states

@@ -9,8 +9,10 @@ import numpy as np
 from looks import FOLDER, HARMFUL, HELPFUL, NEUTRAL, plt
 
 from nnabla_influence import Options, score
-from nnabla_influence.context import choose_device
-from nnabla_influence.network import load_definition
+from nnabla_influence.definition import load_definition
+from nnabla_influence.device import choose_device
+from nnabla_influence.influence.step_inputs import step_inputs
+from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.resources import network_defs_folder
@@ -18,8 +20,6 @@ from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.samples import load_breast_cancer, write_table
 from nnabla_influence.scoring.opening import open_training, open_validation, solver_that_trained
-from nnabla_influence.tracing.step_inputs import step_inputs
-from nnabla_influence.tracing.trainer import Trainer
 from nnabla_influence.validation.retraining import MeanLoss
 
 RANKING = "influence.csv"

@@ -101,7 +101,7 @@ class Result:
 
         An earlier one of this name is replaced whole.
         """
-        from nnabla_influence.recording.staging import in_use, remove_leftovers
+        from nnabla_influence.runs.staging import in_use, remove_leftovers
 
         target = self.sidecar(name)
         remove_leftovers(target, ".tmp")

@@ -15,8 +15,8 @@ import numpy as np
 from nnabla_influence.curves.testing import Label, label_of
 from nnabla_influence.dataset import ColumnSpec, Dataset, open_dataset
 from nnabla_influence.dataset.header import columns_of
+from nnabla_influence.definition import Definition
 from nnabla_influence.errors import DatasetError
-from nnabla_influence.network import Definition
 from nnabla_influence.progress import Progress
 
 PARTS = ("training", "validation", "test")

@@ -12,7 +12,6 @@ from typing import Optional
 import numpy as np
 
 from nnabla_influence import __version__
-from nnabla_influence.context import choose_device
 from nnabla_influence.curves.data import PARTS, SeedData
 from nnabla_influence.curves.detection import detect
 from nnabla_influence.curves.detection_table import DetectionResult
@@ -39,6 +38,7 @@ from nnabla_influence.curves.preparing import (
 )
 from nnabla_influence.curves.schedule import Schedule
 from nnabla_influence.curves.store import Store
+from nnabla_influence.device import choose_device
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.execution import Failure, open_executor
 from nnabla_influence.progress import Progress, SilentProgress

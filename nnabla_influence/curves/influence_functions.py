@@ -24,15 +24,15 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence.curves.opening import Opened
+from nnabla_influence.definition import build_objective
+from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.engine.guard import check_derivatives
 from nnabla_influence.errors import ScoreError
-from nnabla_influence.gradients import Derivatives
-from nnabla_influence.guard import check_derivatives
-from nnabla_influence.network import build_objective
+from nnabla_influence.influence.trace import validation_gradient
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.run import Run
 from nnabla_influence.scoring.chunk import default_chunk_size
 from nnabla_influence.solvers import FUSED_DECAY
-from nnabla_influence.tracing.trace import validation_gradient
 
 DAMPINGS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """From Koh and Liang's own for a network on; Hara et al. took 1.0 for theirs."""

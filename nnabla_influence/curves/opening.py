@@ -7,13 +7,13 @@ import functools
 import os
 from dataclasses import dataclass
 
-from nnabla_influence.context import Device, choose_device
 from nnabla_influence.curves.problem import Problem
 from nnabla_influence.dataset import Dataset
+from nnabla_influence.definition import Definition, check_differentiable, load_definition
+from nnabla_influence.definition.expansion import expand
+from nnabla_influence.device import Device, choose_device
 from nnabla_influence.errors import DatasetError, ModelError
 from nnabla_influence.files import file_hash
-from nnabla_influence.network import Definition, check_differentiable, load_definition
-from nnabla_influence.network.expansion import expand
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.scoring.opening import open_training, open_validation
 from nnabla_influence.solvers import check_solver

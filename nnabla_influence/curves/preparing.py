@@ -12,14 +12,14 @@ from typing import Any, Optional, Union
 import nnabla as nn
 
 from nnabla_influence import __version__
-from nnabla_influence.context import choose_device
 from nnabla_influence.curves.data import SeedData, csv_of_seed, open_seed
 from nnabla_influence.curves.plan import Training
 from nnabla_influence.curves.problem import Problem
+from nnabla_influence.definition import Definition, load_definition
+from nnabla_influence.definition.initial import check_start
+from nnabla_influence.device import choose_device
 from nnabla_influence.errors import DatasetError, ModelError
 from nnabla_influence.files import file_hash
-from nnabla_influence.network import Definition, load_definition
-from nnabla_influence.network.initial import check_start
 from nnabla_influence.progress import Progress
 from nnabla_influence.scoring.resuming import fingerprint
 from nnabla_influence.solvers import check_solver

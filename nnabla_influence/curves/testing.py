@@ -13,15 +13,15 @@ import numpy as np
 
 from nnabla_influence.curves.opening import Opened
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.network import (
+from nnabla_influence.definition import (
     Definition,
     Objective,
     build_objective,
     check_independence,
 )
-from nnabla_influence.network.graph import categories, producers, shapes
-from nnabla_influence.network.initial import initial_parameters
-from nnabla_influence.network.losses import loss_terms
+from nnabla_influence.definition.graph import categories, producers, shapes
+from nnabla_influence.definition.initial import initial_parameters
+from nnabla_influence.definition.losses import loss_terms
 from nnabla_influence.scoring.chunk import default_chunk_size
 
 BLOCK = 256

@@ -11,18 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from nnabla_influence.curves.opening import Opened
-from nnabla_influence.errors import InfluenceError, RunError
-from nnabla_influence.files import file_hash
-from nnabla_influence.network import (
+from nnabla_influence.definition import (
     Definition,
     RandomLayers,
     seed_random_layers,
     with_seeds,
 )
-from nnabla_influence.network.initial import initial_parameters
+from nnabla_influence.definition.initial import initial_parameters
+from nnabla_influence.errors import InfluenceError, RunError
+from nnabla_influence.files import file_hash
+from nnabla_influence.influence.step_inputs import StepInputs
+from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.nnabla_cli.seeded_order import seeded_steps
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.recording.staging import in_use, remove_leftovers
 from nnabla_influence.runs.checkpoints import read_layout, write_layout, write_moments
 from nnabla_influence.runs.keep import Plan
 from nnabla_influence.runs.moments import Moment
@@ -34,11 +35,10 @@ from nnabla_influence.runs.run import (
     write_run_files,
 )
 from nnabla_influence.runs.run_folder import CHECKPOINTS
+from nnabla_influence.runs.staging import in_use, remove_leftovers
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.window import recorded_window
 from nnabla_influence.solvers import STATE_NAMES, SolverState
-from nnabla_influence.tracing.step_inputs import StepInputs
-from nnabla_influence.tracing.trainer import Trainer
 
 KEEP = "sqrt"
 

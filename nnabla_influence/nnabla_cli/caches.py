@@ -13,11 +13,11 @@ from typing import Optional
 
 import numpy as np
 
+from nnabla_influence.definition import DatasetSettings, Definition
+from nnabla_influence.definition.datasets import folder_beside
 from nnabla_influence.errors import UnsupportedError
 from nnabla_influence.files import check_regular
 from nnabla_influence.hdf5 import open_checked
-from nnabla_influence.network import DatasetSettings, Definition
-from nnabla_influence.network.datasets import folder_beside
 
 _PIXEL_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
 

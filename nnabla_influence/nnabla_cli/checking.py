@@ -12,10 +12,10 @@ from pathlib import Path
 
 from nnabla_influence.content import check_array
 from nnabla_influence.dataset import check_files
+from nnabla_influence.definition import Definition
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.files import check_regular
 from nnabla_influence.hdf5 import open_checked
-from nnabla_influence.network import Definition
 
 _KINDS = (".npy", ".h5")
 _HDF5 = b"\x89HDF\r\n\x1a\n"

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from nnabla_influence import nnabla_cli_callback
+from nnabla_influence.definition import Definition
 from nnabla_influence.errors import RunError
-from nnabla_influence.network import Definition
 from nnabla_influence.progress import Progress
 
 _EPOCH = re.compile(r"epoch (\d+) of \d+ cost=")

@@ -7,8 +7,8 @@ from typing import Optional
 
 import numpy as np
 
+from nnabla_influence.definition import Definition
 from nnabla_influence.errors import RunError
-from nnabla_influence.network import Definition
 from nnabla_influence.nnabla_cli.order import cut, updates_of_last_epochs
 from nnabla_influence.runs.steps import Step
 

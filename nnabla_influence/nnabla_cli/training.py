@@ -19,10 +19,8 @@ from nnabla.utils import nnabla_pb2
 
 from nnabla_influence import nnabla_cli_callback
 from nnabla_influence.archive import open_archive, read_member
-from nnabla_influence.context import Device, choose_device
 from nnabla_influence.dataset import ColumnSpec, Dataset, note_on_equal_data, open_dataset
-from nnabla_influence.errors import DatasetError, InfluenceError, ModelError
-from nnabla_influence.network import (
+from nnabla_influence.definition import (
     DatasetSettings,
     Definition,
     Mode,
@@ -33,15 +31,15 @@ from nnabla_influence.network import (
     validation_definition,
     with_seeds,
 )
-from nnabla_influence.network.datasets import refuse_missing_csv
-from nnabla_influence.network.expansion import expand
-from nnabla_influence.network.initial import check_start
-from nnabla_influence.network.reading import TEXT_SUFFIXES
+from nnabla_influence.definition.datasets import refuse_missing_csv
+from nnabla_influence.definition.expansion import expand
+from nnabla_influence.definition.initial import check_start
+from nnabla_influence.definition.reading import TEXT_SUFFIXES
+from nnabla_influence.device import Device, choose_device
+from nnabla_influence.errors import DatasetError, InfluenceError, ModelError
 from nnabla_influence.nnabla_cli.checking import check_datasets
 from nnabla_influence.nnabla_cli.process import run_nnabla_cli
 from nnabla_influence.progress import Progress, SilentProgress
-from nnabla_influence.recording.staging import in_use, remove_leftovers
-from nnabla_influence.recording.storage import Storage
 from nnabla_influence.runs.keep import check_keep, nnabla_cli_plan, window_epochs
 from nnabla_influence.runs.run import (
     SETTINGS,
@@ -51,6 +49,8 @@ from nnabla_influence.runs.run import (
     replacing_run,
     write_settings,
 )
+from nnabla_influence.runs.staging import in_use, remove_leftovers
+from nnabla_influence.runs.storage import Storage
 from nnabla_influence.solvers import STATE_NAMES, check_solver
 
 _Path = Union[str, "os.PathLike[str]"]

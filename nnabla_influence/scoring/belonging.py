@@ -7,11 +7,11 @@ import numpy as np
 
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.dataset.contents import first_difference, hash_contents
+from nnabla_influence.definition import Definition
+from nnabla_influence.definition.fingerprint import describe_other_network, network_fingerprint
+from nnabla_influence.definition.reading import check_parameters
 from nnabla_influence.errors import DatasetError, ModelError, RunError
 from nnabla_influence.files import file_hash
-from nnabla_influence.network import Definition
-from nnabla_influence.network.fingerprint import describe_other_network, network_fingerprint
-from nnabla_influence.network.reading import check_parameters
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.fed_batch import FedInput, describe_other_values
 from nnabla_influence.runs.run import Run

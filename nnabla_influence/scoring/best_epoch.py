@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nnabla_influence.definition import Definition, load_definition
 from nnabla_influence.errors import InfluenceError
-from nnabla_influence.network import Definition, load_definition
 
 
 def note_on_best_epoch(definition: Definition) -> str | None:

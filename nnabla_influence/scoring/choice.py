@@ -6,10 +6,11 @@ import contextlib
 import dataclasses
 from dataclasses import dataclass
 
-from nnabla_influence.context import Device
 from nnabla_influence.dataset import Dataset
+from nnabla_influence.definition import Definition, SolverSettings
+from nnabla_influence.device import Device
 from nnabla_influence.errors import RunError, UnsupportedError
-from nnabla_influence.network import Definition, SolverSettings
+from nnabla_influence.influence.trajectory import NotReproducibleError
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.run import Run
@@ -26,7 +27,6 @@ from nnabla_influence.scoring.taking_up import (
     replayed_training,
 )
 from nnabla_influence.scoring.window import Order, Window, recorded_window, unrecorded_window
-from nnabla_influence.tracing.trajectory import NotReproducibleError
 
 
 @dataclass(frozen=True, eq=False)

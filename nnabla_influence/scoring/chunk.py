@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from nnabla_influence.network import Definition
+from nnabla_influence.definition import Definition
 
 LEAST = 2
 """nnabla cannot differentiate the cross entropies of a single example twice."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.network import Definition, ignoring_columns
+from nnabla_influence.definition import Definition, ignoring_columns
 
 _BLOCK = 4096
 

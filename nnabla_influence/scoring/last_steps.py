@@ -6,14 +6,14 @@ import dataclasses
 
 import numpy as np
 
-from nnabla_influence.context import Device
 from nnabla_influence.dataset import Dataset
+from nnabla_influence.definition import Definition, SolverSettings
+from nnabla_influence.device import Device
 from nnabla_influence.errors import ModelError, RunError, UnsupportedError
-from nnabla_influence.network import Definition, SolverSettings
+from nnabla_influence.influence.step_inputs import step_inputs
+from nnabla_influence.influence.trainer import Trainer
+from nnabla_influence.influence.trajectory import OTHERWISE
 from nnabla_influence.runs.run import Run
-from nnabla_influence.tracing.step_inputs import step_inputs
-from nnabla_influence.tracing.trainer import Trainer
-from nnabla_influence.tracing.trajectory import OTHERWISE
 
 FURTHEST = 0.1
 """Of the way that the parameters went: rounding on another device stays far below it, another loss

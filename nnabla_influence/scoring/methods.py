@@ -10,10 +10,7 @@ from dataclasses import dataclass
 import nnabla as nn
 import numpy as np
 
-from nnabla_influence.context import Device
-from nnabla_influence.errors import ModelError, RunError, ScoreError
-from nnabla_influence.gradients import Derivatives
-from nnabla_influence.network import (
+from nnabla_influence.definition import (
     Definition,
     Mode,
     SolverSettings,
@@ -21,12 +18,24 @@ from nnabla_influence.network import (
     running_statistics,
     validation_definition,
 )
-from nnabla_influence.network.reading import check_parameters
+from nnabla_influence.definition.reading import check_parameters
+from nnabla_influence.device import Device
+from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.errors import ModelError, RunError, ScoreError
+from nnabla_influence.influence.step_derivatives import StepDerivatives
+from nnabla_influence.influence.step_inputs import StepInputs, step_inputs
+from nnabla_influence.influence.trainer import Trainer
+from nnabla_influence.influence.trajectory import (
+    FinalTrajectory,
+    RecordedTrajectory,
+    ReplayedTrajectory,
+    Trajectory,
+)
 from nnabla_influence.options import Options
-from nnabla_influence.recording.storage import size_text
 from nnabla_influence.runs.moments import Moment
 from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import FetchRows
+from nnabla_influence.runs.storage import size_text
 from nnabla_influence.scoring.chunk import LEAST, default_chunk_size
 from nnabla_influence.scoring.opening import solver_that_trained
 from nnabla_influence.solvers import (
@@ -35,15 +44,6 @@ from nnabla_influence.solvers import (
     SolverState,
     read_solver_state,
     with_still_elements,
-)
-from nnabla_influence.tracing.step_derivatives import StepDerivatives
-from nnabla_influence.tracing.step_inputs import StepInputs, step_inputs
-from nnabla_influence.tracing.trainer import Trainer
-from nnabla_influence.tracing.trajectory import (
-    FinalTrajectory,
-    RecordedTrajectory,
-    ReplayedTrajectory,
-    Trajectory,
 )
 from nnabla_influence.wording import with_option
 

@@ -10,14 +10,14 @@ from typing import Union
 import numpy as np
 
 from nnabla_influence.dataset import ColumnSpec, Dataset, open_dataset
-from nnabla_influence.errors import DatasetError, OutputError
-from nnabla_influence.network import (
+from nnabla_influence.definition import (
     DatasetSettings,
     Definition,
     SolverSettings,
     validation_definition,
 )
-from nnabla_influence.network.datasets import refuse_missing_csv
+from nnabla_influence.definition.datasets import refuse_missing_csv
+from nnabla_influence.errors import DatasetError, OutputError
 from nnabla_influence.nnabla_cli.caches import reads_cached_pixels
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.run import Run

@@ -16,6 +16,8 @@ import yaml
 from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
+from nnabla_influence.definition import Definition
+from nnabla_influence.definition.initial import check_start
 from nnabla_influence.errors import (
     ModelError,
     OutputError,
@@ -24,8 +26,6 @@ from nnabla_influence.errors import (
     UnsupportedError,
 )
 from nnabla_influence.files import file_hash
-from nnabla_influence.network import Definition
-from nnabla_influence.network.initial import check_start
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.run import Run, read_run

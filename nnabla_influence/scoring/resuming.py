@@ -14,11 +14,11 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence.errors import OutputError, ScoreError
+from nnabla_influence.influence.trace import Trace
+from nnabla_influence.influence.trace_file import TraceFile
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.solvers import Adjoint
-from nnabla_influence.tracing.trace import Trace
-from nnabla_influence.tracing.trace_file import TraceFile
 
 
 @contextlib.contextmanager

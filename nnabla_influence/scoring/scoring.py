@@ -9,14 +9,8 @@ from collections.abc import Sequence
 import nnabla as nn
 import numpy as np
 
-from nnabla_influence.context import Device, choose_device
 from nnabla_influence.dataset import Dataset, note_on_equal_data
-from nnabla_influence.errors import InfluenceError, ScoreError
-from nnabla_influence.execution import Executor
-from nnabla_influence.files import check_writable
-from nnabla_influence.gradients import Derivatives
-from nnabla_influence.guard import check_derivatives
-from nnabla_influence.network import (
+from nnabla_influence.definition import (
     Definition,
     check_independence,
     is_never_negative,
@@ -24,13 +18,20 @@ from nnabla_influence.network import (
     validation_definition,
     with_seeds,
 )
+from nnabla_influence.device import Device, choose_device
+from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.engine.guard import check_derivatives
+from nnabla_influence.errors import InfluenceError, ScoreError
+from nnabla_influence.execution import Executor
+from nnabla_influence.files import check_writable
+from nnabla_influence.influence.trace import DivergedError, Trace, validation_gradient
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns, check_replaceable
-from nnabla_influence.recording.storage import seconds_text
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.steps import Step
+from nnabla_influence.runs.storage import seconds_text
 from nnabla_influence.scoring.belonging import check_belongs, check_shapes
 from nnabla_influence.scoring.choice import Choice, Given, choose
 from nnabla_influence.scoring.ignored import ignored_rows, note_on_ignored
@@ -57,7 +58,6 @@ from nnabla_influence.scoring.trials import (
 from nnabla_influence.scoring.verdict import advice, judge, signs_of
 from nnabla_influence.scoring.window import Window
 from nnabla_influence.solvers import check_solver
-from nnabla_influence.tracing.trace import DivergedError, Trace, validation_gradient
 
 
 def score(

@@ -6,8 +6,8 @@ import contextlib
 import zipfile
 from pathlib import Path
 
+from nnabla_influence.definition import Definition, SolverSettings, load_definition
 from nnabla_influence.errors import InfluenceError, ScoreError
-from nnabla_influence.network import Definition, SolverSettings, load_definition
 from nnabla_influence.runs.run import SOLVER_STATES, Run
 from nnabla_influence.solvers import SOLVERS, has_solver_state
 

@@ -12,17 +12,19 @@ from typing import Optional
 import nnabla as nn
 
 from nnabla_influence import __version__
-from nnabla_influence.context import Device, choose_device
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.errors import ScoreError
-from nnabla_influence.execution import Executor, Task, open_executor
-from nnabla_influence.files import file_hash
-from nnabla_influence.network import (
+from nnabla_influence.definition import (
     Definition,
     SolverSettings,
     load_definition,
     validation_definition,
 )
+from nnabla_influence.device import Device, choose_device
+from nnabla_influence.errors import ScoreError
+from nnabla_influence.execution import Executor, Task, open_executor
+from nnabla_influence.files import file_hash
+from nnabla_influence.influence.trace import Trace, trace_back, validation_gradient
+from nnabla_influence.influence.trace_file import TraceFile
 from nnabla_influence.nnabla_cli.order import shuffled_steps
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
@@ -38,8 +40,6 @@ from nnabla_influence.scoring.opening import (
 )
 from nnabla_influence.scoring.resuming import resumed, trace_file
 from nnabla_influence.solvers import build_adjoint
-from nnabla_influence.tracing.trace import Trace, trace_back, validation_gradient
-from nnabla_influence.tracing.trace_file import TraceFile
 
 
 @dataclass(frozen=True)

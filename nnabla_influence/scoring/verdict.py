@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from nnabla_influence.definition import Definition, running_statistics, seed_random_layers
 from nnabla_influence.errors import ScoreError
-from nnabla_influence.network import Definition, running_statistics, seed_random_layers
+from nnabla_influence.influence.trace import Trace
 from nnabla_influence.options import Options
 from nnabla_influence.ranking import RELIABLE, ROUGH, Verdict
 from nnabla_influence.scoring.taking_up import NO_REPLAY, NOT_ASKED, TOO_LONG, more_time
-from nnabla_influence.tracing.trace import Trace
 
 SMALL, LARGE = 0.01, 0.03
 """Of the spread: up to the one the first order holds, beyond the other `final` says nothing."""

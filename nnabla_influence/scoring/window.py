@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from nnabla_influence.definition import Definition
 from nnabla_influence.errors import RunError, UnsupportedError
 from nnabla_influence.files import file_hash
-from nnabla_influence.network import Definition
 from nnabla_influence.nnabla_cli.order import nnabla_cli_steps, shuffled_steps
 from nnabla_influence.runs.run import Run, check_fits, last_epochs
 from nnabla_influence.runs.steps import Step

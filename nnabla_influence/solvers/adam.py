@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import nnabla as nn
 import nnabla.functions as NF
 
-from nnabla_influence.network.solver_settings import SolverSettings
+from nnabla_influence.definition.solver_settings import SolverSettings
 from nnabla_influence.solvers.adjoint import (
     Behind,
     RuleAdjoint,

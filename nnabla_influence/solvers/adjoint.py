@@ -36,7 +36,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import nnabla as nn
 import nnabla.functions as NF
 
-from nnabla_influence.network.solver_settings import SolverSettings
+from nnabla_influence.definition.solver_settings import SolverSettings
 from nnabla_influence.solvers.settings import fused_decay, gradient_decay
 
 

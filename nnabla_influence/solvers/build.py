@@ -10,8 +10,8 @@ from typing import Any
 import nnabla as nn
 import nnabla.solvers as S
 
+from nnabla_influence.definition.solver_settings import SolverSettings
 from nnabla_influence.errors import UnsupportedError
-from nnabla_influence.network.solver_settings import SolverSettings
 from nnabla_influence.solvers.adam import (
     AdamAdjoint,
     AdamaxAdjoint,

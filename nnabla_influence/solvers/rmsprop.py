@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import nnabla as nn
 
-from nnabla_influence.network.solver_settings import SolverSettings
+from nnabla_influence.definition.solver_settings import SolverSettings
 from nnabla_influence.solvers.adjoint import Behind, RuleAdjoint, minus, square_root, times
 from nnabla_influence.solvers.settings import hyperparameter
 from nnabla_influence.solvers.state import STATE_NAMES

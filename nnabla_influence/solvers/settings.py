@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from nnabla_influence.definition.solver_settings import SolverSettings
 from nnabla_influence.errors import UnsupportedError
-from nnabla_influence.network.solver_settings import SolverSettings
 
 _ADAM = ("lr", "beta1", "beta2", "eps")
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import nnabla as nn
 import numpy as np
 
+from nnabla_influence.definition import Definition, build_objective
 from nnabla_influence.errors import InfluenceError, ScoreError
-from nnabla_influence.network import Definition, build_objective
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.steps import FetchRows, Step
 
@@ -30,7 +30,7 @@ Parameters = Mapping[str, np.ndarray]
 
 
 class AnyTrainer(Protocol):
-    """What is asked of a `nnabla_influence.tracing.trainer.Trainer`."""
+    """What is asked of a `nnabla_influence.influence.trainer.Trainer`."""
 
     def start(self, moment: Moment) -> None:
         """Go to a moment."""

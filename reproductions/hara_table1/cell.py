@@ -14,8 +14,8 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from nnabla_influence import Options
+from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import ScoreError
-from nnabla_influence.network import load_definition
 from nnabla_influence.runs.run import Run
 from nnabla_influence.scoring import score
 from reproductions.hara_table1 import data as samples

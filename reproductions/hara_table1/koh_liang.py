@@ -22,9 +22,9 @@ import nnabla as nn
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, cg, eigsh
 
-from nnabla_influence.context import choose_device
-from nnabla_influence.gradients import Derivatives
-from nnabla_influence.network import Definition, build_objective
+from nnabla_influence.definition import Definition, build_objective
+from nnabla_influence.device import choose_device
+from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.runs.run import Run
 from reproductions.hara_table1.data import Part
 

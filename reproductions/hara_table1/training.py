@@ -12,7 +12,7 @@ import numpy as np
 from nnabla.utils.save import save
 
 from nnabla_influence import Recorder
-from nnabla_influence.context import choose_device
+from nnabla_influence.device import choose_device
 from nnabla_influence.runs.run import Run, read_run
 from reproductions.hara_table1.data import Part
 from reproductions.hara_table1.settings import Settings

@@ -13,9 +13,9 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence import Options
-from nnabla_influence.context import choose_device
+from nnabla_influence.definition import build_objective, load_definition
+from nnabla_influence.device import choose_device
 from nnabla_influence.errors import ScoreError
-from nnabla_influence.network import build_objective, load_definition
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.run import Run

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.context import choose_device
-from nnabla_influence.network import load_definition
+from nnabla_influence.definition import load_definition
+from nnabla_influence.device import choose_device
+from nnabla_influence.influence.step_inputs import step_inputs
+from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.runs.run import Run
 from nnabla_influence.scoring.opening import open_training, open_validation
-from nnabla_influence.tracing.step_inputs import step_inputs
-from nnabla_influence.tracing.trainer import Trainer
 from nnabla_influence.validation.retraining import MeanLoss, Retraining
 
 LEFT = 0.5

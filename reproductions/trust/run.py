@@ -134,7 +134,7 @@ def _scored(definition: Path, run: Path, options: Options) -> _Scored:
 
     with (
         mock.patch("nnabla_influence.scoring.scoring.judge", unjudged),
-        mock.patch("nnabla_influence.tracing.trace.GROWTH_LIMIT", math.inf),
+        mock.patch("nnabla_influence.influence.trace.GROWTH_LIMIT", math.inf),
     ):
         try:
             ranking = score(definition, run=run, options=options)

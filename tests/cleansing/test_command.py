@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nnabla_influence.cli import main
+from nnabla_influence.commands.main import main
 from tests.cleansing.common import read_cells
 
 

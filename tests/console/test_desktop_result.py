@@ -13,7 +13,7 @@ from nnabla_influence.console import strip as strips
 from nnabla_influence.console.desktop import Result
 from nnabla_influence.console.strip import message
 from nnabla_influence.files import take_lock
-from nnabla_influence.recording.staging import remove_leftovers
+from nnabla_influence.runs.staging import remove_leftovers
 from tests.console import nncd
 from tests.console.nncd import rank
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnabla_influence.context import cpu_device
 from nnabla_influence.curves import experiment, preparing, tasks
 from nnabla_influence.curves.experiment import curve
 from nnabla_influence.curves.plan import Training
 from nnabla_influence.curves.problem import Problem
+from nnabla_influence.device import cpu_device
 from nnabla_influence.errors import DatasetError, InfluenceError, ModelError, OutputError
 from nnabla_influence.files import file_hash
 from tests.curves.projects import write_project

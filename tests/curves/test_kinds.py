@@ -12,14 +12,14 @@ import nnabla.solvers as S
 import numpy as np
 import pytest
 
-from nnabla_influence.context import cpu_device
 from nnabla_influence.curves.opening import open_problem
 from nnabla_influence.curves.problem import Problem
 from nnabla_influence.curves.tasks import rank, retrain, train_seed
 from nnabla_influence.curves.testing import evaluate, label_of
+from nnabla_influence.definition import load_definition
+from nnabla_influence.definition.initial import initial_parameters
+from nnabla_influence.device import cpu_device
 from nnabla_influence.errors import ModelError, RunError, UnsupportedError
-from nnabla_influence.network import load_definition
-from nnabla_influence.network.initial import initial_parameters
 from nnabla_influence.options import Options
 from nnabla_influence.runs.parameter_file import write_parameters
 from nnabla_influence.runs.run import read_run

@@ -23,7 +23,7 @@ from tests.small_projects import REPOSITORY, environment
 SECONDS = 30  # for a busy machine
 # The command, with less patience.
 COMMAND = (
-    "import sys; from nnabla_influence.cli import main;"
+    "import sys; from nnabla_influence.commands.main import main;"
     " from nnabla_influence.installation import database;"
     " database.PATIENCE = float(sys.argv.pop(1)); main()"
 )

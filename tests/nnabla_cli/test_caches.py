@@ -12,7 +12,7 @@ from PIL import Image
 
 from nnabla_influence import Options, score
 from nnabla_influence.dataset import ColumnSpec, open_dataset
-from nnabla_influence.network import load_definition
+from nnabla_influence.definition import load_definition
 from nnabla_influence.nnabla_cli.caches import cached_order, reads_cached_pixels
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.samples import Training, lenet, write_definition, write_digits

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from nnabla.config import nnabla_config
 
+from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import RunError, UnsupportedError
-from nnabla_influence.network import load_definition
 from nnabla_influence.nnabla_cli.order import nnabla_cli_steps, shuffled_steps
 from nnabla_influence.runs.run import read_run
 from tests.training_data import CASES, trained_cases, write_project

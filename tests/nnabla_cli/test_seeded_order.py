@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import RunError
-from nnabla_influence.network import load_definition
 from nnabla_influence.nnabla_cli.seeded_order import seeded_steps
 from tests.training_data import write_project
 

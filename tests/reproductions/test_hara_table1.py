@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from nnabla_influence.network import load_definition
+from nnabla_influence.definition import load_definition
 from reproductions.hara_table1 import cell as cells
 from reproductions.hara_table1 import run as script
 from reproductions.hara_table1.data import draw, write

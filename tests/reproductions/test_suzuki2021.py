@@ -13,8 +13,8 @@ from PIL import Image
 from nnabla_influence import samples
 from nnabla_influence.dataset import ColumnSpec, open_dataset
 from nnabla_influence.errors import DatasetError
-from nnabla_influence.recording.storage import Storage
 from nnabla_influence.runs.keep import Plan
+from nnabla_influence.runs.storage import Storage
 from reproductions.suzuki2021 import cache_size, experiments, table
 from reproductions.suzuki2021 import run as script
 from reproductions.suzuki2021.console_data import console_pool

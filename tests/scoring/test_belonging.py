@@ -17,8 +17,8 @@ from PIL import Image
 from nnabla_influence import Options, Recorder, score, train
 from nnabla_influence.errors import DatasetError, RunError
 from nnabla_influence.runs.run import read_run
+from tests.definition.definitions import python_proto, write_text
 from tests.exact_trainings import Said
-from tests.network.definitions import python_proto, write_text
 from tests.runs.changing import as_of_version_0_1_0
 from tests.small_projects import edit, trained_table, write_images
 

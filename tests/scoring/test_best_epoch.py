@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from nnabla_influence.network import load_definition
+from nnabla_influence.definition import load_definition
 from nnabla_influence.scoring.best_epoch import note_on_best_epoch
 from tests.small_projects import Trained, trained_table, write_table
 

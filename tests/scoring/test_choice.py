@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from nnabla_influence import Options, score
-from nnabla_influence.context import choose_device
+from nnabla_influence.definition import load_definition
+from nnabla_influence.device import choose_device
 from nnabla_influence.errors import RunError, UnsupportedError
-from nnabla_influence.network import load_definition
+from nnabla_influence.influence.trajectory import NotReproducibleError
 from nnabla_influence.runs.run import SETTINGS, read_run, write_run
 from nnabla_influence.scoring import past_training, taking_up
 from nnabla_influence.scoring.opening import open_training
-from nnabla_influence.tracing.trajectory import NotReproducibleError
 from tests.exact_trainings import Said, Watched, done_again, watched_trainings
 
 AUTO = Options(window="all", device="cpu")

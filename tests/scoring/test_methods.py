@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 
 from nnabla_influence import Options, score
+from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import ScoreError
-from nnabla_influence.network import load_definition
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.scoring.methods import Method
 from nnabla_influence.scoring.solver_state import lacks_solver_state
 from tests.exact_trainings import Watched, arrays, trained_otherwise, watched_trainings
+from tests.influence.test_trainer import mlp
 from tests.reference import float64, pick
 from tests.rules import RULES
 from tests.runs.changing import with_new_checksums
-from tests.tracing.test_trainer import mlp
 
 FINAL = Options(method="final", window="all", device="cpu")
 

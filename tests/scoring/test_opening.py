@@ -10,8 +10,8 @@ from PIL import Image
 
 from nnabla_influence import Options, score
 from nnabla_influence.dataset import ColumnSpec, note_on_equal_data, open_dataset
+from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import DatasetError
-from nnabla_influence.network import load_definition
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.scoring.opening import open_training, open_validation
 from tests.small_projects import edit, write_table

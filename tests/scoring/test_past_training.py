@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import ModelError, OutputError
-from nnabla_influence.network import load_definition
 from nnabla_influence.scoring import past_training
 from nnabla_influence.scoring.past_training import (
     PastTraining,

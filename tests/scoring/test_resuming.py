@@ -16,9 +16,9 @@ import pytest
 
 from nnabla_influence import Options, score
 from nnabla_influence.errors import ScoreError
+from nnabla_influence.influence import trace_file
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.resuming import fingerprint
-from nnabla_influence.tracing import trace_file
 from tests.exact_trainings import Said, Watched, watched_trainings
 from tests.runs.changing import with_new_checksums
 from tests.small_projects import REPOSITORY, environment
@@ -50,8 +50,8 @@ def undisturbed(training: Watched, folder: Path, keep: str, options: Options, **
 
 KILLED = """
 import json, os, signal, sys
-from nnabla_influence.tracing import trace_file
-from nnabla_influence.cli import main
+from nnabla_influence.influence import trace_file
+from nnabla_influence.commands.main import main
 
 trace_file.SAVE_SECONDS = 0.0
 steps, during, arguments = json.loads(sys.argv[1])

@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from nnabla_influence import Options, score, train
+from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import (
     DatasetError,
     InfluenceError,
@@ -25,15 +26,14 @@ from nnabla_influence.errors import (
     UnsupportedError,
 )
 from nnabla_influence.files import file_hash
-from nnabla_influence.network import load_definition
 from nnabla_influence.ranking import Ranking
 from nnabla_influence.runs.run import read_run, write_run
 from nnabla_influence.runs.run_settings import write_settings
 from nnabla_influence.runs.steps import write_steps
 from tests.cases import CASES, Case, write_csv
 from tests.exact_trainings import Watched, arrays, trained_otherwise, watched_trainings
+from tests.influence.test_trainer import mlp
 from tests.reference import MiniBatch, Reference
-from tests.tracing.test_trainer import mlp
 from tests.whole_training import WholeTraining
 
 BY_NAME = {case.name: case for case in CASES}

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from nnabla_influence import Options, score
+from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import InfluenceError, ModelError, RunError, ScoreError
-from nnabla_influence.network import load_definition
+from nnabla_influence.influence import trace_file
 from nnabla_influence.runs.run import read_run, write_run
 from nnabla_influence.scoring import past_training
-from nnabla_influence.tracing import trace_file
 from tests.exact_trainings import Said, Watched, done_again, watched_trainings
 from tests.runs.changing import with_new_checksums
 

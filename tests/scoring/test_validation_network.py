@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 
 from nnabla_influence import Options, score
-from nnabla_influence.context import cpu_device
-from nnabla_influence.errors import DatasetError, UnsupportedError
-from nnabla_influence.gradients import Derivatives
-from nnabla_influence.network import (
+from nnabla_influence.definition import (
     Mode,
     build_objective,
     load_definition,
     running_statistics,
     validation_definition,
 )
+from nnabla_influence.device import cpu_device
+from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.errors import DatasetError, UnsupportedError
 from nnabla_influence.runs.run import write_run
 from nnabla_influence.runs.steps import Step
-from tests.network.definitions import python_proto, random_parameters, write_nnp
+from tests.definition.definitions import python_proto, random_parameters, write_nnp
 from tests.reference import Reference, float64
 
 CPU = cpu_device("tests").context

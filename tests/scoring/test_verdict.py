@@ -9,9 +9,9 @@ import pytest
 
 from nnabla_influence import Options, score, train
 from nnabla_influence.errors import ScoreError
+from nnabla_influence.influence.trace import Trace
 from nnabla_influence.ranking import RELIABLE, ROUGH, read_ranking
 from nnabla_influence.scoring.verdict import Signs, judge, signs_of
-from nnabla_influence.tracing.trace import Trace
 from reproductions.trust.trainings import Kind, write_training
 
 GOOD = Signs(

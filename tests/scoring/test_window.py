@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import file_hash
-from nnabla_influence.network import load_definition
 from nnabla_influence.runs.run import Run, RunSettings, Step, write_run
 from nnabla_influence.scoring.window import Order, recorded_window, unrecorded_window
 from tests.small_projects import edit, write_table

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nnabla_influence.context import cpu_device
-from nnabla_influence.network import SolverSettings
+from nnabla_influence.definition import SolverSettings
+from nnabla_influence.device import cpu_device
 
 CONTEXT = cpu_device("tests").context
 LR = 0.05

@@ -8,7 +8,7 @@ import nnabla as nn
 import numpy as np
 import pytest
 
-from nnabla_influence.network import SolverSettings
+from nnabla_influence.definition import SolverSettings
 from nnabla_influence.solvers import SOLVERS, Before, build_adjoint
 from tests.rules import RULES
 from tests.solvers.cases import CASES, CONTEXT, HYPER, settings

@@ -12,9 +12,9 @@ from google.protobuf import json_format
 from nnabla.utils import nnabla_pb2
 from nnabla.utils.load import _create_optimizer
 
+from nnabla_influence.definition import SolverSettings
+from nnabla_influence.definition.solver_settings import solver_settings
 from nnabla_influence.errors import RunError, UnsupportedError
-from nnabla_influence.network import SolverSettings
-from nnabla_influence.network.solver_settings import solver_settings
 from nnabla_influence.solvers import (
     SOLVERS,
     STATE_NAMES,

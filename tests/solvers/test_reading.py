@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from nnabla.utils.save import save
 
+from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import ModelError
-from nnabla_influence.network import load_definition
 from nnabla_influence.solvers import SolverState, get_state, read_solver_state
 from tests.rules import RULES, first_states
 from tests.training_data import parameters_of, run_nnabla_cli, write_project

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import nnabla as nn
 import numpy as np
 
-from nnabla_influence.network import SolverSettings
+from nnabla_influence.definition import SolverSettings
 from nnabla_influence.solvers import Before, build_adjoint
 from tests.rules import RULES, first_states
 from tests.solvers.cases import CONTEXT

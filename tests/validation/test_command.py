@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nnabla_influence.cli import main
+from nnabla_influence.commands.main import main
 from nnabla_influence.errors import DatasetError, InfluenceError, OutputError, RunError
 from nnabla_influence.validation import Sample, validate
 from tests.small_projects import REPOSITORY, environment
@@ -96,7 +96,7 @@ def test_an_interrupted_validation_goes_on(project, tmp_path, monkeypatch, end):
 
 def test_other_commands_import_neither_scipy_nor_matplotlib():
     code = (
-        "import sys; from nnabla_influence.cli import main, build_parser\n"
+        "import sys; from nnabla_influence.commands.main import main, build_parser\n"
         "import nnabla_influence.scoring.scoring, nnabla_influence.nnabla_cli.training\n"
         "build_parser().parse_args(['validate', '-m', 'a', '--run', 'b', '-i', 'c', '-o', 'd'])\n"
         "assert 'matplotlib' not in sys.modules\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ViewportSize, sync_playwright
 
-from nnabla_influence.cli import main
+from nnabla_influence.commands.main import main
 from tests.programs import chromium
 from tests.review.browser.rankings import (
     CLASS_NAMES,

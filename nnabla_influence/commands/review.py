@@ -1,0 +1,163 @@
+"""The options of ``nnabla-influence review``, and what it calls."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnabla_influence.commands.arguments import count_or_none
+from nnabla_influence.commands.process import show
+
+if TYPE_CHECKING:
+    from nnabla_influence.review.page import WrittenPage
+    from nnabla_influence.review.reviewed import Reviewed
+
+DESCRIPTION = (
+    "Make a page, or a workbook, on which a person looks at the rows of a ranking, the most harmful"
+    " ones first, and decides what to keep, remove or relabel."
+)
+
+_ALL = -1
+_DECISIONS = "decisions.csv"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add every option."""
+    parser.add_argument(
+        "-i", "--input", required=True, metavar="RANKING", help="ranking, as `score` writes it"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="HTML",
+        help="review page to write: one file, which a browser opens from disk",
+    )
+    parser.add_argument(
+        "--xlsx", metavar="XLSX", help="workbook to write, with thumbnails beside the rows"
+    )
+    parser.add_argument(
+        "--thumbnails",
+        default="1000",
+        metavar="K|all",
+        type=_thumbnails,
+        help="show the pictures of this many rows, the most harmful ones; the others stay rows"
+        " without pictures (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--class-names",
+        metavar="FILE|A,B,C",
+        help="what people call the classes: names of the classes 0, 1, 2 ... with commas between,"
+        " or a text file with one on each line, or a CSV of numbers and names (default: those in"
+        " the label's header, such as y:label;cat;dog)",
+    )
+    parser.add_argument(
+        "--label-column",
+        metavar="NAME",
+        help="column of the labels (default: y, where there is one)",
+    )
+    parser.add_argument(
+        "--title", metavar="TEXT", help="heading of the page (default: the ranking's name)"
+    )
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Write what was asked for, and print what it is and how to go on."""
+    if parsed.output is None and parsed.xlsx is None:
+        parsed.usage_error("give -o for a page, --xlsx for a workbook, or both")
+
+    from nnabla_influence.progress import TerminalProgress
+    from nnabla_influence.review.outputs import check_outputs
+    from nnabla_influence.review.reviewed import read_reviewed
+
+    check_outputs(parsed.input, page=parsed.output, workbook=parsed.xlsx)
+    reviewed = read_reviewed(
+        parsed.input, label_column=parsed.label_column, class_names=parsed.class_names
+    )
+    thumbnails = len(reviewed) if parsed.thumbnails == _ALL else parsed.thumbnails
+    progress = TerminalProgress()
+    if parsed.output is not None:
+        from nnabla_influence.review.page import write_page
+
+        page = write_page(
+            reviewed,
+            parsed.output,
+            thumbnails=thumbnails,
+            title=parsed.title,
+            progress=progress,
+        )
+        for line in _about_page(page, reviewed):
+            show(line)
+    if parsed.xlsx is not None:
+        from nnabla_influence.review.workbook import write_workbook
+
+        write_workbook(reviewed, parsed.xlsx, thumbnails=thumbnails, progress=progress)
+        shown = min(thumbnails, len(reviewed)) if reviewed.image_columns else 0
+        show(f"{parsed.xlsx}: {len(reviewed)} rows, the most harmful first; {_pictured(shown)}")
+    for line in (*_notes(reviewed), *_how_to_go_on(parsed)):
+        show(line)
+
+
+def _about_page(page: WrittenPage, reviewed: Reviewed) -> Iterator[str]:
+    yield (
+        f"{page.path}: {len(reviewed)} rows, the most harmful first; {_pictured(page.thumbnails)};"
+        f" {page.n_bytes / 1e6:.1f} MB"
+    )
+    if page.missing:
+        pictures = "1 picture" if page.missing == 1 else f"{page.missing} pictures"
+        where = "" if page.pictures else " (is the ranking where `score` wrote it?)"
+        yield f"{pictures} could not be shown{where}, the first of them: {page.first_problem}"
+
+
+def _pictured(n_rows: int) -> str:
+    return f"thumbnails of the first {n_rows}" if n_rows else "no thumbnails"
+
+
+def _notes(reviewed: Reviewed) -> Iterator[str]:
+    if reviewed.verdict is not None and reviewed.verdict.is_rough:
+        yield reviewed.verdict.sentence
+    if reviewed.unseen:
+        yield (
+            f"{reviewed.unseen} rows were not seen in the window, or the loss ignores them, so they"
+            " are not judged; their influence of 0 says nothing"
+        )
+    nameless = [c.value for c in reviewed.classes if c.name is None]
+    if 0 < len(nameless) < len(reviewed.classes):
+        shown = ", ".join(nameless[:8])
+        more = f" and {len(nameless) - 8} more" if len(nameless) > 8 else ""
+        yield f"no name was given for the classes {shown}{more}; they are shown as numbers"
+    if reviewed.label_column is None:
+        yield (
+            "no labels are shown, since there is no single column 'y' that holds them; name the"
+            " column of the labels with --label-column"
+        )
+
+
+def _how_to_go_on(parsed: argparse.Namespace) -> Iterator[str]:
+    clean = os.fspath(Path(parsed.input).parent / "clean.csv")
+    words = ["nnabla-influence", "cleanse", "-i", parsed.input, "-o", clean]
+    if parsed.label_column is not None:
+        words += ["--label-column", parsed.label_column]
+    made = {parsed.output: _DECISIONS, parsed.xlsx: parsed.xlsx}
+    for output, decisions in made.items():
+        if output is not None:
+            saved = "it" if output == decisions else "the decisions"
+            yield (
+                f"Decide in {output} what to keep, remove or relabel, save {saved}, and go on with:"
+            )
+            yield f"  {shlex.join([*words, '--decisions', decisions])}"
+
+
+def _thumbnails(text: str) -> int:
+    if text == "all":
+        return _ALL
+    try:
+        return count_or_none(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number of rows from 0 nor all"
+        ) from None

@@ -1,0 +1,159 @@
+"""A network definition: what the file says about the network, its training and its data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnabla_influence.definition.datasets import DatasetSettings, dataset_settings
+from nnabla_influence.definition.expansion import check_sizes, expand, trainable_names
+from nnabla_influence.definition.graph import find_network
+from nnabla_influence.definition.inputs import Input, constant_inputs, network_inputs
+from nnabla_influence.definition.reading import read_model_files
+from nnabla_influence.definition.solver_settings import (
+    SolverSettings,
+    learning_rate_schedule,
+    solver_settings,
+)
+from nnabla_influence.errors import ModelError, UnsupportedError
+
+
+@dataclass(frozen=True, eq=False)
+class Definition:
+    """A model file, read.
+
+    Attributes:
+        path: The model file.
+        proto: The whole definition, a private ``NNablaProtoBuf`` without parameters.
+        parameters: float32 arrays by nnabla's names, such as ``affine/W``; empty for an .nntxt
+            that came without an .h5.
+        network_name: The network that the optimizer trains.
+        inputs: The network's inputs that the dataset feeds.
+        loss_variables: Names of the variables whose means are summed to the loss.
+        trainable: Names, sorted, of the parameters that the solver moves and the loss depends on.
+        solver: How they are moved.
+        training: The optimizer's dataset, if the file names one.
+        validation: The monitor's other dataset, if the file names one.
+        max_epoch: Epochs of the training.
+    """
+
+    path: Path
+    proto: Any
+    parameters: Mapping[str, np.ndarray]
+    network_name: str
+    inputs: tuple[Input, ...]
+    loss_variables: tuple[str, ...]
+    trainable: tuple[str, ...]
+    solver: SolverSettings
+    training: DatasetSettings | None
+    validation: DatasetSettings | None
+    max_epoch: int
+    _schedule: Callable[[int], float] = field(repr=False)
+
+    def learning_rate(self, iteration: int) -> float:
+        """Return the learning rate of ``iteration``, from 0, that nnabla_cli hands to the solver.
+
+        It counts mini-batches, not updates: with an update interval u, update k uses the rate of
+        iteration ``k * u + u - 1``.
+        """
+        return self._schedule(iteration)
+
+    @property
+    def network(self) -> Any:
+        """The proto ``Network`` that is trained."""
+        return find_network(self.proto, self.network_name)
+
+    @property
+    def optimizer(self) -> Any:
+        """The proto ``Optimizer``."""
+        return self.proto.optimizer[0]
+
+
+def load_definition(
+    path: str | os.PathLike[str], parameters: str | os.PathLike[str] | None = None
+) -> Definition:
+    """Read a network definition with its optimizer section.
+
+    Args:
+        path: .nnp, .nntxt or .prototxt, as written by nnabla, nnabla_cli, Neural Network Console
+            or its desktop version.
+        parameters: An .h5 (or .protobuf, .nnp) whose parameters replace the model file's.
+
+    Raises:
+        ModelError: A file is missing or damaged, or lacks something that scoring needs.
+        UnsupportedError: The training is of a kind that cannot be scored.
+    """
+    path = Path(path)
+    proto, values = read_model_files(path, None if parameters is None else Path(parameters))
+    check_sizes(path, proto.network)
+    optimizer = _only_optimizer(path, proto)
+    network = find_network(proto, optimizer.network_name)
+    if network is None:
+        names = ", ".join(repr(network.name) for network in proto.network)
+        raise ModelError(
+            f"{path}: the optimizer trains the network {optimizer.network_name!r}, which the file"
+            f" does not hold (it holds {names}); save the file again"
+        )
+    losses = _loss_variables(path, optimizer, network)
+    expanded = expand(path, network)
+    solver = solver_settings(path, optimizer)
+    inputs = network_inputs(path, optimizer, network, losses)
+    constant_inputs(path, optimizer, network, losses)  # refuses the random ones
+    training, validation = dataset_settings(path, proto, optimizer)
+    return Definition(
+        path=path,
+        proto=proto,
+        parameters=values,
+        network_name=network.name,
+        inputs=inputs,
+        loss_variables=losses,
+        trainable=trainable_names(path, optimizer, expanded, losses),
+        solver=solver,
+        training=training,
+        validation=validation,
+        max_epoch=int(proto.training_config.max_epoch),
+        _schedule=learning_rate_schedule(path, optimizer.solver, solver.hyperparameters["lr"]),
+    )
+
+
+def _only_optimizer(path: Path, proto: Any) -> Any:
+    if not proto.optimizer:
+        raise ModelError(
+            f"{path}: has no optimizer section, which names the inputs, the loss and the solver;"
+            " give the file that was trained (net.nntxt, or results.nnp of the training)"
+        )
+    if len(proto.optimizer) > 1:
+        names = ", ".join(repr(optimizer.name) for optimizer in proto.optimizer)
+        raise UnsupportedError(
+            f"{path}: has {len(proto.optimizer)} optimizers ({names}); only a training with one"
+            " can be scored, so train and score with one of them"
+        )
+    optimizer = proto.optimizer[0]
+    if optimizer.start_iter or optimizer.end_iter:
+        raise UnsupportedError(
+            f"{path}: the optimizer {optimizer.name!r} runs from iteration {optimizer.start_iter}"
+            f" to {optimizer.end_iter} only; train over all iterations to score"
+        )
+    return optimizer
+
+
+def _loss_variables(path: Path, optimizer: Any, network: Any) -> tuple[str, ...]:
+    losses = tuple(loss.variable_name for loss in optimizer.loss_variable)
+    if not losses:
+        raise ModelError(
+            f"{path}: the optimizer {optimizer.name!r} names no loss; add a loss layer to the"
+            f" network {network.name!r} and save the file again"
+        )
+    computed = {name for function in network.function for name in function.output}
+    unknown = [name for name in losses if name not in computed]
+    if unknown:
+        raise ModelError(
+            f"{path}: the loss {unknown[0]!r} of the optimizer {optimizer.name!r} is not computed"
+            f" by the network {network.name!r}; save the file again"
+        )
+    return losses

@@ -1,0 +1,108 @@
+"""The network that a definition validates with, where it takes other inputs than the trained one.
+
+Neural Network Console's ILSVRC2012 samples train on pictures of 480x480, of which random pieces are
+cut, and validate on 320x320. Where the inputs are alike, the training network in test mode computes
+what the validation network does, and is used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from nnabla_influence.definition.definition import Definition
+from nnabla_influence.definition.edits import set_batch_statistics
+from nnabla_influence.definition.graph import find_network, producers, shapes
+from nnabla_influence.definition.inputs import constant_inputs, network_inputs
+from nnabla_influence.definition.normalization import running_statistics
+from nnabla_influence.errors import UnsupportedError
+
+_TRANSPARENT = ("Identity", "MulScalar", "AddScalar", "Mean", "Sum", "Reshape")
+
+
+def validation_definition(definition: Definition) -> Definition:
+    """Return the definition as if it trained the network that it validates with.
+
+    It is ``definition`` itself where that network's inputs have the training network's shapes, and
+    where the file names no validation dataset or no network for it.
+
+    Raises:
+        ModelError: The file is damaged.
+        UnsupportedError: The validation network computes none of the training's losses.
+    """
+    monitor = _monitor(definition)
+    if monitor is None:
+        return definition
+    path = definition.path
+    proto = type(definition.proto)()
+    proto.CopyFrom(definition.proto)
+    network = find_network(proto, monitor.network_name)
+    assert network is not None  # as `_monitor` has found
+    losses = _losses(definition, monitor, network)
+    optimizer = proto.optimizer[0]
+    optimizer.network_name = network.name
+    for field in ("data_variable", "generator_variable"):
+        optimizer.ClearField(field)
+        getattr(optimizer, field).extend(getattr(monitor, field))
+    inputs = network_inputs(path, optimizer, network, losses)
+    constant_inputs(path, optimizer, network, losses)  # refuses the random ones
+    moved = running_statistics(definition)
+    set_batch_statistics(network, moved)
+    validating = dataclasses.replace(
+        definition, proto=proto, network_name=network.name, inputs=inputs, loss_variables=losses
+    )
+    unshared = set(moved).symmetric_difference(running_statistics(validating))
+    if unshared:
+        raise UnsupportedError(
+            f"{path}: the running statistic {min(unshared)!r} belongs to only one of the networks"
+            f" {definition.network_name!r} and {network.name!r}, which trains and which validates;"
+            " let both have the same batch normalisations"
+        )
+    return validating
+
+
+def _monitor(definition: Definition) -> Any | None:
+    """Return the monitor of the validation dataset, if its network's inputs are of other shapes."""
+    validation = definition.validation
+    trained = {i.column: i.shape for i in definition.inputs}
+    for monitor in definition.proto.monitor:
+        if validation is None or validation.name not in monitor.dataset_name:
+            continue
+        network = find_network(definition.proto, monitor.network_name)
+        if network is None or network.name == definition.network_name:
+            continue
+        shape_of = shapes(network)
+        fed = {v.data_name: shape_of.get(v.variable_name, ()) for v in monitor.data_variable}
+        if any(fed[name][1:] != shape for name, shape in trained.items() if fed.get(name)):
+            return monitor
+    return None
+
+
+def _losses(definition: Definition, monitor: Any, network: Any) -> tuple[str, ...]:
+    """Return the variables of the validation network that are the training's loss.
+
+    The Console names them as in the training network; a script need not, and then they are what the
+    monitor shows, if the same function computes it.
+    """
+    producer = producers(network)
+    named = tuple(name for name in definition.loss_variables if name in producer)
+    if named:
+        return named
+    kinds = {_kind(definition.network, name) for name in definition.loss_variables}
+    shown = [variable.variable_name for variable in monitor.monitor_variable]
+    alike = tuple(name for name in shown if name in producer and _kind(network, name) in kinds)
+    if not alike:
+        raise UnsupportedError(
+            f"{definition.path}: the network {network.name!r}, which validates on inputs of other"
+            " shapes than are trained on, computes no loss of the training; give its loss the name"
+            f" {definition.loss_variables[0]!r}, and save the file again"
+        )
+    return alike
+
+
+def _kind(network: Any, name: str) -> str | None:
+    producer = producers(network)
+    function = producer.get(name)
+    while function is not None and function.type in _TRANSPARENT:
+        function = producer.get(function.input[0])
+    return None if function is None else function.type

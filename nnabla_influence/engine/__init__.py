@@ -1,0 +1,1 @@
+"""What computes losses, J u and H u of a mini-batch, and the guard that checks it."""

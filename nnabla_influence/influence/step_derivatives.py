@@ -1,0 +1,87 @@
+"""The derivatives of the training objective at the state of any step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Optional
+
+import nnabla as nn
+import numpy as np
+
+from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.runs.moments import Moment
+from nnabla_influence.solvers import Before
+
+
+class StepDerivatives:
+    """`Derivatives`, moved from state to state; one for each mini-batch size where need be.
+
+    Args:
+        build: Builds the derivatives for mini-batches of a size.
+        whole: Whether a mini-batch must go through the network whole, since its examples see each
+            other (batch statistics); otherwise one size serves them all.
+        chunk_size: That size.
+    """
+
+    def __init__(self, build: Callable[[int], Derivatives], whole: bool, chunk_size: int):
+        self._build = build
+        self._whole = whole
+        self._chunk_size = chunk_size
+        self._by_size: dict[int, Derivatives] = {}
+        self._set_to: dict[int, Moment] = {}
+        self._moment: Optional[Moment] = None
+
+    def set_moment(self, moment: Moment) -> None:
+        """Let everything be at ``moment`` from now on."""
+        self._moment = moment
+
+    def add_products(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        weights: np.ndarray,
+        a: nn.NdArray,
+        h: nn.NdArray,
+        r: Optional[nn.NdArray] = None,
+    ) -> np.ndarray:
+        """Do `Derivatives.add_products` at the moment."""
+        return self.of_size(len(weights)).add_products(inputs, weights, a, h, r)
+
+    def before(self, inputs: Sequence[Mapping[str, np.ndarray]]) -> Before:
+        """Return what the update of these mini-batches started from, with their gradient."""
+        moment = self._moment
+        assert moment is not None
+        derivatives = self.of_size(_length(inputs[0]))
+        gradient = derivatives.zeros()
+        for batch in inputs:
+            n = _length(batch)
+            self.of_size(n).add_gradient(batch, np.full(n, 1 / n), gradient, penalty=1)
+        names = list(derivatives.objective.parameters)
+        return Before(
+            theta=_flat([moment.parameters[name] for name in names]),
+            gradient=gradient,
+            states={
+                state: _flat([values[name] for name in names])
+                for state, values in moment.solver.values.items()
+            },
+            t=moment.solver.t,
+        )
+
+    def of_size(self, n: int) -> Derivatives:
+        """Return the derivatives for mini-batches of ``n`` examples, at the moment."""
+        size = n if self._whole else self._chunk_size
+        if size not in self._by_size:
+            self._by_size[size] = self._build(size)
+        derivatives = self._by_size[size]
+        if self._moment is not None and self._set_to.get(size) is not self._moment:
+            derivatives.objective.set_parameters(self._moment.parameters)
+            self._set_to[size] = self._moment
+        return derivatives
+
+
+def _length(inputs: Mapping[str, np.ndarray]) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def _flat(arrays: Sequence[np.ndarray]) -> nn.NdArray:
+    flat = np.concatenate([np.ravel(array) for array in arrays])
+    return nn.NdArray.from_numpy_array(flat.astype(np.float32, copy=False))

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+
+import nnabla_influence.curves.experiment as experiment
+from nnabla_influence.commands.main import main
+from tests.curves.projects import write_project
+
+PLAIN = "curve -m a -t b -v c -e d -o e"
+
+
+@pytest.fixture
+def called(monkeypatch):
+    found: dict = {}
+
+    class Computed:
+        def table(self):
+            return ["a line", "another"]
+
+    def noted(model, **arguments):
+        found.update(arguments, model=model)
+        return Computed()
+
+    monkeypatch.setattr(experiment, "curve", noted)
+    return found
+
+
+def test_every_option_reaches_the_curve(called, capsys):
+    words = f"{PLAIN} -p f -n 50,0.1,7 --rankings loss,exact --seeds 3,5-7 --retrain last"
+    words += " -bs 8,16 --true-label #right --running-statistics --scheduler tcp://g:1 --device cpu"
+
+    main(words.split())
+
+    del called["progress"]
+    assert called.pop("command") == ["nnabla-influence", *words.split()]
+    assert called == {
+        "model": "a",
+        "training": "b",
+        "validation": "c",
+        "test": "d",
+        "output": "e",
+        "parameters": "f",
+        "removed": [50, 0.1, 7],
+        "rankings": ["loss", "exact"],
+        "seeds": [3, 5, 6, 7],
+        "protocols": ("last",),
+        "batch_sizes": [8, 16],
+        "true_label": "#right",
+        "running_statistics": True,
+        "jobs": 1,
+        "scheduler": "tcp://g:1",
+        "device": "cpu",
+    }
+    assert capsys.readouterr().out == "a line\nanother\n"
+
+
+def test_what_is_not_said_has_a_sensible_value(called):
+    main(PLAIN.split())
+
+    assert called["seeds"] == [0, 1, 2, 3, 4]
+    assert called["rankings"] == ("final", "exact-last", "loss", "random")
+    assert called["removed"] == (0.01, 0.02, 0.05, 0.1, 0.2)
+    assert (called["protocols"], called["batch_sizes"], called["jobs"]) == (("all",), None, 1)
+
+
+def test_both_protocols(called):
+    main(f"{PLAIN} --retrain both".split())
+
+    assert called["protocols"] == ("all", "last")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("-n 5,x", "'x' is neither a number of rows from 1 nor a fraction between 0 and 1"),
+        ("--seeds 3-1", "'3-1' runs backwards; write the smaller number first"),
+        ("--seeds 1,,2", "'1,,2' is not a list of whole numbers from 0, such as 0,1 or 0-9"),
+        ("-bs 0", "'0' is not a list of whole numbers from 1, such as 1,2 or 1-9"),
+        ("--retrain some", "invalid choice: 'some'"),
+        ("--jobs 2 --scheduler tcp://h:1", "not allowed with argument --jobs"),
+    ],
+)
+def test_wrong_usage(capsys, words, message):
+    with pytest.raises(SystemExit) as caught:
+        main([*PLAIN.split(), *words.split()])
+
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_failure_is_one_line_and_leaves_nothing(tmp_path, capsys):
+    project = write_project(tmp_path / "project")
+    words = ["curve", "-m", project.model, "-t", project.training, "-v", project.validation]
+    words += ["-e", project.test, "-o", tmp_path / "out", "--rankings", "best"]
+
+    with pytest.raises(SystemExit) as caught:
+        main(list(map(str, words)))
+
+    assert str(caught.value) == (
+        "nnabla-influence curve: ranking 'best' is unknown; choose from final, exact-last, exact,"
+        " influence-functions, loss, random"
+    )
+    assert not (tmp_path / "out").exists()

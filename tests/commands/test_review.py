@@ -1,0 +1,195 @@
+"""``nnabla-influence review``: its options, what it prints, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+
+import pytest
+from openpyxl import load_workbook
+
+from nnabla_influence.commands.main import main
+from tests.dataset.common import write_csv
+from tests.review.common import write_pictures, write_ranking
+from tests.review.test_page import data_of, page_of
+
+
+def command(capsys, *words: object) -> tuple[int, list[str], str]:
+    """Return exit code, lines of the output, and what was told besides."""
+    code: object = 0
+    try:
+        main(["review", *map(str, words)])
+    except SystemExit as exit_:
+        code = exit_.code
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    return (1, lines, err + code) if isinstance(code, str) else (int(code or 0), lines, err)
+
+
+@pytest.fixture
+def ranking(tmp_path):
+    folder = tmp_path / "my データ"
+    folder.mkdir()
+    return write_pictures(folder)
+
+
+def test_a_page(ranking, capsys):
+    output = ranking.with_name("review.html")
+    code, lines, _ = command(capsys, "-i", ranking, "-o", output, "--thumbnails", 3)
+    assert code == 0
+    size = f"{output.stat().st_size / 1e6:.1f} MB"
+    assert lines == [
+        f"{output}: 5 rows, the most harmful first; thumbnails of the first 3; {size}",
+        "2 rows were not seen in the window, or the loss ignores them, so they are not judged;"
+        " their influence of 0 says nothing",
+        f"Decide in {output} what to keep, remove or relabel, save the decisions, and go on with:",
+        f"  nnabla-influence cleanse -i '{ranking}' -o '{ranking.with_name('clean.csv')}'"
+        " --decisions decisions.csv",
+    ]
+    assert len(data_of(page_of(output))["thumbnails"]) == 3
+
+
+def test_a_rough_ranking_is_said_to_be_one(ranking, capsys):
+    text = ranking.read_text("utf-8").replace(
+        "orders:recorded", "orders:recorded final / as asked / rough - large scores", 1
+    )
+    ranking.write_text(text, "utf-8")
+    _, lines, _ = command(capsys, "-i", ranking, "-o", ranking.with_name("review.html"))
+    assert any(line.startswith("The ranking is rough (large scores)") for line in lines)
+
+
+def test_what_it_says_comes_after_it_drives_cleanse(ranking, capsys, monkeypatch):
+    _, lines, _ = command(capsys, "-i", ranking, "-o", ranking.with_name("r.html"))
+    monkeypatch.chdir(ranking.parent)
+    write_csv(ranking.with_name("decisions.csv"), ["datasource_index", "decision"], [[3, "remove"]])
+    main(shlex.split(lines[-1])[1:])
+    with open("clean.csv", encoding="utf-8-sig", newline="") as file:
+        cells = list(csv.reader(file))
+    assert [row[2] for row in cells[1:]] == ["note 1", "note 4", "note 2", "note 3"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:openpyxl")
+def test_page_and_workbook_at_once_with_every_option(ranking, capsys):
+    page, workbook = ranking.with_name("r.html"), ranking.with_name("r.xlsx")
+    words = ["-o", page, "--xlsx", workbook, "--title", "Whiskers & co", "--thumbnails", "all"]
+    more = ["--class-names", "猫,犬", "--label-column", "y"]
+    code, lines, _ = command(capsys, "-i", ranking, *words, *more)
+    assert code == 0
+    assert [line.partition(";")[0] for line in lines[:2]] == [
+        f"{path}: 5 rows, the most harmful first" for path in (page, workbook)
+    ]
+    assert [line.partition(", save ")[2] for line in lines[-4::2]] == [
+        "the decisions, and go on with:",
+        "it, and go on with:",
+    ]
+    assert lines[-3].endswith("clean.csv' --label-column y --decisions decisions.csv")
+    assert lines[-1].endswith(f"clean.csv' --label-column y --decisions '{workbook}'")
+    data = data_of(page_of(page))
+    assert data["title"] == "Whiskers & co"
+    assert [c["name"] for c in data["classes"]] == ["猫", "犬"]
+    assert len(data["thumbnails"]) == 5
+    assert load_workbook(workbook).worksheets[0].max_row == 6
+
+
+def test_a_workbook_alone(ranking, capsys):
+    code, lines, _ = command(capsys, "-i", ranking, "--xlsx", ranking.with_name("r.xlsx"))
+    assert code == 0
+    assert lines[0].startswith(f"{ranking.with_name('r.xlsx')}: 5 rows, the most harmful first;")
+    assert sorted(path.name for path in ranking.parent.iterdir()) == [
+        *("r.xlsx", "ranking.csv", "画像")
+    ]
+
+
+def test_pictures_that_cannot_be_shown_are_told(ranking, capsys):
+    for name in ("1.png", "3.png"):
+        (ranking.parent / "画像" / name).unlink()
+    code, lines, _ = command(capsys, "-i", ranking, "-o", ranking.with_name("r.html"))
+    assert code == 0
+    gone = ranking.parent / "画像" / "1.png"
+    assert lines[1] == (
+        f"2 pictures could not be shown, the first of them: {gone}: does not exist; restore the"
+        " file"
+    )
+
+
+def test_a_ranking_away_from_its_pictures(ranking, tmp_path, capsys):
+    moved = tmp_path / "ranking.csv"
+    ranking.rename(moved)
+    _, lines, _ = command(capsys, "-i", moved, "-o", tmp_path / "r.html")
+    assert lines[1].startswith(
+        "5 pictures could not be shown (is the ranking where `score` wrote it?), the first of them:"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        ("cat", "no name was given for the classes 1, 2; they are shown as numbers"),
+        ("a\nb\nc", None),
+    ],
+)
+def test_classes_without_a_name_are_told(tmp_path, capsys, names, line):
+    ranking = write_ranking(tmp_path / "r.csv", ["x", "y"], [[k, k] for k in range(3)])
+    (tmp_path / "names.txt").write_text(names, encoding="utf-8")
+    words = ["-o", tmp_path / "r.html", "--class-names", tmp_path / "names.txt"]
+    _, lines, _ = command(capsys, "-i", ranking, *words)
+    assert lines[0].partition("; ")[2].startswith("no thumbnails; ")
+    assert lines[1:-2] == ([line] if line else [])
+
+
+def test_without_labels_it_says_how_to_name_them(tmp_path, capsys):
+    ranking = write_ranking(tmp_path / "r.csv", ["x", "t"], [[1, 0], [2, 1]])
+    _, lines, _ = command(capsys, "-i", ranking, "-o", tmp_path / "r.html")
+    assert lines[1] == (
+        "no labels are shown, since there is no single column 'y' that holds them; name the column"
+        " of the labels with --label-column"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give -o for a page, --xlsx for a workbook, or both"),
+        (["-o", "r.html", "--thumbnails", "few"], "'few' is neither a number of rows from 0 nor"),
+        (["-o", "r.html", "--thumbnails", "-1"], "'-1' is neither a number of rows from 0 nor all"),
+    ],
+)
+def test_wrong_usage(ranking, capsys, monkeypatch, words, message):
+    monkeypatch.chdir(ranking.parent)
+    code, lines, err = command(capsys, "-i", ranking, *words)
+    assert (code, lines) == (2, [])
+    assert message in err
+    assert not ranking.with_name("r.html").exists()
+
+
+@pytest.mark.parametrize("option", ["-o", "--xlsx"])
+def test_what_is_read_is_never_overwritten(ranking, capsys, option):
+    before = ranking.read_bytes()
+    suffix = {"-o": ".html", "--xlsx": ".xlsx"}[option]
+    train = write_csv(ranking.with_name("train.csv"), ["x", "y"], [["1", "0"]])
+    link = ranking.with_name(f"link{suffix}")
+    link.symlink_to(train)
+    alias = ranking.with_name(f"alias{suffix}")
+    os.link(ranking, alias)
+    for output, message in [
+        (ranking, "is the ranking itself, which is never changed; choose another path to write"),
+        (alias, "is the ranking itself, which is never changed; choose another path to write"),
+        (train, f"does not end with {suffix}, by which programs know a "),
+        (link, f"does not end with {suffix}, by which programs know a "),
+        (ranking.with_name("review"), f"choose a path that ends with {suffix}"),
+    ]:
+        code, lines, err = command(capsys, "-i", ranking, option, output)
+        assert (code, lines) == (1, [])
+        assert err.startswith(f"nnabla-influence review: {output}: ")
+        assert message in err
+        assert "\n" not in err.strip()
+    assert ranking.read_bytes() == before
+    assert train.read_text(encoding="utf-8") == "x,y\n1,0\n"
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(ranking, capsys):
+    output = ranking.parent / "no" / "folder" / "r.html"
+    code, lines, err = command(capsys, "-i", ranking.with_name("none.csv"), "-o", output)
+    assert (code, lines) == (1, [])
+    assert "make its folder first, or choose another output path" in err

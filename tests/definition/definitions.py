@@ -1,0 +1,220 @@
+"""Small definition files: saved from nnabla's Python, or as the Console writes them."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import nnabla as nn
+import nnabla.solvers as S
+import numpy as np
+from google.protobuf import json_format, text_format
+from nnabla.ext_utils import get_extension_context
+from nnabla.utils import nnabla_pb2
+from nnabla.utils.save import create_proto
+
+from nnabla_influence.definition import build_objective, load_definition
+
+CPU = get_extension_context("cpu")
+BATCH = 5  # unlike any other size in the tests, since nnabla.utils.save looks for it
+
+
+def python_proto(
+    build,
+    inputs=None,
+    columns=None,
+    solver=None,
+    trained=None,
+    validation=None,
+    variable_batch_size=True,
+    **optimizer,
+):
+    """Save what ``build`` makes of named input variables, as a user's script would.
+
+    Args:
+        build: From variables by name to the loss, or to losses by name.
+        inputs: Shapes, without the batch axis, by network variable.
+        columns: Dataset columns by network variable.
+        trained: Which parameters the solver gets; all with need_grad by default.
+        validation: As ``build``, for a network MainValidation.
+
+    Returns:
+        The proto, and its parameters as arrays.
+    """
+    inputs = inputs or {"x": (3,), "t": (1,)}
+    columns = columns or {"x": "x", "t": "y"}
+    solver = solver or S.Sgd(0.1)
+    scope: dict = {}
+    with nn.context_scope(CPU), nn.parameter_scope("", scope):
+        networks = []
+        for name, make in (("Main", build), ("MainValidation", validation)):
+            if make is not None:
+                variables = {v: nn.Variable((BATCH, *shape)) for v, shape in inputs.items()}
+                losses = make(variables)
+                losses = losses if isinstance(losses, dict) else {"loss": losses}
+                networks.append(
+                    {
+                        "name": name,
+                        "batch_size": BATCH,
+                        "outputs": losses,
+                        "names": {**variables, **losses},
+                    }
+                )
+        parameters = nn.get_parameters(grad_only=False)
+        solver.set_parameters(
+            {
+                name: v
+                for name, v in parameters.items()
+                if (v.need_grad if trained is None else name in trained)
+            }
+        )
+        dataset = {
+            "uri": "train.csv",
+            "cache_dir": "",
+            "variables": list(columns.values()),
+            "shuffle": True,
+            "batch_size": BATCH,
+            "no_image_normalization": False,
+        }
+        settings = {
+            "name": "Optimizer",
+            "solver": solver,
+            "network": "Main",
+            "dataset": "Training",
+            "weight_decay": 0.0,
+            "lr_decay": 1.0,
+            "lr_decay_interval": 1,
+            "update_interval": 1,
+            "data_variables": columns,
+            "loss_variables": list(networks[0]["outputs"]),
+            **optimizer,
+        }
+        contents = {
+            "training_config": {"max_epoch": 2, "iter_per_epoch": 2, "save_best": True},
+            "networks": networks,
+            "datasets": [
+                {**dataset, "name": "Training"},
+                {**dataset, "name": "Validation", "uri": "valid.csv", "shuffle": False},
+            ],
+            "optimizers": [settings],
+        }
+        proto = create_proto(contents, variable_batch_size=variable_batch_size)
+        return proto, {name: v.d.copy() for name, v in parameters.items()}
+
+
+def console_proto(functions, variables, parameters, loops=None, **optimizer):
+    """Write a definition as the Console does, which Python cannot: with loops.
+
+    Args:
+        functions: Dicts of a proto ``Function``.
+        variables: ``name: shape`` or ``name: (shape, repeat_id)``; the batch axis is -1.
+        parameters: The same, for parameters.
+        loops: How often each loop runs, by repeat_id.
+    """
+    kinds = [("Buffer", variables), ("Parameter", parameters)]
+    proto = nnabla_pb2.NNablaProtoBuf()
+    network = {
+        "name": "Main",
+        "batch_size": BATCH,
+        "variable": [
+            _variable(kind, name, shape) for kind, named in kinds for name, shape in named.items()
+        ],
+        "function": functions,
+        "repeat_info": [{"id": name, "times": times} for name, times in (loops or {}).items()],
+    }
+    settings = {
+        "name": "Optimizer",
+        "network_name": "Main",
+        "dataset_name": ["Training"],
+        "update_interval": 1,
+        "solver": {"type": "Sgd", "sgd_param": {"lr": 0.1}},
+        "data_variable": [
+            {"variable_name": "Input", "data_name": "x"},
+            {"variable_name": "T", "data_name": "y"},
+        ],
+        "loss_variable": [{"variable_name": "Loss"}],
+        "parameter_variable": [
+            {"variable_name": name, "learning_rate_multiplier": 1} for name in parameters
+        ],
+        **optimizer,
+    }
+    json_format.ParseDict(
+        {
+            "training_config": {"max_epoch": 1, "iter_per_epoch": 1},
+            "network": [network],
+            "dataset": [{"name": "Training", "uri": "train.csv", "batch_size": BATCH}],
+            "optimizer": [settings],
+        },
+        proto,
+    )
+    return proto
+
+
+def _variable(kind, name, shape):
+    repeat = []
+    if isinstance(shape[0], tuple):
+        shape, repeat = shape[0], [shape[1]]
+    return {"name": name, "type": kind, "shape": {"dim": list(shape)}, "repeat_id": repeat}
+
+
+def write_text(path, proto):
+    path.write_text(text_format.MessageToString(proto), encoding="utf-8")
+    return path
+
+
+def h5_bytes(parameters):
+    """A parameter file in nnabla's own form."""
+    file = io.BytesIO()
+    nn.save_parameters(
+        file, {n: nn.Variable.from_numpy_array(v) for n, v in parameters.items()}, extension=".h5"
+    )
+    return file.getvalue()
+
+
+def protobuf_bytes(parameters):
+    file = io.BytesIO()
+    nn.save_parameters(
+        file,
+        {n: nn.Variable.from_numpy_array(v) for n, v in parameters.items()},
+        extension=".protobuf",
+    )
+    return file.getvalue()
+
+
+def write_nnp(path, proto, parameters, text_name="net.nntxt", parameter_name="parameter.h5"):
+    encode = h5_bytes if parameter_name.endswith(".h5") else protobuf_bytes
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("nnp_version.txt", "0.1\n")
+        archive.writestr(text_name, text_format.MessageToString(proto))
+        if parameters is not None:
+            archive.writestr(parameter_name, encode(parameters))
+    return path
+
+
+def load(tmp_path: Path, proto, parameters=None):
+    return load_definition(write_nnp(tmp_path / "net.nnp", proto, parameters))
+
+
+def build(tmp_path: Path, proto, parameters, batch_size=BATCH):
+    return build_objective(load(tmp_path, proto, parameters), batch_size, CPU)
+
+
+def random_parameters(definition, seed=0):
+    """Plausible values for every parameter of the network, under the unrolled names."""
+    from nnabla_influence.definition.objective import _prepare
+
+    rng = np.random.RandomState(seed)
+    values = {}
+    for name, variable in _prepare(definition).expanded.parameters.items():
+        value = rng.randn(*variable.shape) * 0.5
+        values[name] = (1 + np.abs(value) if name.endswith("var") else value).astype(np.float32)
+    return values
+
+
+def losses(objective, **inputs):
+    """Per-example losses at given inputs, by column."""
+    for column, value in inputs.items():
+        objective.inputs[column].d = value
+    objective.losses.forward()
+    return np.array(objective.losses.d)

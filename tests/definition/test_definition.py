@@ -1,0 +1,323 @@
+"""What a definition file says, and the one line for each that says too little."""
+
+from __future__ import annotations
+
+import nnabla as nn
+import nnabla.functions as F
+import nnabla.parametric_functions as PF
+import nnabla.solvers as S
+import numpy as np
+import pytest
+from nnabla.utils import load as nnabla_load
+
+from nnabla_influence.definition import build_objective, load_definition
+from nnabla_influence.errors import ModelError, UnsupportedError
+
+from .definitions import BATCH, CPU, load, python_proto, write_nnp, write_text
+from .test_objective import elman, repeated
+
+
+def two_layers(v):
+    return F.squared_error(PF.affine(F.tanh(PF.affine(v["x"], 4, name="a")), 1, name="b"), v["t"])
+
+
+NAMES = ("a/affine/W", "a/affine/b", "b/affine/W", "b/affine/b")
+
+
+@pytest.fixture
+def nnabla_cli_load():
+    """nnabla_cli's own loader; it fills nnabla's global scope and default context."""
+    context = nn.get_current_context()
+    nn.clear_parameters()
+    yield lambda path: nnabla_load.load([str(path)], prepare_data_iterator=False)
+    nn.clear_parameters()
+    nn.set_default_context(context)
+
+
+def test_the_optimizer_section_is_read(tmp_path):
+    proto, parameters = python_proto(
+        two_layers,
+        solver=S.Momentum(0.05, 0.9),
+        weight_decay=0.001,
+        update_interval=3,
+    )
+    definition = load(tmp_path, proto, parameters)
+    assert definition.path == tmp_path / "net.nnp"
+    assert definition.network_name == "Main"
+    assert definition.loss_variables == ("loss",)
+    assert definition.trainable == NAMES
+    assert definition.max_epoch == 2
+    solver = definition.solver
+    assert (solver.name, solver.update_interval) == ("Momentum", 3)
+    assert solver.weight_decay == np.float32(0.001)
+    assert solver.hyperparameters == {"lr": np.float32(0.05), "momentum": np.float32(0.9)}
+    assert definition.learning_rate(7) == np.float32(0.05)
+    for name, value in parameters.items():
+        np.testing.assert_array_equal(definition.parameters[name], value)
+
+
+def test_the_older_name_of_sgd_is_read(tmp_path):
+    proto, parameters = python_proto(two_layers)
+    proto.optimizer[0].solver.type = "SGD"
+    assert load(tmp_path, proto, parameters).solver.name == "Sgd"
+
+
+def test_only_what_the_solver_holds_and_the_loss_needs_is_trainable(tmp_path):
+    def make(v):
+        PF.affine(v["x"], 1, name="unused")
+        return two_layers(v)
+
+    proto, parameters = python_proto(make, trained={"a/affine/W", "b/affine/b", "unused/affine/W"})
+    proto.optimizer[0].parameter_variable.add(variable_name="unknown", learning_rate_multiplier=1)
+    definition = load(tmp_path, proto, parameters)
+    assert definition.trainable == ("a/affine/W", "b/affine/b")
+    objective = build_objective(definition, BATCH, CPU)
+    assert list(objective.buffers) == ["a/affine/b", "b/affine/W"]
+
+
+def test_any_positive_multiplier_trains_and_the_last_entry_counts(tmp_path):
+    proto, parameters = python_proto(two_layers)
+    for entry, multiplier in zip(proto.optimizer[0].parameter_variable, (0.5, 0, 2, 1)):
+        entry.learning_rate_multiplier = multiplier
+    proto.optimizer[0].parameter_variable.add(variable_name="b/affine/b")
+    assert load(tmp_path, proto, parameters).trainable == ("a/affine/W", "b/affine/W")
+
+
+def test_running_statistics_are_never_trained(tmp_path):
+    def make(v):
+        hidden = PF.batch_normalization(PF.affine(v["x"], 4, name="a"), name="bn", no_bias=True)
+        return F.squared_error(PF.affine(hidden, 1, name="b"), v["t"])
+
+    proto, parameters = python_proto(make)
+    for entry in proto.optimizer[0].parameter_variable:
+        entry.learning_rate_multiplier = 1
+    assert load(tmp_path, proto, parameters).trainable == (*NAMES, "bn/bn/gamma")
+
+
+@pytest.mark.parametrize(
+    ("proto", "count"),
+    [
+        (repeated(3), 3),
+        (repeated(3, "W"), 3),
+        # nnabla_cli matches indices of one digit only, so the last two are not trained.
+        (repeated(12), 10),
+        (repeated(12, "W"), 12),
+        (elman(), 2),
+    ],
+    ids=["new names", "old names", "new names, many", "old names, many", "recurrent"],
+)
+def test_trainable_is_what_nnabla_cli_hands_to_the_solver(tmp_path, nnabla_cli_load, proto, count):
+    path = write_text(tmp_path / "net.nntxt", proto)
+    definition = load_definition(path)
+    assert len(definition.trainable) == count
+    solver = nnabla_cli_load(path).optimizers["Optimizer"].solver
+    assert definition.trainable == tuple(sorted(solver.get_parameters()))
+
+
+def test_every_dataset_setting_is_read(tmp_path, monkeypatch):
+    proto, parameters = python_proto(two_layers)
+    proto.dataset[0].cache_dir = "cache"
+    proto.dataset[1].no_image_normalization = True
+    proto.dataset[1].batch_size = 2
+    proto.monitor.add(name="train_error", dataset_name=["Training"])
+    proto.monitor.add(name="valid_error", dataset_name=["Validation"])
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "train.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    definition = load_definition(write_nnp(folder / "net.nnp", proto, parameters))
+    training, validation = definition.training, definition.validation
+    assert (training.name, training.uri, training.index) == ("Training", "train.csv", 0)
+    assert training.path == folder / "train.csv"  # it lies beside the model
+    assert (training.batch_size, training.shuffle, training.normalize) == (BATCH, True, True)
+    assert (training.cache_dir, validation.cache_dir) == ("cache", "")
+    assert (validation.name, validation.uri, validation.index) == ("Validation", "valid.csv", 1)
+    assert validation.path == folder / "valid.csv"  # in neither place: named beside the model
+    (tmp_path / "valid.csv").touch()
+    validation = load_definition(folder / "net.nnp").validation
+    assert validation.path == tmp_path / "valid.csv"  # from the working directory
+    assert (validation.batch_size, validation.shuffle, validation.normalize) == (2, False, False)
+
+
+def test_an_absolute_uri_stays(tmp_path):
+    proto, parameters = python_proto(two_layers)
+    proto.dataset[0].uri = str(tmp_path / "elsewhere" / "data.csv")
+    definition = load(tmp_path, proto, parameters)
+    assert definition.training.path == tmp_path / "elsewhere" / "data.csv"
+
+
+@pytest.mark.parametrize(
+    ("monitored", "found"),
+    [
+        ([], None),
+        (["Training"], None),
+        (["Test", "Training", "Validation"], "Validation"),
+        (["Training", "Test"], "Test"),
+        (["Missing"], None),
+    ],
+)
+def test_the_validation_dataset_is_the_monitors_other_one(tmp_path, monitored, found):
+    proto, parameters = python_proto(two_layers)
+    proto.dataset.add(name="Test", uri="test.csv")
+    for name in monitored:
+        proto.monitor.add(name=name, dataset_name=[name])
+    validation = load(tmp_path, proto, parameters).validation
+    assert (validation and validation.name) == found
+
+
+def test_a_definition_without_datasets(tmp_path):
+    proto, parameters = python_proto(two_layers)
+    del proto.dataset[:]
+    definition = load(tmp_path, proto, parameters)
+    assert definition.training is None
+    assert definition.validation is None
+
+
+def no_optimizer(proto):
+    del proto.optimizer[:]
+
+
+def two_optimizers(proto):
+    proto.optimizer.add(name="Second")
+
+
+def some_iterations(proto):
+    proto.optimizer[0].start_iter = 3
+
+
+def no_loss(proto):
+    del proto.optimizer[0].loss_variable[:]
+
+
+def unknown_loss(proto):
+    proto.optimizer[0].loss_variable[0].variable_name = "cost"
+
+
+def unknown_network(proto):
+    proto.optimizer[0].network_name = "Train"
+
+
+def unknown_input(proto):
+    proto.optimizer[0].data_variable[0].variable_name = "X"
+
+
+def unfed_input(proto):
+    del proto.optimizer[0].data_variable[1]
+
+
+def no_inputs(proto):
+    del proto.optimizer[0].data_variable[:]
+
+
+def reserved_input(proto):
+    proto.optimizer[0].data_variable[1].data_name = "%progress"
+
+
+def random_input(proto):
+    del proto.optimizer[0].data_variable[1]
+    proto.optimizer[0].generator_variable.add(variable_name="t", type="Normal", multiplier=1)
+
+
+def two_shapes(proto):
+    proto.optimizer[0].data_variable[1].data_name = "x"
+
+
+def two_datasets(proto):
+    proto.optimizer[0].dataset_name.append("Validation")
+
+
+def unknown_dataset(proto):
+    proto.optimizer[0].dataset_name[0] = "Train"
+
+
+def nothing_trained(proto):
+    for entry in proto.optimizer[0].parameter_variable:
+        entry.learning_rate_multiplier = 0
+
+
+def unknown_solver(proto):
+    proto.optimizer[0].solver.type = "Lion"
+
+
+def unknown_scheduler(proto):
+    proto.optimizer[0].solver.lr_scheduler_type = "Custom"
+
+
+def unknown_function(proto):
+    proto.network[0].function[0].type = "Convolute"
+
+
+def broken_graph(proto):
+    proto.network[0].function[0].input[0] = "nowhere"
+
+
+def same_name_twice(proto):
+    proto.network[0].function[1].name = proto.network[0].function[0].name
+
+
+def same_output_twice(proto):
+    proto.network[0].function[1].output[0] = proto.network[0].function[0].output[0]
+
+
+def circle(proto):
+    proto.network[0].function[0].input[0] = "loss"
+
+
+def parameter_as_output(proto):
+    proto.network[0].variable[-1].type = "Shared"
+
+
+MODEL, UNSUPPORTED = ModelError, UnsupportedError
+REFUSED = {
+    no_optimizer: (MODEL, r"has no optimizer section, .*; give the file that was trained"),
+    two_optimizers: (UNSUPPORTED, r"has 2 optimizers \('Optimizer', 'Second'\); only a training"),
+    some_iterations: (UNSUPPORTED, r"'Optimizer' runs from iteration 3 to 0 only; train over all"),
+    no_loss: (MODEL, r"the optimizer 'Optimizer' names no loss; add a loss layer to the network"),
+    unknown_loss: (MODEL, r"the loss 'cost' .* is not computed by the network 'Main'; save"),
+    unknown_network: (MODEL, r"trains the network 'Train', .* \(it holds 'Main'\); save the file"),
+    unknown_input: (MODEL, r"feeds 'X', which the network 'Main' does not hold; save the file"),
+    unfed_input: (MODEL, r"the input '.' of the network 'Main' is fed by no dataset variable; set"),
+    no_inputs: (MODEL, r"'Optimizer' feeds no input of the loss from a dataset; set the dataset"),
+    reserved_input: (UNSUPPORTED, r"is fed with '%progress', which changes during .*; replace it"),
+    random_input: (
+        UNSUPPORTED,
+        r"'t' is filled at random \(Normal\), .*; replace it by a constant",
+    ),
+    two_shapes: (UNSUPPORTED, r"the column 'x' feeds 'x' of shape \(3,\) and 't' of .*; give them"),
+    two_datasets: (UNSUPPORTED, r"reads 2 datasets \('Training', 'Validation'\); put the columns"),
+    unknown_dataset: (MODEL, r"reads the dataset 'Train', which the file does not hold \(it holds"),
+    nothing_trained: (MODEL, r"trains no parameter that the loss depends on; set a learning-rate"),
+    unknown_solver: (UNSUPPORTED, r"the solver 'Lion' is unknown to nnabla_cli; use one of .*Adam"),
+    unknown_scheduler: (UNSUPPORTED, r"scheduler 'Custom' is unknown; use Exponential, Step, Cos"),
+    unknown_function: (MODEL, r"cannot build the network 'Main' \(.*Convolute.*\); check that"),
+    same_name_twice: (MODEL, r"cannot build .* \(ValueError: the function '.*' is there twice\)"),
+    same_output_twice: (MODEL, r"cannot build .* \(ValueError: the output '.*' is there twice\)"),
+    circle: (MODEL, r"cannot build .* \(ValueError: the function '.*' waits for itself\); check"),
+    parameter_as_output: (MODEL, r"cannot build the network 'Main' \(KeyError: .*\); check that"),
+    broken_graph: (
+        MODEL,
+        r"cannot build the network 'Main' \(.*nowhere.*\); check that nnabla_cli",
+    ),
+}
+
+
+@pytest.mark.parametrize("spoil", REFUSED, ids=lambda f: f.__name__)
+def test_what_a_file_lacks_is_said_in_one_line(tmp_path, spoil):
+    error, message = REFUSED[spoil]
+    proto, parameters = python_proto(two_layers, columns={"x": "x", "t": "y"})
+    spoil(proto)
+    with pytest.raises(error, match=rf"^{tmp_path}/net\.nnp: .*{message}") as caught:
+        load(tmp_path, proto, parameters)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_trained_variable_that_no_file_holds_is_refused(tmp_path):
+    proto, parameters = python_proto(
+        lambda v: F.squared_error(PF.affine(v["x"], 1, name="a") * v["s"], v["t"]),
+        {"x": (3,), "t": (1,), "s": (1,)},
+        {"x": "x", "t": "y"},
+    )
+    proto.optimizer[0].generator_variable.add(variable_name="s", type="Constant", multiplier=1)
+    proto.optimizer[0].parameter_variable.add(variable_name="s", learning_rate_multiplier=1)
+    with pytest.raises(UnsupportedError, match="the solver trains 's', which is no parameter"):
+        load(tmp_path, proto, parameters)

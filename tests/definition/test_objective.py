@@ -1,0 +1,424 @@
+"""The built objective: batch sizes, parameters, privacy, shared and recurrent parameters."""
+
+from __future__ import annotations
+
+import nnabla as nn
+import nnabla.functions as F
+import nnabla.parametric_functions as PF
+import numpy as np
+import pytest
+from nnabla.parameter import get_current_parameter_scope
+
+from nnabla_influence.definition import build_objective, load_definition
+from nnabla_influence.errors import ModelError, UnsupportedError
+
+from .definitions import (
+    BATCH,
+    CPU,
+    build,
+    console_proto,
+    h5_bytes,
+    load,
+    losses,
+    python_proto,
+    random_parameters,
+    write_text,
+)
+
+RNG = np.random.RandomState(0)
+X = RNG.randn(6, 3).astype(np.float32)
+Y = RNG.randn(6, 1).astype(np.float32)
+
+
+def regression(v):
+    hidden = PF.batch_normalization(PF.affine(v["x"], 4, name="a"), name="bn")
+    return F.squared_error(PF.affine(F.tanh(hidden), 1, name="b"), v["t"])
+
+
+@pytest.fixture
+def definition(tmp_path):
+    return load(tmp_path, *python_proto(regression))
+
+
+def predicted(p, x=X):
+    p = {name: value.astype(np.float64) for name, value in p.items()}
+    hidden = x @ p["a/affine/W"] + p["a/affine/b"]
+    normal = (hidden - p["bn/bn/mean"]) / np.sqrt(p["bn/bn/var"] + 1e-5)
+    hidden = np.tanh(normal * p["bn/bn/gamma"] + p["bn/bn/beta"])
+    return hidden @ p["b/affine/W"] + p["b/affine/b"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 6])
+def test_any_batch_size_with_running_statistics(definition, batch_size):
+    values = random_parameters(definition)
+    objective = build_objective(definition, batch_size, CPU, values)
+    assert objective.batch_size == batch_size
+    assert objective.inputs["x"].shape == (batch_size, 3)
+    found = losses(objective, x=X[:batch_size], y=Y[:batch_size])
+    expected = ((predicted(values) - Y) ** 2)[:batch_size, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_what_is_trained_and_what_is_only_read(definition):
+    objective = build_objective(definition, BATCH, CPU)
+    assert list(objective.parameters) == [
+        *("a/affine/W", "a/affine/b", "b/affine/W", "b/affine/b", "bn/bn/beta", "bn/bn/gamma"),
+    ]
+    assert tuple(objective.parameters) == definition.trainable
+    assert sorted(objective.buffers) == ["bn/bn/mean", "bn/bn/var"]
+    assert all(variable.need_grad for variable in objective.parameters.values())
+    assert not any(variable.need_grad for variable in objective.buffers.values())
+
+
+def test_set_parameters_reaches_the_graph_in_float32(definition):
+    objective = build_objective(definition, 6, CPU)
+    values = {n: v.astype(np.float64) for n, v in random_parameters(definition, 1).items()}
+    objective.set_parameters({**values, "another/network/W": np.zeros(3)})
+    found = losses(objective, x=X, y=Y)
+    np.testing.assert_allclose(found, ((predicted(values) - Y) ** 2)[:, 0], rtol=1e-5)
+    variables = {**objective.parameters, **objective.buffers}
+    assert {variable.d.dtype for variable in variables.values()} == {np.dtype(np.float32)}
+
+
+def test_given_arrays_are_copied(definition):
+    values = random_parameters(definition)
+    objective = build_objective(definition, BATCH, CPU, values)
+    before = values["a/affine/W"].copy()
+    objective.parameters["a/affine/W"].d += 1
+    np.testing.assert_array_equal(values["a/affine/W"], before)
+    np.testing.assert_array_equal(definition.parameters["bn/bn/gamma"], np.ones((1, 4)))
+
+
+def test_the_users_own_nnabla_state_stays_as_it_is(definition):
+    nn.clear_parameters()
+    own = PF.affine(nn.Variable((2, 3)), 4, name="a")
+    context, scope = nn.get_current_context(), dict(get_current_parameter_scope())
+    weights = nn.get_parameters()["a/affine/W"].d.copy()
+    random_state = nn.random.prng.get_state()[1].copy()
+    try:
+        with nn.auto_forward(True):
+            objective = build_objective(definition, BATCH, CPU, random_parameters(definition))
+            assert nn.get_auto_forward()
+        objective.set_parameters(random_parameters(definition, 1))
+        assert nn.get_current_context() == context
+        assert get_current_parameter_scope() == scope
+        assert list(nn.get_parameters()) == ["a/affine/W", "a/affine/b"]
+        np.testing.assert_array_equal(nn.get_parameters()["a/affine/W"].d, weights)
+        np.testing.assert_array_equal(nn.random.prng.get_state()[1], random_state)
+        assert own.parent.inputs[1].data is not objective.parameters["a/affine/W"].data
+    finally:
+        nn.clear_parameters()
+
+
+def test_missing_parameters_are_named_and_never_made_up(tmp_path):
+    proto, parameters = python_proto(regression)
+    path = write_text(tmp_path / "net.nntxt", proto)
+    message = (
+        r"net\.nntxt: 8 of the network's 8 parameters are missing \(a/affine/W, a/affine/b,"
+        r" .*, \.\.\.\); give the trained parameters, an \.nnp or an \.h5 beside the \.nntxt"
+    )
+    with pytest.raises(ModelError, match=message):
+        build_objective(load_definition(path), BATCH, CPU)
+    del parameters["bn/bn/var"]
+    (tmp_path / "net.h5").write_bytes(h5_bytes(parameters))
+    definition = load_definition(path, tmp_path / "net.h5")
+    with pytest.raises(
+        ModelError, match=r"1 of the network's 8 parameters are missing \(bn/bn/var"
+    ):
+        build_objective(definition, BATCH, CPU)
+
+
+@pytest.mark.parametrize("how", ["build", "set"])
+def test_parameters_that_do_not_fit_are_named(definition, how):
+    objective = build_objective(definition, BATCH, CPU)
+
+    def use(values):
+        if how == "build":
+            build_objective(definition, BATCH, CPU, values)
+        else:
+            objective.set_parameters(values)
+
+    values = random_parameters(definition)
+    with pytest.raises(
+        ModelError,
+        match=r"net\.nnp: the parameter 'a/affine/W' has shape \(4, 3\), and the network wants"
+        r" \(3, 4\); give the parameters that were trained with this network",
+    ):
+        use({**values, "a/affine/W": values["a/affine/W"].T})
+    with pytest.raises(ModelError, match="1 of the network's 8 parameters are missing"):
+        use({name: value for name, value in values.items() if name != "bn/bn/mean"})
+    with pytest.raises(
+        ModelError,
+        match=r"net\.nnp: the parameter 'b/affine/b' holds values that are not finite, so the"
+        r" training diverged; train again, with a lower learning rate",
+    ):
+        use({**values, "b/affine/b": np.array([np.nan], np.float32)})
+
+
+def test_a_fixed_batch_size_is_refused_with_the_reason(tmp_path):
+    proto, parameters = python_proto(regression, variable_batch_size=False)
+    with pytest.raises(
+        ModelError,
+        match=r"net\.nnp: the input 'x' has the fixed shape \(5, 3\), so the batch size cannot be"
+        r" chosen; save the file with variable_batch_size=True",
+    ):
+        load(tmp_path, proto, parameters)
+
+
+def test_a_batch_size_fixed_in_mid_network_is_refused_with_the_layer(tmp_path):
+    proto, parameters = python_proto(
+        lambda v: F.squared_error(
+            F.reshape(PF.affine(F.reshape(v["x"], (BATCH, 3, 1)), 1, name="a"), (BATCH, 1)), v["t"]
+        )
+    )
+    reshape = next(f for f in proto.network[0].function if f.type == "Reshape")
+    reshape.reshape_param.shape.dim[0] = BATCH
+    definition = load(tmp_path, proto, parameters)
+    with pytest.raises(
+        ModelError,
+        match=r"net\.nnp: nnabla cannot build the function Reshape \(layer '.*'\) at batch size 6"
+        r" \(.*\); save the file with variable_batch_size=True",
+    ):
+        build_objective(definition, 6, CPU)
+
+
+def test_a_loss_of_another_size_than_the_batch_is_refused(tmp_path):
+    proto, parameters = python_proto(
+        lambda v: F.mean(F.squared_error(PF.affine(v["x"], BATCH, name="a"), v["t"]), axis=0),
+        {"x": (3,), "t": (BATCH,)},
+    )
+    # nnabla.utils.save takes the five outputs for the batch of five.
+    definition = load(tmp_path, proto, parameters)
+    with pytest.raises(
+        ModelError, match=r"the loss 'loss' has shape \(5,\) at batch size 6, not a value for each"
+    ):
+        build_objective(definition, 6, CPU)
+
+
+def test_a_parameter_used_twice_is_one(tmp_path):
+    """Both uses share values and gradient: d/dW sum ((x W) W - t)^2, in closed form."""
+
+    def tied(v):
+        hidden = F.affine(v["x"], weights(), None)
+        return F.squared_error(F.affine(hidden, weights(), None), v["t"])
+
+    def weights():
+        return nn.parameter.get_parameter_or_create(
+            "W", (3, 3), initializer=RNG.randn(3, 3).astype(np.float32)
+        )
+
+    proto, parameters = python_proto(tied, {"x": (3,), "t": (3,)})
+    objective = build(tmp_path, proto, parameters, batch_size=6)
+    W = RNG.randn(3, 3)
+    objective.set_parameters({"W": W})
+    targets = RNG.randn(6, 3)
+    loss = F.sum(objective.losses)
+    objective.parameters["W"].grad.zero()
+    found = losses(objective, x=X, y=targets)
+    loss.forward()
+    loss.backward()
+    error = X @ W @ W - targets
+    np.testing.assert_allclose(found, np.mean(error**2, axis=1), rtol=1e-5)
+    outer = 2 / 3 * error
+    expected = X.T @ outer @ W.T + (X @ W).T @ outer
+    np.testing.assert_allclose(objective.parameters["W"].g, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_unlink_stops_the_gradient_and_not_the_value(tmp_path):
+    def make(v):
+        hidden = PF.affine(v["x"], 1, name="a")
+        return F.squared_error(F.unlink(hidden) * PF.affine(v["x"], 1, name="b"), v["t"])
+
+    proto, parameters = python_proto(make)
+    # The solver holds `a`, but no gradient reaches it.
+    definition = load(tmp_path, proto, parameters)
+    assert definition.trainable == ("b/affine/W", "b/affine/b")
+    values = random_parameters(definition)
+    objective = build_objective(definition, 6, CPU, values)
+    found = losses(objective, x=X, y=Y)
+    a, b = (X @ values[f"{n}/affine/W"] + values[f"{n}/affine/b"] for n in "ab")
+    np.testing.assert_allclose(found, ((a * b - Y) ** 2)[:, 0], rtol=1e-5)
+
+    with pytest.raises(UnsupportedError, match="Mod2"):  # so the walk does go on elsewhere
+        build_objective(
+            load(tmp_path, *python_proto(lambda v: F.squared_error(mod(v), v["t"]))), BATCH, CPU
+        )
+
+
+def mod(v):
+    return F.mod2(PF.affine(v["x"], 1, name="a"), v["t"])
+
+
+def test_one_column_may_feed_two_inputs(tmp_path):
+    proto, parameters = python_proto(
+        lambda v: F.squared_error(PF.affine(v["x"] * v["z"], 1, name="a"), v["t"]),
+        {"x": (3,), "z": (3,), "t": (1,)},
+        {"x": "x", "z": "x", "t": "y"},
+    )
+    objective = build(tmp_path, proto, parameters, batch_size=6)
+    assert sorted(objective.inputs) == ["x", "y"]
+    found = losses(objective, x=X, y=Y)
+    error = X**2 @ parameters["a/affine/W"] + parameters["a/affine/b"] - Y
+    np.testing.assert_allclose(found, error[:, 0] ** 2, rtol=1e-5)
+
+
+def elman():
+    """The Console's simple recurrent network: h_i = tanh([x_i, h_(i-1)] W + b), h_(-1) = 0.25."""
+    loop = "RecurrentInput"
+    return console_proto(
+        [
+            {
+                "name": "RecurrentInput",
+                "type": "RecurrentInput",
+                "repeat_id": [loop],
+                "input": ["Input"],
+                "output": ["RecurrentInput"],
+                "recurrent_param": {"repeat_id": loop, "axis": 1},
+            },
+            {
+                "name": "Delay",
+                "type": "Delay",
+                "repeat_id": [loop],
+                "input": ["Tanh", "Delay_Initial"],
+                "output": ["Delay"],
+                "recurrent_param": {"repeat_id": loop},
+            },
+            {
+                "name": "Concatenate",
+                "type": "Concatenate",
+                "repeat_id": [loop],
+                "input": ["RecurrentInput", "Delay"],
+                "output": ["Concatenate"],
+                "concatenate_param": {"axis": 1},
+            },
+            {
+                "name": "Affine",
+                "type": "Affine",
+                "repeat_id": [loop],
+                "input": ["Concatenate", "W", "b"],
+                "output": ["Affine"],
+                "affine_param": {"base_axis": 1},
+            },
+            {
+                "name": "Tanh",
+                "type": "Tanh",
+                "repeat_id": [loop],
+                "input": ["Affine"],
+                "output": ["Tanh"],
+            },
+            {
+                "name": "RecurrentOutput",
+                "type": "RecurrentOutput",
+                "input": ["Tanh"],
+                "output": ["RecurrentOutput"],
+                "recurrent_param": {"repeat_id": loop, "length": 4, "axis": 1},
+            },
+            {
+                "name": "Loss",
+                "type": "SquaredError",
+                "input": ["RecurrentOutput", "T"],
+                "output": ["Loss"],
+            },
+        ],
+        {
+            "Input": (-1, 4, 3),
+            "T": (-1, 4, 2),
+            "RecurrentInput": ((-1, 3), loop),
+            "Delay_Initial": (-1, 2),
+            "Delay": ((-1, 2), loop),
+            "Concatenate": ((-1, 5), loop),
+            "Affine": ((-1, 2), loop),
+            "Tanh": ((-1, 2), loop),
+            "RecurrentOutput": (-1, 4, 2),
+            "Loss": (-1, 4, 2),
+        },
+        {"W": (5, 2), "b": (2,)},
+        {loop: 4},
+        generator_variable=[
+            {"variable_name": "Delay_Initial", "type": "Constant", "multiplier": 0.25}
+        ],
+    )
+
+
+def test_a_recurrent_network_of_the_console(tmp_path):
+    definition = load(tmp_path, elman())
+    values = random_parameters(definition)
+    objective = build_objective(definition, 6, CPU, values)
+    assert list(objective.parameters) == ["W", "b"]
+    x, targets = RNG.randn(6, 4, 3), RNG.randn(6, 4, 2)
+    state, expected = np.full((6, 2), 0.25), np.zeros(6)
+    for i in range(4):
+        state = np.tanh(np.concatenate([x[:, i], state], axis=1) @ values["W"] + values["b"])
+        expected += ((state - targets[:, i]) ** 2).sum(axis=1) / 8
+    np.testing.assert_allclose(losses(objective, x=x, y=targets), expected, rtol=1e-5)
+
+
+def repeated(times, name="W{Loop}"):
+    """The Console's repetition: h <- tanh(h W_i), i from 0, over weights of their own."""
+    return console_proto(
+        [
+            {
+                "name": "RepeatStart",
+                "type": "RepeatStart",
+                "repeat_id": ["Loop"],
+                "input": ["Input", "Tanh"],
+                "output": ["RepeatStart"],
+                "repeat_param": {"repeat_id": "Loop", "times": times},
+            },
+            {
+                "name": "Affine",
+                "type": "Affine",
+                "repeat_id": ["Loop"],
+                "input": ["RepeatStart", name],
+                "output": ["Affine"],
+                "affine_param": {"base_axis": 1},
+            },
+            {
+                "name": "Tanh",
+                "type": "Tanh",
+                "repeat_id": ["Loop"],
+                "input": ["Affine"],
+                "output": ["Tanh"],
+            },
+            {
+                "name": "RepeatEnd",
+                "type": "RepeatEnd",
+                "input": ["Tanh"],
+                "output": ["RepeatEnd"],
+                "repeat_param": {"repeat_id": "Loop", "times": times},
+            },
+            {
+                "name": "Loss",
+                "type": "SquaredError",
+                "input": ["RepeatEnd", "T"],
+                "output": ["Loss"],
+            },
+        ],
+        {
+            "Input": (-1, 3),
+            "T": (-1, 3),
+            "RepeatStart": ((-1, 3), "Loop"),
+            "Affine": ((-1, 3), "Loop"),
+            "Tanh": ((-1, 3), "Loop"),
+            "RepeatEnd": (-1, 3),
+            "Loss": (-1, 3),
+        },
+        {name: ((3, 3), "Loop")},
+        {"Loop": times},
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "unrolled"), [("W{Loop}", "W[{}]"), ("W", "W_Loop[{}]")], ids=["new", "old"]
+)
+def test_a_repeating_network_of_the_console(tmp_path, name, unrolled):
+    definition = load(tmp_path, repeated(3, name))
+    names = [unrolled.format(i) for i in range(3)]
+    assert definition.trainable == tuple(names)
+    values = random_parameters(definition)
+    objective = build_objective(definition, 6, CPU, values)
+    hidden, targets = X, RNG.randn(6, 3)
+    for i in names:
+        hidden = np.tanh(hidden @ values[i])
+    expected = np.mean((hidden - targets) ** 2, axis=1)
+    np.testing.assert_allclose(losses(objective, x=X, y=targets), expected, rtol=1e-5)

@@ -1,0 +1,225 @@
+"""Random layers drawn again: the bits of nnabla's own training, and what cannot be drawn again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import nnabla as nn
+import nnabla.functions as F
+import nnabla.parametric_functions as PF
+import nnabla.solvers as S
+import numpy as np
+import pytest
+from nnabla.core.graph_def import ProtoGraph
+
+from nnabla_influence.definition import (
+    RandomLayers,
+    load_definition,
+    seed_random_layers,
+)
+from nnabla_influence.definition.reading import read_parameters
+from nnabla_influence.definition.training_network import build_training_network
+
+from .definitions import CPU, load, python_proto, random_parameters, write_nnp
+
+N = 6
+STEPS = 5
+SHAPES = {"x": (2, 6, 6), "t": (1,)}
+
+
+def augmented(x):
+    x = F.image_augmentation(
+        x, shape=(2, 5, 5), angle=0.3, noise=0.1, brightness=0.2, flip_lr=True, seed=7
+    )
+    return F.random_erase(F.random_flip(F.random_shift(x, (1, 1), seed=3), seed=4), seed=9)
+
+
+def classifier(augment, drop):
+    def make(v):
+        h = PF.batch_normalization(PF.convolution(augment(v["x"]), 3, (3, 3), name="c"), name="n")
+        h = drop(PF.affine(drop(F.relu(h)), 5, name="a"))
+        return F.softmax_cross_entropy(PF.affine(F.tanh(h), 3, name="b"), v["t"])
+
+    return make
+
+
+def same(x):
+    return x
+
+
+NETWORKS = {
+    "dropout": classifier(same, lambda x: F.dropout(x, 0.3, seed=5)),
+    "image augmentation": classifier(
+        lambda x: F.image_augmentation(x, shape=(2, 6, 6), noise=0.2, seed=7), same
+    ),
+    "random crop": classifier(lambda x: F.random_crop(x, (2, 4, 5), seed=2), same),
+    "dropout of the input, then a flip": classifier(
+        lambda x: F.random_flip(F.dropout(x, 0.6, seed=8) + 0.5, seed=1), same
+    ),
+    "one dropout, of two readers": classifier(
+        lambda x: (lambda d: F.random_shift(d, (2, 2), seed=1) + F.sin(d))(
+            F.dropout(x, 0.6, seed=8)
+        ),
+        same,
+    ),
+    "everything": classifier(augmented, lambda x: F.dropout(x, 0.3, seed=5)),
+}
+
+
+def data(steps=STEPS):
+    rng = np.random.RandomState(0)
+    x = rng.rand(steps, N, *SHAPES["x"]).astype(np.float32)
+    return [{"x": images, "y": rng.randint(0, 3, (N, 1)).astype(np.float32)} for images in x]
+
+
+def train_in_nnabla(definition, values, batches):
+    """nnabla's own network and loop; every parameter after every step."""
+    scope: dict = {}
+    with nn.context_scope(CPU), nn.parameter_scope("", scope):
+        for name, value in values.items():
+            nn.parameter.set_parameter(name, nn.Variable.from_numpy_array(value))
+        graph = ProtoGraph.from_proto(definition.proto, param_scope=scope)
+        network = graph["Main"]
+        variables = network.variables
+        for name, shape in SHAPES.items():
+            variables[name].variable_instance = nn.Variable((N, *shape))
+        network(batch_size=N)
+        loss = variables["loss"].variable_instance
+        everything = nn.get_parameters(grad_only=False)
+        solver = S.Momentum(0.2)
+        solver.set_parameters({n: everything[n] for n in definition.trainable})
+        history = []
+        for batch in batches:
+            variables["x"].variable_instance.d = batch["x"]
+            variables["t"].variable_instance.d = batch["y"]
+            loss.forward(clear_no_need_grad=True)
+            solver.zero_grad()
+            loss.backward(grad=1.0 / loss.size, clear_buffer=True)
+            solver.update()
+            history.append({n: np.array(v.data.get_data("r")) for n, v in everything.items()})
+        return history
+
+
+def train_again(definition, values, batches, layers):
+    network = build_training_network(definition, N, CPU)
+    assert tuple(draw.name for draw in network.draws) == layers.names
+    for name, variable in network.parameters.items():
+        variable.d = values[name]
+    history = []
+    with nn.context_scope(CPU):
+        solver = S.Momentum(0.2)
+        solver.set_parameters({n: network.parameters[n] for n in definition.trainable})
+        for batch in batches:
+            drawn = layers.draw(batch)
+            for column, variable in network.inputs.items():
+                variable.d = batch[column]
+            for draw in network.draws:
+                draw.variable.d = drawn[draw.name]
+            solver.zero_grad()
+            network.add_gradient(np.ones(N))
+            solver.update()
+            history.append(
+                {n: np.array(v.data.get_data("r")) for n, v in network.parameters.items()}
+            )
+    return history
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_replayed_training_has_the_bits_of_nnablas_own(tmp_path, name):
+    definition = load(tmp_path, *python_proto(NETWORKS[name], SHAPES))
+    values = random_parameters(definition)
+    expected = train_in_nnabla(definition, values, data())
+    found = train_again(definition, values, data(), RandomLayers(definition, N, CPU))
+    assert not np.array_equal(expected[-1]["a/affine/W"], values["a/affine/W"])
+    for before, after in zip(expected, found):
+        assert before.keys() == after.keys()
+        for parameter, value in before.items():
+            np.testing.assert_array_equal(after[parameter], value, err_msg=parameter)
+
+
+def test_skipped_and_begun_again(tmp_path):
+    definition = load(tmp_path, *python_proto(NETWORKS["everything"], SHAPES))
+    layers = RandomLayers(definition, N, CPU)
+    batches = data()
+    drawn = [layers.draw(batch) for batch in batches]
+    assert layers.position == STEPS
+    for name in layers.names:  # every mini-batch has draws of its own
+        assert not np.array_equal(drawn[0][name], drawn[1][name])
+    layers.reset()
+    assert layers.position == 0
+    layers.skip(3)
+    assert layers.position == 3
+    for expected, batch in zip(drawn[3:], batches[3:]):
+        found = layers.draw(batch)
+        for name in layers.names:
+            np.testing.assert_array_equal(found[name], expected[name])
+    with pytest.raises(ValueError, match=r"mini-batch has 4 examples, and .* trained with 6"):
+        layers.draw({k: v[:4] for k, v in batches[0].items()})
+
+
+def test_a_training_without_random_layers_draws_nothing(tmp_path):
+    definition = load(tmp_path, *python_proto(classifier(same, same), SHAPES))
+    layers = RandomLayers(definition, N, CPU)
+    assert layers.names == ()
+    assert layers.draw(data(1)[0]) == {}
+    layers.skip(2)
+    assert layers.position == 3
+
+
+def test_seeds_are_given_where_there_is_none(tmp_path):
+    def drop(x):
+        return F.dropout(F.dropout(F.dropout(x, 0.2, seed=2), 0.3), 0.1)
+
+    proto, parameters = python_proto(
+        classifier(lambda x: F.random_flip(x, seed=-1), drop),
+        SHAPES,
+        validation=classifier(same, F.dropout),
+    )
+    seeds = seed_random_layers(proto)
+    assert len(seeds) == 5
+    layers = [f for f in proto.network[0].function if f.type in ("Dropout", "RandomFlip")]
+    settings = {f.name: getattr(f, f.WhichOneof("parameter")).seed for f in layers}
+    assert {name: settings[name] for name in seeds} == seeds
+    assert sorted(settings[n] for n in settings if n not in seeds) == [2, 2]
+    assert len({*seeds.values(), 2}) == 6
+    others = [f for f in proto.network[1].function if f.type == "Dropout"]
+    assert {f.dropout_param.seed for f in others} == {-1}
+    assert seed_random_layers(proto) == {}
+    definition = load(tmp_path, proto, parameters)
+    assert len(RandomLayers(definition, N, CPU).names) == 7
+
+
+def test_nnabla_cli_itself_draws_so(tmp_path):
+    """Two epochs of an unmodified nnabla_cli, which reads the seeds from the file's text."""
+
+    def make(v):
+        return NETWORKS["everything"]({**v, "x": F.reshape(v["x"], (-1, 2, 6, 6))})
+
+    proto, parameters = python_proto(make, {"x": (72,), "t": (1,)}, solver=S.Momentum(0.2))
+    proto.training_config.max_epoch, proto.training_config.iter_per_epoch = 2, 3
+    proto.dataset[0].shuffle = False
+    proto.dataset[0].batch_size = proto.network[0].batch_size = N
+    path = write_nnp(tmp_path / "net.nnp", proto, parameters)
+    rng = np.random.RandomState(2)
+    x, t = rng.rand(3, N, 72).round(3), rng.randint(0, 3, (3, N, 1))
+    rows = [",".join(map(str, (*a, *b))) for xs, ts in zip(x, t) for a, b in zip(xs, ts)]
+    header = ",".join([*(f"x__{i}" for i in range(72)), "y"])
+    (tmp_path / "train.csv").write_text("\n".join([header, *rows]) + "\n")
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, "-m", "nnabla.utils.cli.cli", "train", "-c", path, "-p", path]
+    subprocess.run(
+        [*command, "-o", "out"], cwd=tmp_path, check=True, capture_output=True, timeout=120
+    )
+    trained = read_parameters(tmp_path / "out" / "results_current_2.nnp")
+
+    definition = load_definition(path)
+    batches = [
+        {"x": images.astype(np.float32), "y": labels.astype(np.float32)}
+        for images, labels in zip(x, t)
+    ]
+    layers = RandomLayers(definition, N, CPU)
+    found = train_again(definition, parameters, batches * 2, layers)[-1]
+    assert trained.keys() == found.keys()
+    for name, value in trained.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)

@@ -1,0 +1,293 @@
+"""Functions without a second derivative: equal ones take their place, or they are refused."""
+
+from __future__ import annotations
+
+import nnabla as nn
+import nnabla.functions as F
+import nnabla.parametric_functions as PF
+import numpy as np
+import pytest
+from nnabla.core.graph_def import ProtoGraph
+
+from nnabla_influence.definition import build_objective, check_differentiable
+from nnabla_influence.errors import UnsupportedError
+
+from .definitions import BATCH, CPU, console_proto, load, losses, python_proto, random_parameters
+
+RNG = np.random.RandomState(0)
+
+
+def on_features(function):
+    """A network with ``function`` between a parameter and the loss."""
+
+    def make(v):
+        hidden = F.tanh(PF.affine(v["x"], (4, 6, 6), name="a"))
+        output = function(hidden)
+        target = F.broadcast(F.reshape(v["t"], (BATCH, *[1] * (output.ndim - 1))), output.shape)
+        return F.squared_error(output, target)
+
+    return make
+
+
+def plain_losses(definition, values, x, t):
+    """The losses of the network as the file has it, built by nnabla itself."""
+    scope: dict = {}
+    with nn.context_scope(CPU), nn.parameter_scope("", scope):
+        for name, value in values.items():
+            nn.parameter.set_parameter(name, nn.Variable.from_numpy_array(value))
+        graph = ProtoGraph.from_proto(definition.proto, param_scope=scope)
+        network = graph["Main"]
+        network.variables["x"].variable_instance = nn.Variable.from_numpy_array(x)
+        network.variables["t"].variable_instance = nn.Variable.from_numpy_array(t)
+        network(batch_size=len(x))
+        loss = network.variables["loss"].variable_instance
+        loss.forward()
+        return loss.d.reshape(len(x), -1).mean(axis=1)
+
+
+def gradients(objective, weights):
+    """The gradient by nnabla's backward, and by `nn.grad`, of a weighted sum of the losses."""
+    parameters = list(objective.parameters.values())
+    total = F.sum(objective.losses * nn.Variable.from_numpy_array(weights))
+    graph = nn.grad([total], parameters)
+    F.sink(*graph).forward()
+    built = [g.d.copy() for g in graph]
+    for parameter in parameters:
+        parameter.grad.zero()
+    total.forward()
+    total.backward()
+    return [p.g.copy() for p in parameters], built
+
+
+def two_axes(h):
+    return F.flip(h, axes=[1, 3])
+
+
+REWRITTEN = {
+    "depthwise convolution": lambda h: PF.depthwise_convolution(h, (3, 3), name="d"),
+    "depthwise convolution with everything": lambda h: PF.depthwise_convolution(
+        h, (3, 2), multiplier=2, pad=(1, 2), stride=(2, 1), dilation=(1, 2), name="d"
+    ),
+    "depthwise convolution without bias": lambda h: PF.depthwise_convolution(
+        h, (3, 3), with_bias=False, name="d"
+    ),
+    "depthwise convolution of one axis": lambda h: PF.depthwise_convolution(
+        F.reshape(h, (BATCH, 4, 36)), (5,), multiplier=3, name="d"
+    ),
+    "depthwise deconvolution": lambda h: PF.depthwise_deconvolution(h, (3, 3), name="d"),
+    "depthwise deconvolution with everything": lambda h: PF.depthwise_deconvolution(
+        h, (3, 2), divisor=2, pad=(1, 0), stride=(2, 1), dilation=(1, 2), name="d"
+    ),
+    "mish": F.mish,
+    "flip": F.flip,
+    "flip along two axes": two_axes,
+    "tile": lambda h: F.tile(h, (1, 2, 1, 3)),
+    "tile of the last axis": lambda h: F.tile(h, 2),
+    "tile by one": lambda h: F.tile(h, (1, 1)),
+    "fused normalisation": lambda h: PF.fused_batch_normalization(h, batch_stat=False, name="n"),
+    "fused normalisation and sum": lambda h: PF.fused_batch_normalization(
+        h, z=F.sin(h), batch_stat=False, name="n"
+    ),
+    "unlink": lambda h: h * F.unlink(h),
+}
+
+
+@pytest.mark.parametrize("name", REWRITTEN)
+def test_an_equal_function_takes_its_place(tmp_path, name):
+    definition = load(tmp_path, *python_proto(on_features(REWRITTEN[name])))
+    check_differentiable(definition)
+    values = random_parameters(definition)
+    x, t = RNG.randn(7, 3).astype(np.float32), RNG.randn(7, 1).astype(np.float32)
+    objective = build_objective(definition, 7, CPU, values)
+    found = losses(objective, x=x, y=t)
+    np.testing.assert_allclose(found, plain_losses(definition, values, x, t), rtol=1e-5)
+    for native, built in zip(*gradients(objective, RNG.rand(7))):
+        assert np.abs(native).max() > 0
+        np.testing.assert_allclose(built, native, atol=1e-5 * np.abs(native).max())
+
+
+def test_it_does_so_within_a_loop(tmp_path):
+    """Mish twice, as a formula in float64: h <- mish(h W_i)."""
+    loop = ["Loop"]
+    repeat = {"repeat_param": {"repeat_id": "Loop", "times": 2}}
+    functions = [
+        {"type": "RepeatStart", "input": ["Input", "Mish"], "repeat_id": loop, **repeat},
+        {
+            "type": "Affine",
+            "input": ["RepeatStart", "W{Loop}"],
+            "repeat_id": loop,
+            "affine_param": {"base_axis": 1},
+        },
+        {"type": "Mish", "input": ["Affine"], "repeat_id": loop},
+        {"type": "RepeatEnd", "input": ["Mish"], **repeat},
+        {"type": "SquaredError", "input": ["RepeatEnd", "T"], "output": ["Loss"]},
+    ]
+    for function in functions:
+        function.update(name=function["type"], output=function.get("output", [function["type"]]))
+    proto = console_proto(
+        functions,
+        {
+            "Input": (-1, 3),
+            "T": (-1, 3),
+            "RepeatStart": ((-1, 3), "Loop"),
+            "Affine": ((-1, 3), "Loop"),
+            "Mish": ((-1, 3), "Loop"),
+            "RepeatEnd": (-1, 3),
+            "Loss": (-1, 3),
+        },
+        {"W{Loop}": ((3, 3), "Loop")},
+        {"Loop": 2},
+    )
+    definition = load(tmp_path, proto)
+    values = random_parameters(definition)
+    objective = build_objective(definition, 7, CPU, values)
+    h, t = RNG.randn(7, 3), RNG.randn(7, 3)
+    found = losses(objective, x=h, y=t)
+    for i in range(2):
+        z = h @ values[f"W[{i}]"]
+        h = z * np.tanh(np.logaddexp(0, z))
+    np.testing.assert_allclose(found, np.mean((h - t) ** 2, axis=1), rtol=1e-5)
+    for native, built in zip(*gradients(objective, np.ones(7))):
+        np.testing.assert_allclose(built, native, atol=1e-5)
+
+
+def number(v):
+    return nn.Variable.from_numpy_array(np.array(v, np.float32))
+
+
+def stacked(h):
+    return F.stack(h, h, axis=0)
+
+
+REFUSED = {
+    "Gather": lambda h: F.gather(h, F.constant(1, (2,)), axis=1),
+    "Sort": lambda h: F.sort(h, axis=1),
+    "TopKData": lambda h: F.top_k_data(F.reshape(h, (BATCH, -1)), 2),
+    "Shift": lambda h: F.shift(h, (1, 1)),
+    "CumProd": lambda h: F.cumprod(h, axis=1),
+    "BroadcastTo": lambda h: F.broadcast_to(h, h, 0),
+    "BinaryConnectAffine": lambda h: PF.binary_connect_affine(h, 3),
+    "BinaryWeightConvolution": lambda h: PF.binary_weight_convolution(h, 3, (3, 3)),
+    "INQAffine": lambda h: PF.inq_affine(h, 3),
+    "FixedPointQuantize": F.fixed_point_quantize,
+    "MeanSubtraction": PF.mean_subtraction,
+    "WarpByFlow": lambda h: F.warp_by_flow(h, F.slice(h, stop=(None, 2, None, None))),
+    "GreaterScalar": lambda h: h * F.greater_scalar(h, 0.0),
+    "FusedConvolution": lambda h: F.fused_convolution(
+        h, nn.parameter.get_parameter_or_create("W", (4, 4, 3, 3)), None
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_nnabla_cannot_differentiate_twice_is_refused_by_name(tmp_path, kind):
+    definition = load(tmp_path, *python_proto(on_features(REFUSED[kind])))
+    message = (
+        rf"net\.nnp: the function {kind} \(layer '.*'\) cannot be differentiated twice by nnabla;"
+        " replace it, train and score without it"
+    )
+    with pytest.raises(UnsupportedError, match=message) as caught:
+        check_differentiable(definition)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UnsupportedError, match=message):
+        build_objective(definition, BATCH, CPU, random_values(definition))
+
+
+def random_values(definition):
+    return {name: RNG.randn(*value.shape) for name, value in definition.parameters.items()}
+
+
+def sequence(h):
+    return F.reshape(h, (1, BATCH, 144))
+
+
+def zeros(*shape):
+    return F.constant(0, shape)
+
+
+HANGING = {
+    "LSTM": lambda h: PF.lstm(sequence(h), zeros(1, 1, BATCH, 2), zeros(1, 1, BATCH, 2))[0],
+    "GRU": lambda h: PF.gru(sequence(h), zeros(1, 1, BATCH, 2))[0],
+    "RNN": lambda h: PF.rnn(sequence(h), zeros(1, 1, BATCH, 2))[0],
+}
+
+
+@pytest.mark.parametrize("kind", HANGING)
+def test_what_would_hang_is_refused_by_name(tmp_path, kind):
+    def make(v):
+        hidden = F.tanh(PF.affine(v["x"], (4, 6, 6), name="a"))
+        return F.squared_error(F.reshape(HANGING[kind](hidden), (BATCH, 2)), v["t"])
+
+    # nnabla.utils.save finds no batch axis beside the axis of time, so it is put in by hand.
+    proto, parameters = python_proto(make, {"x": (3,), "t": (2,)}, variable_batch_size=False)
+    for variable in proto.network[0].variable:
+        if variable.name in ("x", "t", "loss"):
+            variable.shape.dim[0] = -1
+    definition = load(tmp_path, proto, parameters)
+    with pytest.raises(
+        UnsupportedError,
+        match=rf"net\.nnp: the function {kind} \(layer '.*'\) cannot be differentiated twice by"
+        r" nnabla; build the recurrent network of single layers \(RecurrentInput, Delay, Affine\)",
+    ):
+        check_differentiable(definition)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "repeat"])
+def test_padding_by_other_than_a_constant_is_refused(tmp_path, mode):
+    make = on_features(lambda h: F.pad(h, (1, 1), mode=mode))
+    definition = load(tmp_path, *python_proto(make))
+    with pytest.raises(
+        UnsupportedError, match=rf"Pad \(layer '.*'\) pads by mode '{mode}', .*; pad by a constant"
+    ):
+        check_differentiable(definition)
+
+
+def test_a_target_that_depends_on_parameters_is_refused(tmp_path):
+    def make(v):
+        hidden = F.sigmoid(PF.affine(v["x"], 1, name="a"))
+        return F.binary_cross_entropy(hidden, F.sigmoid(PF.affine(v["t"], 1, name="b")))
+
+    definition = load(tmp_path, *python_proto(make))
+    with pytest.raises(
+        UnsupportedError,
+        match=r"BinaryCrossEntropy \(layer '.*'\) has a target '.*' that depends on trained"
+        " parameters, and nnabla leaves out its derivative; put an Unlink before it",
+    ):
+        check_differentiable(definition)
+
+
+DATA_PATH = {
+    "gather": lambda x: F.gather(x, F.constant(1, (2,)), axis=1),
+    "sort": lambda x: F.sort(x, axis=1),
+    "shift": lambda x: F.shift(x, (1, 1)),
+    "pad by reflection": lambda x: F.pad(x, (1, 1), mode="reflect"),
+    "comparison": lambda x: x * F.greater_scalar(x, 0.0),
+    "binary": lambda x: F.where(F.less_scalar(x, 0.5), x, -x),
+}
+
+
+@pytest.mark.parametrize("name", DATA_PATH)
+def test_on_the_way_from_the_data_they_do_no_harm(tmp_path, name):
+    """No gradient passes there: nn.grad agrees with nnabla's own backward."""
+
+    def make(v):
+        hidden = F.tanh(PF.affine(DATA_PATH[name](v["x"]), 3, name="a"))
+        return F.squared_error(hidden, v["t"])
+
+    definition = load(tmp_path, *python_proto(make, {"x": (2, 6, 6), "t": (3,)}))
+    objective = build_objective(definition, 7, CPU, random_parameters(definition))
+    losses(objective, x=RNG.randn(7, 2, 6, 6), y=RNG.randn(7, 3))
+    for native, built in zip(*gradients(objective, RNG.rand(7))):
+        assert np.abs(native).max() > 0
+        np.testing.assert_allclose(built, native, atol=1e-6 * np.abs(native).max())
+
+
+def test_before_the_first_trained_parameter_they_do_no_harm(tmp_path):
+    """A frozen layer below: only what is trained counts."""
+    make = on_features(lambda h: PF.affine(F.sort(h, axis=1), 2, name="b"))
+    proto, parameters = python_proto(make, trained={"b/affine/W", "b/affine/b"})
+    definition = load(tmp_path, proto, parameters)
+    objective = build_objective(definition, 7, CPU, random_parameters(definition))
+    losses(objective, x=RNG.randn(7, 3), y=RNG.randn(7, 1))
+    for native, built in zip(*gradients(objective, RNG.rand(7))):
+        np.testing.assert_allclose(built, native, atol=1e-6 * np.abs(native).max())

@@ -1,0 +1,189 @@
+"""Large inputs, probabilities of 0 and labels below 0: where nnabla's own graph is wrong."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import nnabla as nn
+import nnabla.functions as F
+import nnabla.parametric_functions as PF
+import numpy as np
+import pytest
+from nnabla.backward_functions import registry
+
+from nnabla_influence.definition import build_objective, ignoring_columns
+from nnabla_influence.definition.stable_backward import stable_backward
+from nnabla_influence.engine.gradients import Derivatives
+from tests.reference import Reference, float64
+
+from .definitions import BATCH, CPU, load, python_proto, random_parameters
+
+SCALE, ALPHA = 1.05070098735548, 1.673263242354377
+
+
+def elu(x, alpha=1.0):
+    return jnp.where(x > 0, x, alpha * jnp.expm1(jnp.minimum(x, 0)))
+
+
+CASES = {
+    "elu": (F.elu, elu),
+    "elu of another alpha": (lambda x: F.elu(x, 0.3), lambda x: elu(x, 0.3)),
+    "selu": (F.selu, lambda x: SCALE * elu(x, ALPHA)),
+    "celu": (F.celu, lambda x: jnp.concatenate([elu(x), elu(-x)], axis=1)),
+    "celu of another alpha": (
+        lambda x: F.celu(x, 0.3),
+        lambda x: jnp.concatenate([elu(x, 0.3), elu(-x, 0.3)], axis=1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_products_of_large_inputs_agree_with_float64_jax(tmp_path, name):
+    function, reference_function = CASES[name]
+
+    def make(v):
+        hidden = function(PF.affine(v["x"], 4, name="a"))
+        return F.squared_error(PF.affine(hidden, 1, name="b"), v["t"])
+
+    def reference_losses(theta, inputs):
+        hidden = reference_function(inputs["x"] @ theta["a/affine/W"] + theta["a/affine/b"])
+        out = hidden @ theta["b/affine/W"] + theta["b/affine/b"]
+        return ((out - inputs["y"]) ** 2).mean(axis=1)
+
+    definition = load(tmp_path, *python_proto(make))
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(6, 3)).astype(np.float32)
+    x[1] *= 200
+    x[2] *= -1000
+    assert np.abs(x @ random_parameters(definition)["a/affine/W"]).max() > 200
+    compare(definition, {"x": x, "y": rng.normal(size=(6, 1)).astype(np.float32)}, reference_losses)
+
+
+def test_probabilities_that_round_to_0(tmp_path):
+    """KLMultinomial, whose gradient is that of a Softmax times a logarithm of it."""
+
+    def make(v):
+        p = F.softmax(PF.affine(v["x"], 4, name="a"), axis=1)
+        return F.kl_multinomial(p, v["t"], base_axis=1)
+
+    def reference_losses(theta, inputs):
+        log = jax.nn.log_softmax(inputs["x"] @ theta["a/affine/W"] + theta["a/affine/b"])
+        return (jnp.exp(log) * (log - jnp.log(inputs["y"]))).sum(axis=1)
+
+    definition = load(tmp_path, *python_proto(make, {"x": (3,), "t": (4,)}))
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(6, 3)).astype(np.float32)
+    x[2:4] *= 400
+    logits = x @ random_parameters(definition)["a/affine/W"]
+    assert np.ptp(logits, axis=1).max() > 150
+    y = rng.dirichlet(np.ones(4), size=6).astype(np.float32)
+    compare(definition, {"x": x, "y": y}, reference_losses)
+
+
+def compare(definition, inputs, reference_losses):
+    """J a and H a, with random parameters, against float64 JAX."""
+    parameters = random_parameters(definition)
+    rng = np.random.default_rng(1)
+    n = len(inputs["x"])
+    derivatives = Derivatives(build_objective(definition, n, CPU, parameters), CPU)
+    reference = Reference(reference_losses, parameters, list(derivatives.objective.parameters))
+    direction = rng.normal(size=derivatives.size).astype(np.float32)
+    a, h = derivatives.zeros(), derivatives.zeros()
+    a.data = direction
+    products = derivatives.add_products(inputs, np.full(n, 1 / n), a, h)
+
+    tree, start = {}, 0
+    for key, variable in derivatives.objective.parameters.items():
+        tree[key] = direction[start : start + variable.size].reshape(variable.shape)
+        start += variable.size
+    wanted = reference.hessian(reference.theta, float64(tree), float64(inputs))
+    wanted_h = np.concatenate([np.ravel(wanted[key]) for key in tree])
+    by_example = reference.per_example(reference.theta, float64(tree), float64(inputs))
+    np.testing.assert_allclose(
+        products, by_example, rtol=1e-4, atol=1e-6 * np.abs(by_example).max()
+    )
+    assert np.linalg.norm(h.data - wanted_h) < 1e-5 * np.linalg.norm(wanted_h)
+
+
+IGNORING = {
+    "softmax": lambda v: F.softmax_cross_entropy(scores(v), labels(v), axis=1),
+    "categorical": lambda v: F.categorical_cross_entropy(
+        F.softmax(scores(v), axis=1), labels(v), axis=1
+    ),
+    "probabilities": lambda v: F.categorical_cross_entropy(
+        0.1 + 0.7 * F.softmax(scores(v), axis=1), labels(v), axis=1
+    ),
+}
+
+
+def scores(v):
+    return F.reshape(PF.affine(v["x"], 8, name="a"), (BATCH, 4, 2))
+
+
+def labels(v):
+    return F.reshape(v["t"], (BATCH, 1, 2))
+
+
+@pytest.mark.parametrize("name", IGNORING)
+def test_labels_below_0_have_no_gradient(tmp_path, name):
+    """Some of an example's labels, and all of them, the first example's too."""
+    proto = python_proto(IGNORING[name], {"x": (3,), "t": (2,)})
+    definition = load(tmp_path, *proto)
+    assert [i.ignores_negative for i in definition.inputs] == [False, True]
+    assert ignoring_columns(definition) == ("y",)
+
+    def reference_losses(theta, inputs):
+        z = (inputs["x"] @ theta["a/affine/W"] + theta["a/affine/b"]).reshape(-1, 4, 2)
+        p = jax.nn.softmax(z, axis=1)
+        p = 0.1 + 0.7 * p if name == "probabilities" else p
+        chosen = jnp.take_along_axis(p, jnp.maximum(inputs["y"], 0).astype(int)[:, None], axis=1)
+        return jnp.where(inputs["y"] < 0, 0, -jnp.log(chosen[:, 0])).mean(axis=1)
+
+    rng = np.random.default_rng(0)
+    y = np.array([[-1, -7], [2, -1], [0, 3], [-2, 1], [1, 1]], np.float32)
+    compare(definition, {"x": rng.normal(size=(5, 3)).astype(np.float32), "y": y}, reference_losses)
+
+
+MIXED = {
+    "a regression beside it": lambda v: {
+        "loss": F.softmax_cross_entropy(PF.affine(v["x"], 3, name="a"), v["t"]),
+        "other": F.squared_error(PF.affine(v["x"], 1, name="b"), F.constant(0, (BATCH, 1))),
+    },
+    "an embedding": lambda v: F.softmax_cross_entropy(
+        F.sum(PF.embed(v["t"], 5, 3, name="e"), axis=1) + PF.affine(v["x"], 3, name="a"), v["t"]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_rows_that_count_in_another_way_are_not_ignored(tmp_path, name):
+    assert ignoring_columns(load(tmp_path, *python_proto(MIXED[name]))) == ()
+
+
+def first_and_second(function, values):
+    x = nn.Variable.from_numpy_array(values).apply(need_grad=True)
+    graph = nn.grad([F.sum(function(x) ** 2)], [x])[0]
+    both = F.sink(graph, one_input_grad=False)
+    both.forward()
+    graph.g = 1
+    x.grad.zero()
+    both.backward()
+    return graph.d.tobytes(), x.g.tobytes()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_elsewhere_no_bit_changes(name):
+    values = np.linspace(-80, 80, 1281, dtype=np.float32).reshape(-1, 1)  # 0 is one of them
+    before = first_and_second(CASES[name][0], values)
+    with stable_backward():
+        assert first_and_second(CASES[name][0], values) == before
+
+
+def test_nnabla_has_its_own_again_afterwards():
+    own = dict(registry)
+    with stable_backward():
+        assert registry["ELU"] is not own["ELU"]
+    assert dict(registry) == own
+
+
+jax.config.update("jax_enable_x64", True)

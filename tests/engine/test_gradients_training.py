@@ -1,0 +1,173 @@
+"""Derivatives of the training network, batch statistics and running ones, against float64 JAX."""
+
+from __future__ import annotations
+
+import jax
+import nnabla as nn
+import nnabla.functions as F
+import nnabla.parametric_functions as PF
+import numpy as np
+import pytest
+
+from nnabla_influence.definition import Mode, build_objective, load_definition, running_statistics
+from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.engine.guard import check_derivatives
+from tests.cases import CASES, Case
+from tests.reference import Reference, float64
+from tests.test_gradients import CONTEXT, as_tree, flat, relative, vector
+
+CASE = next(case for case in CASES if case.name == "cnn-batchnorm")
+RUNNING = ["n1/bn/mean", "n1/bn/var", "n2/bn/mean", "n2/bn/var"]
+DECAY = 0.9
+
+
+def derivatives_of(folder, batch_size: int, mode: Mode, case: Case = CASE) -> Derivatives:
+    definition = load_definition(case.save_definition(folder), folder / "net.h5")
+    return Derivatives(build_objective(definition, batch_size, CONTEXT, mode=mode), CONTEXT)
+
+
+def training_reference() -> Reference:
+    parameters = CASE.parameters()
+    return Reference(CASE.training_losses, parameters, CASE.trainable(parameters))
+
+
+def random(size: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=size).astype(np.float32)
+
+
+def statistics_tree(derivatives: Derivatives, values: np.ndarray) -> dict:
+    tree, start = {}, 0
+    for statistic in derivatives.objective.statistics:
+        size = statistic.value.size
+        tree[statistic.name] = values[start : start + size].reshape(statistic.value.shape)
+        start += size
+    return tree
+
+
+@pytest.mark.parametrize("n", [2, 5, 16])
+def test_products_with_batch_statistics(tmp_path, n: int):
+    derivatives = derivatives_of(tmp_path, n, Mode.TRAINING)
+    reference = training_reference()
+    inputs = CASE.inputs(n, seed=3)
+    a = random(derivatives.size, 5)
+    h = derivatives.zeros()
+    weights = np.full(n, 1 / n)
+    products = derivatives.add_products(inputs, weights, vector(derivatives, a), h)
+
+    tree = float64(as_tree(derivatives, a))
+    wanted = reference.per_example(reference.theta, tree, float64(inputs))
+    assert relative(products, wanted) < 1e-5
+    wanted_h = flat(derivatives, reference.hessian(reference.theta, tree, float64(inputs)))
+    assert relative(h.data, wanted_h) < 1e-5
+    check_derivatives(derivatives, inputs)
+
+
+def test_gradient_and_losses_with_batch_statistics(tmp_path):
+    derivatives = derivatives_of(tmp_path, 7, Mode.TRAINING)
+    reference = training_reference()
+    inputs = CASE.inputs(7, seed=4)
+    gradient = derivatives.zeros()
+    derivatives.add_gradient(inputs, np.full(7, 1 / 7), gradient)
+    wanted = flat(derivatives, reference.gradient(reference.theta, float64(inputs)))
+    assert relative(gradient.data, wanted) < 1e-5
+    losses = reference.losses(reference.theta, float64(inputs))
+    assert relative(derivatives.outputs(inputs)[0], losses) < 1e-5
+
+
+@pytest.mark.parametrize("n", [2, 9])
+def test_gradient_by_running_statistics_goes_on_to_the_parameters(tmp_path, n: int):
+    derivatives = derivatives_of(tmp_path, n, Mode.TRAINING)
+    reference = training_reference()
+    inputs, weights = CASE.inputs(n, seed=6), np.full(n, 1 / n)
+    a = vector(derivatives, random(derivatives.size, 5))
+    size = sum(statistic.value.size for statistic in derivatives.objective.statistics)
+    r_after = random(size, 7)
+    r = nn.NdArray.from_numpy_array(r_after)
+    without, h, alone = derivatives.zeros(), derivatives.zeros(), derivatives.zeros()
+    derivatives.add_products(
+        inputs, weights, derivatives.zeros(), alone, nn.NdArray.from_numpy_array(r_after)
+    )
+    products = derivatives.add_products(inputs, weights, a, without)
+    np.testing.assert_array_equal(derivatives.add_products(inputs, weights, a, h, r), products)
+    assert relative(h.data, without.data + alone.data) < 1e-5
+
+    assert [statistic.name for statistic in derivatives.objective.statistics] == RUNNING
+    parameters = float64(CASE.parameters())
+
+    def after(theta, running):
+        moved = CASE.statistics({**parameters, **theta}, float64(inputs))
+        return {k: DECAY * running[k] + (1 - DECAY) * moved[k] for k in RUNNING}
+
+    running = {name: parameters[name] for name in RUNNING}
+    _, back = jax.vjp(after, reference.theta, running)
+    to_theta, to_running = back(float64(statistics_tree(derivatives, r_after)))
+    assert relative(-alone.data, flat(derivatives, to_theta)) < 1e-5
+    wanted_r = np.concatenate([np.ravel(to_running[name]) for name in RUNNING])
+    assert relative(r.data, wanted_r) < 1e-6
+
+
+def test_validation_gradient_reaches_the_running_statistics(tmp_path):
+    derivatives = derivatives_of(tmp_path, 4, Mode.VALIDATION)
+    parameters = CASE.parameters()
+    names = [*CASE.trainable(parameters), *RUNNING]
+    assert list(derivatives.objective.parameters) == names
+    reference = Reference(CASE.losses, parameters, names)
+    inputs = CASE.inputs(9, seed=4)
+    gradient = derivatives.zeros()
+    derivatives.add_gradient(inputs, np.full(9, 1 / 9), gradient)
+    wanted = reference.gradient(reference.theta, float64(inputs))
+    for name, part in as_tree(derivatives, gradient.data).items():
+        # Beside the whole gradient: behind another normalisation's mean a bias has none.
+        assert np.linalg.norm(part - wanted[name]) < 1e-6 * np.linalg.norm(gradient.data), name
+    losses = reference.losses(reference.theta, float64(inputs))
+    assert relative(derivatives.outputs(inputs)[0], losses) < 1e-5
+    check_derivatives(derivatives, inputs)
+
+
+@pytest.mark.parametrize("mode", [Mode.TRAINING, Mode.VALIDATION])
+def test_without_batch_statistics_every_mode_is_the_test_mode(tmp_path, mode: Mode):
+    case = next(case for case in CASES if case.name == "mlp-softmax")
+    test = derivatives_of(tmp_path, 4, Mode.TEST, case)
+    other = derivatives_of(tmp_path, 4, mode, case)
+    assert running_statistics(other.objective.definition) == ()
+    assert other.objective.statistics == ()
+    assert list(other.objective.parameters) == list(test.objective.parameters)
+    inputs, weights = case.inputs(6), np.full(6, 1 / 6)
+    a = vector(test, random(test.size, 0))
+    h, other_h = test.zeros(), test.zeros()
+    products = test.add_products(inputs, weights, a, h)
+    np.testing.assert_array_equal(other.add_products(inputs, weights, a, other_h), products)
+    np.testing.assert_array_equal(other_h.data, h.data)
+
+
+@pytest.mark.parametrize("n", [3, 5, 8])
+def test_a_mini_batch_of_another_size_is_refused(tmp_path, n: int):
+    derivatives = derivatives_of(tmp_path, 4, Mode.TRAINING)
+    inputs, weights = CASE.inputs(n), np.full(n, 1 / n)
+    message = f"a mini-batch of {n} examples for a training objective of 4"
+    for call in (
+        lambda: derivatives.add_products(inputs, weights, derivatives.zeros(), derivatives.zeros()),
+        lambda: derivatives.add_gradient(inputs, weights, derivatives.zeros()),
+        lambda: derivatives.outputs(inputs),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_statistics_that_no_parameter_moves_only_decay(tmp_path):
+    """A normalisation of the input itself: its statistics are the data's, whatever the weights."""
+
+    def build(v):
+        h = PF.batch_normalization(v["x"], no_scale=True, no_bias=True, name="n")
+        return F.squared_error(PF.affine(F.tanh(h), 1, name="out"), v["y"])
+
+    case = Case("frozen", {"x": (4,), "y": (1,)}, build, None, statistics=lambda p, v: {})
+    derivatives = derivatives_of(tmp_path, 5, Mode.TRAINING, case)
+    inputs, weights = case.inputs(5), np.full(5, 1 / 5)
+    a = vector(derivatives, random(derivatives.size, 0))
+    h, with_r = derivatives.zeros(), derivatives.zeros()
+    r = nn.NdArray.from_numpy_array(np.arange(8, dtype=np.float32))
+    products = derivatives.add_products(inputs, weights, a, h)
+    np.testing.assert_array_equal(derivatives.add_products(inputs, weights, a, with_r, r), products)
+    np.testing.assert_array_equal(with_r.data, h.data)
+    np.testing.assert_allclose(r.data, DECAY * np.arange(8), rtol=1e-6)

@@ -1,0 +1,242 @@
+"""Which states stand for the steps: kept or replayed the same; no replay that went elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnabla_influence import Options, score
+from nnabla_influence.definition import load_definition
+from nnabla_influence.device import cpu_device
+from nnabla_influence.errors import RunError
+from nnabla_influence.influence.step_inputs import StepInputs
+from nnabla_influence.influence.trainer import Trainer
+from nnabla_influence.influence.trajectory import (
+    FinalTrajectory,
+    RecordedTrajectory,
+    ReplayedTrajectory,
+    describe_difference,
+)
+from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.run import read_run
+from nnabla_influence.solvers import SolverState
+from tests.exact_trainings import (
+    RECORDED,
+    Watched,
+    equal,
+    fetch_from,
+    watched_trainings,
+)
+from tests.runs.changing import with_new_checksums
+
+CONTEXT = cpu_device("tests").context
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory) -> dict[str, Watched]:
+    return watched_trainings(tmp_path_factory.getbasetemp())
+
+
+def replayed(training: Watched, folder: Path | None = None) -> ReplayedTrajectory:
+    definition = load_definition(training.definition)
+    run = read_run(folder or training.run("sqrt"))
+    inputs = StepInputs(fetch_from(training.training))
+    return ReplayedTrajectory(run, Trainer(definition, definition.solver, CONTEXT), inputs)
+
+
+def copy(training: Watched, folder: Path) -> Path:
+    shutil.copytree(training.run("sqrt"), folder)
+    return folder
+
+
+def tamper(folder: Path, step: int, index: int = 3, value: float | None = None) -> None:
+    """Change one value of a kept moment."""
+    path = folder / "checkpoints" / f"{step}.npy"
+    flat = np.load(path)
+    flat[index] = flat[index] + 0.01 if value is None else value
+    np.save(path, flat)
+    with_new_checksums(folder)
+
+
+# --------------------------------------------------------------------- states
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_each_state_is_nnablas_whatever_the_order_of_asking(trainings, name: str):
+    training = trainings[name]
+    recorded = read_run(training.run("all"))
+    steps = recorded.steps
+    kept = RecordedTrajectory(recorded, steps)
+    again = replayed(training)
+    assert kept.exact
+    assert again.exact
+    assert len(read_run(training.run("sqrt")).moments) < len(steps)
+    for step in (*reversed(steps), steps[0], steps[-1], steps[len(steps) // 2]):
+        wanted = training.seen_by_nnabla(step.step)
+        equal(kept.before(step), wanted)
+        equal(again.before(step), wanted)
+
+
+def test_the_final_state_stands_for_every_step(trainings):
+    run = read_run(trainings["adam"].run("final"))
+    trajectory = FinalTrajectory(run.final_moment())
+    assert not trajectory.exact
+    for step in run.steps:
+        equal(trajectory.before(step), trainings["adam"].seen_by_nnabla(6))
+
+
+def test_a_run_without_each_steps_state_is_not_read_as_if(trainings):
+    run = read_run(trainings["sgd"].run("sqrt"))
+    with pytest.raises(RunError, match="keeps no parameters of step 11; train again with --keep"):
+        RecordedTrajectory(run, run.steps)
+
+
+# --------------------------------------------------------------------- scores
+
+
+@pytest.mark.parametrize("window", ["last", "all", 2])
+@pytest.mark.parametrize("name", RECORDED)
+def test_sqrt_gives_the_bytes_of_all(trainings, tmp_path, name: str, window):
+    training = trainings[name]
+    files = []
+    for keep in ("all", "sqrt"):
+        output = tmp_path / "influence.csv"
+        options = Options(method="exact", window=window, device="cpu")
+        ranking = score(training.definition, run=training.run(keep), output=output, options=options)
+        files.append(output.read_bytes())
+        output.unlink()
+    assert files[0] == files[1]
+    assert np.ptp(ranking.scores.influence) > 1e-4
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_chunks_change_rounding_at_most(trainings, name: str):
+    training = trainings[name]
+    wanted, *others = (
+        score(
+            training.definition,
+            run=training.run("all"),
+            options=Options(method="exact", window="all", device="cpu", chunk_size=size),
+        ).scores.influence
+        for size in (2, 3, 64)
+    )
+    for got in others:
+        assert np.linalg.norm(got - wanted) < 1e-5 * np.linalg.norm(wanted)
+
+
+# --------------------------------------------------------------------- replays that go elsewhere
+
+
+@pytest.mark.parametrize(
+    ("tampered", "first", "end"), [(8, 8, 12), (4, 4, 8)], ids=["last segment", "within"]
+)
+def test_one_changed_value_in_a_kept_state_is_noticed(
+    trainings, tmp_path, tampered: int, first: int, end: int
+):
+    training = trainings["momentum"]
+    run = copy(training, tmp_path / "run")
+    tamper(run, tampered)
+    with pytest.raises(
+        RunError,
+        match=rf"run: the training from step {first} to {end} cannot be replayed \(.* is off by a"
+        r" relative .*\); .* or files of the run .* were changed",
+    ):
+        score(
+            training.definition,
+            run=run,
+            output=tmp_path / "a.csv",
+            options=Options(method="exact", window="all", device="cpu"),
+        )
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_changed_solver_state_at_the_end_is_noticed(trainings, tmp_path):
+    """The parameters alone arrive where they should."""
+    training = trainings["adam"]
+    run = read_run(training.run("sqrt"))
+    final = run.final_moment()
+    values = {kind: dict(arrays) for kind, arrays in final.solver.values.items()}
+    values["var"]["h/affine/b"] = values["var"]["h/affine/b"] * np.float32(1.01)
+    changed = Moment(final.step, final.parameters, SolverState(final.solver.t, values))
+    assert describe_difference(final, final) is None
+    assert describe_difference(final, changed) == "h/affine/b (var) is off by a relative 9.9e-03"
+
+
+def test_training_that_the_definition_does_not_describe_is_noticed(trainings, tmp_path):
+    """The run says another learning rate than the loop had; the same goes for a scaled loss."""
+    training = trainings["sgd"]
+    run = copy(training, tmp_path / "run")
+    lines = (run / "steps.csv").read_text().splitlines()
+    number, epoch, rate, rows = lines[-2].split(",")  # the last but one update
+    lines[-2] = ",".join([number, epoch, repr(float(rate) * 1.5), rows])
+    (run / "steps.csv").write_text("\n".join(lines) + "\n")
+    with_new_checksums(run)
+    with pytest.raises(RunError, match=r"from step 8 to 12 cannot be replayed .*changed gradients"):
+        replayed(training, run).before(read_run(run).steps[-1])
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_kept_steps_lead_where_they_led(trainings, name: str):
+    training = trainings[name]
+    definition, run = load_definition(training.definition), read_run(training.run("all"))
+    trainer = Trainer(definition, definition.solver, CONTEXT)
+    RecordedTrajectory(run, run.steps).check(trainer, StepInputs(fetch_from(training.training)))
+
+
+def test_kept_steps_of_another_loss_are_noticed(trainings):
+    """As of a script that scales its loss: each step is twice as long as the definition says."""
+    training = trainings["sgd"]
+    definition, run = load_definition(training.definition), read_run(training.run("all"))
+    lr = dataclasses.replace(run.steps[-1], learning_rate=run.steps[-1].learning_rate / 2)
+    trajectory = RecordedTrajectory(run, (*run.steps[:-1], lr))
+    trainer = Trainer(definition, definition.solver, CONTEXT)
+    message = rf"step {lr.step} done again leads elsewhere than it did \(off by 0.5 .*wrong"
+    with pytest.raises(RunError, match=message):
+        trajectory.check(trainer, StepInputs(fetch_from(training.training)))
+
+
+def test_a_device_that_is_not_the_same_twice_is_told_from_another(trainings, tmp_path):
+    training = trainings["sgd"]
+    run = copy(training, tmp_path / "run")
+    trajectory = replayed(training, run)
+    drawn = np.random.default_rng(0)
+    fetch = fetch_from(training.training)
+
+    def unsteady(rows):
+        arrays = fetch(rows)
+        return {**arrays, "x": arrays["x"] * (1 + 1e-4 * drawn.normal())}
+
+    trajectory._inputs = StepInputs(unsteady)
+    with pytest.raises(RunError, match="this device does not give the same result twice"):
+        trajectory.before(read_run(run).steps[-1])
+
+
+def test_a_replay_begins_at_a_kept_state_or_says_that_there_is_none(trainings, tmp_path):
+    training = trainings["sgd"]
+    run = read_run(training.run("sqrt"))
+    trajectory = replayed(training)
+
+    class From8:
+        def __getattr__(self, name):
+            return getattr(run, name)
+
+        moments = (8,)
+
+    trajectory._run = From8()
+    equal(trajectory.before(run.steps[9]), training.seen_by_nnabla(9))
+    with pytest.raises(RunError, match="keeps no parameters at or before step 7; record a longer"):
+        trajectory.before(run.steps[7])
+
+
+def test_a_kept_state_that_is_not_finite_is_named(trainings, tmp_path):
+    training = trainings["sgd"]
+    run = copy(training, tmp_path / "run")
+    tamper(run, 4, value=np.nan)
+    trajectory = replayed(training, run)
+    with pytest.raises(RunError, match=r"4\.npy: the moment before step 4: parameter .* is not"):
+        trajectory.before(read_run(run).steps[5])

@@ -1,0 +1,650 @@
+from __future__ import annotations
+
+import nnabla as nn
+import nnabla.functions as F
+import nnabla.parametric_functions as PF
+import nnabla.solvers as S
+import numpy as np
+import pytest
+from nnabla.experimental.framework.updater import Updater
+from nnabla.utils.data_iterator import data_iterator_simple
+
+from nnabla_influence.errors import OutputError, RunError, UnsupportedError
+from nnabla_influence.runs.recorder import Recorder
+from nnabla_influence.runs.run import read_run
+from tests.training_data import linear_data, rows_of, train_by_hand
+
+N, B = 13, 4
+X, Y = linear_data(N)
+
+
+class Net:
+    """The user's script: a linear regression in a parameter scope of the test's own."""
+
+    def __init__(self, solver=None, batch_size=B, batch_norm=False):
+        self.x, self.y = nn.Variable((batch_size, 3)), nn.Variable((batch_size, 1))
+        with nn.parameter_scope("net"):
+            h = PF.batch_normalization(self.x, name="bn") if batch_norm else self.x
+            rng = np.random.RandomState(1)
+            self.loss = F.mean(F.squared_error(PF.affine(h, 1, rng=rng), self.y))
+        self.solver = S.Sgd(0.1) if solver is None else solver
+        self.solver.set_parameters(nn.get_parameters())
+        self.first = {name: v.d.copy() for name, v in nn.get_parameters(grad_only=False).items()}
+
+    def last(self):
+        return {name: v.d.copy() for name, v in nn.get_parameters(grad_only=False).items()}
+
+    def feed(self, batch):
+        self.x.d, self.y.d = batch
+        self.loss.forward()
+
+
+@pytest.fixture(autouse=True)
+def _own_scope():
+    with nn.parameter_scope("", scope={}):
+        yield
+
+
+def make_iterator(batch_size=B, **options):
+    return data_iterator_simple(
+        lambda i: (X[i], Y[i]), N, batch_size, rng=np.random.RandomState(2), **options
+    )
+
+
+def check_by_hand(folder, net, decay=0.0):
+    run = read_run(folder)
+    weights, bias = train_by_hand(
+        run.steps, X, Y, net.first["net/affine/W"], net.first["net/affine/b"], decay
+    )
+    final = run.parameters()
+    np.testing.assert_allclose(final["net/affine/W"], weights, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(final["net/affine/b"], bias, rtol=0, atol=2e-6)
+    assert np.abs(weights - net.first["net/affine/W"]).max() > 0.05
+    return run
+
+
+def test_a_loop_with_decay_and_falling_rates_can_be_retrained_by_hand_from_the_run(tmp_path):
+    net = Net()
+    with (
+        make_iterator(shuffle=True) as iterator,
+        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, window="all") as recorder,
+    ):
+        fed = []
+        for i in range(11):
+            batch = recorder.iterator.next()
+            fed.append(rows_of(batch[0]))
+            net.feed(batch)
+            recorder.solver.zero_grad()
+            net.loss.backward()
+            recorder.solver.weight_decay(0.01)
+            recorder.solver.set_learning_rate(0.1 / (1 + i))
+            recorder.solver.update()
+    run = check_by_hand(tmp_path / "run", net, decay=0.01)
+    assert [step.rows.tolist() for step in run.steps] == fed
+    assert [step.learning_rate for step in run.steps] == [
+        float(np.float32(0.1 / (1 + i))) for i in range(11)
+    ]
+    assert run.settings.solver == "Sgd"
+    assert run.settings.weight_decay == float(np.float32(0.01))
+    assert (run.settings.n_rows, run.settings.total_steps) == (N, 11)
+    assert run.settings.hyperparameters == {"lr": float(np.float32(0.1))}
+    for name, value in net.last().items():
+        assert np.array_equal(run.parameters()[name], value)
+
+
+def test_recording_changes_neither_the_order_nor_the_result(tmp_path):
+    def trained(record):
+        with nn.parameter_scope("", scope={}), make_iterator(shuffle=True) as iterator:
+            net = Net(S.Momentum(0.05))
+            solver = net.solver
+            if record:
+                recorder = Recorder(tmp_path / "run", solver=solver, iterator=iterator)
+                iterator, solver = recorder.iterator, recorder.solver
+            for _ in range(10):
+                net.feed(iterator.next())
+                solver.zero_grad()
+                net.loss.backward()
+                solver.update()
+            return net.last()
+
+    plain, recorded = trained(False), trained(True)
+    for name, value in plain.items():
+        assert np.array_equal(recorded[name], value)
+
+
+@pytest.mark.parametrize("zero_first", [True, False])
+def test_gradients_summed_over_two_batches(tmp_path, zero_first):
+    net = Net()
+    with (
+        make_iterator(shuffle=True) as iterator,
+        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, window="all") as recorder,
+    ):
+        recorder.iterator.next()  # drawn to look at it: not trained on
+        for i in range(12):
+            if zero_first and i % 2 == 0:
+                recorder.solver.zero_grad()
+            net.feed(recorder.iterator.next())
+            if (zero_first and i == 0) or (not zero_first and i % 2 == 0):
+                recorder.solver.zero_grad()
+            net.loss.backward()
+            if i % 2 == 1:
+                recorder.solver.update()
+    run = check_by_hand(tmp_path / "run", net)
+    assert [len(step.batches) for step in run.steps] == [2] * 6
+
+
+def test_given_rows_with_a_ragged_last_batch(tmp_path):
+    net = Net(batch_size=1)
+    with Recorder(
+        tmp_path / "run", solver=net.solver, n_rows=N, weight_decay=0.02, window=2
+    ) as recorder:
+        for epoch in range(5):
+            order = np.random.RandomState(epoch).permutation(N)
+            for start in range(0, N, B):
+                rows = order[start : start + B]
+                net.solver.zero_grad()
+                for row in rows:
+                    net.feed((X[row : row + 1], Y[row : row + 1]))
+                    net.loss.backward(1 / len(rows))
+                net.solver.weight_decay(0.02)
+                if epoch < 3:  # the first epochs leave the parameters, to start by hand from here
+                    net.solver.set_learning_rate(0.0)
+                else:
+                    net.solver.set_learning_rate(0.1)
+                net.solver.update()
+                recorder.step(rows)
+    run = check_by_hand(tmp_path / "run", net, decay=0.02)
+    assert [(s.step, s.epoch, len(s.rows)) for s in run.steps] == [
+        (12, 3, 4),
+        (13, 3, 4),
+        (14, 3, 4),
+        (15, 3, 1),
+        (16, 4, 4),
+        (17, 4, 4),
+        (18, 4, 4),
+        (19, 4, 1),
+    ]
+    assert run.settings.total_steps == 20
+
+
+def test_given_rows_of_several_batches_of_one_update(tmp_path):
+    net = Net()
+    with Recorder(tmp_path / "run", solver=net.solver, n_rows=N, window="all") as recorder:
+        net.solver.zero_grad()
+        for rows in ([0, 1, 2, 3], [4, 5, 6, 7]):
+            net.feed((X[rows], Y[rows]))
+            net.loss.backward()
+        net.solver.update()
+        recorder.step([0, 1, 2, 3], [4, 5, 6, 7], epoch=7)
+    run = check_by_hand(tmp_path / "run", net)
+    assert run.steps[0].epoch == 7
+
+
+def test_the_updater_of_nnablas_framework(tmp_path):
+    net = Net()
+    with (
+        make_iterator(shuffle=True) as iterator,
+        Recorder(
+            tmp_path / "run",
+            solver=net.solver,
+            iterator=iterator,
+            weight_decay=0.01,
+            window="all",
+        ) as recorder,
+    ):
+        updater = Updater(
+            train_data_feeder=lambda i, e, ag: net.feed(recorder.iterator.next()),
+            solver_zero_grad=lambda i, e: net.solver.zero_grad(),
+            solver_update=lambda i, e: net.solver.update(),
+            loss_backward=lambda i, e, ag: net.loss.backward(),
+            solver_update_callback_on_start=lambda i, e: net.solver.weight_decay(0.01),
+            solver_update_callback_on_finish=recorder.updated,
+            accum_grad=2,
+        )
+        for e in range(3):
+            for i in range(2):
+                updater.update(i, e)
+    run = check_by_hand(tmp_path / "run", net, decay=0.01)
+    assert [step.epoch for step in run.steps] == [0, 0, 1, 1, 2, 2]
+    assert [len(step.batches) for step in run.steps] == [2] * 6
+
+
+def test_an_iterator_made_anew_each_epoch(tmp_path):
+    net = Net()
+    with Recorder(tmp_path / "run", solver=net.solver, n_rows=N, window="all") as recorder:
+        for _ in range(3):
+            with recorder.watch(make_iterator(shuffle=True, stop_exhausted=True)) as iterator:
+                for batch in iterator:
+                    net.feed(batch)
+                    recorder.solver.zero_grad()
+                    net.loss.backward()
+                    recorder.solver.update()
+    run = check_by_hand(tmp_path / "run", net)
+    assert [step.epoch for step in run.steps] == [0] * 3 + [1] * 3 + [2] * 3
+
+
+def train(recorder, net, count):
+    for _ in range(count):
+        net.feed(recorder.iterator.next())
+        recorder.solver.zero_grad()
+        net.loss.backward()
+        recorder.solver.update()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        # 13 rows in batches of 4: three updates an epoch, counted back from the last of 29.
+        ({}, [(23, 8), (24, 8), (25, 8), (26, 9), (27, 9), (28, 9)]),
+        ({"window": 1}, [(26, 9), (27, 9), (28, 9)]),
+        ({"window": "all"}, [(step, (step + 1) // 3) for step in range(29)]),
+        ({"window": 1, "steps_per_epoch": 5}, [(25, 5), (26, 5), (27, 5), (28, 5)]),
+    ],
+)
+def test_the_window_and_its_epochs(tmp_path, options, expected):
+    net = Net()
+    with (
+        make_iterator() as iterator,
+        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, **options) as recorder,
+    ):
+        train(recorder, net, 29)
+    run = read_run(tmp_path / "run")
+    assert [(step.step, step.epoch) for step in run.window_steps] == expected
+
+
+def test_memory_is_bounded_by_the_window(tmp_path):
+    net = Net()
+    with make_iterator() as iterator:
+        recorder = Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, keep="final")
+        train(recorder, net, 100)
+        assert len(recorder._recording._updates) <= 7
+
+
+def test_statistics_of_batch_normalization_are_kept_and_marked_as_not_trained(tmp_path):
+    net = Net(batch_norm=True)
+    with (
+        make_iterator(shuffle=True) as iterator,
+        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator) as recorder,
+    ):
+        train(recorder, net, 6)
+    last, first = net.last(), net.first
+    with nn.parameter_scope("", scope={}):
+        nn.load_parameters(str(tmp_path / "run" / "final.h5"))
+        loaded = nn.get_parameters(grad_only=False)
+        assert set(loaded) == set(last)
+        assert all(np.array_equal(v.d, last[name]) for name, v in loaded.items())
+        assert {name for name, v in loaded.items() if not v.need_grad} == {
+            "net/bn/bn/mean",
+            "net/bn/bn/var",
+        }
+    assert not np.array_equal(last["net/bn/bn/mean"], first["net/bn/bn/mean"])
+
+
+def train_noted(recorder, net, count):
+    """Train; return parameters and the solver's state before each step and at the end."""
+    noted = []
+    for _ in range(count):
+        noted.append(state_of(net))
+        train(recorder, net, 1)
+    return [*noted, state_of(net)]
+
+
+def state_of(net):
+    states = net.solver.get_states()
+    values = {f"{n}/{kind}": v.d.copy() for n, s in states.items() for kind, v in s.pstate.items()}
+    return {**net.last(), **values}, {s.t for s in states.values()}
+
+
+def check_moment(moment, noted):
+    values, counts = noted
+    found = dict(moment.parameters)
+    for kind, arrays in moment.solver.values.items():
+        found.update({f"{name}/{kind}": value for name, value in arrays.items()})
+    assert set(found) == set(values)
+    assert all(np.array_equal(found[name], value) for name, value in values.items())
+    assert {moment.solver.t} == counts
+
+
+# 13 rows in batches of 4: three updates an epoch.
+@pytest.mark.parametrize(
+    ("options", "moments", "first"),
+    [
+        ({"window": "all", "keep": "all"}, range(37), 0),
+        ({"window": "all", "keep": "sqrt", "total_steps": 37}, range(0, 37, 7), 0),
+        ({"window": "all", "keep": "sqrt"}, range(0, 37, 8), 0),
+        ({"window": "last", "keep": "all"}, range(34, 37), 34),
+        ({"window": 2, "keep": "all"}, range(31, 37), 31),
+        # Five steps an epoch: the window is that of the steps 30 to 36, seven.
+        (
+            {"window": 2, "keep": "sqrt", "total_steps": 37, "steps_per_epoch": 5},
+            [30, 33, 36],
+            30,
+        ),
+        # It was said to end with step 49, so its moments are those that lead to 40, 44, ...: 28 is
+        # the last before the window.
+        (
+            {"window": 2, "keep": "sqrt", "total_steps": 50, "steps_per_epoch": 5},
+            [28, 32, 36],
+            28,
+        ),
+        # Moments thinned out to every fourth; the one before the window's first step, 31, is 28.
+        ({"window": 2, "keep": "sqrt"}, [28, 32, 36], 28),
+    ],
+)
+def test_the_moments_that_are_kept(tmp_path, options, moments, first):
+    net = Net(S.Adam(0.05), batch_norm=True)
+    with (
+        make_iterator(shuffle=True) as iterator,
+        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, **options) as recorder,
+    ):
+        noted = train_noted(recorder, net, 37)
+    run = read_run(tmp_path / "run")
+    assert run.moments == tuple(moments)
+    assert [step.step for step in run.steps] == list(range(first, 37))
+    # What lies before the window, for the replay only, is told apart.
+    window = {"all": 0, "last": 34, 2: 30 if "steps_per_epoch" in options else 31}
+    assert [step.step for step in run.window_steps] == list(range(window[options["window"]], 37))
+    for number in run.moments:
+        check_moment(run.moment(number), noted[number])
+    check_moment(run.final_moment(), noted[37])
+    assert run.settings.keep == options["keep"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_end_alone_is_kept_where_asked(tmp_path):
+    net = Net(S.Momentum(0.05))
+    with (
+        make_iterator() as iterator,
+        Recorder(
+            tmp_path / "run", solver=net.solver, iterator=iterator, window="last", keep="final"
+        ) as recorder,
+    ):
+        noted = train_noted(recorder, net, 7)
+        assert [path.name for path in tmp_path.iterdir()] == []
+    run = read_run(tmp_path / "run")
+    assert (run.moments, run.settings.keep, run.settings.window) == ((), "final", "last 1 epochs")
+    check_moment(run.final_moment(), noted[7])
+    assert len(run.steps) == 3
+
+
+def test_checkpoints_that_reach_before_the_window_are_kept_by_default(tmp_path):
+    net = Net(S.Momentum(0.05))
+    with (
+        make_iterator() as iterator,
+        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator) as recorder,
+    ):
+        noted = train_noted(recorder, net, 29)
+    run = read_run(tmp_path / "run")
+    assert run.settings.keep == "sqrt"
+    assert run.moments[0] <= run.window_steps[0].step
+    for number in run.moments:
+        check_moment(run.moment(number), noted[number])
+
+
+def test_a_run_can_be_saved_on_the_way_and_goes_on(tmp_path):
+    net = Net(S.Momentum(0.05))
+    with (
+        make_iterator() as iterator,
+        Recorder(
+            tmp_path / "run", solver=net.solver, iterator=iterator, window="all", keep="all"
+        ) as recorder,
+    ):
+        noted = train_noted(recorder, net, 4)
+        assert recorder.save().moments == (0, 1, 2, 3)
+        noted[4:] = train_noted(recorder, net, 3)
+    run = read_run(tmp_path / "run")
+    assert run.moments == tuple(range(7))
+    for number in run.moments:
+        check_moment(run.moment(number), noted[number])
+
+
+def test_what_the_training_starts_from_may_be_loaded_after_the_recorder_is_made(tmp_path):
+    net = Net(S.Momentum(0.05))
+    with (
+        make_iterator() as iterator,
+        Recorder(
+            tmp_path / "run", solver=net.solver, iterator=iterator, keep="sqrt", total_steps=9
+        ) as recorder,
+    ):
+        for variable in nn.get_parameters().values():
+            variable.d = 3.0
+        noted = train_noted(recorder, net, 2)
+    check_moment(read_run(tmp_path / "run").moment(0), noted[0])
+
+
+def test_moments_by_the_names_of_the_definition_and_rows_of_the_users_own(tmp_path):
+    net = Net(S.Momentum(0.05))
+    with nn.parameter_scope("net"):
+        inner = nn.get_parameters(grad_only=False)
+    rows = [0, 1, 2, 3]
+    with Recorder(
+        tmp_path / "run", solver=net.solver, n_rows=N, parameters=inner, window="all", keep="all"
+    ) as recorder:
+        for _ in range(3):
+            net.feed((X[rows], Y[rows]))
+            net.solver.zero_grad()
+            net.loss.backward()
+            net.solver.update()
+            recorder.step(rows)
+    run = read_run(tmp_path / "run")
+    first = run.moment(0)
+    assert set(first.parameters) == set(first.solver.values["m"]) == {"affine/W", "affine/b"}
+    assert np.array_equal(first.parameters["affine/W"], net.first["net/affine/W"])
+    final = run.final_moment()
+    assert np.array_equal(final.solver.values["m"]["affine/W"], momentum_of(net, "net/affine/W"))
+
+
+def momentum_of(net, name):
+    return net.solver.get_states()[name].pstate["m"].d
+
+
+def test_hyperparameters_are_the_constructors_whatever_the_schedule_did(tmp_path):
+    for solver, expected in (
+        (S.AdamW(0.01, wd=0.25), {"lr": 0.01, "wd": 0.25}),
+        (S.SgdW(0.02, 0.5, 0.125), {"lr": 0.02, "momentum": 0.5, "wd": 0.125}),
+    ):
+        with nn.parameter_scope("", scope={}):
+            with Recorder(tmp_path / "run", solver=Net(solver).solver, n_rows=N) as recorder:
+                recorder.solver.set_learning_rate(0.5)
+                recorder.step([1])
+            run = read_run(tmp_path / "run")
+        found = run.settings.hyperparameters
+        assert {name: found[name] for name in expected} == pytest.approx(expected)
+        # Nobody called weight_decay: the constructor's is what the solver uses.
+        assert (run.settings.weight_decay, run.steps[0].learning_rate) == (0.0, 0.5)
+
+
+def test_a_decay_of_0_that_would_be_taken_for_the_solvers_own_is_refused(tmp_path):
+    recorder = Recorder(tmp_path / "run", solver=Net(S.AdamW(wd=0.1)).solver, n_rows=N)
+    with pytest.raises(
+        UnsupportedError, match=r"weight_decay\(0\) cannot be told .* with wd=0 and"
+    ):
+        recorder.solver.weight_decay(0.0)
+    with nn.parameter_scope("", scope={}):
+        recorder = Recorder(tmp_path / "run", solver=Net(S.AdamW(wd=0.0)).solver, n_rows=N)
+        recorder.solver.weight_decay(0.0)
+
+
+def test_a_disk_that_is_full_says_so_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    net = Net()
+
+    def training():
+        with (
+            make_iterator() as iterator,
+            Recorder(
+                tmp_path / "run", solver=net.solver, iterator=iterator, keep="all"
+            ) as recorder,
+        ):
+            monkeypatch.setattr("nnabla_influence.runs.capture.write_values", full)
+            train(recorder, net, 3)
+
+    with pytest.raises(
+        OutputError, match=r"checkpoint cannot be written \(No space .*; make room, or record with"
+    ):
+        training()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_parameter_that_changes_its_shape_is_refused(tmp_path):
+    net = Net()
+    recorder = Recorder(tmp_path / "run", solver=net.solver, n_rows=N, keep="all")
+    net.solver.get_parameters()["net/affine/W"].reset_shape((4, 1), force=True)
+    with pytest.raises(RunError, match=r"net/affine/W or its solver's state changed its shape"):
+        recorder.step([1])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_training_that_ends_with_an_exception(tmp_path, error, keep):
+    net = Net()
+
+    def interrupted():
+        with (
+            make_iterator() as iterator,
+            Recorder(
+                tmp_path / "run",
+                solver=net.solver,
+                iterator=iterator,
+                keep="all",
+                keep_on_error=keep,
+            ) as recorder,
+        ):
+            train(recorder, net, 4)
+            recorder.iterator.next()
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert [entry.name for entry in tmp_path.iterdir()] == (["run"] if keep else [])
+    if keep:
+        run = read_run(tmp_path / "run")
+        assert (len(run.steps), run.moments) == (4, (0, 1, 2, 3))
+
+
+def test_an_update_without_a_batch_is_refused_at_once(tmp_path):
+    net = Net()
+    recorder = Recorder(tmp_path / "run", solver=net.solver, n_rows=N)
+    with pytest.raises(RunError, match=r"no mini-batch was drawn since .* recorder.step\(rows\)"):
+        recorder.solver.update()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([0, N], f"row {N} is not in the dataset, whose {N} rows are numbered from 0"),
+        ([-1, 2], "row -1 is not in the dataset"),
+        ([], "must be a list of row numbers, not float64 of shape"),
+        ([0.5], "must be a list of row numbers, not float64 of shape"),
+        ([[1, 2]], r"must be a list of row numbers, not int64 of shape \(1, 2\)"),
+    ],
+)
+def test_rows_that_are_none(tmp_path, rows, message):
+    recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N)
+    with pytest.raises(RunError, match=message):
+        recorder.step(rows)
+
+
+@pytest.mark.parametrize("method", ["clip_grad_by_norm", "scale_grad"])
+def test_gradients_that_are_changed_are_refused(tmp_path, method):
+    recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N)
+    with pytest.raises(UnsupportedError, match=rf"solver.{method}\(\) changes the gradients"):
+        getattr(recorder.solver, method)(1.0)
+
+
+def test_a_decay_that_changes_within_the_window_is_refused(tmp_path):
+    recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N)
+    for rate in (0.1, 0.2):
+        recorder.solver.weight_decay(rate)
+        recorder.step([1])
+    with pytest.raises(UnsupportedError, match=r"weight decay changed .* \(from 0.1 to 0.2\)"):
+        recorder.save()
+
+
+def test_a_decay_that_is_said_twice_is_refused(tmp_path):
+    recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N, weight_decay=0.1)
+    recorder.solver.weight_decay(0.1)
+    recorder.step([1])
+    with pytest.raises(
+        RunError, match=r"noted from recorder.solver and also given as weight_decay"
+    ):
+        recorder.save()
+
+
+def test_nothing_recorded(tmp_path):
+    with pytest.raises(RunError, match="no solver update was recorded"):
+        Recorder(tmp_path / "run", solver=Net().solver, n_rows=N).save()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_can_be_known_before_the_training_is_said_before(tmp_path):
+    net = Net()
+    with pytest.raises(RunError, match="give the data iterator, or n_rows"):
+        Recorder(tmp_path / "run", solver=net.solver)
+    with pytest.raises(
+        RunError, match="window: 0 is neither a number of epochs from 1 nor 'last' or 'all'"
+    ):
+        Recorder(tmp_path / "run", solver=net.solver, n_rows=N, window=0)
+    with pytest.raises(RunError, match="keep: 'some' is none of final, sqrt, all"):
+        Recorder(tmp_path / "run", solver=net.solver, n_rows=N, keep="some")
+    with pytest.raises(RunError, match="total_steps: 0 is not a whole number from 1"):
+        Recorder(
+            tmp_path / "run", solver=net.solver, n_rows=N, window="all", keep="all", total_steps=0
+        )
+    with pytest.raises(RunError, match=r"the solver has no parameters; call solver.set_parameters"):
+        Recorder(tmp_path / "run", solver=S.Sgd(), n_rows=N)
+    with (
+        nn.parameter_scope("elsewhere"),
+        pytest.raises(RunError, match=r"solver's parameter net/affine/[Wb] is not among"),
+    ):
+        Recorder(tmp_path / "run", solver=net.solver, n_rows=N)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+    with pytest.raises(OutputError, match=r"full: holds thesis.tex, so it is not a run"):
+        Recorder(tmp_path / "full", solver=net.solver, n_rows=N)
+    with pytest.raises(OutputError, match=r"the folder .*nowhere does not exist; make it first"):
+        Recorder(tmp_path / "nowhere" / "run", solver=net.solver, n_rows=N)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file: is a file; give the name of a folder"):
+        Recorder(tmp_path / "file", solver=net.solver, n_rows=N)
+    with pytest.raises(UnsupportedError, match=r"recorder.step\(rows\)"):
+        Recorder(tmp_path / "run", solver=net.solver, iterator=iter([]), n_rows=N)
+
+
+def test_given_parameters_are_saved_under_the_names_of_the_definition(tmp_path):
+    net = Net()
+    with nn.parameter_scope("net"):
+        inner = nn.get_parameters(grad_only=False)
+    with Recorder(
+        tmp_path / "run", solver=net.solver, n_rows=N, parameters=inner, network="Main"
+    ) as recorder:
+        recorder.step([1])
+    run = read_run(tmp_path / "run")
+    assert set(run.parameters()) == {"affine/W", "affine/b"}
+    assert run.settings.network == "Main"
+
+
+def test_hyperparameters_of_other_solvers(tmp_path):
+    net = Net(S.Adam(0.001, 0.8, 0.99, 1e-6))
+    with Recorder(tmp_path / "run", solver=net.solver, n_rows=N) as recorder:
+        recorder.step([1])
+    settings = read_run(tmp_path / "run").settings
+    assert settings.solver == "Adam"
+    assert settings.hyperparameters == {
+        "lr": pytest.approx(0.001),
+        "beta1": pytest.approx(0.8),
+        "beta2": pytest.approx(0.99),
+        "eps": pytest.approx(1e-6),
+    }
+
+
+def test_fused_decay_replaces_and_plain_decay_adds_up(tmp_path):
+    for solver, expected in ((S.Sgd(), 0.3), (S.AdamW(), 0.2)):
+        with nn.parameter_scope("", scope={}):
+            with Recorder(tmp_path / "run", solver=Net(solver).solver, n_rows=N) as recorder:
+                recorder.solver.weight_decay(0.1)
+                recorder.solver.weight_decay(0.2)
+                recorder.step([1])
+            assert read_run(tmp_path / "run").settings.weight_decay == pytest.approx(expected)
