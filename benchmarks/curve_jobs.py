@@ -26,7 +26,7 @@ def compute(folder: Path, data: Path, jobs: int) -> tuple[float, list[str]]:
     started = time.perf_counter()
     curve(
         data / "net.nntxt",
-        training=data / "training.csv",
+        train=data / "training.csv",
         validation=data / "validation.csv",
         test=data / "test.csv",
         output=folder,

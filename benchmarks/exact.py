@@ -148,17 +148,17 @@ def time_parts(trained: Trained) -> dict[str, float]:
     seconds: dict[str, list[float]] = {"replayed step": [], "reading a set": []}
     with without_futile_imports():  # as scoring does
         for _ in range(2):
-            trainer.start(run.moment(run.steps[0].step))
+            trainer.start(run.checkpoint(run.steps[0].step))
             for step in run.steps:
                 started = time.perf_counter()
                 trainer.step(step, inputs)
-                trainer.moment()
+                trainer.checkpoint()
                 seconds["replayed step"].append(time.perf_counter() - started)
                 started = time.perf_counter()
-                run.moment(step.step)
+                run.checkpoint(step.step)
                 seconds["reading a set"].append(time.perf_counter() - started)
     parts = {name: 1e3 * median(values) for name, values in seconds.items()}
-    return {**parts, "writing a set": 1e3 * run.seconds_keeping / len(run.moments)}
+    return {**parts, "writing a set": 1e3 * run.seconds_keeping / len(run.checkpoints)}
 
 
 def show_times(all_times: Sequence[Times], parts: dict[str, dict[str, float]]) -> None:

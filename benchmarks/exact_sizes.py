@@ -68,7 +68,7 @@ def compute(sizes: Sizes) -> Iterator[Computed]:
     """Yield what each window and keep takes at the paper's size."""
     for window, plan in paper_windows().items():
         for keep in KEEP:
-            sets = plan.n_moments(keep)
+            sets = plan.n_checkpoints(keep)
             in_memory = 1 + plan.spacing(keep) if keep == "sqrt" else 1
             yield Computed(
                 *(sizes.solver, window, keep, plan.n_steps, sets),

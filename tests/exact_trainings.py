@@ -18,8 +18,8 @@ from nnabla_influence.definition import SolverSettings, load_definition
 from nnabla_influence.device import cpu_device
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
-from nnabla_influence.runs.checkpoints import write_moments
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
+from nnabla_influence.runs.checkpoints import write_checkpoints
 from nnabla_influence.runs.run import read_run, write_run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.past_training import train_again
@@ -134,7 +134,7 @@ class Watched:
     def run(self, keep: str) -> Path:
         return self.folder / keep / "run"
 
-    def seen_by_nnabla(self, step: int) -> Moment:
+    def seen_by_nnabla(self, step: int) -> Checkpoint:
         """The state before an update, as nnabla saved it."""
         path = self.folder / "states"
         i = step * self.batches_per_update
@@ -148,7 +148,7 @@ class Watched:
             else:
                 values.setdefault(kind, {})[name] = value
         (t,) = counts
-        return Moment(step, parameters, SolverState(t, values))
+        return Checkpoint(step, parameters, SolverState(t, values))
 
 
 @functools.cache
@@ -234,7 +234,7 @@ def write_project(folder: Path, kind: Kind) -> Path:
     return write_text(folder / "net.nntxt", proto)
 
 
-def equal(got: Moment, wanted: Moment) -> None:
+def equal(got: Checkpoint, wanted: Checkpoint) -> None:
     """Assert that two states are the same, to the bit."""
     assert (got.step, got.solver.t) == (wanted.step, wanted.solver.t)
     assert set(got.parameters) == set(wanted.parameters)
@@ -295,26 +295,26 @@ def trained_otherwise(
     """Train from the same beginning by another solver or other steps, with every state kept."""
     run = read_run(training.run("all"))
     definition = load_definition(training.definition)
-    start = run.moment(0)
+    start = run.checkpoint(0)
     zeros = {
         state: {name: np.zeros_like(start.parameters[name]) for name in definition.trainable}
         for state in STATE_NAMES[solver.name]
     }
     trainer = Trainer(definition, solver, cpu_device("tests").context)
-    trainer.start(Moment(0, start.parameters, SolverState(0, zeros)))
-    moments = []
+    trainer.start(Checkpoint(0, start.parameters, SolverState(0, zeros)))
+    checkpoints = []
     for step in steps:
-        moments.append(trainer.moment())
+        checkpoints.append(trainer.checkpoint())
         trainer.step(step, StepInputs(fetch_from(training.training)))
     assert run.settings is not None
     write_run(
         folder,
-        parameters=trainer.moment().parameters,
+        parameters=trainer.checkpoint().parameters,
         steps=steps,
         settings=dataclasses.replace(
             run.settings, solver=solver.name, hyperparameters=solver.hyperparameters
         ),
-        solver_state=trainer.moment().solver,
-        checkpoints=lambda kept: (kept.mkdir(), write_moments(kept, moments)),
+        solver_state=trainer.checkpoint().solver,
+        checkpoints=lambda kept: (kept.mkdir(), write_checkpoints(kept, checkpoints)),
     )
     return folder

@@ -56,13 +56,13 @@ def nesterov(theta, states, g, lr, t, hyper, decay):
     return theta - mu * states["m"] + (1 + mu) * m, {"m": m}
 
 
-def _moments(m, v, g, hyper):
+def _checkpoints(m, v, g, hyper):
     b1, b2 = hyper["beta1"], hyper["beta2"]
     return b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
 
 
 def adam(theta, states, g, lr, t, hyper, decay):
-    m, v = _moments(states["mean"], states["var"], g + decay * theta, hyper)
+    m, v = _checkpoints(states["mean"], states["var"], g + decay * theta, hyper)
     step = lr * _bias_correction(hyper, t) * m / (_root(v) + hyper["eps"])
     return theta - step, {"mean": m, "var": v}
 
@@ -73,7 +73,7 @@ def adamw(theta, states, g, lr, t, hyper, decay):
 
 
 def amsgrad(theta, states, g, lr, t, hyper, decay):
-    m, v = _moments(states["m"], states["v"], g + decay * theta, hyper)
+    m, v = _checkpoints(states["m"], states["v"], g + decay * theta, hyper)
     v_hat = _larger(states["v_hat"], v)
     rate = lr * (_bias_correction(hyper, t) if hyper["bias_correction"] else 1.0)
     after = theta - rate * m / (_root(v_hat) + hyper["eps"])

@@ -523,7 +523,7 @@ class TestNoFile:
         with contextlib.suppress(RunError):  # What is not needed may be passed over.
             read = read_run(run)
             read.solver_state()
-            assert read.moments == ()
+            assert read.checkpoints == ()
 
     def test_as_run(self, make, project, tmp_path):
         make(tmp_path / "run")

@@ -15,7 +15,7 @@ from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trace import trace_back, validation_gradient
 from nnabla_influence.influence.trajectory import FinalTrajectory
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.solvers import SolverState, build_adjoint
 from tests.cases import CASES, Case, write_csv
 from tests.curves.projects import write_project
@@ -40,7 +40,7 @@ def influence_on(device: Device, case: Case, folder) -> np.ndarray:
         np.arange(9),
         SilentProgress(),
     )
-    final = Moment(8, definition.parameters, SolverState(8, {}))
+    final = Checkpoint(8, definition.parameters, SolverState(8, {}))
     return trace_back(
         as_steps(some_steps(23, 6, epochs=2)),
         FinalTrajectory(final),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 
-from nnabla_influence.commands.arguments import count_or_fraction
-from nnabla_influence.commands.process import show
+from nnabla_influence.arguments import count_or_fraction
+from nnabla_influence.process import show
 
 DESCRIPTION = (
     "Make a dataset CSV without the rows that a ranking, or a person, found harmful, and list what"

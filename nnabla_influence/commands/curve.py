@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from nnabla_influence.commands.arguments import counts_or_fractions, numbers_from, texts
-from nnabla_influence.commands.process import show
+from nnabla_influence.arguments import counts_or_fractions, numbers_from, texts
+from nnabla_influence.process import show
 
 DESCRIPTION = (
     "See on your own data whether removing rows helps: train, rank, remove the most harmful rows,"
@@ -105,7 +105,7 @@ def run(parsed: argparse.Namespace) -> None:
 
     computed = curve(
         parsed.model,
-        training=parsed.input_train,
+        train=parsed.input_train,
         validation=parsed.input_val,
         test=parsed.input_test,
         output=parsed.output,

@@ -12,13 +12,13 @@ import numpy as np
 from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
-from nnabla_influence.commands.report import summary
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import replacing_file
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress
 from nnabla_influence.ranking import Ranking
+from nnabla_influence.report import summary
 from nnabla_influence.resources import network_defs_folder
 from nnabla_influence.review.page import write_page
 from nnabla_influence.review.reviewed import read_reviewed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from nnabla_influence.commands.process import show
 from nnabla_influence.errors import InfluenceError
+from nnabla_influence.process import show
 
 DESCRIPTION = (
     "Put the plugins into a Neural Network Console: Windows NNC, or NNCD, where they are registered"

@@ -15,16 +15,16 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from nnabla_influence import __version__
+from nnabla_influence.arguments import count, window
 from nnabla_influence.commands import cleanse, curve, install, review, score, validate
-from nnabla_influence.commands.arguments import count, window
-from nnabla_influence.commands.process import (
+from nnabla_influence.errors import InfluenceError
+from nnabla_influence.process import (
     INTERRUPTED,
     import_nnabla,
     one_line,
     show,
     tidy_process,
 )
-from nnabla_influence.errors import InfluenceError
 from nnabla_influence.text import printable
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnabla_influence.commands.arguments import count_or_none
-from nnabla_influence.commands.process import show
+from nnabla_influence.arguments import count_or_none
+from nnabla_influence.process import show
 
 if TYPE_CHECKING:
     from nnabla_influence.review.page import WrittenPage

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from nnabla_influence.commands.arguments import count, minutes, row_numbers, window
-from nnabla_influence.commands.process import show
+from nnabla_influence.arguments import count, minutes, row_numbers, window
+from nnabla_influence.process import show
 
 DESCRIPTION = "Rank the rows of a training CSV by SGD-influence, the most harmful first."
 
@@ -104,9 +104,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Score, and print what stands at the top."""
-    from nnabla_influence.commands.report import summary
     from nnabla_influence.options import Options
     from nnabla_influence.progress import TerminalProgress
+    from nnabla_influence.report import summary
     from nnabla_influence.scoring import score
 
     ranking = score(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from nnabla_influence.commands.arguments import (
+from nnabla_influence.arguments import (
     count_or_fraction,
     count_or_none,
     row_numbers,
     window,
 )
-from nnabla_influence.commands.process import show
+from nnabla_influence.process import show
 
 DESCRIPTION = (
     "Leave rows out, retrain the window's steps without them, and tell how well rankings agree with"

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnabla_influence.commands.arguments import count_or_fraction
+from nnabla_influence.arguments import count_or_fraction
 from nnabla_influence.console.dialog import Dialog, choice, run_plugin, say
 from nnabla_influence.console.registration import DESKTOP_PLUGINS
 from nnabla_influence.console.sgd_influence import FOLDER as RANKING_FOLDER

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnabla_influence.commands.arguments import count, minutes, path_or_auto, row_numbers
+from nnabla_influence.arguments import count, minutes, path_or_auto, row_numbers
 from nnabla_influence.console.dialog import Dialog, choice, run_plugin, say
 from nnabla_influence.console.page import write_page_of
 
@@ -146,7 +146,7 @@ def main(label: str, arguments: Sequence[str] | None = None) -> None:
 
 
 def _work(parsed: argparse.Namespace, result: Result | None) -> None:
-    from nnabla_influence.commands.report import summary
+    from nnabla_influence.report import summary
 
     if result is not None:
         _work_for_desktop(parsed, result)
@@ -188,9 +188,9 @@ def _score(parsed: argparse.Namespace, output: str | Path) -> Ranking:
 
 
 def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
-    from nnabla_influence.commands.report import summary
     from nnabla_influence.console.importing import Import
     from nnabla_influence.console.strip import strip
+    from nnabla_influence.report import summary
     from nnabla_influence.review.reviewed import read_reviewed
 
     added = Import(result, choice(parsed.import_dataset, "yes", "no") == "yes")

@@ -53,7 +53,7 @@ _TOLD = 20
 def curve(
     model: PathLike,
     *,
-    training: PathLike,
+    train: PathLike,
     validation: PathLike,
     test: PathLike,
     output: PathLike,
@@ -76,7 +76,7 @@ def curve(
 
     Args:
         model: Network definition with its optimizer section.
-        training: The CSV to train on and to remove rows from. In this path and the next two,
+        train: The CSV to train on and to remove rows from. In this path and the next two,
             ``{seed}`` stands for the seed's number, so that each seed may have its own split.
         validation: The CSV whose mean loss the rankings look at.
         test: The CSV that the results are measured on; no ranking looks at it.
@@ -108,7 +108,7 @@ def curve(
     check_choice("protocol", protocols, PROTOCOLS)
     check_seeds(seeds)
     given = Given(
-        *(model, training, validation, test, parameters, true_label, running_statistics, device)
+        *(model, train, validation, test, parameters, true_label, running_statistics, device)
     )
     definition = open_definition(given, seeds[0])
     sizes = tuple(batch_sizes or (defined_batch_size(definition),))

@@ -56,8 +56,8 @@ def cache_bytes(opened: Opened, ranking: str, run: Run) -> int:
     if ranking == "final":
         return final
     steps = last_epochs(run.steps, 1) if ranking == "exact-last" else run.steps
-    first = max(number for number in run.moments if number <= steps[0].step)
-    kept = [number for number in run.moments if number >= first]
+    first = max(number for number in run.checkpoints if number <= steps[0].step)
+    kept = [number for number in run.checkpoints if number >= first]
     return final + sum(_size(run.folder / CHECKPOINTS / f"{number}.npy") for number in kept)
 
 

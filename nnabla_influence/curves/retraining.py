@@ -74,8 +74,8 @@ def retrained(
     for step in steps:
         trainer.step(step, training.inputs, weights)
     try:
-        return dict(trainer.moment().parameters)
-    except RunError:  # A moment that is not finite is refused by itself.
+        return dict(trainer.checkpoint().parameters)
+    except RunError:  # A checkpoint that is not finite is refused by itself.
         return None
 
 
@@ -83,13 +83,13 @@ def _to_last_epoch(training: SeededTraining, run: Run) -> tuple[Step, ...]:
     """Let the trainer stand where the last epoch begins; return that epoch's steps."""
     last = tuple(step for step in training.steps if step.epoch == training.steps[-1].epoch)
     first = last[0].step
-    kept = max((number for number in run.moments if number <= first), default=None)
+    kept = max((number for number in run.checkpoints if number <= first), default=None)
     if kept is None:
         raise RunError(
             f"{run.folder}: keeps no state from before step {first}, where the last epoch begins;"
             " train again"
         )
-    training.trainer.start(run.moment(kept))
+    training.trainer.start(run.checkpoint(kept))
     for step in training.steps[kept:first]:
         training.trainer.step(step, training.inputs)
     return last

@@ -24,9 +24,9 @@ from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.nnabla_cli.seeded_order import seeded_steps
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.runs.checkpoints import read_layout, write_layout, write_moments
+from nnabla_influence.runs.checkpoint import Checkpoint
+from nnabla_influence.runs.checkpoints import read_layout, write_checkpoints, write_layout
 from nnabla_influence.runs.keep import Plan
-from nnabla_influence.runs.moments import Moment
 from nnabla_influence.runs.run import (
     Run,
     RunSettings,
@@ -61,7 +61,7 @@ class SeededTraining:
 
     seed: int
     trainer: Trainer
-    start: Moment
+    start: Checkpoint
     steps: tuple[Step, ...]
     inputs: StepInputs
     random_seeds: dict[str, int]
@@ -92,7 +92,7 @@ def seeded_training(opened: Opened, seed: int) -> SeededTraining:
     return SeededTraining(
         seed=seed,
         trainer=_trainer(opened),
-        start=Moment(0, start, SolverState(0, dict.fromkeys(states, zeros))),
+        start=Checkpoint(0, start, SolverState(0, dict.fromkeys(states, zeros))),
         steps=steps,
         inputs=StepInputs(opened.training.batch, random, steps),
         random_seeds=random_seeds,
@@ -148,7 +148,7 @@ def recorded_training(opened: Opened, seed: int, folder: str | os.PathLike[str])
     return run
 
 
-def _train_keeping(opened: Opened, training: SeededTraining, folder: Path) -> Moment:
+def _train_keeping(opened: Opened, training: SeededTraining, folder: Path) -> Checkpoint:
     steps, trainer, kept = training.steps, training.trainer, []
     checksums: list[int] = []
     spacing = Plan(0, len(steps)).spacing(KEEP)
@@ -157,16 +157,16 @@ def _train_keeping(opened: Opened, training: SeededTraining, folder: Path) -> Mo
             trainer.start(training.start)
             for step in steps:
                 if step.step % spacing == 0:
-                    moment = trainer.moment()
+                    checkpoint = trainer.checkpoint()
                     # One at a time: all of them may not fit into memory.
-                    checksums += write_moments(folder, [moment])
-                    kept.append((moment.step, moment.solver.t))
+                    checksums += write_checkpoints(folder, [checkpoint])
+                    kept.append((checkpoint.step, checkpoint.solver.t))
                 trainer.step(step, training.inputs)
-            end = trainer.moment()
+            end = trainer.checkpoint()
     except RunError as error:
         raise RunError(f"{opened.definition.path}: seed {training.seed}: {error}") from error
     layout = dataclasses.replace(
-        read_layout(folder), moments=tuple(kept), checksums=tuple(checksums)
+        read_layout(folder), checkpoints=tuple(kept), checksums=tuple(checksums)
     )
     write_layout(folder, layout)
     return end

@@ -9,7 +9,7 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence.engine.gradients import Derivatives
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.solvers import Before
 
 
@@ -28,12 +28,12 @@ class StepDerivatives:
         self._whole = whole
         self._chunk_size = chunk_size
         self._by_size: dict[int, Derivatives] = {}
-        self._set_to: dict[int, Moment] = {}
-        self._moment: Optional[Moment] = None
+        self._set_to: dict[int, Checkpoint] = {}
+        self._checkpoint: Optional[Checkpoint] = None
 
-    def set_moment(self, moment: Moment) -> None:
-        """Let everything be at ``moment`` from now on."""
-        self._moment = moment
+    def set_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Let everything be at ``checkpoint`` from now on."""
+        self._checkpoint = checkpoint
 
     def add_products(
         self,
@@ -43,13 +43,13 @@ class StepDerivatives:
         h: nn.NdArray,
         r: Optional[nn.NdArray] = None,
     ) -> np.ndarray:
-        """Do `Derivatives.add_products` at the moment."""
+        """Do `Derivatives.add_products` at the checkpoint."""
         return self.of_size(len(weights)).add_products(inputs, weights, a, h, r)
 
     def before(self, inputs: Sequence[Mapping[str, np.ndarray]]) -> Before:
         """Return what the update of these mini-batches started from, with their gradient."""
-        moment = self._moment
-        assert moment is not None
+        checkpoint = self._checkpoint
+        assert checkpoint is not None
         derivatives = self.of_size(_length(inputs[0]))
         gradient = derivatives.zeros()
         for batch in inputs:
@@ -57,24 +57,24 @@ class StepDerivatives:
             self.of_size(n).add_gradient(batch, np.full(n, 1 / n), gradient, penalty=1)
         names = list(derivatives.objective.parameters)
         return Before(
-            theta=_flat([moment.parameters[name] for name in names]),
+            theta=_flat([checkpoint.parameters[name] for name in names]),
             gradient=gradient,
             states={
                 state: _flat([values[name] for name in names])
-                for state, values in moment.solver.values.items()
+                for state, values in checkpoint.solver.values.items()
             },
-            t=moment.solver.t,
+            t=checkpoint.solver.t,
         )
 
     def of_size(self, n: int) -> Derivatives:
-        """Return the derivatives for mini-batches of ``n`` examples, at the moment."""
+        """Return the derivatives for mini-batches of ``n`` examples, at the checkpoint."""
         size = n if self._whole else self._chunk_size
         if size not in self._by_size:
             self._by_size[size] = self._build(size)
         derivatives = self._by_size[size]
-        if self._moment is not None and self._set_to.get(size) is not self._moment:
-            derivatives.objective.set_parameters(self._moment.parameters)
-            self._set_to[size] = self._moment
+        if self._checkpoint is not None and self._set_to.get(size) is not self._checkpoint:
+            derivatives.objective.set_parameters(self._checkpoint.parameters)
+            self._set_to[size] = self._checkpoint
         return derivatives
 
 

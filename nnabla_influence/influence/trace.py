@@ -142,7 +142,7 @@ def trace_back(
     ahead = steps[: len(steps) - trace.n_steps]
     with progress.stage("Trace back", len(ahead), "steps") as stage:
         for step in reversed(ahead):
-            derivatives.set_moment(trajectory.before(step))
+            derivatives.set_checkpoint(trajectory.before(step))
             inputs = step_inputs.of(step)
             before = derivatives.before(inputs) if adjoint.needs_before else None
             a = adjoint.begin(step.learning_rate, before)

@@ -1,4 +1,4 @@
-"""Train from any moment on, step by step, as nnabla_cli does: to replay, or leave rows out."""
+"""Train from any checkpoint on, step by step, as nnabla_cli does: to replay, or leave rows out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nnabla_influence.definition import Definition, SolverSettings
 from nnabla_influence.definition.training_network import TrainingNetwork, build_training_network
 from nnabla_influence.errors import RunError
 from nnabla_influence.influence.step_inputs import StepInputs
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.solvers import build_solver, get_state, set_state
 
@@ -20,7 +20,7 @@ NOTHING: Mapping[int, float] = {}
 
 
 class Trainer:
-    """A training that can be set to any of its moments, and goes on from there.
+    """A training that can be set to any of its checkpoints, and goes on from there.
 
     On a CPU it computes the very bits that nnabla_cli does: the same functions, in the same order,
     at the same mini-batch sizes, and nnabla's own solver.
@@ -50,8 +50,8 @@ class Trainer:
         """The names of the parameters that move."""
         return self._definition.trainable
 
-    def start(self, moment: Moment) -> None:
-        """Set parameters, running statistics and the solver's state to those of ``moment``.
+    def start(self, checkpoint: Checkpoint) -> None:
+        """Set parameters, running statistics and the solver's state to those of ``checkpoint``.
 
         Raises:
             ModelError: They are not those of the network.
@@ -60,11 +60,11 @@ class Trainer:
         self._network(self._definition.training.batch_size if self._definition.training else 2)
         with nn.context_scope(self._context):
             for name, variable in self._parameters.items():
-                variable.d = moment.parameters[name]
+                variable.d = checkpoint.parameters[name]
             # A new solver, since nnabla's count of updates cannot be set back otherwise.
             self._solver = build_solver(self._settings, self._context)
             trainable = {name: self._parameters[name] for name in self._definition.trainable}
-            for state, values in moment.solver.values.items():
+            for state, values in checkpoint.solver.values.items():
                 lacking = sorted(set(trainable) - set(values))
                 if lacking:
                     raise RunError(
@@ -73,8 +73,8 @@ class Trainer:
                         " than one cannot be replayed; train with one"
                     )
             self._solver.set_parameters(trainable)
-            set_state(self._solver, moment.solver)
-        self._next = moment.step
+            set_state(self._solver, checkpoint.solver)
+        self._next = checkpoint.step
 
     def step(self, step: Step, inputs: StepInputs, weights: Mapping[int, float] = NOTHING) -> None:
         """Do the next solver update.
@@ -102,9 +102,9 @@ class Trainer:
             self._solver.update()
         self._next += 1
 
-    def moment(self) -> Moment:
+    def checkpoint(self) -> Checkpoint:
         """Return the state that the training has now, copied."""
-        return Moment(
+        return Checkpoint(
             step=self._next,
             parameters={n: np.array(v.data.get_data("r")) for n, v in self._parameters.items()},
             solver=get_state(self._solver),

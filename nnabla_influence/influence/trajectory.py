@@ -11,7 +11,7 @@ import numpy as np
 from nnabla_influence.errors import RunError
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import Step
 
@@ -45,7 +45,7 @@ class Trajectory(Protocol):
 
     exact: bool
 
-    def before(self, step: Step) -> Moment:
+    def before(self, step: Step) -> Checkpoint:
         """Return the state that ``step`` is taken to have started from."""
 
 
@@ -54,10 +54,10 @@ class FinalTrajectory:
 
     exact = False
 
-    def __init__(self, final: Moment):
+    def __init__(self, final: Checkpoint):
         self._final = final
 
-    def before(self, step: Step) -> Moment:
+    def before(self, step: Step) -> Checkpoint:
         """Return the final state."""
         return self._final
 
@@ -72,7 +72,7 @@ class RecordedTrajectory:
     exact = True
 
     def __init__(self, run: Run, steps: Sequence[Step]):
-        missing = {step.step for step in steps} - set(run.moments)
+        missing = {step.step for step in steps} - set(run.checkpoints)
         if missing:
             raise RunError(
                 f"{run.folder}: keeps no parameters of step {max(missing)}; train again with"
@@ -80,9 +80,9 @@ class RecordedTrajectory:
             )
         self._run, self._steps = run, steps
 
-    def before(self, step: Step) -> Moment:
+    def before(self, step: Step) -> Checkpoint:
         """Read the state."""
-        return self._run.moment(step.step)
+        return self._run.checkpoint(step.step)
 
     def check(self, trainer: Trainer, inputs: StepInputs) -> None:
         """Do some steps again, the first and the last among them: do they lead where the run says?
@@ -95,12 +95,12 @@ class RecordedTrajectory:
         """
         which = np.unique(np.linspace(0, len(self._steps) - 1, CHECKED_STEPS).astype(int))
         for step in (self._steps[i] for i in which):
-            before = self._run.moment(step.step)
-            kept = step.step + 1 in self._run.moments
-            after = self._run.moment(step.step + 1) if kept else self._run.final_moment()
+            before = self._run.checkpoint(step.step)
+            kept = step.step + 1 in self._run.checkpoints
+            after = self._run.checkpoint(step.step + 1) if kept else self._run.final_checkpoint()
             trainer.start(before)
             trainer.step(step, inputs)
-            got = trainer.moment().parameters
+            got = trainer.checkpoint().parameters
             trained = set(trainer.trainable)
             for names in (trained, set(got) - trained):  # running statistics by themselves
                 off, moved, length = (
@@ -137,22 +137,22 @@ class ReplayedTrajectory:
     def __init__(self, run: Run, trainer: Trainer, inputs: StepInputs):
         self._run, self._trainer, self._inputs = run, trainer, inputs
         self._steps = {step.step: step for step in run.steps}
-        self._segment: dict[int, Moment] = {}
+        self._segment: dict[int, Checkpoint] = {}
 
     @property
     def longest_segment(self) -> int:
         """How many steps lie between two kept states at most, all of which are held in memory."""
-        ends = (*self._run.moments, max(self._steps) + 1)
+        ends = (*self._run.checkpoints, max(self._steps) + 1)
         return max(end - start for start, end in zip(ends, ends[1:]))
 
-    def before(self, step: Step) -> Moment:
+    def before(self, step: Step) -> Checkpoint:
         """Return the state, replaying the segment that holds the step where it is not at hand."""
         if step.step not in self._segment:
             self._segment = self._replay(step.step)
         return self._segment[step.step]
 
-    def _replay(self, number: int) -> dict[int, Moment]:
-        earlier = [kept for kept in self._run.moments if kept <= number]
+    def _replay(self, number: int) -> dict[int, Checkpoint]:
+        earlier = [kept for kept in self._run.checkpoints if kept <= number]
         if not earlier:
             raise RunError(
                 f"{self._run.folder}: keeps no parameters at or before step {number}; record a"
@@ -160,17 +160,17 @@ class ReplayedTrajectory:
             )
         self._segment = {}  # Let the old one go first, since memory holds only one.
         first = earlier[-1]
-        later = [kept for kept in self._run.moments if kept > number]
+        later = [kept for kept in self._run.checkpoints if kept > number]
         end = later[0] if later else max(self._steps) + 1
-        moment = self._run.moment(first)
-        segment = {first: moment}
-        self._trainer.start(moment)
+        checkpoint = self._run.checkpoint(first)
+        segment = {first: checkpoint}
+        self._trainer.start(checkpoint)
         for at in range(first, end):
             self._trainer.step(self._steps[at], self._inputs)
-            moment = self._trainer.moment()
-            segment[at + 1] = moment
-        expected = self._run.moment(end) if later else self._run.final_moment()
-        difference = describe_difference(moment, expected)
+            checkpoint = self._trainer.checkpoint()
+            segment[at + 1] = checkpoint
+        expected = self._run.checkpoint(end) if later else self._run.final_checkpoint()
+        difference = describe_difference(checkpoint, expected)
         if difference is not None:
             raise self._error(first, end, difference)
         return segment
@@ -182,10 +182,10 @@ class ReplayedTrajectory:
         )
         again = []
         for _ in range(2):
-            self._trainer.start(self._run.moment(first))
+            self._trainer.start(self._run.checkpoint(first))
             for at in range(first, min(first + 2, end)):
                 self._trainer.step(self._steps[at], self._inputs)
-            again.append(self._trainer.moment())
+            again.append(self._trainer.checkpoint())
         if describe_difference(*again) is not None:
             return NotReproducibleError(
                 f"{message}this device does not give the same result twice. Record with --keep all,"
@@ -210,7 +210,7 @@ def _on_gpu(context: object) -> bool:
     return "cud" in str(context).lower()
 
 
-def describe_difference(got: Moment, expected: Moment) -> Optional[str]:
+def describe_difference(got: Checkpoint, expected: Checkpoint) -> Optional[str]:
     """Return None where two states are equal byte for byte, else the largest difference."""
     pairs = [(name, value, expected.parameters[name]) for name, value in got.parameters.items()]
     for state, values in got.solver.values.items():

@@ -59,8 +59,8 @@ _UNKNOWN_STATES = ("", "")  # most of the solvers that cannot be traced have two
 
 
 def train(
-    definition_path: _Path,
-    run_folder: _Path,
+    model: _Path,
+    output: _Path,
     *,
     parameters: Optional[_Path] = None,
     device: str = "auto",
@@ -74,9 +74,9 @@ def train(
     folder's ``nnabla_cli``, with its log.
 
     Args:
-        definition_path: .nntxt, .prototxt or .nnp; as for nnabla_cli, parameters in it are not
+        model: .nntxt, .prototxt or .nnp; as for nnabla_cli, parameters in it are not
             used.
-        run_folder: To write. A run that is there is replaced.
+        output: Run folder to write. An existing run is replaced.
         parameters: Start from these: .h5, .protobuf or .nnp.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, in place of the definition's context.
         window: Epochs to record, counted from the end, ``"last"`` or ``"all"``.
@@ -96,9 +96,9 @@ def train(
     progress = SilentProgress() if progress is None else progress
     epochs = window_epochs(window)
     check_keep(keep)
-    remove_leftovers(Path(os.path.realpath(run_folder)), ".tmp")
-    with replacing_run(run_folder) as staged, in_use(staged):
-        definition = load_definition(definition_path, parameters)
+    remove_leftovers(Path(os.path.realpath(output)), ".tmp")
+    with replacing_run(output) as staged, in_use(staged):
+        definition = load_definition(model, parameters)
         _check(definition, progress)
         if parameters is not None:
             _check_given(definition, parameters)
@@ -134,7 +134,7 @@ def train(
         written = os.path.abspath(definition.path)
         settings = dataclasses.replace(settings, definition=written, random_seeds=seeds)
         write_settings(staged / SETTINGS, settings)
-    return read_run(run_folder)
+    return read_run(output)
 
 
 def _check(definition: Definition, progress: Progress) -> None:

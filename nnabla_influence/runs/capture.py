@@ -1,4 +1,4 @@
-"""Keep moments of a training on disk while it runs."""
+"""Keep checkpoints of a training on disk while it runs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from nnabla_influence.runs.staging import Staging
 from nnabla_influence.runs.steps import Step
 
 
-class MomentKeeper:
-    """Keeps the moments of a training that `Kept` names, in a folder beside the run to be.
+class CheckpointKeeper:
+    """Keeps the checkpoints of a training that `Kept` names, in a folder beside the run to be.
 
-    Moments are numbered by the updates that were recorded before them.
+    Checkpoints are numbered by the updates that were recorded before them.
 
     Args:
         target: The run folder to be.
         solver: nnabla's solver.
         parameters: Everything that the network reads, by the names to use.
-        kept: Which moments to keep.
+        kept: Which checkpoints to keep.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class MomentKeeper:
         self.seconds = 0.0
 
     def take(self, number: int) -> None:
-        """Keep the moment of now, before update ``number``, if it is one to be kept.
+        """Keep the checkpoint of now, before update ``number``, if it is one to be kept.
 
         Raises:
             OutputError: It cannot be written.
@@ -64,11 +64,11 @@ class MomentKeeper:
         self.seconds += time.perf_counter() - started
 
     def anchor(self, number: int) -> int:
-        """Return the last moment at or before ``number``; ``number`` if there is none."""
+        """Return the last checkpoint at or before ``number``; ``number`` if there is none."""
         return self._kept.anchor(number)
 
     def release(self, window_start: int) -> None:
-        """Remove the moments that a window from update ``window_start`` on does not need."""
+        """Remove the checkpoints that a window from update ``window_start`` on does not need."""
         gone = self._kept.release(window_start)
         if gone:
             started = time.perf_counter()
@@ -79,7 +79,7 @@ class MomentKeeper:
         """Return what makes the folder of checkpoints of a run with these steps.
 
         Args:
-            steps: The run's, which reach back to a moment.
+            steps: The run's, which reach back to a checkpoint.
             first_step: Number of the first recorded update within the whole training.
         """
 
@@ -94,10 +94,10 @@ class MomentKeeper:
             folder.mkdir()
             for number in kept:
                 _link(self._staging.path / f"{number}.npy", folder / f"{number + first_step}.npy")
-            moments = tuple((number + first_step, self._t[number]) for number in kept)
+            checkpoints = tuple((number + first_step, self._t[number]) for number in kept)
             checksums = tuple(self._checksums[number] for number in kept)
             seconds = round(self.seconds, 3)
-            write_layout(folder, Layout(self._snapshot.arrays, moments, seconds, checksums))
+            write_layout(folder, Layout(self._snapshot.arrays, checkpoints, seconds, checksums))
 
         return publish
 

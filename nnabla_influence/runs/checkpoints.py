@@ -1,11 +1,11 @@
-"""The folder ``checkpoints`` of a run: the moments of the training that were kept.
+"""The folder ``checkpoints`` of a run: the checkpoints of the training that were kept.
 
 ``layout.json``
     The names and shapes of the parameters and of the solver's states, in the order in which a
-    moment's file holds their values; of each moment its step, the solver's t and its file's
+    checkpoint's file holds their values; of each checkpoint its step, the solver's t and its file's
     checksum; a checksum of all that.
 ``<step>.npy``
-    The moment before that step: one flat float32 array.
+    The checkpoint before that step: one flat float32 array.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from numpy.lib import format as npy
 
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import check_regular
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.solvers.state import SolverState
 
 LAYOUT = "layout.json"
@@ -39,7 +39,7 @@ HEADER_BYTES = 128
 
 @dataclass(frozen=True)
 class Array:
-    """Where values of a moment belong.
+    """Where values of a checkpoint belong.
 
     Attributes:
         parameter: Name of the parameter.
@@ -65,50 +65,50 @@ class Array:
 
 @dataclass(frozen=True)
 class Layout:
-    """What lies where in the files of moments.
+    """What lies where in the files of checkpoints.
 
     Attributes:
         arrays: In the order of the values.
-        seconds: What keeping the moments took of the training.
-        moments: Step and the solver's t of each moment, ascending.
-        checksums: CRC-32 of each moment's file, in the same order; none in older runs.
+        seconds: What keeping the checkpoints took of the training.
+        checkpoints: Step and the solver's t of each checkpoint, ascending.
+        checksums: CRC-32 of each checkpoint's file, in the same order; none in older runs.
     """
 
     arrays: tuple[Array, ...]
-    moments: tuple[tuple[int, int], ...] = ()
+    checkpoints: tuple[tuple[int, int], ...] = ()
     seconds: float = 0.0
     checksums: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        steps = [step for step, _ in self.moments]
-        numbers = [number for moment in self.moments for number in moment]
+        steps = [step for step, _ in self.checkpoints]
+        numbers = [number for checkpoint in self.checkpoints for number in checkpoint]
         if not all(map(_is_count, numbers)) or steps != sorted(set(steps)):
-            raise RunError("the moments are not in the order of their steps")
+            raise RunError("the checkpoints are not in the order of their steps")
         if self.checksums and len(self.checksums) != len(steps):
-            raise RunError("the checksums are not as many as the moments")
+            raise RunError("the checksums are not as many as the checkpoints")
 
     @functools.cached_property
     def t_of(self) -> Mapping[int, int]:
-        """The solver's t by the step of each moment."""
-        return dict(self.moments)
+        """The solver's t by the step of each checkpoint."""
+        return dict(self.checkpoints)
 
     @functools.cached_property
     def checksum_of(self) -> Mapping[int, int]:
-        """The checksum by the step of each moment, where there are any."""
-        return {step: checksum for (step, _), checksum in zip(self.moments, self.checksums)}
+        """The checksum by the step of each checkpoint, where there are any."""
+        return {step: checksum for (step, _), checksum in zip(self.checkpoints, self.checksums)}
 
     @functools.cached_property
     def size(self) -> int:
-        """Values of one moment."""
+        """Values of one checkpoint."""
         return sum(array.size for array in self.arrays)
 
     @property
     def file_bytes(self) -> int:
-        """Bytes of one moment's file."""
+        """Bytes of one checkpoint's file."""
         return HEADER_BYTES + 4 * self.size
 
     def split(self, flat: np.ndarray) -> Iterator[tuple[Array, np.ndarray]]:
-        """Yield each array with its view of a moment's flat values."""
+        """Yield each array with its view of a checkpoint's flat values."""
         start = 0
         for array in self.arrays:
             yield array, flat[start : start + array.size].reshape(array.shape)
@@ -116,7 +116,7 @@ class Layout:
 
 
 def write_values(path: Path, flat: np.ndarray) -> int:
-    """Write a moment's flat values, float32, as numpy.save does, which takes twice as long.
+    """Write a checkpoint's flat values, float32, as numpy.save does, which takes twice as long.
 
     Returns:
         The file's checksum.
@@ -136,34 +136,44 @@ def _write_all(file: io.RawIOBase, content: memoryview) -> None:
 
 def write_layout(folder: Path, layout: Layout) -> None:
     """Write ``layout.json``; it comes last, since only with it the folder is whole."""
-    values = {"format_version": FORMAT_VERSION, **asdict(layout)}
+    values = {"format_version": FORMAT_VERSION, **_written(layout)}
     text = json.dumps({**values, "checksum": _checksum_of(values)})
     (folder / LAYOUT).write_text(text + "\n", encoding="utf-8")
 
 
-def write_moments(folder: Path, moments: Sequence[Moment]) -> tuple[int, ...]:
-    """Write moments of one training, in the order of their steps, into an existing folder.
+def _written(layout: Layout) -> dict[str, object]:
+    """Return the layout as the file has it, whose format calls checkpoints moments."""
+    values = asdict(layout)
+    return {"moments" if key == "checkpoints" else key: value for key, value in values.items()}
+
+
+def write_checkpoints(folder: Path, checkpoints: Sequence[Checkpoint]) -> tuple[int, ...]:
+    """Write checkpoints of one training, in the order of their steps, into an existing folder.
 
     Returns:
         The checksums of their files.
     """
-    arrays = [Array(name, "", value.shape) for name, value in moments[0].parameters.items()]
-    for state, values in moments[0].solver.values.items():
+    arrays = [Array(name, "", value.shape) for name, value in checkpoints[0].parameters.items()]
+    for state, values in checkpoints[0].solver.values.items():
         arrays += [Array(name, state, value.shape) for name, value in values.items()]
-    layout = Layout(tuple(arrays), tuple((moment.step, moment.solver.t) for moment in moments))
+    layout = Layout(
+        tuple(arrays), tuple((checkpoint.step, checkpoint.solver.t) for checkpoint in checkpoints)
+    )
     flat = np.empty(layout.size, np.float32)
     checksums = []
-    for moment in moments:
+    for checkpoint in checkpoints:
         for array, view in layout.split(flat):
-            states = moment.solver.values
-            view[...] = (states[array.state] if array.state else moment.parameters)[array.parameter]
-        checksums.append(write_values(folder / f"{moment.step}.npy", flat))
+            states = checkpoint.solver.values
+            view[...] = (states[array.state] if array.state else checkpoint.parameters)[
+                array.parameter
+            ]
+        checksums.append(write_values(folder / f"{checkpoint.step}.npy", flat))
     write_layout(folder, dataclasses.replace(layout, checksums=tuple(checksums)))
     return tuple(checksums)
 
 
 def read_layout(folder: Path) -> Layout:
-    """Read ``layout.json`` and check that the files of all moments are there and whole.
+    """Read ``layout.json`` and check that the files of all checkpoints are there and whole.
 
     Raises:
         RunError: They are not; the message names the file.
@@ -186,7 +196,7 @@ def read_layout(folder: Path) -> Layout:
         ) from error
     with os.scandir(folder) as entries:
         sizes = {entry.name: entry.stat().st_size for entry in entries}
-    for step, _ in layout.moments:
+    for step, _ in layout.checkpoints:
         name = f"{step}.npy"
         if name not in sizes:
             raise RunError(f"{folder / name}: is missing; train again to record checkpoints")
@@ -198,8 +208,8 @@ def read_layout(folder: Path) -> Layout:
     return layout
 
 
-def read_moment(folder: Path, layout: Layout, step: int) -> Moment:
-    """Read the moment before ``step``.
+def read_checkpoint(folder: Path, layout: Layout, step: int) -> Checkpoint:
+    """Read the checkpoint before ``step``.
 
     Raises:
         RunError: There is none, or its file is damaged; the message names it.
@@ -207,7 +217,7 @@ def read_moment(folder: Path, layout: Layout, step: int) -> Moment:
     path = folder / f"{step}.npy"
     t = layout.t_of.get(step)
     if t is None:
-        raise RunError(f"{path}: no moment was kept before step {step}")
+        raise RunError(f"{path}: no checkpoint was kept before step {step}")
     try:
         content = np.fromfile(path, np.uint8)
         if layout.checksum_of.get(step) not in (None, zlib.crc32(content.data)):
@@ -231,7 +241,7 @@ def read_moment(folder: Path, layout: Layout, step: int) -> Moment:
     for array, view in layout.split(flat):
         (states.setdefault(array.state, {}) if array.state else parameters)[array.parameter] = view
     try:
-        return Moment(step, parameters, SolverState(t, states))
+        return Checkpoint(step, parameters, SolverState(t, states))
     except RunError as error:
         raise RunError(f"{path}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Which moments of a training are kept: none but the end, every so many steps, or all."""
+"""Which checkpoints of a training are kept: none but the end, every so many steps, or all."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ class Plan:
         return self.end - self.first
 
     def spacing(self, keep: str) -> int:
-        """Return how many steps lie between two moments that are kept.
+        """Return how many steps lie between two checkpoints that are kept.
 
-        For ``sqrt`` that is the square root, rounded up: then about as many moments are on disk as
-        lie between two of them, which the trace holds at once while it replays these.
+        For ``sqrt`` that is the square root, rounded up: then about as many checkpoints are on disk
+        as lie between two of them, which the trace holds at once while it replays these.
         """
         return 1 if keep == "all" else math.isqrt(max(self.n_steps - 1, 0)) + 1
 
-    def n_moments(self, keep: str) -> int:
-        """Return how many moments are kept."""
+    def n_checkpoints(self, keep: str) -> int:
+        """Return how many checkpoints are kept."""
         return 0 if keep == "final" else -(-self.n_steps // self.spacing(keep))
 
 
@@ -128,14 +128,14 @@ def _last_epochs(
 
 
 class Kept:
-    """The numbers of the moments that are kept, while a training goes on.
+    """The numbers of the checkpoints that are kept, while a training goes on.
 
     Args:
         keep: ``sqrt`` or ``all``.
-        plan: The window, where it is known. For ``sqrt`` without it the moments thin out on the
+        plan: The window, where it is known. For ``sqrt`` without it the checkpoints thin out on the
             way: 1, 2, 4, ... steps lie between two, doubled when there are more of them than twice
             that.
-        certain: The plan will come true: no moment before its window is needed.
+        certain: The plan will come true: no checkpoint before its window is needed.
     """
 
     def __init__(self, keep: str, plan: Optional[Plan] = None, *, certain: bool = False):
@@ -146,7 +146,7 @@ class Kept:
         self.numbers: list[int] = []
 
     def wants(self, number: int) -> bool:
-        """Tell whether the moment before update ``number`` is to be kept."""
+        """Tell whether the checkpoint before update ``number`` is to be kept."""
         if self._only is not None and not self._only.first <= number < self._only.end:
             return False
         # The first of all is always kept, as it may be the only one before the window.
@@ -154,7 +154,7 @@ class Kept:
         return first or (number - self._first) % self._spacing == 0
 
     def add(self, number: int) -> list[int]:
-        """Keep a moment; return those to be removed for it."""
+        """Keep a checkpoint; return those to be removed for it."""
         self.numbers.append(number)
         if not self._thins_out or len(self.numbers) <= 2 * self._spacing:
             return []
@@ -162,14 +162,14 @@ class Kept:
         return self._let_go({n for n in self.numbers[1:] if (n - self._first) % self._spacing})
 
     def anchor(self, number: int) -> int:
-        """Return the last kept moment at or before ``number``; ``number`` itself if there is none.
+        """Return the last kept checkpoint at or before ``number``; ``number`` if there is none.
 
         A replay of the steps from ``number`` on starts there.
         """
         return max((n for n in self.numbers if n <= number), default=number)
 
     def release(self, window_start: int) -> list[int]:
-        """Return the moments that a window from ``window_start`` on does not need; forget them."""
+        """Forget and return the checkpoints that a window from ``window_start`` does not need."""
         anchor = self.anchor(window_start)
         return self._let_go({n for n in self.numbers if n < anchor})
 

@@ -15,7 +15,7 @@ from nnabla_influence.definition.fingerprint import network_fingerprint
 from nnabla_influence.definition.graph import find_network
 from nnabla_influence.errors import UnsupportedError
 from nnabla_influence.files import file_hash
-from nnabla_influence.runs.capture import MomentKeeper
+from nnabla_influence.runs.capture import CheckpointKeeper
 from nnabla_influence.runs.keep import (
     Kept,
     Plan,
@@ -154,7 +154,7 @@ class Training:
         self.recording = recording
 
     def begin(self) -> None:
-        """Begin to keep moments: all is loaded, and the first iteration comes next."""
+        """Begin to keep checkpoints: all is loaded, and the first iteration comes next."""
         remove_leftovers(self.folder)
         if self.keep == "final" or self.recording is None:
             return
@@ -168,7 +168,7 @@ class Training:
         )
         resumed_step = self.resumed_epoch * self.iter_per_epoch // interval
         ahead = Plan(plan.first - resumed_step, plan.end - resumed_step)
-        self.recording.keeper = MomentKeeper(
+        self.recording.keeper = CheckpointKeeper(
             self.folder,
             self.optimizer.solver,
             nn.get_parameters(grad_only=False),

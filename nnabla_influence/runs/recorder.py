@@ -16,7 +16,7 @@ from nnabla_influence.definition.definition import load_definition
 from nnabla_influence.definition.fingerprint import network_fingerprint
 from nnabla_influence.errors import InfluenceError, RunError
 from nnabla_influence.files import file_hash
-from nnabla_influence.runs.capture import MomentKeeper
+from nnabla_influence.runs.capture import CheckpointKeeper
 from nnabla_influence.runs.fed_batch import fed_batch
 from nnabla_influence.runs.keep import Kept, check_keep, recorder_plan, window_epochs, window_words
 from nnabla_influence.runs.recording import (
@@ -149,7 +149,7 @@ class Recorder:
         if keep != "final":
             plan = recorder_plan(total_steps, steps_per_epoch, epochs)
             kept = Kept(keep, plan)
-            self._recording.keeper = MomentKeeper(self.folder, solver, self._parameters, kept)
+            self._recording.keeper = CheckpointKeeper(self.folder, solver, self._parameters, kept)
             self._recording.begun()
         self.solver = RecordedSolver(solver, self._recording)
         self.iterator = None if iterator is None else self.watch(iterator)

@@ -15,7 +15,7 @@ import numpy as np
 
 from nnabla_influence.dataset.contents import hash_contents
 from nnabla_influence.errors import DatasetError, RunError, UnsupportedError
-from nnabla_influence.runs.capture import MomentKeeper
+from nnabla_influence.runs.capture import CheckpointKeeper
 from nnabla_influence.runs.steps import Step
 
 
@@ -44,8 +44,8 @@ class Recording:
             mini-batches drawn, its own included; None to count epochs back from the end.
 
     Attributes:
-        keeper: Keeps the moments of the training; the updates then reach back to the last moment
-            at or before the window, from where it can be replayed. None keeps none.
+        keeper: Keeps the checkpoints of the training; the updates then reach back to the last
+            checkpoint at or before the window, from where it can be replayed. None keeps none.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Recording:
         self.window = window
         self.n_updates = 0
         self.n_batches = 0
-        self.keeper: Optional[MomentKeeper] = None
+        self.keeper: Optional[CheckpointKeeper] = None
         self._epoch_of = epoch_of
         self._updates: deque[Update] = deque()
         self._n_before = 0  # updates that are kept for the replay, before the window
@@ -116,7 +116,7 @@ class Recording:
             self.keeper.take(self.n_updates)
 
     def begun(self) -> None:
-        """Note that the first update comes next: the training starts from the moment of now."""
+        """Note that the first update comes next: the training starts from the checkpoint of now."""
         if self.keeper is not None and self.n_updates == 0:
             self.keeper.take(0)
 

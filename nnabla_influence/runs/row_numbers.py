@@ -145,7 +145,7 @@ def _is_shuffled(source: Any) -> bool:
 
 
 def _row_lookup(source: Any) -> Callable[[int], int]:
-    """Return the function from a position to its row, for the moment at which it is called."""
+    """Return the function from a position to its row, for the checkpoint at which it is called."""
     kind = type(source)
     if kind is CsvDataSource:
         return lambda position: source.order[position]

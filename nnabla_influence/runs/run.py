@@ -13,7 +13,7 @@
 ``contents.json``
     A hash of the files that each row of the data set names (pictures, say).
 ``checkpoints``
-    Moments of the training, where it was asked to keep them (`nnabla_influence.runs.checkpoints`).
+    Checkpoints of the training, where it kept any (`nnabla_influence.runs.checkpoints`).
     One of them is at, or before, the first step of the window, and ``steps.csv`` reaches back to
     it.
 
@@ -34,8 +34,8 @@ import numpy as np
 
 from nnabla_influence.dataset.contents import Contents, read_contents, write_contents
 from nnabla_influence.errors import RunError
-from nnabla_influence.runs.checkpoints import Layout, read_layout, read_moment
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
+from nnabla_influence.runs.checkpoints import Layout, read_checkpoint, read_layout
 from nnabla_influence.runs.parameter_file import read_parameters, write_parameters
 from nnabla_influence.runs.run_folder import (
     CHECKPOINTS,
@@ -121,8 +121,8 @@ class Run:
         path = self.folder / SOLVER_STATES
         return read_solver_state(path) if path.is_file() else None
 
-    def final_moment(self) -> Moment:
-        """Read the moment after the last step.
+    def final_checkpoint(self) -> Checkpoint:
+        """Read the checkpoint after the last step.
 
         Raises:
             RunError: A file is missing or cannot be read.
@@ -133,7 +133,7 @@ class Run:
                 f"{self.folder}: has no {SOLVER_STATES}; save it with solver.save_states, or train"
                 " again to record it"
             )
-        return Moment(self.steps[-1].step + 1, self.parameters(), solver)
+        return Checkpoint(self.steps[-1].step + 1, self.parameters(), solver)
 
     def contents(self) -> Contents:
         """Read the hashes of the data files that were trained on; none where none were noted.
@@ -150,27 +150,27 @@ class Run:
             raise RunError(f"{path}: cannot be read ({error}); record again") from error
 
     @functools.cached_property
-    def moments(self) -> tuple[int, ...]:
-        """The steps before which a moment of the training is kept, ascending.
+    def checkpoints(self) -> tuple[int, ...]:
+        """The steps before which a checkpoint of the training is kept, ascending.
 
         Raises:
             RunError: The folder of checkpoints is damaged.
         """
-        return () if self._layout is None else tuple(step for step, _ in self._layout.moments)
+        return () if self._layout is None else tuple(step for step, _ in self._layout.checkpoints)
 
-    def moment(self, step: int) -> Moment:
-        """Read the moment before ``step``, one of `moments`.
+    def checkpoint(self, step: int) -> Checkpoint:
+        """Read the checkpoint before ``step``, one of `checkpoints`.
 
         Raises:
             RunError: There is none, or its file is damaged.
         """
         if self._layout is None:
             raise RunError(f"{self.folder}: has no checkpoints; train with keep sqrt or all")
-        return read_moment(self.folder / CHECKPOINTS, self._layout, step)
+        return read_checkpoint(self.folder / CHECKPOINTS, self._layout, step)
 
     @property
     def seconds_keeping(self) -> float:
-        """What keeping the moments took of the training, in seconds."""
+        """What keeping the checkpoints took of the training, in seconds."""
         return 0.0 if self._layout is None else self._layout.seconds
 
     @functools.cached_property
@@ -200,7 +200,7 @@ def read_run(folder: _Path) -> Run:
         check_files(folder / SETTINGS)
     read_parameters(folder / PARAMETERS)
     run = Run(folder, settings, read_steps(folder / STEPS))
-    outside = [step for step in run.moments if not _is_within(step, run.steps)]
+    outside = [step for step in run.checkpoints if not _is_within(step, run.steps)]
     if outside:
         raise RunError(
             f"{folder / CHECKPOINTS}: step {outside[0]} of a checkpoint is not in {STEPS}; train"

@@ -41,9 +41,9 @@ class RunSettings:
         dataset: Path of the training data set's CSV.
         dataset_hash: `file_hash` of that CSV when it was trained on; None if it is not known.
         window: What was recorded, in words: ``last 2 epochs`` or ``all``.
-        window_start: The window's first step, where ``steps.csv`` reaches further back, to a moment
-            from which it can be replayed; None where it does not.
-        keep: Which moments of the training lie in ``checkpoints``: ``final`` (none), ``sqrt``,
+        window_start: The window's first step, where ``steps.csv`` reaches further back, to a
+            checkpoint from which it can be replayed; None where it does not.
+        keep: Which checkpoints of the training lie in ``checkpoints``: ``final`` (none), ``sqrt``,
             ``all``.
         network_functions: What the training network computes (`network_fingerprint`); empty where
             it is not known.

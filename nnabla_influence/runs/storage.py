@@ -47,7 +47,7 @@ class Storage:
         """Bytes of the parameter sets on disk, that of the end included."""
         beside = _H5_BYTES + _H5_BYTES_PER_ARRAY * self.n_arrays
         final = 4 * (self.n_parameters + self.n_states) + beside
-        return final + self.set_bytes * self.plan.n_moments(keep)
+        return final + self.set_bytes * self.plan.n_checkpoints(keep)
 
     def memory_bytes(self, keep: str) -> int:
         """Bytes of the sets that are in memory at once while the training is traced exactly."""
@@ -62,13 +62,13 @@ class Storage:
         """
         choices = []
         for choice in KEEP:
-            n = self.plan.n_moments(choice)
+            n = self.plan.n_checkpoints(choice)
             sets = f" ({n:,} {'set' if n == 1 else 'sets'})" if n else ""
             choices.append(f"{choice} {size_text(self.disk_bytes(choice))}{sets}")
         line = f"Checkpoints: {', '.join(choices)}; keeping {keep}"
         if keep == "final":
             return line
-        seconds = seconds_per_set * self.plan.n_moments(keep)
+        seconds = seconds_per_set * self.plan.n_checkpoints(keep)
         return (
             f"{line}: about {seconds_text(seconds)} of the training, and"
             f" {size_text(self.memory_bytes(keep))} of memory to replay"
@@ -105,10 +105,10 @@ def describe_kept(run: Run) -> str:
     """Return what a run keeps in words, such as ``checkpoints: sqrt, 7 sets, 1.2 MB, 0.1 s``."""
     keep = "final" if run.settings is None else run.settings.keep
     kept = [run.folder / PARAMETERS, run.folder / SOLVER_STATES]
-    if not run.moments:
+    if not run.checkpoints:
         return f"checkpoints: {keep}, {size_text(_size(kept))}"
     kept += (run.folder / CHECKPOINTS).iterdir()
-    n = len(run.moments)
+    n = len(run.checkpoints)
     return (
         f"checkpoints: {keep}, {n:,} {'set' if n == 1 else 'sets'}, {size_text(_size(kept))},"
         f" {seconds_text(run.seconds_keeping)} of the training"

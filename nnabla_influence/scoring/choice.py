@@ -87,7 +87,7 @@ def choose(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
         InfluenceError: Neither is possible, or not what the user asked for by name.
     """
     options, recorded = given.options, given.recorded
-    kept = recorded is not None and bool(recorded.moments)
+    kept = recorded is not None and bool(recorded.checkpoints)
     choice = None
     if options.method == "final" or (options.method == "auto" and not kept):
         choice = _final(given, "as asked")  # First, since what it refuses no replay can mend.
@@ -120,7 +120,7 @@ def _exact(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
     """Return the exact method; where it cannot be had and need not be, why not."""
     asked = given.options.method == "exact"
     run, why = given.recorded, "as asked" if asked else "the run keeps checkpoints"
-    replayed = run is None or not run.moments
+    replayed = run is None or not run.checkpoints
     if replayed:
         settings = None if given.recorded is None else given.recorded.settings
         if settings is not None and settings.keep != "final":

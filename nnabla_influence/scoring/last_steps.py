@@ -32,7 +32,7 @@ def check_last_steps(
     Raises:
         RunError: The steps lead elsewhere.
     """
-    if not run.moments:
+    if not run.checkpoints:
         return
     off = _distance(definition, run, solver, trained, device)
     if off is None or off == 0:
@@ -49,8 +49,8 @@ def check_last_steps(
             )
     if not off <= FURTHEST:  # NaN too
         raise RunError(
-            f"{run.folder}: the steps from {run.moments[-1]} on, done again, lead elsewhere than"
-            f" they did (off by {off:.2g} of the way that the parameters went); {OTHERWISE}."
+            f"{run.folder}: replaying the steps from {run.checkpoints[-1]} on gives other"
+            f" parameters (off by {off:.2g} of the way that they went); {OTHERWISE}."
             " Scores of it would be wrong"
         )
 
@@ -59,7 +59,7 @@ def _distance(
     definition: Definition, run: Run, solver: SolverSettings, trained: Dataset, device: Device
 ) -> float | None:
     """Return how far the replay arrives from the final parameters; None where there is none."""
-    start, final = run.moment(run.moments[-1]), run.parameters()
+    start, final = run.checkpoint(run.checkpoints[-1]), run.parameters()
     try:
         inputs = step_inputs(definition, run, trained.batch, device.context)
         trainer = Trainer(definition, solver, device.context)
@@ -67,7 +67,7 @@ def _distance(
         for step in run.steps:
             if step.step >= start.step:
                 trainer.step(step, inputs)
-        got = trainer.moment().parameters
+        got = trainer.checkpoint().parameters
     except (ModelError, UnsupportedError):
         return None  # Method final needs no replay.
     off, way = (

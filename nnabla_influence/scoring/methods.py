@@ -32,7 +32,7 @@ from nnabla_influence.influence.trajectory import (
     Trajectory,
 )
 from nnabla_influence.options import Options
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import FetchRows
 from nnabla_influence.runs.storage import size_text
@@ -71,7 +71,7 @@ class Method:
     of_rows: Derivatives
     of_steps: StepDerivatives
     trajectory: Trajectory
-    final: Moment
+    final: Checkpoint
     inputs: StepInputs
     n_statistics: int
     explanation: str
@@ -120,13 +120,13 @@ def final_method(
         options: The user's.
         device: Where to compute.
         fetch: Gives the rows of the training data.
-        model_state: See `final_moment`.
+        model_state: See `final_checkpoint`.
 
     Raises:
         ModelError: There are no parameters, or they do not fit.
         RunError: Those of the run do not fit.
     """
-    final = final_moment(definition, recorded, model_state=model_state)
+    final = final_checkpoint(definition, recorded, model_state=model_state)
     chunk_size = _chunk_size(definition, recorded, options)
     normalized = running_statistics(definition) != ()
     batch_statistics = normalized and not options.running_statistics
@@ -172,7 +172,7 @@ def exact_method(
 
     Args:
         definition: Of the training.
-        recorded: Keeps states (`Run.moments`).
+        recorded: Keeps states (`Run.checkpoints`).
         solver: That trained.
         options: The user's.
         device: Where to compute.
@@ -184,7 +184,7 @@ def exact_method(
         RunError: The run does not fit the model.
         UnsupportedError: The training network cannot be traced.
     """
-    final = final_moment(definition, recorded)
+    final = final_checkpoint(definition, recorded)
     chunk_size = _chunk_size(definition, recorded, options)
     at_end, of_rows = _at_end(definition, recorded, final, chunk_size, device, Mode.VALIDATION)
     inputs = step_inputs(definition, recorded, fetch, device.context)
@@ -202,7 +202,7 @@ def exact_method(
     numbers = [step.step for step in recorded.steps]
     trainer = Trainer(definition, solver, device.context)
     trajectory: Trajectory
-    if set(numbers) <= set(recorded.moments):
+    if set(numbers) <= set(recorded.checkpoints):
         trajectory = kept = RecordedTrajectory(recorded, recorded.steps)
         kept.check(trainer, inputs)
         explanation = "every step at its own parameters, as the run kept them"
@@ -212,7 +212,7 @@ def exact_method(
         memory = size_text(final.n_bytes * (replayed.longest_segment + 1))
         explanation = (
             "every step at its own parameters, replayed from"
-            f" {len(recorded.moments)} sets that the run kept (up to {memory} of memory)"
+            f" {len(recorded.checkpoints)} sets that the run kept (up to {memory} of memory)"
         )
     return Method(
         at_end=at_end,
@@ -226,9 +226,9 @@ def exact_method(
     )
 
 
-def final_moment(
+def final_checkpoint(
     definition: Definition, recorded: Run | None, *, model_state: bool = True
-) -> Moment:
+) -> Checkpoint:
     """Return the state after the last step.
 
     Args:
@@ -253,13 +253,13 @@ def final_moment(
             )
         shapes = {name: value.shape for name, value in parameters.items()}
         check_parameters(definition.path, shapes, parameters)  # finite?
-    return Moment(n_steps, parameters, state or SolverState(n_steps, {}))
+    return Checkpoint(n_steps, parameters, state or SolverState(n_steps, {}))
 
 
 def _at_end(
     definition: Definition,
     recorded: Run | None,
-    final: Moment,
+    final: Checkpoint,
     size: int,
     device: Device,
     mode: Mode,
@@ -272,20 +272,20 @@ def _at_end(
     return at_end, _derivatives(definition, recorded, final, size, device, Mode.TEST)
 
 
-def _n_statistics(at_end: Derivatives, definition: Definition, final: Moment) -> int:
+def _n_statistics(at_end: Derivatives, definition: Definition, final: Checkpoint) -> int:
     return at_end.size - sum(final.parameters[name].size for name in definition.trainable)
 
 
 def _derivatives(
     definition: Definition,
     recorded: Run | None,
-    moment: Moment,
+    checkpoint: Checkpoint,
     size: int,
     device: Device,
     mode: Mode,
 ) -> Derivatives:
     try:
-        objective = build_objective(definition, size, device.context, moment.parameters, mode)
+        objective = build_objective(definition, size, device.context, checkpoint.parameters, mode)
     except ModelError as error:
         if recorded is None:
             raise

@@ -221,7 +221,7 @@ def _train(
 
 
 def _distance(definition: Definition, run: Run, wanted: Mapping[str, np.ndarray]) -> float:
-    got, start = run.parameters(), run.moment(run.moments[0]).parameters
+    got, start = run.parameters(), run.checkpoint(run.checkpoints[0]).parameters
     names = [name for name in definition.trainable if name in wanted]
     off, way = (
         float(np.sqrt(sum(np.sum((a[name] - got[name]) ** 2.0) for name in names)))

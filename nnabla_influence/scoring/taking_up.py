@@ -17,7 +17,7 @@ from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.runs.storage import seconds_text
@@ -225,7 +225,7 @@ def replay_seconds(
         for kind in STATE_NAMES[definition.solver.name]
     }
     trainer = Trainer(definition, definition.solver, device.context)
-    trainer.start(Moment(0, parameters, SolverState(1, states)))
+    trainer.start(Checkpoint(0, parameters, SolverState(1, states)))
     trainer.step(steps[0], inputs)
     times: list[float] = []
     for step in steps[1:]:

@@ -23,7 +23,7 @@ from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.belonging import check_belongs, check_shapes
@@ -205,8 +205,8 @@ def _window(recorded: Run, trained: Dataset, options: Options) -> tuple[Step, ..
 
 
 def _kept_before(recorded: Run, first: Step) -> int:
-    """Return the last step, at or before the window's first one, whose moment the run keeps."""
-    earlier = [number for number in recorded.moments if number <= first.step]
+    """Return the last step, at or before the window's first one, whose checkpoint the run keeps."""
+    earlier = [number for number in recorded.checkpoints if number <= first.step]
     if not earlier:
         raise RunError(
             f"{recorded.folder}: keeps no parameters from before step {first.step}, where the"
@@ -216,18 +216,20 @@ def _kept_before(recorded: Run, first: Step) -> int:
     return max(earlier)
 
 
-def _replayed(recorded: Run, trainer: Trainer, kept: int, first: int, inputs: StepInputs) -> Moment:
-    """Return the moment before step ``first``, replayed from the kept one."""
-    moment = recorded.moment(kept)
+def _replayed(
+    recorded: Run, trainer: Trainer, kept: int, first: int, inputs: StepInputs
+) -> Checkpoint:
+    """Return the checkpoint before step ``first``, replayed from the kept one."""
+    checkpoint = recorded.checkpoint(kept)
     if kept == first:
-        return moment
+        return checkpoint
     between = [step for step in recorded.steps if kept <= step.step < first]
     if not between or between[0].step != kept:
         raise RunError(
             f"{recorded.folder}: steps.csv has no step {kept}, which the replay of the window's"
             " beginning starts with; record the training again"
         )
-    trainer.start(moment)
+    trainer.start(checkpoint)
     for step in between:
         trainer.step(step, inputs, {})
-    return trainer.moment()
+    return trainer.checkpoint()

@@ -20,11 +20,11 @@ from nnabla_influence.progress import Progress
 from nnabla_influence.runs.steps import FetchRows, Step
 
 if TYPE_CHECKING:
-    from nnabla_influence.runs.moments import Moment
+    from nnabla_influence.runs.checkpoint import Checkpoint
 
 SNAPSHOTS = 16
 SNAPSHOT_BYTES = 2**28
-"""How many moments of the base are held, and in how much memory, to start a retraining from."""
+"""How many checkpoints of the base are held, and in how much memory, to start a retraining from."""
 
 Parameters = Mapping[str, np.ndarray]
 
@@ -32,14 +32,14 @@ Parameters = Mapping[str, np.ndarray]
 class AnyTrainer(Protocol):
     """What is asked of a `nnabla_influence.influence.trainer.Trainer`."""
 
-    def start(self, moment: Moment) -> None:
-        """Go to a moment."""
+    def start(self, checkpoint: Checkpoint) -> None:
+        """Go to a checkpoint."""
 
     def step(self, step: Step, inputs: Any, weights: Mapping[int, float]) -> None:
         """Do the next update, each row's gradient with its weight, 1 by default."""
 
-    def moment(self) -> Moment:
-        """Return the moment that it stands at."""
+    def checkpoint(self) -> Checkpoint:
+        """Return the checkpoint that it stands at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Retraining:
 
     Args:
         trainer: Does the steps.
-        start: The moment before the first of them.
+        start: The checkpoint before the first of them.
         steps: The window, at least one.
         inputs: Gives the training data of each step, as the trainer takes it.
         loss: Parameters to mean validation loss.
@@ -67,27 +67,27 @@ class Retraining:
     def __init__(
         self,
         trainer: AnyTrainer,
-        start: Moment,
+        start: Checkpoint,
         steps: Sequence[Step],
         inputs: Any,
         loss: Callable[[Parameters], float],
         n_rows: int,
     ):
         self._trainer, self._steps, self._inputs, self._loss = trainer, steps, inputs, loss
-        self._moments = {0: start}
+        self._checkpoints = {0: start}
         self._first_use = np.full(n_rows, len(steps))
         for position in reversed(range(len(steps))):
             self._first_use[steps[position].rows] = position
 
     def base(self, progress: Progress) -> Retrained:
         """Retrain with nothing left out, from the window's first step."""
-        kept = min(SNAPSHOTS, SNAPSHOT_BYTES // max(self._moments[0].n_bytes, 1))
+        kept = min(SNAPSHOTS, SNAPSHOT_BYTES // max(self._checkpoints[0].n_bytes, 1))
         keep_at = set(np.linspace(0, len(self._steps), kept + 1, dtype=int)[1:-1].tolist())
-        self._trainer.start(self._moments[0])
+        self._trainer.start(self._checkpoints[0])
         with progress.stage("Retraining with nothing left out", len(self._steps), "steps") as stage:
             for position, step in enumerate(self._steps):
-                if position in keep_at and position not in self._moments:
-                    self._moments[position] = self._trainer.moment()
+                if position in keep_at and position not in self._checkpoints:
+                    self._checkpoints[position] = self._trainer.checkpoint()
                 self._trainer.step(step, self._inputs, {})
                 stage.update()
         return self._end()
@@ -98,19 +98,19 @@ class Retraining:
         With a ``weight`` other than 0 their gradients are scaled by it, in place of left out.
         """
         first = int(self._first_use[list(rows)].min())
-        start = max(position for position in self._moments if position <= first)
+        start = max(position for position in self._checkpoints if position <= first)
         weights = {int(row): weight for row in rows}
-        self._trainer.start(self._moments[start])
+        self._trainer.start(self._checkpoints[start])
         for step in self._steps[start:]:
             self._trainer.step(step, self._inputs, weights)
         try:
             return self._end().loss
-        except InfluenceError as error:  # a moment that is not finite is refused by itself
+        except InfluenceError as error:  # a checkpoint that is not finite is refused by itself
             named = f"row {next(iter(rows))}" if len(rows) == 1 else f"{len(rows)} rows"
             raise ScoreError(f"without {named}: {error}") from error
 
     def _end(self) -> Retrained:
-        parameters = self._trainer.moment().parameters
+        parameters = self._trainer.checkpoint().parameters
         diverged = ScoreError(
             "the retraining diverges (what it ends with is not finite); choose a shorter window, or"
             " train with a lower learning rate"

@@ -49,7 +49,7 @@ def leave_each_out(run: Run, names: Sequence[str], data: Part, validation: Part)
     """Train without each row in turn: the same start and order, 1/|S| kept."""
     assert run.settings is not None
     steps, decay, n = run.steps, run.settings.weight_decay, len(data)
-    start = layers(run.moment(0).parameters, names)
+    start = layers(run.checkpoint(0).parameters, names)
     last = [step for step in steps if step.epoch == steps[-1].epoch]
     everything = np.ones((1, n))
     before_last = retrain(start, steps[: -len(last)], data, everything, decay)

@@ -38,14 +38,14 @@ def half_changes(definition_path: Path, run: Run, subsets: Sequence[np.ndarray])
     trainer = Trainer(definition, definition.solver, context)
     inputs = step_inputs(definition, run, trained.batch, context)
     with without_futile_imports():
-        kept = max(number for number in run.moments if number <= steps[0].step)
-        trainer.start(run.moment(kept))
+        kept = max(number for number in run.checkpoints if number <= steps[0].step)
+        trainer.start(run.checkpoint(kept))
         for step in run.steps:
             if kept <= step.step < steps[0].step:
                 trainer.step(step, inputs)
         rows = np.arange(len(validated))
         loss = MeanLoss(definition, context, run.parameters(), validated.batch, rows, 256)
-        start = trainer.moment()
+        start = trainer.checkpoint()
         retraining = Retraining(trainer, start, steps, inputs, loss, len(trained))
         base = retraining.base(progress).loss
         losses = [retraining.without(some.tolist(), LEFT) for some in subsets]

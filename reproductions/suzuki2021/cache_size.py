@@ -90,7 +90,7 @@ def measure(experiment: Experiment, folder: Path) -> Measured:
     write_definition(folder / "net.nntxt", network, training)
     run = train(folder / "net.nntxt", folder / "run", keep="all", window="all", device="cpu")
     sizes = {path.stat().st_size for path in (run.folder / CHECKPOINTS).glob("*.npy")}
-    if len(sizes) != 1 or len(run.moments) != STEPS:
+    if len(sizes) != 1 or len(run.checkpoints) != STEPS:
         raise RuntimeError(f"{run.folder}: {STEPS} sets of one size are expected, not {sizes}")
     return Measured((run.folder / PARAMETERS).stat().st_size, sizes.pop())
 
@@ -105,10 +105,14 @@ def lines(experiment: Experiment, measured: Measured) -> Iterator[Line]:
     whole, last = Plan(0, end), Plan(end - steps, end)
     paper = PAPER_BYTES[experiment.data]
     for cache, before, said in (
-        ("all parameters, 20 epochs", whole.n_moments("all"), paper["all"]),
-        ("all parameters, last epoch (Hara et al.)", last.n_moments("all"), paper["last epoch"]),
-        ("sqrt, 20 epochs (exact)", whole.n_moments("sqrt"), None),
-        ("sqrt, last epoch (exact)", last.n_moments("sqrt"), None),
+        ("all parameters, 20 epochs", whole.n_checkpoints("all"), paper["all"]),
+        (
+            "all parameters, last epoch (Hara et al.)",
+            last.n_checkpoints("all"),
+            paper["last epoch"],
+        ),
+        ("sqrt, 20 epochs (exact)", whole.n_checkpoints("sqrt"), None),
+        ("sqrt, last epoch (exact)", last.n_checkpoints("sqrt"), None),
         ("final (Suzuki et al.)", 0, paper["final"]),
     ):
         # The paper counts the sets before the T steps; the one after them is there too.

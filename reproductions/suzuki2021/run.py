@@ -140,7 +140,7 @@ def run(
         progress.say(f"{experiment.name} ({number} of {len(experiments)})")
         curve(
             files.model,
-            training=files.training,
+            train=files.training,
             validation=files.validation,
             test=files.test,
             output=curves / experiment.name,

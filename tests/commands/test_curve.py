@@ -35,7 +35,7 @@ def test_every_option_reaches_the_curve(called, capsys):
     assert called.pop("command") == ["nnabla-influence", *words.split()]
     assert called == {
         "model": "a",
-        "training": "b",
+        "train": "b",
         "validation": "c",
         "test": "d",
         "output": "e",

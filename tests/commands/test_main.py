@@ -519,7 +519,7 @@ def test_an_unforeseen_failure_is_one_line_too(capsys, table: Path, monkeypatch)
     code, out, err = run(capsys, *words)
     assert (code, out, len(err)) == (1, "", 1)
     assert re.fullmatch(
-        r"nnabla-influence score: unexpected ZeroDivisionError: first second \(test_cli\.py, line"
+        r"nnabla-influence score: unexpected ZeroDivisionError: first second \(test_main\.py, line"
         r" \d+\); run again with --debug and report what it shows",
         err[0],
     )

@@ -90,7 +90,7 @@ def theta_of(parameters: Mapping[str, np.ndarray]) -> Theta:
 
 
 def start_of(run: Path) -> Theta:
-    return theta_of(read_run(run).moment(0).parameters)
+    return theta_of(read_run(run).checkpoint(0).parameters)
 
 
 def make_softmax(folder: Path) -> Softmax:

@@ -98,7 +98,7 @@ def test_random_layers_draw_by_the_seed(dropout):
     one, other = (read_run(Path(dropout.model).parent / f"run{seed}") for seed in (0, 1))
     assert [s.rows.tolist() for s in one.steps] == [s.rows.tolist() for s in other.steps]
     assert np.concatenate([s.rows for s in one.steps]).tolist() == list(range(24))
-    start, elsewhere = (run.moment(0).parameters for run in (one, other))
+    start, elsewhere = (run.checkpoint(0).parameters for run in (one, other))
     for name, value in start.items():
         np.testing.assert_array_equal(value, elsewhere[name])
     assert one.settings.random_seeds.keys() == other.settings.random_seeds.keys() != set()
@@ -181,7 +181,7 @@ def test_adam_is_that_of_a_plain_loop_of_nnabla(tmp_path, removed):
         for part in ("training", "test")
     }
     with nn.parameter_scope("", {}), nn.context_scope(cpu_device("tests").context):
-        for name, value in run.moment(0).parameters.items():
+        for name, value in run.checkpoint(0).parameters.items():
             nn.parameter.set_parameter(name, nn.Variable.from_numpy_array(value, need_grad=True))
         x, y, w = nn.Variable((4, 4)), nn.Variable((4, 1)), nn.Variable((4, 1))
 
@@ -236,7 +236,7 @@ def test_given_parameters_are_every_seeds_start_and_the_others_are_drawn(tmp_pat
     starts = []
     for seed in (0, 1):
         train_seed(problem, seed, str(tmp_path / "run"))
-        starts.append(read_run(tmp_path / "run").moment(0).parameters)
+        starts.append(read_run(tmp_path / "run").checkpoint(0).parameters)
         np.testing.assert_array_equal(starts[-1]["Affine/affine/W"], given)
     other = "Affine_2/affine/W"
     assert not np.isclose(starts[0][other], starts[1][other]).any()
@@ -279,7 +279,7 @@ def test_parameters_of_another_network_are_refused(tmp_path, name, message):
 def test_a_training_that_diverges_says_so(tmp_path):
     problem = write_case(tmp_path, BY_NAME["linear-squared"], max_epoch=40, solver=S.Sgd(1e3))
     with pytest.raises(
-        RunError, match=r"net.nntxt: seed 3: the moment before step \d+: .*diverged"
+        RunError, match=r"net.nntxt: seed 3: the checkpoint before step \d+: .*diverged"
     ):
         train_seed(problem, 3, str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

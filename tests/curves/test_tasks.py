@@ -88,7 +88,7 @@ def test_a_run_tells_all_that_it_was(softmax):
     assert run.settings is not None
     assert (run.settings.n_rows, run.settings.total_steps) == (N, EPOCHS * ITERATIONS // 2)
     assert (run.settings.window, run.settings.keep) == ("all", "sqrt")
-    assert run.moments == (0, 4, 8, 12)  # the square root of 14 steps, rounded up, apart
+    assert run.checkpoints == (0, 4, 8, 12)  # the square root of 14 steps, rounded up, apart
     assert {len(rows) for step in run.steps for rows in step.batches} == {BATCH}
 
 
@@ -209,12 +209,12 @@ def test_a_random_ranking_is_the_seeds_own(softmax, tmp_path):
 def test_cache_bytes_are_those_of_the_files_that_a_ranking_needs(softmax, tmp_path):
     run = softmax.folder / "run0"
     last, state = ((run / name).stat().st_size for name in ("final.h5", "solver_states.h5"))
-    moment = (run / "checkpoints" / "0.npy").stat().st_size
-    assert moment == 128 + 4 * 2 * 18  # parameters and momenta
+    checkpoint = (run / "checkpoints" / "0.npy").stat().st_size
+    assert checkpoint == 128 + 4 * 2 * 18  # parameters and momenta
     wanted = {
         "final": last + state,
-        "exact-last": last + state + 2 * moment,  # steps 10 to 13, replayed from 8 on
-        "exact": last + state + 4 * moment,
+        "exact-last": last + state + 2 * checkpoint,  # steps 10 to 13, replayed from 8 on
+        "exact": last + state + 4 * checkpoint,
         "influence-functions": last,
         "loss": last,
         "random": 0,

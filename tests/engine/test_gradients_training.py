@@ -13,8 +13,8 @@ from nnabla_influence.definition import Mode, build_objective, load_definition, 
 from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.engine.guard import check_derivatives
 from tests.cases import CASES, Case
+from tests.engine.test_gradients import CONTEXT, as_tree, flat, relative, vector
 from tests.reference import Reference, float64
-from tests.test_gradients import CONTEXT, as_tree, flat, relative, vector
 
 CASE = next(case for case in CASES if case.name == "cnn-batchnorm")
 RUNNING = ["n1/bn/mean", "n1/bn/var", "n2/bn/mean", "n2/bn/var"]

@@ -14,7 +14,7 @@ from nnabla.backward_functions import registry
 from nnabla_influence.engine.guard import check_derivatives
 from nnabla_influence.errors import ScoreError, UnsupportedError
 from tests.cases import CASES, Case
-from tests.test_gradients import CONTEXT, Derivatives, derivatives_of
+from tests.engine.test_gradients import CONTEXT, Derivatives, derivatives_of
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -19,7 +19,7 @@ from tests.small_projects import REPOSITORY, environment
 COMMAND = """
 import sys, tempfile, time
 from nnabla_influence.execution import Task, open_executor
-from nnabla_influence.commands.process import tidy_process
+from nnabla_influence.process import tidy_process
 from nnabla_influence.progress import SilentProgress
 
 def work():

@@ -16,7 +16,7 @@ from nnabla_influence.influence.trace import trace_back, validation_gradient
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.options import Options
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import write_run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.methods import final_method
@@ -50,11 +50,11 @@ class Kept:
 
     exact = True
 
-    def __init__(self, moments: dict[int, Moment]):
-        self.moments = moments
+    def __init__(self, checkpoints: dict[int, Checkpoint]):
+        self.checkpoints = checkpoints
 
-    def before(self, step: Step) -> Moment:
-        return self.moments[step.step]
+    def before(self, step: Step) -> Checkpoint:
+        return self.checkpoints[step.step]
 
 
 def train_and_trace(
@@ -76,12 +76,12 @@ def train_and_trace(
         return {k: v[rows] for k, v in train.items()}
 
     trainer = Trainer(definition, solver, CONTEXT)
-    trainer.start(Moment(0, start, SolverState(0, zeros)))
-    moments = {}
+    trainer.start(Checkpoint(0, start, SolverState(0, zeros)))
+    checkpoints = {}
     for step in steps:
-        moments[step.step] = trainer.moment()
+        checkpoints[step.step] = trainer.checkpoint()
         trainer.step(step, StepInputs(fetch))
-    final = trainer.moment()
+    final = trainer.checkpoint()
 
     def derivatives(size: int, mode: Mode) -> Derivatives:
         return Derivatives(
@@ -104,7 +104,7 @@ def train_and_trace(
         gradient = gradient.narrow(0, 0, p)
     return trace_back(
         steps if window is None else steps[-window:],
-        Kept(moments),
+        Kept(checkpoints),
         StepDerivatives(lambda size: derivatives(size, Mode.TRAINING), whole, chunk),
         build_adjoint(solver, gradient, CONTEXT),
         StepInputs(fetch),

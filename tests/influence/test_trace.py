@@ -19,7 +19,7 @@ from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trace import Trace, trace_back, validation_gradient
 from nnabla_influence.influence.trajectory import FinalTrajectory
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Step
 from nnabla_influence.solvers import SolverState, build_adjoint
 from tests.cases import CASES, Case
@@ -71,7 +71,7 @@ def trace(
     adjoint = build_adjoint(SolverSettings("Sgd", {"lr": 0.1}, weight_decay, 1), u, CONTEXT)
     return trace_back(
         steps,
-        FinalTrajectory(Moment(len(steps), definition.parameters, SolverState(len(steps), {}))),
+        FinalTrajectory(Checkpoint(len(steps), definition.parameters, SolverState(len(steps), {}))),
         StepDerivatives(lambda size: derivatives, whole=False, chunk_size=chunk),
         adjoint,
         StepInputs(lambda rows: {k: v[rows] for k, v in train.items()}),

@@ -38,9 +38,9 @@ def test_every_step_is_nnabla_clis_to_the_bit(trainings, name: str):
     trainer, steps, inputs = prepared(training)
     trainer.start(training.seen_by_nnabla(0))
     for step in steps:
-        equal(trainer.moment(), training.seen_by_nnabla(step.step))
+        equal(trainer.checkpoint(), training.seen_by_nnabla(step.step))
         trainer.step(step, inputs)
-    arrived = trainer.moment()
+    arrived = trainer.checkpoint()
     assert arrived.step == len(steps) == training.n_steps
     saved = parameters_of(training.final)
     assert set(arrived.parameters) == set(saved)
@@ -72,7 +72,7 @@ def test_it_goes_on_from_any_moment_after_having_been_elsewhere(trainings):
         trainer.start(training.seen_by_nnabla(start))
         for step in steps[start:end]:
             trainer.step(step, inputs)
-        equal(trainer.moment(), training.seen_by_nnabla(end))
+        equal(trainer.checkpoint(), training.seen_by_nnabla(end))
 
 
 def test_a_moment_is_a_copy(trainings):
@@ -80,7 +80,7 @@ def test_a_moment_is_a_copy(trainings):
     trainer, steps, inputs = prepared(training)
     trainer.start(training.seen_by_nnabla(0))
     trainer.step(steps[0], inputs)
-    kept = trainer.moment()
+    kept = trainer.checkpoint()
     trainer.step(steps[1], inputs)
     equal(kept, training.seen_by_nnabla(1))
 
@@ -117,7 +117,7 @@ def test_weights_of_rows_are_those_of_a_float64_training(trainings, name: str):
     trainer.start(start)
     for step in steps:
         trainer.step(step, inputs, weights)
-    got = trainer.moment().parameters
+    got = trainer.checkpoint().parameters
 
     definition = load_definition(training.definition)
     data = arrays(training.training)

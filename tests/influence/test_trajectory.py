@@ -21,7 +21,7 @@ from nnabla_influence.influence.trajectory import (
     ReplayedTrajectory,
     describe_difference,
 )
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.solvers import SolverState
 from tests.exact_trainings import (
@@ -54,7 +54,7 @@ def copy(training: Watched, folder: Path) -> Path:
 
 
 def tamper(folder: Path, step: int, index: int = 3, value: float | None = None) -> None:
-    """Change one value of a kept moment."""
+    """Change one value of a kept checkpoint."""
     path = folder / "checkpoints" / f"{step}.npy"
     flat = np.load(path)
     flat[index] = flat[index] + 0.01 if value is None else value
@@ -74,7 +74,7 @@ def test_each_state_is_nnablas_whatever_the_order_of_asking(trainings, name: str
     again = replayed(training)
     assert kept.exact
     assert again.exact
-    assert len(read_run(training.run("sqrt")).moments) < len(steps)
+    assert len(read_run(training.run("sqrt")).checkpoints) < len(steps)
     for step in (*reversed(steps), steps[0], steps[-1], steps[len(steps) // 2]):
         wanted = training.seen_by_nnabla(step.step)
         equal(kept.before(step), wanted)
@@ -83,7 +83,7 @@ def test_each_state_is_nnablas_whatever_the_order_of_asking(trainings, name: str
 
 def test_the_final_state_stands_for_every_step(trainings):
     run = read_run(trainings["adam"].run("final"))
-    trajectory = FinalTrajectory(run.final_moment())
+    trajectory = FinalTrajectory(run.final_checkpoint())
     assert not trajectory.exact
     for step in run.steps:
         equal(trajectory.before(step), trainings["adam"].seen_by_nnabla(6))
@@ -159,10 +159,10 @@ def test_a_changed_solver_state_at_the_end_is_noticed(trainings, tmp_path):
     """The parameters alone arrive where they should."""
     training = trainings["adam"]
     run = read_run(training.run("sqrt"))
-    final = run.final_moment()
+    final = run.final_checkpoint()
     values = {kind: dict(arrays) for kind, arrays in final.solver.values.items()}
     values["var"]["h/affine/b"] = values["var"]["h/affine/b"] * np.float32(1.01)
-    changed = Moment(final.step, final.parameters, SolverState(final.solver.t, values))
+    changed = Checkpoint(final.step, final.parameters, SolverState(final.solver.t, values))
     assert describe_difference(final, final) is None
     assert describe_difference(final, changed) == "h/affine/b (var) is off by a relative 9.9e-03"
 
@@ -225,7 +225,7 @@ def test_a_replay_begins_at_a_kept_state_or_says_that_there_is_none(trainings, t
         def __getattr__(self, name):
             return getattr(run, name)
 
-        moments = (8,)
+        checkpoints = (8,)
 
     trajectory._run = From8()
     equal(trajectory.before(run.steps[9]), training.seen_by_nnabla(9))
@@ -238,5 +238,7 @@ def test_a_kept_state_that_is_not_finite_is_named(trainings, tmp_path):
     run = copy(training, tmp_path / "run")
     tamper(run, 4, value=np.nan)
     trajectory = replayed(training, run)
-    with pytest.raises(RunError, match=r"4\.npy: the moment before step 4: parameter .* is not"):
+    with pytest.raises(
+        RunError, match=r"4\.npy: the checkpoint before step 4: parameter .* is not"
+    ):
         trajectory.before(read_run(run).steps[5])

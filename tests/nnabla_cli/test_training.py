@@ -158,7 +158,7 @@ def test_moments_are_kept_and_what_they_take_is_said_before(tmp_path):
     )
     # The last epoch's mini-batches, 15 to 19, end the updates 7, 8 and 9; a set is the four
     # parameters and Adam's two states of each.
-    assert run.moments == (7, 8, 9)
+    assert run.checkpoints == (7, 8, 9)
     assert run.settings.keep == "all"
     assert run.seconds_keeping > 0
     (first,) = (line for line in said.lines if line.startswith("Checkpoints: "))

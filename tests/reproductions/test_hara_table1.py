@@ -43,7 +43,7 @@ def test_exact_scores_order_rows_as_leaving_them_out_does(cell):
 
 
 def test_some_states_give_the_scores_of_all_byte_for_byte(prepared):
-    assert len(prepared.runs["sqrt"].moments) < len(prepared.runs["all"].moments) == 32
+    assert len(prepared.runs["sqrt"].checkpoints) < len(prepared.runs["all"].checkpoints) == 32
     whole = prepared.score("all", "exact", "all")
     assert prepared.score("sqrt", "exact", "all").tobytes() == whole.tobytes()
     assert prepared.score("all", "final", "all").tobytes() != whole.tobytes()

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nnabla_influence.errors import RunError
-from nnabla_influence.runs.checkpoints import read_layout, read_moment, write_moments
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
+from nnabla_influence.runs.checkpoints import read_checkpoint, read_layout, write_checkpoints
 from nnabla_influence.solvers import SolverState
 
 
-def moment(step, t=None, seed=0):
+def checkpoint(step, t=None, seed=0):
     rng = np.random.default_rng([step, seed])
     shapes = {"affine/W": (3, 2), "bn/mean": (1, 2), "scale": ()}
     parameters = {name: rng.normal(size=s).astype(np.float32) for name, s in shapes.items()}
     states = {
         kind: {"affine/W": rng.normal(size=(3, 2)).astype(np.float32)} for kind in ("mean", "var")
     }
-    return Moment(step, parameters, SolverState(step if t is None else t, states))
+    return Checkpoint(step, parameters, SolverState(step if t is None else t, states))
 
 
 def without_checksums(layout):
@@ -46,17 +46,17 @@ def same(one, other):
 
 @pytest.fixture
 def written(tmp_path):
-    moments = [moment(7), moment(9, t=2**31), moment(10, t=1)]
-    write_moments(tmp_path, moments)
-    return tmp_path, moments
+    checkpoints = [checkpoint(7), checkpoint(9, t=2**31), checkpoint(10, t=1)]
+    write_checkpoints(tmp_path, checkpoints)
+    return tmp_path, checkpoints
 
 
 def test_moments_read_back_as_they_were_written(written):
-    folder, moments = written
+    folder, checkpoints = written
     layout = read_layout(folder)
-    assert [step for step, _ in layout.moments] == [7, 9, 10]
-    for expected in moments:
-        same(read_moment(folder, layout, expected.step), expected)
+    assert [step for step, _ in layout.checkpoints] == [7, 9, 10]
+    for expected in checkpoints:
+        same(read_checkpoint(folder, layout, expected.step), expected)
     assert {path.stat().st_size for path in folder.glob("*.npy")} == {layout.file_bytes}
 
 
@@ -70,9 +70,9 @@ def test_moments_read_back_as_they_were_written(written):
     t=st.integers(0, 2**32 - 2),
 )
 def test_any_name_shape_and_value(tmp_path_factory, value, name, t):
-    folder = tmp_path_factory.mktemp("moments")
-    write_moments(folder, [Moment(3, {name: value}, SolverState(t, {}))])
-    found = read_moment(folder, read_layout(folder), 3)
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_checkpoints(folder, [Checkpoint(3, {name: value}, SolverState(t, {}))])
+    found = read_checkpoint(folder, read_layout(folder), 3)
     assert np.array_equal(found.parameters[name], value)
     assert found.solver.t == t
 
@@ -103,13 +103,13 @@ def test_another_array_of_the_same_length(written):
     layout = without_checksums(read_layout(folder))
     np.save(folder / "9.npy", np.zeros((layout.size, 1), np.float32))
     with pytest.raises(RunError, match=r"9.npy: holds float32 of shape \(21, 1\), not the float32"):
-        read_moment(folder, layout, 9)
+        read_checkpoint(folder, layout, 9)
     np.save(folder / "9.npy", np.zeros(layout.size, np.int32))
     with pytest.raises(RunError, match=r"9.npy: holds int32 of shape"):
-        read_moment(folder, layout, 9)
+        read_checkpoint(folder, layout, 9)
     (folder / "9.npy").write_bytes(b"no array".ljust(layout.file_bytes))
     with pytest.raises(RunError, match=r"9.npy: cannot be read \("):
-        read_moment(folder, layout, 9)
+        read_checkpoint(folder, layout, 9)
 
 
 def test_values_that_are_not_finite(written):
@@ -118,22 +118,24 @@ def test_values_that_are_not_finite(written):
     values = np.load(folder / "9.npy")
     values[0] = np.inf
     np.save(folder / "9.npy", values)
-    with pytest.raises(RunError, match=r"9.npy: the moment before step 9: parameter affine/W is n"):
-        read_moment(folder, layout, 9)
+    with pytest.raises(
+        RunError, match=r"9.npy: the checkpoint before step 9: parameter affine/W is n"
+    ):
+        read_checkpoint(folder, layout, 9)
 
 
 def test_a_moment_that_was_not_kept(written):
     folder, _ = written
-    with pytest.raises(RunError, match=r"8.npy: no moment was kept before step 8"):
-        read_moment(folder, read_layout(folder), 8)
+    with pytest.raises(RunError, match=r"8.npy: no checkpoint was kept before step 8"):
+        read_checkpoint(folder, read_layout(folder), 8)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"format_version": 2}, "format version 2 is unknown, this program reads 1"),
-        ({"moments": [[9, 1], [7, 1]]}, "the moments are not in the order of their steps"),
-        ({"moments": [[7, -1]]}, "the moments are not in the order of their steps"),
+        ({"moments": [[9, 1], [7, 1]]}, "the checkpoints are not in the order of their steps"),
+        ({"moments": [[7, -1]]}, "the checkpoints are not in the order of their steps"),
         ({"moments": 3}, "is not a readable layout of checkpoints"),
         ({"arrays": [{"parameter": "w"}]}, r"is not a readable layout of checkpoints \('state'\)"),
         ({"arrays": [{"parameter": "w", "state": "", "shape": [-1]}]}, r"\[-1\] is not the shape"),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from nnabla_influence.errors import RunError
-from nnabla_influence.runs.checkpoints import write_moments
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
+from nnabla_influence.runs.checkpoints import write_checkpoints
 from nnabla_influence.runs.run import Run, RunSettings, Step, read_run, write_run
 from nnabla_influence.solvers import SolverState
 from tests.runs.changing import as_of_version_0_1_0, flipped
@@ -26,7 +26,7 @@ FILES = (
 def folder(tmp_path):
     def checkpoints(at):
         at.mkdir()
-        write_moments(at, [Moment(step, PARAMETERS, STATE) for step in (0, 2)])
+        write_checkpoints(at, [Checkpoint(step, PARAMETERS, STATE) for step in (0, 2)])
 
     write_run(
         tmp_path / "run",
@@ -42,10 +42,10 @@ def folder(tmp_path):
 def everything(folder) -> list:
     """All that is read of a run, to be compared."""
     run: Run = read_run(folder)
-    moments = [run.moment(step) for step in run.moments]
+    checkpoints = [run.checkpoint(step) for step in run.checkpoints]
     read = [run.parameters()["affine/W"].tolist(), run.solver_state()]
     read += [(s.step, s.epoch, s.learning_rate, s.rows.tolist()) for s in run.steps]
-    read += [(m.step, m.parameters["affine/W"].tolist(), m.solver) for m in moments]
+    read += [(m.step, m.parameters["affine/W"].tolist(), m.solver) for m in checkpoints]
     return [_plain(item) for item in read]
 
 

@@ -44,15 +44,15 @@ def test_a_choice_that_is_none():
 
 
 @pytest.mark.parametrize(
-    ("n_steps", "spacing", "n_moments"),
+    ("n_steps", "spacing", "n_checkpoints"),
     [(1, 1, 1), (2, 2, 1), (10, 4, 3), (37, 7, 6), (36, 6, 6), (31250, 177, 177)],
 )
-def test_the_spacing_is_the_square_root_rounded_up(n_steps, spacing, n_moments):
+def test_the_spacing_is_the_square_root_rounded_up(n_steps, spacing, n_checkpoints):
     plan = Plan(5, 5 + n_steps)
-    assert (plan.spacing("sqrt"), plan.n_moments("sqrt")) == (spacing, n_moments)
+    assert (plan.spacing("sqrt"), plan.n_checkpoints("sqrt")) == (spacing, n_checkpoints)
     assert plan.spacing("sqrt") == math.ceil(math.sqrt(n_steps))
-    assert (plan.spacing("all"), plan.n_moments("all")) == (1, n_steps)
-    assert plan.n_moments("final") == 0
+    assert (plan.spacing("all"), plan.n_checkpoints("all")) == (1, n_steps)
+    assert plan.n_checkpoints("final") == 0
 
 
 @given(
@@ -99,7 +99,7 @@ def test_a_total_that_is_none():
 
 
 def kept_of(kept, n_steps, window=None):
-    """Go through a training; return what is kept, and how many moments there were at most."""
+    """Go through a training; return what is kept, and how many checkpoints there were at most."""
     most, here = 0, set()
     for number in range(n_steps):
         if kept.wants(number):
@@ -145,7 +145,7 @@ def test_an_unknown_number_of_steps_thins_out(n_steps):
 
 @pytest.mark.parametrize("keep", ["sqrt", "all"])
 def test_an_unknown_number_of_steps_with_a_window_at_its_end(keep):
-    # Every one, as the moment before the window may be the one that would thin out.
+    # Every one, as the checkpoint before the window may be the one that would thin out.
     for window, n_steps in itertools.product(range(1, 60), (1, 36, 37, 38, 99)):
         numbers, most = kept_of(Kept(keep), n_steps, window)
         start = max(n_steps - window, 0)

@@ -79,25 +79,25 @@ def trained(tmp_path_factory):
     return SimpleNamespace(base=base, log=log)
 
 
-def check_moments(trained, name, states, interval):
-    """Compare each moment, to the bit, with what nnabla saved of the unrecorded training."""
+def check_checkpoints(trained, name, states, interval):
+    """Compare each checkpoint, to the bit, with what nnabla saved of the unrecorded training."""
     run = read_run(trained.base / name / "run")
-    assert run.moments
-    for number in run.moments:
-        check_moment(run.moment(number), trained.base / states, number * interval)
+    assert run.checkpoints
+    for number in run.checkpoints:
+        check_checkpoint(run.checkpoint(number), trained.base / states, number * interval)
     return run
 
 
-def check_moment(moment, states, iteration):
+def check_checkpoint(checkpoint, states, iteration):
     wanted = arrays_of(states / f"{iteration}.h5")
-    assert set(moment.parameters) == set(wanted)
+    assert set(checkpoint.parameters) == set(wanted)
     for parameter, value in wanted.items():
-        assert np.array_equal(moment.parameters[parameter], value)
+        assert np.array_equal(checkpoint.parameters[parameter], value)
     saved = arrays_of(states / f"{iteration}.states.h5")
-    assert {moment.solver.t} == {int(v) for key, v in saved.items() if key.endswith("/t")}
+    assert {checkpoint.solver.t} == {int(v) for key, v in saved.items() if key.endswith("/t")}
     found = {
         f"{parameter}/{kind}": value
-        for kind, values in moment.solver.values.items()
+        for kind, values in checkpoint.solver.values.items()
         for parameter, value in values.items()
     }
     assert set(found) == {key for key in saved if not key.endswith("/t")}
@@ -106,22 +106,22 @@ def check_moment(moment, states, iteration):
 
 
 def test_every_moment_of_adam_with_batch_normalization_and_summed_gradients(trained):
-    run = check_moments(trained, "all", "states of adam", interval=2)
-    assert run.moments == tuple(range(20)) == tuple(step.step for step in run.steps)
+    run = check_checkpoints(trained, "all", "states of adam", interval=2)
+    assert run.checkpoints == tuple(range(20)) == tuple(step.step for step in run.steps)
     assert run.settings.keep == "all"
     # The running statistics move, and are among what was compared.
-    first, last = run.moment(0).parameters, run.moment(19).parameters
+    first, last = run.checkpoint(0).parameters, run.checkpoint(19).parameters
     assert not np.array_equal(first["bn/bn/var"], last["bn/bn/var"])
-    check_moment(run.final_moment(), trained.base / "states of adam", 40)
+    check_checkpoint(run.final_checkpoint(), trained.base / "states of adam", 40)
 
 
 def test_moments_of_a_solver_without_a_state(trained):
-    run = check_moments(trained, "sgd, all", "states of sgd", interval=1)
-    assert [run.moment(number).solver.t for number in run.moments] == list(range(10))
+    run = check_checkpoints(trained, "sgd, all", "states of sgd", interval=1)
+    assert [run.checkpoint(number).solver.t for number in run.checkpoints] == list(range(10))
 
 
 @pytest.mark.parametrize(
-    ("name", "first", "moments"),
+    ("name", "first", "checkpoints"),
     [
         ("sqrt", 0, (0, 5, 10, 15)),
         # The last epoch's mini-batches, 35 to 39, end the updates 17, 18 and 19.
@@ -130,12 +130,12 @@ def test_moments_of_a_solver_without_a_state(trained):
         ("final", 0, ()),
     ],
 )
-def test_the_window_and_its_moments(trained, name, first, moments):
+def test_the_window_and_its_checkpoints(trained, name, first, checkpoints):
     run = read_run(trained.base / name / "run")
-    assert run.moments == moments
+    assert run.checkpoints == checkpoints
     assert [step.step for step in run.steps] == list(range(first, 20))
-    if moments:
-        check_moments(trained, name, "states of adam", interval=2)
+    if checkpoints:
+        check_checkpoints(trained, name, "states of adam", interval=2)
 
 
 @pytest.mark.parametrize("name", ["all", "sqrt", "sqrt, last", "all, 2", "final"])
@@ -150,11 +150,11 @@ def test_keeping_changes_nothing(trained, name):
 
 
 def test_a_resumed_training_keeps_from_where_it_was_resumed(trained):
-    run = check_moments(trained, "begun", "states of resumed", interval=1)
+    run = check_checkpoints(trained, "begun", "states of resumed", interval=1)
     # Fifteen steps, kept every fourth.
-    assert run.moments == (25, 29, 33, 37)
+    assert run.checkpoints == (25, 29, 33, 37)
     assert [step.step for step in run.steps] == list(range(25, 40))
-    assert run.moment(25).solver.t == 25
+    assert run.checkpoint(25).solver.t == 25
     assert run.settings.window == "all, resumed at epoch 5"
 
 
@@ -171,7 +171,7 @@ def test_nothing_else_is_left_behind(trained):
     assert list(trained.base.glob("*/.*")) == []
 
 
-def test_a_training_that_diverges_leaves_no_moments(trained):
+def test_a_training_that_diverges_leaves_no_checkpoints(trained):
     assert "Cost is Nan" in trained.log
     assert not (trained.base / "diverged" / "run").exists()
 

@@ -295,19 +295,19 @@ def state_of(net):
     return {**net.last(), **values}, {s.t for s in states.values()}
 
 
-def check_moment(moment, noted):
+def check_checkpoint(checkpoint, noted):
     values, counts = noted
-    found = dict(moment.parameters)
-    for kind, arrays in moment.solver.values.items():
+    found = dict(checkpoint.parameters)
+    for kind, arrays in checkpoint.solver.values.items():
         found.update({f"{name}/{kind}": value for name, value in arrays.items()})
     assert set(found) == set(values)
     assert all(np.array_equal(found[name], value) for name, value in values.items())
-    assert {moment.solver.t} == counts
+    assert {checkpoint.solver.t} == counts
 
 
 # 13 rows in batches of 4: three updates an epoch.
 @pytest.mark.parametrize(
-    ("options", "moments", "first"),
+    ("options", "checkpoints", "first"),
     [
         ({"window": "all", "keep": "all"}, range(37), 0),
         ({"window": "all", "keep": "sqrt", "total_steps": 37}, range(0, 37, 7), 0),
@@ -320,8 +320,8 @@ def check_moment(moment, noted):
             [30, 33, 36],
             30,
         ),
-        # It was said to end with step 49, so its moments are those that lead to 40, 44, ...: 28 is
-        # the last before the window.
+        # It was said to end with step 49, so its checkpoints are those that lead to 40, 44, ...:
+        # 28 is the last before the window.
         (
             {"window": 2, "keep": "sqrt", "total_steps": 50, "steps_per_epoch": 5},
             [28, 32, 36],
@@ -331,7 +331,7 @@ def check_moment(moment, noted):
         ({"window": 2, "keep": "sqrt"}, [28, 32, 36], 28),
     ],
 )
-def test_the_moments_that_are_kept(tmp_path, options, moments, first):
+def test_the_moments_that_are_kept(tmp_path, options, checkpoints, first):
     net = Net(S.Adam(0.05), batch_norm=True)
     with (
         make_iterator(shuffle=True) as iterator,
@@ -339,14 +339,14 @@ def test_the_moments_that_are_kept(tmp_path, options, moments, first):
     ):
         noted = train_noted(recorder, net, 37)
     run = read_run(tmp_path / "run")
-    assert run.moments == tuple(moments)
+    assert run.checkpoints == tuple(checkpoints)
     assert [step.step for step in run.steps] == list(range(first, 37))
     # What lies before the window, for the replay only, is told apart.
     window = {"all": 0, "last": 34, 2: 30 if "steps_per_epoch" in options else 31}
     assert [step.step for step in run.window_steps] == list(range(window[options["window"]], 37))
-    for number in run.moments:
-        check_moment(run.moment(number), noted[number])
-    check_moment(run.final_moment(), noted[37])
+    for number in run.checkpoints:
+        check_checkpoint(run.checkpoint(number), noted[number])
+    check_checkpoint(run.final_checkpoint(), noted[37])
     assert run.settings.keep == options["keep"]
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -362,8 +362,12 @@ def test_the_end_alone_is_kept_where_asked(tmp_path):
         noted = train_noted(recorder, net, 7)
         assert [path.name for path in tmp_path.iterdir()] == []
     run = read_run(tmp_path / "run")
-    assert (run.moments, run.settings.keep, run.settings.window) == ((), "final", "last 1 epochs")
-    check_moment(run.final_moment(), noted[7])
+    assert (run.checkpoints, run.settings.keep, run.settings.window) == (
+        (),
+        "final",
+        "last 1 epochs",
+    )
+    check_checkpoint(run.final_checkpoint(), noted[7])
     assert len(run.steps) == 3
 
 
@@ -376,9 +380,9 @@ def test_checkpoints_that_reach_before_the_window_are_kept_by_default(tmp_path):
         noted = train_noted(recorder, net, 29)
     run = read_run(tmp_path / "run")
     assert run.settings.keep == "sqrt"
-    assert run.moments[0] <= run.window_steps[0].step
-    for number in run.moments:
-        check_moment(run.moment(number), noted[number])
+    assert run.checkpoints[0] <= run.window_steps[0].step
+    for number in run.checkpoints:
+        check_checkpoint(run.checkpoint(number), noted[number])
 
 
 def test_a_run_can_be_saved_on_the_way_and_goes_on(tmp_path):
@@ -390,12 +394,12 @@ def test_a_run_can_be_saved_on_the_way_and_goes_on(tmp_path):
         ) as recorder,
     ):
         noted = train_noted(recorder, net, 4)
-        assert recorder.save().moments == (0, 1, 2, 3)
+        assert recorder.save().checkpoints == (0, 1, 2, 3)
         noted[4:] = train_noted(recorder, net, 3)
     run = read_run(tmp_path / "run")
-    assert run.moments == tuple(range(7))
-    for number in run.moments:
-        check_moment(run.moment(number), noted[number])
+    assert run.checkpoints == tuple(range(7))
+    for number in run.checkpoints:
+        check_checkpoint(run.checkpoint(number), noted[number])
 
 
 def test_what_the_training_starts_from_may_be_loaded_after_the_recorder_is_made(tmp_path):
@@ -409,7 +413,7 @@ def test_what_the_training_starts_from_may_be_loaded_after_the_recorder_is_made(
         for variable in nn.get_parameters().values():
             variable.d = 3.0
         noted = train_noted(recorder, net, 2)
-    check_moment(read_run(tmp_path / "run").moment(0), noted[0])
+    check_checkpoint(read_run(tmp_path / "run").checkpoint(0), noted[0])
 
 
 def test_moments_by_the_names_of_the_definition_and_rows_of_the_users_own(tmp_path):
@@ -427,10 +431,10 @@ def test_moments_by_the_names_of_the_definition_and_rows_of_the_users_own(tmp_pa
             net.solver.update()
             recorder.step(rows)
     run = read_run(tmp_path / "run")
-    first = run.moment(0)
+    first = run.checkpoint(0)
     assert set(first.parameters) == set(first.solver.values["m"]) == {"affine/W", "affine/b"}
     assert np.array_equal(first.parameters["affine/W"], net.first["net/affine/W"])
-    final = run.final_moment()
+    final = run.final_checkpoint()
     assert np.array_equal(final.solver.values["m"]["affine/W"], momentum_of(net, "net/affine/W"))
 
 
@@ -521,7 +525,7 @@ def test_a_training_that_ends_with_an_exception(tmp_path, error, keep):
     assert [entry.name for entry in tmp_path.iterdir()] == (["run"] if keep else [])
     if keep:
         run = read_run(tmp_path / "run")
-        assert (len(run.steps), run.moments) == (4, (0, 1, 2, 3))
+        assert (len(run.steps), run.checkpoints) == (4, (0, 1, 2, 3))
 
 
 def test_an_update_without_a_batch_is_refused_at_once(tmp_path):

@@ -19,9 +19,9 @@ from nnabla.utils.data_iterator import (
 )
 from nnabla.utils.data_source import DataSource
 from nnabla.utils.data_source_implements import CsvDataSource
-from nnabla_influence.recording import row_numbers
 
 from nnabla_influence.errors import UnsupportedError
+from nnabla_influence.runs import row_numbers
 from nnabla_influence.runs.recorder import Recorder
 from nnabla_influence.runs.row_numbers import WatchedIterator
 from nnabla_influence.runs.run import read_run

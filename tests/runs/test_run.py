@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from nnabla_influence.errors import OutputError, RunError
-from nnabla_influence.runs.checkpoints import write_moments
-from nnabla_influence.runs.moments import Moment
+from nnabla_influence.runs.checkpoint import Checkpoint
+from nnabla_influence.runs.checkpoints import write_checkpoints
 from nnabla_influence.runs.run import (
     Run,
     RunSettings,
@@ -99,28 +99,29 @@ def test_parameters_saved_by_nnabla_and_handwritten_steps_are_a_valid_run(tmp_pa
 STATE = SolverState(13, {"m": {name: PARAMETERS[name] + 1 for name in ("affine/W", "affine/b")}})
 
 
-def with_moments(*numbers):
-    """Return what makes a folder of checkpoints of parameters that tell the moment's step."""
+def with_checkpoints(*numbers):
+    """Return what makes a folder of checkpoints of parameters that tell the checkpoint's step."""
 
     def make(folder):
         folder.mkdir()
         values = [{name: v + n for name, v in PARAMETERS.items()} for n in np.float32(numbers)]
-        write_moments(
-            folder, [Moment(n, v, SolverState(n, STATE.values)) for n, v in zip(numbers, values)]
+        write_checkpoints(
+            folder,
+            [Checkpoint(n, v, SolverState(n, STATE.values)) for n, v in zip(numbers, values)],
         )
 
     return make
 
 
 def test_moments_and_the_solvers_state_belong_to_a_run(tmp_path):
-    written(tmp_path / "run", solver_state=STATE, checkpoints=with_moments(10, 12))
+    written(tmp_path / "run", solver_state=STATE, checkpoints=with_checkpoints(10, 12))
     run = read_run(tmp_path / "run")
-    assert run.moments == (10, 12)
-    for number in run.moments:
-        moment = run.moment(number)
-        assert moment.solver.t == moment.step == number
-        assert np.array_equal(moment.parameters["affine/b"], PARAMETERS["affine/b"] + number)
-    final = run.final_moment()
+    assert run.checkpoints == (10, 12)
+    for number in run.checkpoints:
+        checkpoint = run.checkpoint(number)
+        assert checkpoint.solver.t == checkpoint.step == number
+        assert np.array_equal(checkpoint.parameters["affine/b"], PARAMETERS["affine/b"] + number)
+    final = run.final_checkpoint()
     assert (final.step, final.solver.t) == (13, 13)
     assert np.array_equal(final.parameters["bn/mean"], PARAMETERS["bn/mean"])
     for name in ("affine/W", "affine/b"):
@@ -141,11 +142,11 @@ def test_a_run_without_moments_and_state_as_of_an_earlier_version(tmp_path):
     del settings["keep"]
     path.write_text(json.dumps(settings))
     run = read_run(tmp_path / "run")
-    assert (run.moments, run.solver_state(), run.settings.keep) == ((), None, "final")
+    assert (run.checkpoints, run.solver_state(), run.settings.keep) == ((), None, "final")
     with pytest.raises(RunError, match="run: has no checkpoints; train with keep sqrt or all"):
-        run.moment(10)
+        run.checkpoint(10)
     with pytest.raises(RunError, match=r"run: has no solver_states.h5; save it with solver.save_"):
-        run.final_moment()
+        run.final_checkpoint()
 
 
 @pytest.mark.parametrize(
@@ -153,13 +154,13 @@ def test_a_run_without_moments_and_state_as_of_an_earlier_version(tmp_path):
     [((9, 10), "step 9 of a checkpoint"), ((13,), "step 13 of a checkpoint")],
 )
 def test_moments_of_steps_that_the_run_does_not_hold(tmp_path, numbers, message):
-    written(tmp_path / "run", checkpoints=with_moments(*numbers))
+    written(tmp_path / "run", checkpoints=with_checkpoints(*numbers))
     with pytest.raises(RunError, match=f"checkpoints: {message} is not in steps.csv; train again"):
         read_run(tmp_path / "run")
 
 
 def test_damaged_moments_are_named_when_the_run_is_read(tmp_path):
-    written(tmp_path / "run", checkpoints=with_moments(10, 12))
+    written(tmp_path / "run", checkpoints=with_checkpoints(10, 12))
     (tmp_path / "run" / "checkpoints" / "12.npy").unlink()
     with pytest.raises(RunError, match=r"12.npy: is missing"):
         read_run(tmp_path / "run")

@@ -105,7 +105,7 @@ def test_parameters_that_were_not_updated_together(tmp_path):
         Snapshot(solver, parameters).take()
     with pytest.raises(RunError, match=message):
         final_solver_state(solver, parameters, "sqrt")
-    # Without moments the run is worth as much without the solver's state.
+    # Without checkpoints the run is worth as much without the solver's state.
     assert final_solver_state(solver, parameters, "final") is None
 
 

@@ -62,10 +62,10 @@ def test_it_arrives_at_the_very_bytes_of_the_unmodified_nnabla_cli(training, don
     )
     run = past.run
     assert [step.step for step in run.steps] == list(range(6))
-    assert len(run.moments) == 2  # of six steps every third
-    for number in run.moments:
-        equal(run.moment(number), training.seen_by_nnabla(number))
-    equal(run.final_moment(), training.seen_by_nnabla(6))
+    assert len(run.checkpoints) == 2  # of six steps every third
+    for number in run.checkpoints:
+        equal(run.checkpoint(number), training.seen_by_nnabla(number))
+    equal(run.final_checkpoint(), training.seen_by_nnabla(6))
 
 
 def test_a_start_that_is_not_known_is_refused(training, tmp_path, never):
@@ -96,7 +96,7 @@ def test_how_far_off_is_relative_to_the_way_that_they_went(
     past = again(training.final, training.training, done, parameters=noisy)
     ours = np.concatenate([past.run.parameters()[k].ravel() for k in sorted(noisy)])
     theirs = np.concatenate([noisy[k].ravel() for k in sorted(noisy)])
-    start = past.run.moment(0).parameters
+    start = past.run.checkpoint(0).parameters
     beginning = np.concatenate([start[k].ravel() for k in sorted(noisy)])
     off, way = ours.astype(float) - theirs, ours.astype(float) - beginning
     wanted = np.linalg.norm(off) / np.linalg.norm(way)

@@ -22,7 +22,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Moment:
+class Checkpoint:
     step: int
     parameters: Mapping[str, np.ndarray]
     solver: State
@@ -41,10 +41,10 @@ class LinearTrainer:
         self._rng = np.random.default_rng(0) if jitter else None
         self._jitter = jitter
 
-    def start(self, moment: Any) -> None:
-        self._next = moment.step
-        self._theta = moment.parameters["theta"].copy()
-        self._v = moment.solver.values["m"]["theta"].copy()
+    def start(self, checkpoint: Any) -> None:
+        self._next = checkpoint.step
+        self._theta = checkpoint.parameters["theta"].copy()
+        self._v = checkpoint.solver.values["m"]["theta"].copy()
 
     def step(self, step: Step, fetch: Any, weights: Mapping[int, float]) -> None:
         assert step.step == self._next
@@ -60,9 +60,9 @@ class LinearTrainer:
         if self._rng is not None:
             self._theta = self._theta + self._jitter * self._rng.normal(size=len(self._theta))
 
-    def moment(self) -> Any:
+    def checkpoint(self) -> Any:
         state = State({"m": {"theta": self._v.copy()}})
-        return Moment(self._next, {"theta": self._theta.copy()}, state)
+        return Checkpoint(self._next, {"theta": self._theta.copy()}, state)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Problem:
 
     @property
     def start(self) -> Any:
-        return Moment(0, {"theta": np.ones(3)}, State({"m": {"theta": np.zeros(3)}}))
+        return Checkpoint(0, {"theta": np.ones(3)}, State({"m": {"theta": np.zeros(3)}}))
 
     def fetch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         return {"x": self.x[rows], "y": self.y[rows]}

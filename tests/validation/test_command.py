@@ -118,7 +118,7 @@ def test_leave_out_of_range_is_wrong_usage(project, tmp_path, capsys, leave):
     assert "whole number from 1" in err or "nor a fraction between 0 and 1" in err
 
 
-def test_a_run_without_moments(project: Project, tmp_path: Path):
+def test_a_run_without_checkpoints(project: Project, tmp_path: Path):
     shutil.copytree(project.run, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     run = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))

@@ -112,7 +112,7 @@ def test_first_order_scores_agree_with_small_steps():
             trainer.start(problem.start)
             for step in problem.steps:
                 trainer.step(step, problem.fetch, {row: weight})
-            ends.append(problem.loss(trainer.moment().parameters))
+            ends.append(problem.loss(trainer.checkpoint().parameters))
         scores.append((ends[0] - ends[1]) / 0.2)
     got = row_agreement(np.array(scores), changes)
     assert got.kendall_tau > 0.98
@@ -120,7 +120,7 @@ def test_first_order_scores_agree_with_small_steps():
 
 
 def test_a_retraining_starts_where_its_first_row_is_met(monkeypatch):
-    """With the base's moments at hand it does fewer steps, and gives the very same bits."""
+    """With the base's checkpoints at hand it does fewer steps, and gives the very same bits."""
     problem, quick, slow = Problem(epochs=1), LinearTrainer(), LinearTrainer()
     _, changes = measured(problem, SETS, quick)
     monkeypatch.setattr(retraining_module, "SNAPSHOTS", 1)
@@ -132,11 +132,11 @@ def test_a_retraining_starts_where_its_first_row_is_met(monkeypatch):
 
 
 def test_memory_bounds_the_moments_that_are_held(monkeypatch):
-    monkeypatch.setattr(retraining_module, "SNAPSHOT_BYTES", 100)  # one moment has 48
+    monkeypatch.setattr(retraining_module, "SNAPSHOT_BYTES", 100)  # one checkpoint has 48
     problem = Problem()
     redone = retraining(problem, LinearTrainer())
     redone.base(SILENT)
-    assert len(redone._moments) == 2
+    assert len(redone._checkpoints) == 2
 
 
 def test_a_row_counts_in_every_step_and_mini_batch_that_holds_it():
@@ -163,7 +163,7 @@ def trained(problem: Problem) -> np.ndarray:
     trainer.start(problem.start)
     for step in problem.steps:
         trainer.step(step, problem.fetch, {})
-    return trainer.moment().parameters["theta"]
+    return trainer.checkpoint().parameters["theta"]
 
 
 def test_the_base_says_by_how_much_it_differs():

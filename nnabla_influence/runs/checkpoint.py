@@ -1,4 +1,4 @@
-"""A moment of a training: all that its next step depends on, but for data and learning rate."""
+"""A checkpoint of a training: all that its next step depends on, but for data and learning rate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nnabla_influence.solvers.state import SolverState
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
+class Checkpoint:
     """The state of a training between two steps.
 
     It is what stands after an update and before the next step's forward, which moves the running
@@ -34,16 +34,16 @@ class Moment:
 
     def __post_init__(self) -> None:
         if self.step < 0:
-            raise RunError(f"a moment before step {self.step}: steps are numbered from 0")
+            raise RunError(f"a checkpoint before step {self.step}: steps are numbered from 0")
         if not self.parameters:
-            raise RunError(f"the moment before step {self.step} holds no parameters")
+            raise RunError(f"the checkpoint before step {self.step} holds no parameters")
         for name, value in self.parameters.items():
             self._check(f"parameter {name}", value)
         for state, values in self.solver.values.items():
             for name, value in values.items():
                 if name not in self.parameters:
                     raise RunError(
-                        f"the moment before step {self.step}: the solver has a state {state} of"
+                        f"the checkpoint before step {self.step}: the solver has a state {state} of"
                         f" {name}, which is none of the parameters"
                     )
                 self._check(f"solver state {state} of {name}", value)
@@ -55,7 +55,7 @@ class Moment:
         return sum(value.nbytes for value in (*self.parameters.values(), *states))
 
     def _check(self, what: str, value: np.ndarray) -> None:
-        where = f"the moment before step {self.step}: {what}"
+        where = f"the checkpoint before step {self.step}: {what}"
         if value.dtype != np.float32:
             raise RunError(f"{where} is {value.dtype}, not float32")
         if not np.isfinite(value).all():

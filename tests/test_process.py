@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nnabla_influence.commands.process import tidy_process
+from nnabla_influence.process import tidy_process
 
 
 def code_of(module: str, text: str) -> Callable[[], None]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnabla_influence.commands.report import summary
 from nnabla_influence.dataset import open_dataset
 from nnabla_influence.ranking import Orders, Ranking, Scores, Verdict
+from nnabla_influence.report import summary
 
 
 def ranking(folder: Path, header: str, rows: list[str], **scores) -> Ranking:
