@@ -12,6 +12,7 @@ import numpy as np
 from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
+from nnabla_influence.commands.digits import SampleData, write_digits
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import replacing_file
 from nnabla_influence.nnabla_cli.training import train
@@ -22,7 +23,6 @@ from nnabla_influence.report import summary
 from nnabla_influence.resources import network_defs_folder
 from nnabla_influence.review.page import write_page
 from nnabla_influence.review.reviewed import read_reviewed
-from nnabla_influence.samples import SampleData, write_digits
 from nnabla_influence.scoring import score
 
 FLIPPED = 0.1

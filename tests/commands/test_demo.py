@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import nnabla_influence.commands.demo as demo
+from network_defs.samples import Training, lenet, write_definition, write_digits
 from nnabla_influence.commands.main import main
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import OutputError
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.samples import Training, lenet, write_definition, write_digits
 
 
 @pytest.fixture

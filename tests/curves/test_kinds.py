@@ -12,6 +12,7 @@ import nnabla.solvers as S
 import numpy as np
 import pytest
 
+from network_defs.samples import Training, logistic_regression, mlp, write_definition
 from nnabla_influence.curves.opening import open_problem
 from nnabla_influence.curves.problem import Problem
 from nnabla_influence.curves.tasks import rank, retrain, train_seed
@@ -23,7 +24,6 @@ from nnabla_influence.errors import ModelError, RunError, UnsupportedError
 from nnabla_influence.options import Options
 from nnabla_influence.runs.parameter_file import write_parameters
 from nnabla_influence.runs.run import read_run
-from nnabla_influence.samples import Training, logistic_regression, mlp, write_definition
 from nnabla_influence.scoring import score
 from tests.cases import CASES, Case, write_csv
 from tests.small_projects import edit
