@@ -9,13 +9,11 @@ import nnabla as nn
 import nnabla.functions as NF
 import numpy as np
 
-from nnabla_influence.definition.building import build_functions, set_inputs
 from nnabla_influence.definition.definition import Definition
-from nnabla_influence.definition.draws import Draw, Draws, random_functions
-from nnabla_influence.definition.expansion import expand
-from nnabla_influence.definition.graph import keep_only
-from nnabla_influence.definition.losses import Term, loss_terms
-from nnabla_influence.errors import ModelError
+from nnabla_influence.definition.losses import Term, loss_network
+from nnabla_influence.definition.objective import check_losses
+from nnabla_influence.definition.random_layers import Draw, Draws, random_functions
+from nnabla_influence.definition.unrolled import expand
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,43 +77,29 @@ def build_training_network(
         UnsupportedError: Its loss cannot be split into examples, or a random layer's draws are
             lost.
     """
-    path = definition.path
-    network = type(definition.network)()
-    network.CopyFrom(definition.network)
-    data = [assignment.variable_name for assignment in definition.optimizer.data_variable]
-    terms = loss_terms(path, network, definition.loss_variables, data)
-    keep_only(network, terms.outputs)
-    scope: dict[str, nn.Variable] = {}
-    expanded = expand(path, network, scope)
-    random = random_functions(path, expanded, terms.outputs, definition.trainable)
-    draws = Draws(expanded, random, batch_size)
+    proto, terms = loss_network(definition)
+    network = expand(definition.path, proto)
+    random = random_functions(network, terms.outputs, definition.trainable)
+    draws = Draws(network, random, batch_size)
     with nn.context_scope(context), nn.auto_forward(False):
-        with nn.parameter_scope("", scope):
-            for name, variable in expanded.parameters.items():
-                # The graph is built with what the variable says here, the parameter's own aside.
-                variable.need_grad = name in definition.trainable
+        with nn.parameter_scope("", network.scope):
+            for name, parameter in network.parameters.items():
+                # The graph is built with what `parameter` says here, except for the parameter.
+                parameter.need_grad = name in definition.trainable
                 shared = parameters and parameters.get(name)
                 nn.parameter.set_parameter(
-                    name,
-                    shared or nn.Variable(variable.shape, need_grad=name in definition.trainable),
+                    name, shared or nn.Variable(parameter.shape, need_grad=parameter.need_grad)
                 )
-        inputs = set_inputs(definition, expanded, batch_size)
-        build_functions(definition, expanded, scope, batch_size, context, draws.build)
-        variables = {name: v.variable_instance for name, v in expanded.variables.items()}
-        examples = tuple((term, variables[term.variable]) for term in terms.examples)
-        for term, variable in examples:
-            if variable.shape[:1] != (batch_size,):
-                raise ModelError(
-                    f"{path}: the loss {term.variable!r} has shape {variable.shape} at batch size"
-                    f" {batch_size}, not a value for each example; make it one, or the mean over"
-                    " the examples, and train again"
-                )
-        penalties = tuple((term, variables[term.variable]) for term in terms.penalties)
+        inputs = network.set_inputs(definition, batch_size)
+        network.build(batch_size, context, draws.build)
+        check_losses(network, terms, batch_size)
+        examples = tuple((term, network.built(term.variable)) for term in terms.examples)
+        penalties = tuple((term, network.built(term.variable)) for term in terms.penalties)
         target = NF.sink(*(v for _, v in (*examples, *penalties)), one_input_grad=False)
     return TrainingNetwork(
         batch_size=batch_size,
         inputs=inputs,
-        parameters={name: v.variable_instance for name, v in expanded.parameters.items()},
+        parameters={name: network.built(name) for name in network.parameters},
         draws=draws.draws,
         _examples=examples,
         _penalties=penalties,

@@ -206,7 +206,7 @@ def random_parameters(definition, seed=0):
 
     rng = np.random.RandomState(seed)
     values = {}
-    for name, variable in _prepare(definition).expanded.parameters.items():
+    for name, variable in _prepare(definition).network.parameters.items():
         value = rng.randn(*variable.shape) * 0.5
         values[name] = (1 + np.abs(value) if name.endswith("var") else value).astype(np.float32)
     return values

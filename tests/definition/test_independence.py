@@ -43,9 +43,7 @@ def test_mixed_examples_are_refused(tmp_path, name, batch_size):
             function.slice_param.stop.extend([-batch_size - 1, 4])
             function.slice_param.step.extend([-1, 1])
     objective = build(tmp_path, proto, parameters, batch_size)
-    with pytest.raises(
-        UnsupportedError, match=r"net\.nnp: the network 'Main' mixes the examples of a mini-batch"
-    ):
+    with pytest.raises(UnsupportedError, match=r"net\.nnp: .* 'Main' mixes the examples"):
         check_independence(objective, inputs(), CPU)
 
 

@@ -105,10 +105,7 @@ def test_a_constant_of_numpy_is_lost_and_refused(tmp_path):
         centred = v["x"] - nn.Variable.from_numpy_array(CONSTANT)
         return F.squared_error(PF.affine(centred, 1, name="a"), v["t"])
 
-    with pytest.raises(
-        ModelError,
-        match=r"net\.nnp: the function Sub2 .* array of shape \(1, 3\).* need_grad=False",
-    ):
+    with pytest.raises(ModelError, match=r"net\.nnp: the function Sub2 .* shape \(1, 3\)"):
         load(tmp_path, *python_proto(make))
 
 

@@ -18,7 +18,7 @@ from nnabla_influence.definition import (
     check_differentiable,
     load_definition,
 )
-from nnabla_influence.definition.reading import read_parameters
+from nnabla_influence.definition.model_file import read_parameters
 from nnabla_influence.errors import UnsupportedError
 
 from .definitions import BATCH, CPU, load, python_proto, write_nnp
@@ -59,21 +59,19 @@ REFUSED = {
         DROPPING,
         None,
         "Main",
-        r"the monitor 'valid_error' runs the network 'Main', whose random layers draw then too,"
-        r" .*; let it run a validation network and train again, or choose method final",
+        "the monitor 'valid_error' runs the network 'Main', whose random layers",
     ),
     "running statistics": (
         NORMALIZING,
         None,
         "Main",
-        r"the monitor 'valid_error' runs the network 'Main', which moves the running statistic"
-        r" 'n/bn/mean' of the training by its own data, .* or choose method final",
+        "the monitor 'valid_error' runs the network 'Main', which moves .* 'n/bn/mean'",
     ),
     "running statistics, by another network": (
         NORMALIZING,
         NORMALIZING,
         "MainValidation",
-        r"runs the network 'MainValidation', which moves the running statistic 'n/bn/mean'",
+        "'MainValidation', which moves .* 'n/bn/mean'",
     ),
 }
 ACCEPTED = {
@@ -128,5 +126,5 @@ def test_what_is_refused_is_what_nnabla_cli_disturbs(tmp_path, name):
 
 def test_drawing_again_is_refused_too(tmp_path):
     definition = load(tmp_path, *monitored(DROPPING, None, "Main"))
-    with pytest.raises(UnsupportedError, match="whose random layers draw then too"):
+    with pytest.raises(UnsupportedError, match="whose random layers"):
         RandomLayers(definition, BATCH, CPU)

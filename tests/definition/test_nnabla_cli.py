@@ -12,7 +12,7 @@ import nnabla.solvers as S
 import numpy as np
 
 from nnabla_influence.definition import build_objective, load_definition
-from nnabla_influence.definition.reading import read_parameters
+from nnabla_influence.definition.model_file import read_parameters
 
 from .definitions import BATCH, CPU, python_proto, write_nnp
 

@@ -17,19 +17,14 @@ from .test_normalization import IMAGES, NETWORKS, N, normalized, on_hidden
 def test_a_running_statistic_that_training_reads_is_refused(tmp_path, mode):
     make = on_hidden(normalized(), normalized(batch_stat=False))
     definition = load(tmp_path, *python_proto(make))
-    message = (
-        r"the function BatchNormalization \(layer '.*'\) reads the running statistic 'n/bn/mean'"
-        r" that a batch normalisation moves in training; give it a parameter of its own"
-    )
-    with pytest.raises(UnsupportedError, match=message):
+    with pytest.raises(UnsupportedError, match=r"BatchNormalization \(layer '.*'n/bn/mean'"):
         build_objective(definition, N, CPU, mode=mode)
     assert build_objective(definition, N, CPU).batch_size == N  # in test mode it is a constant
 
 
 def test_a_single_value_has_no_variance(tmp_path):
     definition = load(tmp_path, *python_proto(NETWORKS["normalised"]))
-    message = r"the batch normalisation '.*' has one value for each channel in a mini-batch of one"
-    with pytest.raises(UnsupportedError, match=message):
+    with pytest.raises(UnsupportedError, match=r"the batch normalisation '.*' has one value"):
         build_objective(definition, 1, CPU, mode=Mode.TRAINING)
     images = load(tmp_path, *python_proto(NETWORKS["images"], IMAGES))
     assert build_objective(images, 1, CPU, mode=Mode.TRAINING).batch_size == 1

@@ -113,18 +113,12 @@ def test_the_users_own_nnabla_state_stays_as_it_is(definition):
 def test_missing_parameters_are_named_and_never_made_up(tmp_path):
     proto, parameters = python_proto(regression)
     path = write_text(tmp_path / "net.nntxt", proto)
-    message = (
-        r"net\.nntxt: 8 of the network's 8 parameters are missing \(a/affine/W, a/affine/b,"
-        r" .*, \.\.\.\); give the trained parameters, an \.nnp or an \.h5 beside the \.nntxt"
-    )
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=r"net\.nntxt: 8 of .* \(a/affine/W, a/affine/b, "):
         build_objective(load_definition(path), BATCH, CPU)
     del parameters["bn/bn/var"]
     (tmp_path / "net.h5").write_bytes(h5_bytes(parameters))
     definition = load_definition(path, tmp_path / "net.h5")
-    with pytest.raises(
-        ModelError, match=r"1 of the network's 8 parameters are missing \(bn/bn/var"
-    ):
+    with pytest.raises(ModelError, match=r"1 of .* \(bn/bn/var"):
         build_objective(definition, BATCH, CPU)
 
 
@@ -139,29 +133,17 @@ def test_parameters_that_do_not_fit_are_named(definition, how):
             objective.set_parameters(values)
 
     values = random_parameters(definition)
-    with pytest.raises(
-        ModelError,
-        match=r"net\.nnp: the parameter 'a/affine/W' has shape \(4, 3\), and the network wants"
-        r" \(3, 4\); give the parameters that were trained with this network",
-    ):
+    with pytest.raises(ModelError, match=r"net\.nnp: .* 'a/affine/W' .*\(4, 3\).*\(3, 4\)"):
         use({**values, "a/affine/W": values["a/affine/W"].T})
     with pytest.raises(ModelError, match="1 of the network's 8 parameters are missing"):
         use({name: value for name, value in values.items() if name != "bn/bn/mean"})
-    with pytest.raises(
-        ModelError,
-        match=r"net\.nnp: the parameter 'b/affine/b' holds values that are not finite, so the"
-        r" training diverged; train again, with a lower learning rate",
-    ):
+    with pytest.raises(ModelError, match=r"net\.nnp: .* 'b/affine/b' .* not finite"):
         use({**values, "b/affine/b": np.array([np.nan], np.float32)})
 
 
 def test_a_fixed_batch_size_is_refused_with_the_reason(tmp_path):
     proto, parameters = python_proto(regression, variable_batch_size=False)
-    with pytest.raises(
-        ModelError,
-        match=r"net\.nnp: the input 'x' has the fixed shape \(5, 3\), so the batch size cannot be"
-        r" chosen; save the file with variable_batch_size=True",
-    ):
+    with pytest.raises(ModelError, match=r"net\.nnp: the input 'x' has the fixed shape \(5, 3\)"):
         load(tmp_path, proto, parameters)
 
 
@@ -174,11 +156,7 @@ def test_a_batch_size_fixed_in_mid_network_is_refused_with_the_layer(tmp_path):
     reshape = next(f for f in proto.network[0].function if f.type == "Reshape")
     reshape.reshape_param.shape.dim[0] = BATCH
     definition = load(tmp_path, proto, parameters)
-    with pytest.raises(
-        ModelError,
-        match=r"net\.nnp: nnabla cannot build the function Reshape \(layer '.*'\) at batch size 6"
-        r" \(.*\); save the file with variable_batch_size=True",
-    ):
+    with pytest.raises(ModelError, match=r"net\.nnp: .* Reshape \(layer '.*'\) at batch size 6"):
         build_objective(definition, 6, CPU)
 
 
@@ -189,9 +167,7 @@ def test_a_loss_of_another_size_than_the_batch_is_refused(tmp_path):
     )
     # nnabla.utils.save takes the five outputs for the batch of five.
     definition = load(tmp_path, proto, parameters)
-    with pytest.raises(
-        ModelError, match=r"the loss 'loss' has shape \(5,\) at batch size 6, not a value for each"
-    ):
+    with pytest.raises(ModelError, match=r"'loss' has shape \(5,\) at batch size 6"):
         build_objective(definition, 6, CPU)
 
 

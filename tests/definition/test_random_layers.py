@@ -18,7 +18,7 @@ from nnabla_influence.definition import (
     load_definition,
     seed_random_layers,
 )
-from nnabla_influence.definition.reading import read_parameters
+from nnabla_influence.definition.model_file import read_parameters
 from nnabla_influence.definition.training_network import build_training_network
 
 from .definitions import CPU, load, python_proto, random_parameters, write_nnp

@@ -99,11 +99,7 @@ def test_it_is_bit_for_bit_what_nnabla_clis_solver_holds(tmp_path, name):
 def test_a_schedule_without_a_value_is_said(tmp_path, schedule):
     proto = solver(lr_scheduler_type=schedule, polynomial_scheduler_param={"power": 0.5})
     rate = learning_rate_schedule(tmp_path / "net.nntxt", proto, RATE)
-    with pytest.raises(
-        UnsupportedError,
-        match=rf"net\.nntxt: the learning-rate scheduler {schedule} has no value at iteration 3;"
-        " check its max_iter",
-    ):
+    with pytest.raises(UnsupportedError, match=rf"net\.nntxt: .* {schedule} .* iteration 3"):
         rate(3)
 
 
