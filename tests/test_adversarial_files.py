@@ -389,7 +389,7 @@ def long_chain(proto: Any) -> None:
 @pytest.mark.parametrize("change", [repeated, repeated_variable, long_chain])
 def test_networks_that_would_be_unrolled_for_hours(change, project):
     edit(project.model, change)
-    with pytest.raises(ModelError, match=r"has \d+,000,000|has [\d,]+ (functions|variables), with"):
+    with pytest.raises(ModelError, match=r"has [\d,]+ (functions|variables) with"):
         load_definition(project.model)
 
 

@@ -19,7 +19,7 @@ from nnabla_influence.definition import (
     check_independence,
     find_label,
 )
-from nnabla_influence.definition.parameters import initial_parameters
+from nnabla_influence.definition.training_network import initial_parameters
 from nnabla_influence.scoring.chunk import default_chunk_size
 
 BLOCK = 256

@@ -83,9 +83,7 @@ class Graph:
     def upstream(self, names: Iterable[str], differentiably: bool = False) -> set[str]:
         """Return what ``names`` depend on, ``names`` included.
 
-        Args:
-            names: Of variables.
-            differentiably: Only where gradients pass in training.
+        With ``differentiably``, only where gradients pass in training.
         """
         seen: set[str] = set()
         stack = list(names)
@@ -128,12 +126,8 @@ class Graph:
     ) -> list[Node]:
         """Return the functions that ``outputs`` need, in the order in which nnabla runs them.
 
-        That is depth first from the outputs, the inputs of a function one after the other before
-        it.
-
-        Args:
-            outputs: Names of variables.
-            past: What a function needs is left out where this is false.
+        That is depth first, the inputs of a function one after the other before it. What a function
+        needs is left out where ``past`` is false.
         """
         order: list[Node] = []
         entered: set[str] = set()

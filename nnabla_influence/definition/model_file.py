@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -216,11 +215,14 @@ def _removed_parameters(where: str, proto: Any) -> dict[str, np.ndarray]:
     for parameter in proto.parameter:
         shape = tuple(parameter.shape.dim)
         values = np.array(parameter.data, np.float32)
-        if min(shape, default=0) < 0 or values.size != math.prod(shape):
+        try:
+            if min(shape, default=0) < 0:
+                raise ValueError
+            parameters[parameter.variable_name] = values.reshape(shape)
+        except ValueError as error:
             raise ModelError(
                 f"{where}: parameter {parameter.variable_name!r} has {values.size} values for"
                 f" shape {shape}; export the file again"
-            )
-        parameters[parameter.variable_name] = values.reshape(shape)
+            ) from error
     del proto.parameter[:]
     return parameters

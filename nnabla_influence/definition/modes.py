@@ -79,7 +79,7 @@ def set_mode(path: Path, network: Any, data: Iterable[str], mode: Mode = Mode.TE
         path: The model file, for messages.
         network: The proto network.
         data: The names of the inputs that hold examples.
-        mode: Of the objective.
+        mode: To apply.
 
     Raises:
         UnsupportedError: A random function cannot be removed, or training changes a function's own
@@ -115,12 +115,7 @@ def set_mode(path: Path, network: Any, data: Iterable[str], mode: Mode = Mode.TE
 
 
 def set_batch_statistics(network: Any, moved: Collection[str]) -> None:
-    """Let those batch normalisations of a proto network, and no others, use batch statistics.
-
-    Args:
-        network: The proto network.
-        moved: The names of their running statistics.
-    """
+    """Let only batch normalisations with these running statistics use batch statistics."""
     for function in network.function:
         if function.type in _NORMALIZATIONS:
             own = any(matching_names(name, moved) for name in function.input)

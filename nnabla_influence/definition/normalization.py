@@ -88,10 +88,8 @@ def check_normalizations(network: Unrolled, outputs: Iterable[str]) -> None:
 class Normalizations:
     """Builds the batch normalisations of one network that are trained with batch statistics.
 
-    Args:
-        network: To be built.
-        mode: Whether by the statistics of the mini-batch or by the running ones. In TEST mode the
-            network has no such normalisations.
+    The mode says whether by the mini-batch's statistics or by the running ones; in TEST mode there
+    are no such normalisations.
     """
 
     def __init__(self, network: Unrolled, mode: Mode):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import nnabla as nn
 import nnabla.functions as NF
@@ -20,7 +21,6 @@ from nnabla_influence.definition.normalization import (
     moved_statistics,
     normalized_variables,
 )
-from nnabla_influence.definition.parameters import check_parameters
 from nnabla_influence.definition.prediction import find_prediction
 from nnabla_influence.definition.random_layers import Draw, Draws, random_functions
 from nnabla_influence.definition.refusals import check_functions, check_monitors
@@ -167,6 +167,42 @@ def build_objective(
             draws=draws.draws,
             statistics=normalizations.statistics(terms.outputs) if mode.batch_statistics else (),
         )
+
+
+def check_parameters(
+    path: Path, wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, np.ndarray]
+) -> None:
+    """Check that no parameter is missing and that all have the right shapes.
+
+    nnabla silently initialises a missing parameter at random, so this comes before building.
+
+    Args:
+        path: The model file, for the message.
+        wanted: Shapes by name.
+        given: Arrays by name, of these and possibly others.
+
+    Raises:
+        ModelError: A parameter is missing, of another shape, or not finite.
+    """
+    missing = [name for name in wanted if name not in given]
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise ModelError(
+            f"{path}: {len(missing)} of the network's {len(wanted)} parameters are missing"
+            f" ({shown}); give the trained parameters, an .nnp or an .h5 beside the .nntxt"
+        )
+    for name, shape in wanted.items():
+        given_shape = tuple(np.shape(given[name]))
+        if given_shape != shape:
+            raise ModelError(
+                f"{path}: the parameter {name!r} has shape {given_shape}, and the network needs"
+                f" {shape}; give the parameters that were trained with this network"
+            )
+        if not np.isfinite(given[name]).all():
+            raise ModelError(
+                f"{path}: the parameter {name!r} holds values that are not finite, so the training"
+                " diverged; train again, with a lower learning rate"
+            )
 
 
 def check_losses(network: Unrolled, terms: LossTerms, batch_size: int) -> None:

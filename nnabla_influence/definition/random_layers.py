@@ -45,12 +45,7 @@ class Draw:
 def random_functions(
     network: Unrolled, outputs: Iterable[str], trainable: Collection[str]
 ) -> list[Node]:
-    """Return the random functions whose draws a network needs as inputs.
-
-    Args:
-        network: Of the training.
-        outputs: The names of the loss's variables.
-        trainable: The names of the trained parameters.
+    """Return the random functions of a training whose draws its ``outputs`` need as inputs.
 
     Raises:
         UnsupportedError: One has no seed, so its draws are lost; or it is not a Dropout and acts on
@@ -91,13 +86,7 @@ def _draw_name(node: Node) -> str:
 
 
 class Draws:
-    """Builds the random functions of one network with what they draw as inputs.
-
-    Args:
-        network: To be built.
-        functions: Those of `random_functions`.
-        batch_size: B.
-    """
+    """Builds the `random_functions` of one network with what they draw as inputs."""
 
     def __init__(self, network: Unrolled, functions: Iterable[Node], batch_size: int):
         self._network = network
@@ -228,11 +217,8 @@ def seed_random_layers(proto: Any) -> dict[str, int]:
 
     Within a loop, whose passes share a layer's seed, the layer then draws the same in each pass.
 
-    Args:
-        proto: A whole definition.
-
     Returns:
-        The new seeds, by layer: different ones, and none that another layer has.
+        The new seeds, by layer: all different, also from those of other layers.
     """
     seeds: dict[str, int] = {}
     for settings in _random_settings(proto):
@@ -244,12 +230,7 @@ def seed_random_layers(proto: Any) -> dict[str, int]:
 
 
 def set_seeds(proto: Any, seeds: Mapping[str, int]) -> None:
-    """Give random layers of the trained networks these seeds, in place.
-
-    Args:
-        proto: A whole definition.
-        seeds: By layer; unknown layers are passed over.
-    """
+    """Give random layers of the trained networks these seeds by layer, in place."""
     for settings in _random_settings(proto):
         for name, setting in settings.items():
             setting.seed = seeds.get(name, setting.seed)

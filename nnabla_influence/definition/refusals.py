@@ -44,11 +44,6 @@ def check_functions(network: Unrolled, losses: Iterable[str], trainable: Collect
     Only functions between a trainable parameter and the loss count: through any other, such as a
     Flip of the input images, no gradient passes.
 
-    Args:
-        network: To be built.
-        losses: The variables that gradients start from.
-        trainable: The names of the parameters, or variables, that they must reach.
-
     Raises:
         UnsupportedError: Names the function and its layer, and says what to do.
     """
@@ -90,11 +85,11 @@ def check_monitors(definition: Definition, moved: Collection[str], random: Colle
 
     Args:
         definition: The definition.
-        moved: The training's running statistics.
+        moved: The names of the training's running statistics.
         random: Its random functions.
 
     Raises:
-        UnsupportedError: A monitor does; it is named.
+        UnsupportedError: Names the monitor.
     """
     for monitor in definition.proto.monitor if moved or random else ():
         network = find_network(definition.proto, monitor.network_name)

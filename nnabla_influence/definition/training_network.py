@@ -1,4 +1,4 @@
-"""The training network as it is trained: nothing rewritten, so a replay gives the same bits."""
+"""The training network as it is trained, so that a replay gives the same bits, and its start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from nnabla_influence.definition.definition import Definition
 from nnabla_influence.definition.losses import Term, loss_network
 from nnabla_influence.definition.objective import check_losses
 from nnabla_influence.definition.random_layers import Draw, Draws, random_functions
-from nnabla_influence.definition.unrolled import expand
+from nnabla_influence.definition.unrolled import Unrolled, expand
+from nnabla_influence.errors import ModelError
+
+GIVE_A_START = (
+    "give parameters to start from with -p (an .h5), or save the file from Neural Network Console"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,3 +110,57 @@ def build_training_network(
         _penalties=penalties,
         _target=target,
     )
+
+
+def initial_parameters(definition: Definition, seed: int) -> dict[str, np.ndarray]:
+    """Return a value for each parameter of the training network, float32, by name.
+
+    The definition's own where it holds them, else drawn from its initialisers.
+
+    Raises:
+        ModelError: As `check_start` does.
+    """
+    rng = np.random.RandomState(seed)
+    network = expand(definition.path, definition.network, rng)
+    _check_start(network, definition.parameters, GIVE_A_START)
+    values = {}
+    for name, variable in network.parameters.items():
+        given = definition.parameters.get(name)
+        # Drawn in any case, so that the following ones do not depend on what is given.
+        drawn = variable.initializer(shape=variable.shape) if variable.initializer else given
+        values[name] = np.asarray(drawn if given is None else given, np.float32)
+    return values
+
+
+def check_start(
+    definition: Definition, given: Mapping[str, np.ndarray], advice: str = GIVE_A_START
+) -> None:
+    """Refuse a training network that nnabla would start at 0, which `nnabla.utils.save` writes.
+
+    Args:
+        definition: Of the training.
+        given: The parameters that it starts from, by name; the others are drawn.
+        advice: What the user can do.
+
+    Raises:
+        ModelError: A parameter that is not given has no initialiser, or a given one has another
+            shape.
+    """
+    _check_start(expand(definition.path, definition.network), given, advice)
+
+
+def _check_start(network: Unrolled, given: Mapping[str, np.ndarray], advice: str) -> None:
+    for name, variable in network.parameters.items():
+        shape = network.shapes[name]
+        if name not in given:
+            if not variable.initializer:
+                raise ModelError(
+                    f"{network.path}: the parameter {name!r} has no initialiser to draw a start"
+                    f" from; {advice}"
+                )
+        elif given[name].shape != shape:
+            raise ModelError(
+                f"{network.path}: the parameter {name!r} to start from has shape"
+                f" {given[name].shape}, and the network needs {shape}; give parameters of this"
+                " network with -p"
+            )

@@ -133,12 +133,7 @@ class Unrolled(Graph):
 
 
 def expand(path: Path, network: Any, rng: np.random.RandomState | None = None) -> Unrolled:
-    """Unroll the loops of a proto ``Network``.
-
-    Args:
-        path: The model file, for messages.
-        network: The proto network.
-        rng: What the parameters' initialisers, once they are called, draw from.
+    """Unroll the loops of a proto ``Network``; its initialisers will draw from ``rng``.
 
     Raises:
         ModelError: nnabla cannot unroll it.

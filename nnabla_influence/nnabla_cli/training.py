@@ -32,7 +32,7 @@ from nnabla_influence.definition import (
 )
 from nnabla_influence.definition.datasets import refuse_missing_csv
 from nnabla_influence.definition.model_file import TEXT_SUFFIXES
-from nnabla_influence.definition.parameters import check_start
+from nnabla_influence.definition.training_network import check_start
 from nnabla_influence.definition.unrolled import expand
 from nnabla_influence.device import Device, choose_device
 from nnabla_influence.errors import DatasetError, InfluenceError, ModelError

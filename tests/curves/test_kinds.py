@@ -17,7 +17,7 @@ from nnabla_influence.curves.problem import Problem
 from nnabla_influence.curves.tasks import rank, retrain, train_seed
 from nnabla_influence.curves.testing import evaluate
 from nnabla_influence.definition import find_label, load_definition
-from nnabla_influence.definition.parameters import initial_parameters
+from nnabla_influence.definition.training_network import initial_parameters
 from nnabla_influence.device import cpu_device
 from nnabla_influence.errors import ModelError, RunError, UnsupportedError
 from nnabla_influence.options import Options
