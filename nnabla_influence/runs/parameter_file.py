@@ -33,7 +33,7 @@ def read_parameters(path: Path) -> dict[str, np.ndarray]:
         RunError: The file cannot be read, holds no parameters, or not finite ones.
     """
     with naming_damage(
-        path, "a valid parameter file", "write it with nnabla.save_parameters", RunError
+        path, "a readable parameter file", "write it with nnabla.save_parameters", RunError
     ):
         arrays = read_arrays(path)
         found = {name: np.asarray(value, np.float32) for name, value in arrays.items()}

@@ -40,7 +40,7 @@ def read_solver_state(path: Path) -> SolverState:
 
     with naming_damage(
         path,
-        "a valid file of a solver's states",
+        "a readable file of a solver's states",
         "write it with solver.save_states, or remove it",
         RunError,
     ):

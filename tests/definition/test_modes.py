@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import nnabla as nn
 import nnabla.functions as F
 import nnabla.parametric_functions as PF
 import numpy as np
 import pytest
-from nnabla.core.graph_def import ProtoGraph
 
 from nnabla_influence.definition import build_objective
 from nnabla_influence.errors import UnsupportedError
 
-from .definitions import BATCH, CPU, load, losses, python_proto, random_parameters
+from .definitions import BATCH, CPU, Native, load, losses, python_proto, random_parameters
 
 RNG = np.random.RandomState(0)
 IMAGES = RNG.rand(BATCH, 2, 6, 6).astype(np.float32)
@@ -106,19 +104,7 @@ NETWORKS = {
 
 def validation_losses(definition, values):
     """The file's own validation network, built by nnabla itself."""
-    scope: dict = {}
-    proto = type(definition.proto)(network=definition.proto.network[1:])
-    with nn.context_scope(CPU), nn.parameter_scope("", scope):
-        for name, value in values.items():
-            nn.parameter.set_parameter(name, nn.Variable.from_numpy_array(value))
-        graph = ProtoGraph.from_proto(proto, param_scope=scope)
-        network = graph["MainValidation"]
-        for name, value in (("x", IMAGES), ("t", LABELS)):
-            network.variables[name].variable_instance = nn.Variable.from_numpy_array(value)
-        network(batch_size=BATCH)
-        loss = network.variables["loss"].variable_instance
-        loss.forward()
-        return loss.d[:, 0]
+    return Native(definition, values, BATCH, "MainValidation").losses(x=IMAGES, t=LABELS)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import nnabla.functions as F
 import nnabla.parametric_functions as PF
 import nnabla.solvers as S
@@ -21,7 +18,7 @@ from nnabla_influence.definition import (
 from nnabla_influence.definition.model_file import read_parameters
 from nnabla_influence.errors import UnsupportedError
 
-from .definitions import BATCH, CPU, load, python_proto, write_nnp
+from .definitions import BATCH, CPU, load, python_proto, train_by_nnabla_cli, write_nnp
 
 
 def network(*, seed=None, batch_stat=None):
@@ -93,12 +90,7 @@ def trained(folder, proto, parameters):
         rows = [",".join(map(str, row)) for row in rng.randn(2 * BATCH, 4).round(3)]
         (folder / name).write_text("\n".join(["x__0,x__1,x__2,y", *rows]) + "\n")
     path = write_nnp(folder / "net.nnp", proto, parameters)
-    (folder / "out").mkdir()
-    command = [sys.executable, "-m", "nnabla.utils.cli.cli", "train", "-c", path, "-p", path]
-    subprocess.run(
-        [*command, "-o", "out"], cwd=folder, check=True, capture_output=True, timeout=120
-    )
-    return read_parameters(folder / "out" / "results_current_2.nnp")
+    return read_parameters(train_by_nnabla_cli(path) / "results_current_2.nnp")
 
 
 @pytest.mark.parametrize("name", [*REFUSED, *ACCEPTED])
