@@ -177,6 +177,18 @@ def looped(layers, parameters, times=2):
     return console_proto(functions, variables, parameters, {"Loop": times})
 
 
+def synchronise(proto):
+    """Make batch normalisations synchronised ones, which nnabla itself cannot load."""
+    for function in proto.network[0].function:
+        if function.type == "BatchNormalization":
+            old = type(function.batch_normalization_param)()
+            old.CopyFrom(function.batch_normalization_param)
+            function.type = "SyncBatchNormalization"
+            new = function.sync_batch_normalization_param
+            new.axes.extend(old.axes)
+            new.decay_rate, new.eps, new.batch_stat = old.decay_rate, old.eps, old.batch_stat
+
+
 def _variable(kind, name, shape):
     repeat = []
     if isinstance(shape[0], tuple):

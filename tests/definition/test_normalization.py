@@ -10,7 +10,16 @@ import pytest
 from nnabla_influence.definition import Mode, build_objective, running_statistics
 from nnabla_influence.errors import UnsupportedError
 
-from .definitions import CPU, Native, load, looped, losses, python_proto, random_parameters
+from .definitions import (
+    CPU,
+    Native,
+    load,
+    looped,
+    losses,
+    python_proto,
+    random_parameters,
+    synchronise,
+)
 
 RNG = np.random.RandomState(0)
 N = 7
@@ -110,8 +119,8 @@ def written_out(tmp_path, name, mode=Mode.TRAINING):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_training_mode_is_the_training_network(tmp_path, name):
     definition, values, x, objective = written_out(tmp_path, name)
-    nnabla = Trained(definition, values, N)
-    expected = nnabla.run(x, T)
+    native = Trained(definition, values, N)
+    expected = native.run(x, T)
     np.testing.assert_allclose(losses(objective, x=x, y=T), expected, rtol=1e-4)
 
     for variable in objective.parameters.values():
@@ -119,32 +128,26 @@ def test_training_mode_is_the_training_network(tmp_path, name):
     mean = F.mean(objective.losses)
     mean.forward()
     mean.backward()
-    size = max(np.abs(nnabla.parameters[n].g).max() for n in objective.parameters)
+    size = max(np.abs(native.parameters[n].g).max() for n in objective.parameters)
     for parameter, variable in objective.parameters.items():
         np.testing.assert_allclose(
-            variable.g, nnabla.parameters[parameter].g, atol=1e-5 * size, err_msg=parameter
+            variable.g, native.parameters[parameter].g, atol=1e-5 * size, err_msg=parameter
         )
 
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_statistics_are_what_nnabla_moves_the_running_ones_towards(tmp_path, name):
-    definition, values, x, objective = written_out(tmp_path, name)
-    nnabla = Trained(definition, values, N)
-    nnabla.run(x, T)
-    losses(objective, x=x, y=T)
-    moved = {n for n, v in nnabla.parameters.items() if not np.array_equal(v.d, values[n])}
+    moved = {n for n, v in native.parameters.items() if not np.array_equal(v.d, values[n])}
     assert moved
     assert [statistic.name for statistic in objective.statistics] == sorted(moved)
     assert running_statistics(definition) == tuple(sorted(moved))
+    check_statistics(objective, values, {n: native.parameters[n].d for n in moved}, rtol=1e-4)
+
+
+def check_statistics(objective, values, moved, rtol=1e-5):
+    """Running statistics: what they were, moved towards the mini-batch's."""
     for statistic in objective.statistics:
         statistic.value.forward()
         d = statistic.decay_rate
-        np.testing.assert_allclose(
-            d * values[statistic.name] + (1 - d) * statistic.value.d,
-            nnabla.parameters[statistic.name].d,
-            rtol=1e-4,
-            atol=1e-6,
-        )
+        found = d * values[statistic.name] + (1 - d) * statistic.value.d
+        np.testing.assert_allclose(found, moved[statistic.name], rtol=rtol, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [n for n in NETWORKS if n != "statistics that are read"])
@@ -184,30 +187,15 @@ def test_a_normalisation_in_a_loop_moves_its_statistics_twice(tmp_path):
         h = np.tanh(h * values["gamma"] + values["beta"])
     np.testing.assert_allclose(found, ((h - t) ** 2).mean(1), rtol=1e-5)
     assert [s.name for s in objective.statistics] == ["mean", "var"]
-    for statistic in objective.statistics:
-        statistic.value.forward()
-        d = statistic.decay_rate
-        assert d == pytest.approx(0.75**2)
-        np.testing.assert_allclose(
-            d * values[statistic.name] + (1 - d) * statistic.value.d,
-            running[statistic.name],
-            rtol=1e-5,
-        )
+    assert [s.decay_rate for s in objective.statistics] == pytest.approx([0.75**2] * 2)
+    check_statistics(objective, values, running)
 
 
 def test_synchronised_normalisations_count_too(tmp_path):
-    """nnabla itself cannot load them, so the function is put into the file by hand."""
     proto, parameters = python_proto(NETWORKS["normalised"])
     plain = load(tmp_path, proto, parameters)
     values = random_parameters(plain)
-    for function in proto.network[0].function:
-        if function.type == "BatchNormalization":
-            old = function.batch_normalization_param
-            settings = {"axes": list(old.axes), "decay_rate": old.decay_rate, "eps": old.eps}
-            function.type = "SyncBatchNormalization"
-            new = function.sync_batch_normalization_param
-            new.axes.extend(settings["axes"])
-            new.decay_rate, new.eps, new.batch_stat = settings["decay_rate"], settings["eps"], True
+    synchronise(proto)
     definition = load(tmp_path, proto, parameters)
     assert running_statistics(definition) == ("n/bn/mean", "n/bn/var")
     found = losses(build_objective(definition, N, CPU, values, Mode.TRAINING), x=X, y=T)
