@@ -100,25 +100,28 @@ class Graph:
     def downstream(self, names: Iterable[str], differentiably: bool = False) -> set[str]:
         """Return the variables that depend on ``names``, ``names`` included; see `upstream`."""
         reached = set(names)
-        pending: Collection[Node] = self.nodes
+        pending: Sequence[Node] = self.nodes
         while True:
-            grown = [
-                node
-                for node in pending
-                if not reached.isdisjoint(node.differentiated if differentiably else node.inputs)
-            ]
-            if not grown:
+            others = []
+            for node in pending:
+                if reached.isdisjoint(node.differentiated if differentiably else node.inputs):
+                    others.append(node)
+                else:
+                    reached.update(node.outputs)
+            if len(others) == len(pending):
                 return reached
-            reached.update(name for node in grown for name in node.outputs)
-            pending = [node for node in pending if not reached.issuperset(node.outputs)]
+            pending = others
 
     def behind(self, name: str, types: Collection[str]) -> str:
         """Return the variable that ``name`` is made of by functions of these types alone.
 
         Of each function, the first input is followed.
         """
-        while name in self.producers and self.producers[name].type in types:
-            name = self.producers[name].inputs[0]
+        for _ in self.nodes:  # and no longer, in a damaged file's cycle
+            node = self.producers.get(name)
+            if node is None or node.type not in types:
+                break
+            name = node.inputs[0]
         return name
 
     def order(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,9 +94,9 @@ def loss_terms(definition: Definition) -> LossTerms:
             stack.append(Term(node.inputs[0], factor))
         else:
             raise UnsupportedError(
-                f"{definition.path}: the loss {_origin(losses, name)} is one number for the whole"
-                f" mini-batch, made by the function {node.type} (layer {node.name!r}); make it the"
-                " mean over the examples, or save a loss for each example"
+                f"{definition.path}: the loss {', '.join(map(repr, losses))} is one number for the"
+                f" whole mini-batch, made by the function {node.type} (layer {node.name!r}); make"
+                " it the mean over the examples, or save a loss for each example"
             )
     return LossTerms(tuple(examples), tuple(penalties), offset)
 
@@ -142,7 +141,3 @@ def ignoring_columns(definition: Definition) -> tuple[str, ...]:
             return ()
         columns += labels
     return tuple(dict.fromkeys(columns))
-
-
-def _origin(losses: Sequence[str], name: str) -> str:
-    return repr(name) if name in losses or len(losses) > 1 else repr(losses[0])

@@ -136,16 +136,15 @@ def build_objective(
     check_parameters(definition.path, wanted, values)
 
     with nn.context_scope(context), nn.auto_forward(False):
-        with nn.parameter_scope("", network.scope):
-            for name in wanted:
-                network.parameters[name].need_grad = name in by
-                value = nn.Variable.from_numpy_array(np.asarray(values[name], np.float32))
-                nn.parameter.set_parameter(name, value)
         inputs = network.set_inputs(definition, batch_size)
         normalizations = Normalizations(network, mode)
         draws = Draws(network, prepared.random, batch_size)
         network.build(
-            batch_size, context, lambda node: draws.build(node) or normalizations.build(node)
+            batch_size,
+            context,
+            {n: nn.Variable.from_numpy_array(np.asarray(values[n], np.float32)) for n in wanted},
+            by,
+            lambda node: draws.build(node) or normalizations.build(node),
         )
         check_losses(network, terms, batch_size)
         losses = _sum(network, terms.examples, _example_mean)

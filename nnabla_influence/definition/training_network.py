@@ -87,16 +87,10 @@ def build_training_network(
     random = random_functions(network, terms.outputs, definition.trainable)
     draws = Draws(network, random, batch_size)
     with nn.context_scope(context), nn.auto_forward(False):
-        with nn.parameter_scope("", network.scope):
-            for name, parameter in network.parameters.items():
-                # The graph is built with what `parameter` says here, except for the parameter.
-                parameter.need_grad = name in definition.trainable
-                shared = parameters and parameters.get(name)
-                nn.parameter.set_parameter(
-                    name, shared or nn.Variable(parameter.shape, need_grad=parameter.need_grad)
-                )
         inputs = network.set_inputs(definition, batch_size)
-        network.build(batch_size, context, draws.build)
+        variables = {name: nn.Variable(network.shapes[name]) for name in network.parameters}
+        variables.update(parameters or {})
+        network.build(batch_size, context, variables, definition.trainable, draws.build)
         check_losses(network, terms, batch_size)
         examples = tuple((term, network.built(term.variable)) for term in terms.examples)
         penalties = tuple((term, network.built(term.variable)) for term in terms.penalties)

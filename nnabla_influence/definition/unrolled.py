@@ -51,14 +51,13 @@ class Unrolled(Graph):
         path: The model file, for messages.
         variables: nnabla's ``ProtoVariable`` of each variable by name.
         parameters: The same of each parameter.
-        scope: The private parameter scope that building uses.
     """
 
     def __init__(self, path: Path, network: Any, scope: dict[str, nn.Variable]):
         self.path = path
         self.variables: Mapping[str, Any] = network.variables
         self.parameters: Mapping[str, Any] = network.parameters
-        self.scope = scope
+        self._scope = scope
         self._network = network
         super().__init__(
             (
@@ -92,16 +91,28 @@ class Unrolled(Graph):
         self,
         batch_size: int,
         context: nn.Context,
-        build_instead: Callable[[Node], bool] = lambda node: False,
+        parameters: Mapping[str, nn.Variable],
+        trained: Collection[str],
+        build_instead: Callable[[Node], bool],
     ) -> None:
-        """Build every function in ``context`` and the private parameter scope.
+        """Build every function, in a private parameter scope.
 
-        ``build_instead`` may build a function in another way, and then returns true.
+        Args:
+            batch_size: B.
+            context: Where to compute.
+            parameters: What to build with, by name.
+            trained: The names of those that need gradients.
+            build_instead: May build a function in another way, and then returns true.
 
         Raises:
             ModelError: nnabla cannot build a function at this batch size.
         """
         self.set_context(context)
+        with nn.parameter_scope("", self._scope):
+            for name, variable in parameters.items():
+                # The graph is built with what nnabla's ProtoVariable says, not the variable itself.
+                variable.need_grad = self.parameters[name].need_grad = name in trained
+                nn.parameter.set_parameter(name, variable)
         nodes = {node.name: node for node in self.nodes}
 
         def build(function: Any) -> None:
@@ -119,7 +130,7 @@ class Unrolled(Graph):
                 # nnabla's Unlink has no second derivative; this stops gradients all the same.
                 self.variables[function.outputs[0]].variable_instance.need_grad = False
 
-        with nn.parameter_scope("", self.scope):
+        with nn.parameter_scope("", self._scope):
             self._network.execute_on_proto(build)
 
     def set_context(self, context: nn.Context) -> None:
