@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import h5py
 import numpy as np
@@ -18,34 +18,28 @@ from nnabla_influence.files import check_regular
 _DEEPEST = 100
 
 
-def read_arrays(file: Path | IO[bytes], held: int | None = None) -> dict[str, np.ndarray]:
-    """Return every array of a file by its path, such as ``affine/W``.
-
-    Args:
-        file: Its path, or an open file.
-        held: Of an open file, how many bytes it holds.
+def read_arrays(source: Path | bytes) -> dict[str, np.ndarray]:
+    """Return every array of a file, or of its content, by its path, such as ``affine/W``.
 
     Raises:
         OSError: It cannot be read.
         ValueError: It names another file, or would grow far beyond its own size.
         KeyError, RuntimeError, TypeError: It is damaged.
     """
-    with open_checked(file, held) as arrays:
+    with open_checked(source) as arrays:
         return {name: np.asarray(item[()]) for name, item in arrays.items()}
 
 
 @contextmanager
-def open_checked(
-    file: Path | IO[bytes], held: int | None = None
-) -> Iterator[dict[str, h5py.Dataset]]:
+def open_checked(source: Path | bytes) -> Iterator[dict[str, h5py.Dataset]]:
     """Yield a file's arrays, checked by what they declare but not read; see `read_arrays`."""
-    if isinstance(file, Path):
-        check_regular(file)
-        held = os.stat(file).st_size
-    with h5py.File(file, "r") as content:
+    if isinstance(source, Path):
+        check_regular(source)
+    held = len(source) if isinstance(source, bytes) else os.stat(source).st_size
+    with h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r") as content:
         arrays = dict(_datasets(content))
         declared = sum(_checked_bytes(name, item) for name, item in arrays.items())
-        if declared > most_bytes(held or 0):
+        if declared > most_bytes(held):
             raise ValueError(f"declares {declared:,} bytes in a file of {held:,}; {ADVICE}")
         yield arrays
 

@@ -7,7 +7,6 @@ parameters twice, and they log; the formats are simple, so they are read here.
 from __future__ import annotations
 
 import contextlib
-import io
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -193,12 +192,12 @@ def _read(path: Path) -> ModelFiles:
             proto.MergeFrom(found)
         elif suffix == ".h5":
             with naming_damage(part.where, "a valid .h5 of parameters"):
-                arrays = read_arrays(io.BytesIO(part.content), len(part.content))
+                arrays = read_arrays(part.content)
                 parameters.update({n: np.asarray(v, np.float32) for n, v in arrays.items()})
         elif _HDF5 in part.content:
             with (
                 naming_damage(part.where, "a valid .h5 of a solver's states"),
-                open_checked(io.BytesIO(part.content), len(part.content)),
+                open_checked(part.content),
             ):
                 pass
     return ModelFiles(proto, parameters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,7 +87,7 @@ def _from_h5(content: bytes) -> SolverState:
     updates: dict[str, int] = {}
     states: dict[str, dict[str, np.ndarray]] = {}
 
-    for name, value in read_arrays(io.BytesIO(content), len(content)).items():
+    for name, value in read_arrays(content).items():
         parameter, _, state = name.rpartition("/")
         if state == "t":
             updates[parameter] = int(value)
