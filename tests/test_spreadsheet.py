@@ -22,9 +22,12 @@ from nnabla_influence.review.workbook import write_workbook
 from tests.dataset.common import noise, save_image, write_csv
 from tests.programs import libreoffice
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*extension is not supported", "ignore:overflow encountered in cast"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore:.*extension is not supported", "ignore:overflow encountered in cast"
+    ),
+]
 
 # What its dialog proposes for a CSV with a byte-order mark: commas, UTF-8.
 OPENED = "CSV:44,34,76,1"

@@ -18,6 +18,8 @@ from nnabla_influence import score
 from nnabla_influence.resources import network_defs_folder, plugins_folder
 from tests.small_projects import REPOSITORY, Trained, environment, trained_table
 
+pytestmark = pytest.mark.slow
+
 BUNDLED = ("plugins", "network_defs")
 
 

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shlex
 
 import pytest
 from openpyxl import load_workbook
 
 from nnabla_influence.commands.main import main
+from tests.commands.common import run
 from tests.dataset.common import write_csv
 from tests.review.common import write_pictures, write_ranking
 from tests.review.test_page import data_of, page_of
 
 
 def command(capsys, *words: object) -> tuple[int, list[str], str]:
-    """Return exit code, lines of the output, and what was told besides."""
-    code: object = 0
-    try:
-        main(["review", *map(str, words)])
-    except SystemExit as exit_:
-        code = exit_.code
-    out, err = capsys.readouterr()
-    lines = out.splitlines()
-    return (1, lines, err + code) if isinstance(code, str) else (int(code or 0), lines, err)
+    """Return exit code, lines of the output, and standard error."""
+    code, out, err = run(capsys, "review", *words)
+    return code, out.splitlines(), "\n".join(err)
 
 
 @pytest.fixture
@@ -39,14 +35,13 @@ def test_a_page(ranking, capsys):
     code, lines, _ = command(capsys, "-i", ranking, "-o", output, "--thumbnails", 3)
     assert code == 0
     size = f"{output.stat().st_size / 1e6:.1f} MB"
-    assert lines == [
-        f"{output}: 5 rows, the most harmful first; thumbnails of the first 3; {size}",
-        "2 rows were not seen in the window, or the loss ignores them, so they are not judged;"
-        " their influence of 0 says nothing",
-        f"Decide in {output} what to keep, remove or relabel, save the decisions, and go on with:",
+    assert lines[0].startswith(f"{output}: 5 rows, ")
+    assert lines[0].endswith(f" thumbnails of the first 3; {size}")
+    assert lines[1].startswith("2 rows ")
+    assert lines[3] == (
         f"  nnabla-influence cleanse -i '{ranking}' -o '{ranking.with_name('clean.csv')}'"
-        " --decisions decisions.csv",
-    ]
+        " --decisions decisions.csv"
+    )
     assert len(data_of(page_of(output))["thumbnails"]) == 3
 
 
@@ -69,6 +64,7 @@ def test_what_it_says_comes_after_it_drives_cleanse(ranking, capsys, monkeypatch
     assert [row[2] for row in cells[1:]] == ["note 1", "note 4", "note 2", "note 3"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:openpyxl")
 def test_page_and_workbook_at_once_with_every_option(ranking, capsys):
     page, workbook = ranking.with_name("r.html"), ranking.with_name("r.xlsx")
@@ -78,10 +74,6 @@ def test_page_and_workbook_at_once_with_every_option(ranking, capsys):
     assert code == 0
     assert [line.partition(";")[0] for line in lines[:2]] == [
         f"{path}: 5 rows, the most harmful first" for path in (page, workbook)
-    ]
-    assert [line.partition(", save ")[2] for line in lines[-4::2]] == [
-        "the decisions, and go on with:",
-        "it, and go on with:",
     ]
     assert lines[-3].endswith("clean.csv' --label-column y --decisions decisions.csv")
     assert lines[-1].endswith(f"clean.csv' --label-column y --decisions '{workbook}'")
@@ -95,71 +87,55 @@ def test_page_and_workbook_at_once_with_every_option(ranking, capsys):
 def test_a_workbook_alone(ranking, capsys):
     code, lines, _ = command(capsys, "-i", ranking, "--xlsx", ranking.with_name("r.xlsx"))
     assert code == 0
-    assert lines[0].startswith(f"{ranking.with_name('r.xlsx')}: 5 rows, the most harmful first;")
-    assert sorted(path.name for path in ranking.parent.iterdir()) == [
-        *("r.xlsx", "ranking.csv", "画像")
-    ]
+    assert lines[0].startswith(f"{ranking.with_name('r.xlsx')}: 5 rows")
+    names = sorted(path.name for path in ranking.parent.iterdir())
+    assert names == ["r.xlsx", "ranking.csv", "画像"]
 
 
-def test_pictures_that_cannot_be_shown_are_told(ranking, capsys):
+def test_pictures_that_cannot_be_shown(ranking, tmp_path, capsys):
     for name in ("1.png", "3.png"):
         (ranking.parent / "画像" / name).unlink()
     code, lines, _ = command(capsys, "-i", ranking, "-o", ranking.with_name("r.html"))
     assert code == 0
-    gone = ranking.parent / "画像" / "1.png"
-    assert lines[1] == (
-        f"2 pictures could not be shown, the first of them: {gone}: does not exist; restore the"
-        " file"
-    )
-
-
-def test_a_ranking_away_from_its_pictures(ranking, tmp_path, capsys):
-    moved = tmp_path / "ranking.csv"
-    ranking.rename(moved)
+    assert lines[1].startswith("2 pictures ")
+    assert str(ranking.parent / "画像" / "1.png") in lines[1]
+    moved = ranking.rename(tmp_path / "ranking.csv")
     _, lines, _ = command(capsys, "-i", moved, "-o", tmp_path / "r.html")
-    assert lines[1].startswith(
-        "5 pictures could not be shown (is the ranking where `score` wrote it?), the first of them:"
-    )
+    assert re.match("5 pictures .*where `score` wrote it", lines[1])
 
 
 @pytest.mark.parametrize(
-    ("names", "line"),
+    ("column", "names", "line"),
     [
-        ("cat", "no name was given for the classes 1, 2; they are shown as numbers"),
-        ("a\nb\nc", None),
+        ("y", "cat", r"no name .* 1, 2\b"),
+        ("y", "a\nb\nc", None),
+        ("t", None, "no labels .*'y'.* --label-column"),
     ],
 )
-def test_classes_without_a_name_are_told(tmp_path, capsys, names, line):
-    ranking = write_ranking(tmp_path / "r.csv", ["x", "y"], [[k, k] for k in range(3)])
-    (tmp_path / "names.txt").write_text(names, encoding="utf-8")
-    words = ["-o", tmp_path / "r.html", "--class-names", tmp_path / "names.txt"]
+def test_what_is_missing_of_the_labels(tmp_path, capsys, column, names, line):
+    ranking = write_ranking(tmp_path / "r.csv", ["x", column], [[k, k] for k in range(3)])
+    words = ["-o", tmp_path / "r.html"]
+    if names:
+        (tmp_path / "names.txt").write_text(names, encoding="utf-8")
+        words += ["--class-names", tmp_path / "names.txt"]
     _, lines, _ = command(capsys, "-i", ranking, *words)
-    assert lines[0].partition("; ")[2].startswith("no thumbnails; ")
-    assert lines[1:-2] == ([line] if line else [])
-
-
-def test_without_labels_it_says_how_to_name_them(tmp_path, capsys):
-    ranking = write_ranking(tmp_path / "r.csv", ["x", "t"], [[1, 0], [2, 1]])
-    _, lines, _ = command(capsys, "-i", ranking, "-o", tmp_path / "r.html")
-    assert lines[1] == (
-        "no labels are shown, since there is no single column 'y' that holds them; name the column"
-        " of the labels with --label-column"
-    )
+    assert len(lines[1:-2]) == (line is not None)
+    assert line is None or re.match(line, lines[1])
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "named"),
     [
-        ([], "give -o for a page, --xlsx for a workbook, or both"),
-        (["-o", "r.html", "--thumbnails", "few"], "'few' is neither a number of rows from 0 nor"),
-        (["-o", "r.html", "--thumbnails", "-1"], "'-1' is neither a number of rows from 0 nor all"),
+        ([], "--xlsx"),
+        (["-o", "r.html", "--thumbnails", "few"], "--thumbnails: 'few'"),
+        (["-o", "r.html", "--thumbnails", "-1"], "--thumbnails: '-1'"),
     ],
 )
-def test_wrong_usage(ranking, capsys, monkeypatch, words, message):
+def test_wrong_usage(ranking, capsys, monkeypatch, words, named):
     monkeypatch.chdir(ranking.parent)
     code, lines, err = command(capsys, "-i", ranking, *words)
     assert (code, lines) == (2, [])
-    assert message in err
+    assert named in err
     assert not ranking.with_name("r.html").exists()
 
 
@@ -172,17 +148,14 @@ def test_what_is_read_is_never_overwritten(ranking, capsys, option):
     link.symlink_to(train)
     alias = ranking.with_name(f"alias{suffix}")
     os.link(ranking, alias)
-    for output, message in [
-        (ranking, "is the ranking itself, which is never changed; choose another path to write"),
-        (alias, "is the ranking itself, which is never changed; choose another path to write"),
-        (train, f"does not end with {suffix}, by which programs know a "),
-        (link, f"does not end with {suffix}, by which programs know a "),
-        (ranking.with_name("review"), f"choose a path that ends with {suffix}"),
+    for output, named in [
+        *((path, "the ranking itself") for path in (ranking, alias)),
+        *((path, suffix) for path in (train, link, ranking.with_name("review"))),
     ]:
         code, lines, err = command(capsys, "-i", ranking, option, output)
         assert (code, lines) == (1, [])
         assert err.startswith(f"nnabla-influence review: {output}: ")
-        assert message in err
+        assert named in err
         assert "\n" not in err.strip()
     assert ranking.read_bytes() == before
     assert train.read_text(encoding="utf-8") == "x,y\n1,0\n"
@@ -192,4 +165,4 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(ranking, capsy
     output = ranking.parent / "no" / "folder" / "r.html"
     code, lines, err = command(capsys, "-i", ranking.with_name("none.csv"), "-o", output)
     assert (code, lines) == (1, [])
-    assert "make its folder first, or choose another output path" in err
+    assert "make its folder first" in err

@@ -11,8 +11,7 @@ import pytest
 from nnabla_influence.definition import Input, build_objective, load_definition
 from nnabla_influence.errors import ModelError
 
-from .definitions import BATCH, CPU, load, losses, python_proto, write_text
-from .test_objective import elman
+from .definitions import BATCH, CPU, elman, load, losses, python_proto, write_text
 
 
 def test_inputs_are_known_by_name_and_not_by_position(tmp_path):

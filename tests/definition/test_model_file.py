@@ -133,6 +133,7 @@ VALUES = arrays(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".h5", ".protobuf", ".nnp", ".nntxt"])
 @settings(max_examples=25)
 @given(parameters=st.dictionaries(NAMES.map("scope/{}".format), VALUES, min_size=1, max_size=3))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from nnabla.parameter import get_current_parameter_scope
 
-from nnabla_influence.definition import build_objective, check_independence, load_definition
+from nnabla_influence.definition import build_objective, load_definition
 from nnabla_influence.definition.model_file import read_parameters
 from nnabla_influence.errors import ModelError, UnsupportedError
 
@@ -18,13 +18,13 @@ from .definitions import (
     BATCH,
     CPU,
     build,
-    console_proto,
+    elman,
     h5_bytes,
     load,
-    looped,
     losses,
     python_proto,
     random_parameters,
+    repeated,
     train_by_nnabla_cli,
     write_nnp,
     write_text,
@@ -243,56 +243,6 @@ def test_one_column_may_feed_two_inputs(tmp_path):
     np.testing.assert_allclose(found, error[:, 0] ** 2, rtol=1e-5)
 
 
-def elman():
-    """The Console's simple recurrent network: h_i = tanh([x_i, h_(i-1)] W + b), h_(-1) = 0.25."""
-    loop = {"repeat_id": ["Words"]}
-    within = {"recurrent_param": {"repeat_id": "Words"}}
-    at_axis_1 = {"repeat_id": "Words", "axis": 1}
-    return console_proto(
-        [
-            {"type": "RecurrentInput", "input": ["Input"], "recurrent_param": at_axis_1, **loop},
-            {"type": "Delay", "input": ["Tanh", "Delay_Initial"], **within, **loop},
-            {
-                "type": "Concatenate",
-                "input": ["RecurrentInput", "Delay"],
-                "concatenate_param": {"axis": 1},
-                **loop,
-            },
-            {
-                "type": "Affine",
-                "input": ["Concatenate", "W", "b"],
-                "affine_param": {"base_axis": 1},
-                **loop,
-            },
-            {"type": "Tanh", "input": ["Affine"], **loop},
-            {
-                "type": "RecurrentOutput",
-                "input": ["Tanh"],
-                "recurrent_param": {**at_axis_1, "length": 4},
-            },
-            {
-                "name": "Loss",
-                "type": "SquaredError",
-                "input": ["RecurrentOutput", "T"],
-                "output": ["Loss"],
-            },
-        ],
-        {
-            "Input": (-1, 4, 3),
-            "RecurrentInput": ((-1, 3), "Words"),
-            "Delay_Initial": (-1, 2),
-            "Concatenate": ((-1, 5), "Words"),
-            **dict.fromkeys(("Delay", "Affine", "Tanh"), ((-1, 2), "Words")),
-            **dict.fromkeys(("T", "RecurrentOutput", "Loss"), (-1, 4, 2)),
-        },
-        {"W": (5, 2), "b": (2,)},
-        {"Words": 4},
-        generator_variable=[
-            {"variable_name": "Delay_Initial", "type": "Constant", "multiplier": 0.25}
-        ],
-    )
-
-
 def test_a_recurrent_network_of_the_console(tmp_path):
     definition = load(tmp_path, elman())
     values = random_parameters(definition)
@@ -304,12 +254,6 @@ def test_a_recurrent_network_of_the_console(tmp_path):
         state = np.tanh(np.concatenate([x[:, i], state], axis=1) @ values["W"] + values["b"])
         expected += ((state - targets[:, i]) ** 2).sum(axis=1) / 8
     np.testing.assert_allclose(losses(objective, x=x, y=targets), expected, rtol=1e-5)
-
-
-def repeated(times, name="W{Loop}"):
-    """The Console's repetition: h <- tanh(h W_i), i from 0, over weights of their own."""
-    affine = {"type": "Affine", "input": [name], "affine_param": {"base_axis": 1}}
-    return looped([affine, {"type": "Tanh"}], {name: ((3, 3), "Loop")}, times)
 
 
 @pytest.mark.parametrize(
@@ -328,56 +272,6 @@ def test_a_repeating_network_of_the_console(tmp_path, name, unrolled):
     np.testing.assert_allclose(losses(objective, x=X, y=targets), expected, rtol=1e-5)
 
 
-# One example's loss is its own
-
-
-def some_inputs(n=BATCH):
-    return {"x": RNG.randn(n, 3), "y": RNG.randn(n, 1)}
-
-
-def with_features(function):
-    return lambda v: F.squared_error(
-        PF.affine(function(F.tanh(PF.affine(v["x"], 4, name="a"))), 1, name="b"), v["t"]
-    )
-
-
-MIXING = {
-    "mean over the batch": lambda h: h - F.mean(h, axis=0, keepdims=True),
-    "softmax over the batch": lambda h: F.softmax(h, axis=0),
-    "the examples' order": lambda h: F.flip(h, axes=[0]),
-}
-
-
-@pytest.mark.parametrize("name", MIXING)
-@pytest.mark.parametrize("batch_size", [2, 6])
-def test_mixed_examples_are_refused(tmp_path, name, batch_size):
-    proto, parameters = python_proto(with_features(MIXING[name]))
-    for function in proto.network[0].function:
-        if function.type == "Flip":  # written as the slice that it is
-            function.type = "Slice"
-            function.slice_param.start.extend([batch_size - 1, 0])
-            function.slice_param.stop.extend([-batch_size - 1, 4])
-            function.slice_param.step.extend([-1, 1])
-    objective = build(tmp_path, proto, parameters, batch_size)
-    with pytest.raises(UnsupportedError, match=r"net\.nnp: .* 'Main' mixes the examples"):
-        check_independence(objective, some_inputs(), CPU)
-
-
-ORDINARY = {
-    "batch normalisation in test mode": lambda h: PF.batch_normalization(h, name="bn"),
-    "layer normalisation": lambda h: PF.layer_normalization(h, name="ln"),
-    "softmax": F.softmax,
-}
-
-
-@pytest.mark.parametrize("name", ORDINARY)
-@pytest.mark.parametrize(("batch_size", "rows"), [(2, 2), (6, 40), (40, 6)])
-def test_ordinary_networks_pass(tmp_path, name, batch_size, rows):
-    proto, parameters = python_proto(with_features(ORDINARY[name]))
-    objective = build(tmp_path, proto, parameters, batch_size)
-    check_independence(objective, some_inputs(rows), CPU)
-
-
 # The loss that nnabla_cli trains with
 
 
@@ -391,6 +285,7 @@ def three_losses(v):
     }
 
 
+@pytest.mark.slow
 def test_one_step_of_nnabla_cli_goes_down_our_objective(tmp_path):
     """theta_1 = theta_0 - rate * grad(mean of the losses + penalty), for losses of three sizes."""
     rng = np.random.RandomState(0)

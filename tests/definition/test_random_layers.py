@@ -14,7 +14,6 @@ from nnabla_influence.definition import (
     RandomLayers,
     build_objective,
     load_definition,
-    running_statistics,
     seed_random_layers,
 )
 from nnabla_influence.definition.model_file import read_parameters
@@ -84,6 +83,10 @@ def data(steps=STEPS):
     return [{"x": images, "y": rng.randint(0, 3, (N, 1)).astype(np.float32)} for images in x]
 
 
+def values_of(parameters):
+    return {name: np.array(v.data.get_data("r")) for name, v in parameters.items()}
+
+
 def train_in_nnabla(definition, values, batches):
     """nnabla's own network and loop; every parameter after every step."""
     native = Native(definition, values, N)
@@ -97,8 +100,7 @@ def train_in_nnabla(definition, values, batches):
             solver.zero_grad()
             native.loss.backward(grad=1.0 / native.loss.size, clear_buffer=True)
             solver.update()
-            parameters = native.parameters.items()
-            history.append({n: np.array(v.data.get_data("r")) for n, v in parameters})
+            history.append(values_of(native.parameters))
     return history
 
 
@@ -120,9 +122,7 @@ def train_again(definition, values, batches, layers):
             solver.zero_grad()
             network.add_gradient(np.ones(N))
             solver.update()
-            history.append(
-                {n: np.array(v.data.get_data("r")) for n, v in network.parameters.items()}
-            )
+            history.append(values_of(network.parameters))
     return history
 
 
@@ -155,17 +155,8 @@ def test_skipped_and_begun_again(tmp_path):
         found = layers.draw(batch)
         for name in layers.names:
             np.testing.assert_array_equal(found[name], expected[name])
-    with pytest.raises(ValueError, match=r"mini-batch has 4 examples, and .* trained with 6"):
+    with pytest.raises(ValueError, match=r"4 examples.* 6"):
         layers.draw({k: v[:4] for k, v in batches[0].items()})
-
-
-def test_a_training_without_random_layers_draws_nothing(tmp_path):
-    definition = load(tmp_path, *python_proto(classifier(same, same), SHAPES))
-    layers = RandomLayers(definition, N, CPU)
-    assert layers.names == ()
-    assert layers.draw(data(1)[0]) == {}
-    layers.skip(2)
-    assert layers.position == 3
 
 
 def test_seeds_are_given_where_there_is_none(tmp_path):
@@ -191,6 +182,7 @@ def test_seeds_are_given_where_there_is_none(tmp_path):
     assert len(RandomLayers(definition, N, CPU).names) == 7
 
 
+@pytest.mark.slow
 def test_nnabla_cli_itself_draws_so(tmp_path):
     """Two epochs of an unmodified nnabla_cli, which reads the seeds from the file's text."""
 
@@ -263,26 +255,18 @@ def test_masks_go_with_their_examples(tmp_path):
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
-def test_test_mode_has_no_draws(tmp_path):
-    definition = load(tmp_path, *python_proto(NETWORKS["everything"], SHAPES))
-    values = random_parameters(definition)
-    for mode in (Mode.TEST, Mode.VALIDATION):
-        assert build_objective(definition, N, CPU, values, mode).draws == ()
-    assert running_statistics(definition) == ("n/bn/mean", "n/bn/var")
-
-
 REFUSED = {
     "no seed": (
         classifier(same, F.dropout),
-        r"Dropout \(layer '.*'\) has no seed",
+        "Dropout .*seed",
     ),
     "no seed, in front of another": (
         classifier(lambda x: F.random_flip(F.random_shift(x, (1, 1)), seed=1), same),
-        r"RandomShift \(layer '.*'\) has no seed",
+        "RandomShift .*seed",
     ),
     "behind parameters": (
         classifier(lambda x: F.random_flip(PF.convolution(x, 2, (1, 1), name="z"), seed=1), same),
-        r"RandomFlip \(layer '.*'\) acts on values that depend on parameters",
+        "RandomFlip .*parameters",
     ),
     "behind running statistics": (
         classifier(
@@ -292,7 +276,7 @@ REFUSED = {
             ),
             same,
         ),
-        r"RandomFlip \(layer '.*'\) acts on values that depend on parameters",
+        "RandomFlip .*parameters",
     ),
 }
 
@@ -308,7 +292,8 @@ def test_draws_that_are_lost_are_refused_by_name(tmp_path, name):
     ):
         with pytest.raises(UnsupportedError, match=message):
             build()
-    assert build_objective(definition, N, CPU).draws == ()  # test mode takes them out
+    for mode in (Mode.TEST, Mode.VALIDATION):  # which take them out
+        assert build_objective(definition, N, CPU, mode=mode).draws == ()
 
 
 def test_every_pass_of_a_loop_has_a_mask(tmp_path):

@@ -51,6 +51,7 @@ def case(request) -> Case:
     return request.param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "chunk"), [(8, 8), (11, 4), (1, 2), (5, 16)])
 def test_products_agree_with_float64_jax(case: Case, tmp_path, n: int, chunk: int):
     derivatives = derivatives_of(case, tmp_path, chunk)
@@ -69,6 +70,7 @@ def test_products_agree_with_float64_jax(case: Case, tmp_path, n: int, chunk: in
     assert relative(h.data, flat(derivatives, wanted_h)) < 1e-5
 
 
+@pytest.mark.slow
 def test_gradient_and_losses_agree_with_float64_jax(case: Case, tmp_path):
     derivatives = derivatives_of(case, tmp_path, 4)
     parameters = case.parameters()
@@ -83,6 +85,7 @@ def test_gradient_and_losses_agree_with_float64_jax(case: Case, tmp_path):
     assert relative(derivatives.outputs(inputs)[0], losses) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp-binary", "mlp-categorical"])
 def test_confident_outputs_do_not_cost_accuracy(name: str, tmp_path):
     """Losses of probabilities that round to 1 in float32: the products stay right."""

@@ -16,6 +16,8 @@ from tests.cases import CASES, Case
 from tests.engine.test_gradients import CONTEXT, as_tree, flat, relative, vector
 from tests.reference import Reference, float64
 
+pytestmark = pytest.mark.slow
+
 CASE = next(case for case in CASES if case.name == "cnn-batchnorm")
 RUNNING = ["n1/bn/mean", "n1/bn/var", "n2/bn/mean", "n2/bn/var"]
 DECAY = 0.9

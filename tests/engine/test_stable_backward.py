@@ -36,6 +36,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_products_of_large_inputs_agree_with_float64_jax(tmp_path, name):
     function, reference_function = CASES[name]
@@ -58,6 +59,7 @@ def test_products_of_large_inputs_agree_with_float64_jax(tmp_path, name):
     compare(definition, {"x": x, "y": rng.normal(size=(6, 1)).astype(np.float32)}, reference_losses)
 
 
+@pytest.mark.slow
 def test_probabilities_that_round_to_0(tmp_path):
     """KLMultinomial, whose gradient is that of a Softmax times a logarithm of it."""
 
@@ -123,6 +125,7 @@ def labels(v):
     return F.reshape(v["t"], (BATCH, 1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IGNORING)
 def test_labels_below_0_have_no_gradient(tmp_path, name):
     """Some of an example's labels, and all of them, the first example's too."""

@@ -30,6 +30,7 @@ def cell():
     return cells.compute(SMALL, 3)
 
 
+@pytest.mark.slow
 def test_exact_scores_order_rows_as_leaving_them_out_does(cell):
     tau = {(row["score"], row["truth"]): row["tau"] for row in cell.agreement()}
     assert tau["exact, all epochs", "whole run"] > 0.93
@@ -42,6 +43,7 @@ def test_exact_scores_order_rows_as_leaving_them_out_does(cell):
         )
 
 
+@pytest.mark.slow
 def test_some_states_give_the_scores_of_all_byte_for_byte(prepared):
     assert len(prepared.runs["sqrt"].checkpoints) < len(prepared.runs["all"].checkpoints) == 32
     whole = prepared.score("all", "exact", "all")
@@ -49,6 +51,7 @@ def test_some_states_give_the_scores_of_all_byte_for_byte(prepared):
     assert prepared.score("all", "final", "all").tobytes() != whole.tobytes()
 
 
+@pytest.mark.slow
 def test_the_float64_twin_ends_where_nnabla_did(cell):
     assert cell.facts["float32_difference"] < 1e-5
 
@@ -60,6 +63,7 @@ def test_learning_rates_and_decay_are_the_papers(prepared):
     assert run.settings.weight_decay == pytest.approx(0.01)
 
 
+@pytest.mark.slow
 def test_koh_and_liang_solve_the_dense_system_of_the_closed_form(prepared):
     training, validation = prepared.parts["training"], prepared.parts["validation"]
     run, damping = prepared.runs["all"], 0.02
@@ -123,6 +127,7 @@ def test_the_csv_holds_the_very_values(tmp_path):
     assert np.array_equal(read, np.concatenate([part.x, part.y], axis=1))
 
 
+@pytest.mark.slow
 def test_finished_cells_are_not_computed_again_unless_settings_change(tmp_path, monkeypatch, cell):
     computed = []
 

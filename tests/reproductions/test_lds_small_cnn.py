@@ -11,6 +11,8 @@ from reproductions.lds_small_cnn import cell as cells
 from reproductions.lds_small_cnn import half
 from reproductions.lds_small_cnn import run as script
 
+pytestmark = pytest.mark.slow
+
 SMALL = cells.Size(n_training=96, n_validation=48, epochs=3, batch_size=16, rows=8, subsets=10)
 KIND = cells.Kind("Sgd, cosine", "Sgd", 0.05, cosine=True)
 
