@@ -15,7 +15,8 @@ from nnabla_influence.definition import build_objective, ignoring_columns
 from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.engine.stable_backward import stable_backward
 from tests.definition.definitions import BATCH, CPU, load, python_proto, random_parameters
-from tests.reference import Reference, float64
+from tests.engine.products import assert_products
+from tests.reference import Reference
 
 SCALE, ALPHA = 1.05070098735548, 1.673263242354377
 
@@ -82,28 +83,10 @@ def test_probabilities_that_round_to_0(tmp_path):
 
 
 def compare(definition, inputs, reference_losses):
-    """J a and H a, with random parameters, against float64 JAX."""
     parameters = random_parameters(definition)
-    rng = np.random.default_rng(1)
-    n = len(inputs["x"])
-    derivatives = Derivatives(build_objective(definition, n, CPU, parameters), CPU)
-    reference = Reference(reference_losses, parameters, list(derivatives.objective.parameters))
-    direction = rng.normal(size=derivatives.size).astype(np.float32)
-    a, h = derivatives.zeros(), derivatives.zeros()
-    a.data = direction
-    products = derivatives.add_products(inputs, np.full(n, 1 / n), a, h)
-
-    tree, start = {}, 0
-    for key, variable in derivatives.objective.parameters.items():
-        tree[key] = direction[start : start + variable.size].reshape(variable.shape)
-        start += variable.size
-    wanted = reference.hessian(reference.theta, float64(tree), float64(inputs))
-    wanted_h = np.concatenate([np.ravel(wanted[key]) for key in tree])
-    by_example = reference.per_example(reference.theta, float64(tree), float64(inputs))
-    np.testing.assert_allclose(
-        products, by_example, rtol=1e-4, atol=1e-6 * np.abs(by_example).max()
-    )
-    assert np.linalg.norm(h.data - wanted_h) < 1e-5 * np.linalg.norm(wanted_h)
+    derivatives = Derivatives(build_objective(definition, len(inputs["x"]), CPU, parameters), CPU)
+    names = list(derivatives.objective.parameters)
+    assert_products(derivatives, Reference(reference_losses, parameters, names), inputs)
 
 
 IGNORING = {
