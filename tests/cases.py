@@ -290,10 +290,11 @@ def _cnn_jax(p: Any, v: Any) -> Any:
     return _cross_entropy(_affine(p, "out", h), v["y"])
 
 
-def _cnn_bn(v: Any) -> Any:
+def _cnn_bn(v: Any, drop: float = 0.3) -> Any:
     h = PF.convolution(v["x"], 4, (3, 3), pad=(1, 1), name="c1")
     h = F.max_pooling(F.relu(PF.batch_normalization(h, name="n1")), (2, 2))
-    h = F.dropout(PF.batch_normalization(PF.affine(h, 6, name="a1"), name="n2"), 0.3)
+    h = PF.batch_normalization(PF.affine(h, 6, name="a1"), name="n2")
+    h = F.dropout(h, drop) if drop else h
     return F.softmax_cross_entropy(PF.affine(F.tanh(h), 3, name="out"), v["y"])
 
 
@@ -304,14 +305,7 @@ def _cnn_bn_jax(p: Any, v: Any) -> Any:
     return _cross_entropy(_affine(p, "out", jnp.tanh(h)), v["y"])
 
 
-def _deep_bn(v: Any) -> Any:
-    h = PF.convolution(v["x"], 4, (3, 3), pad=(1, 1), name="c1")
-    h = F.max_pooling(F.relu(PF.batch_normalization(h, name="n1")), (2, 2))
-    h = PF.batch_normalization(PF.affine(h, 6, name="a1"), name="n2")
-    return F.softmax_cross_entropy(PF.affine(F.tanh(h), 3, name="out"), v["y"])
-
-
-def _deep_bn_in_training_jax(p: Any, v: Any) -> tuple[Any, dict[str, Any]]:
+def _cnn_bn_in_training_jax(p: Any, v: Any) -> tuple[Any, dict[str, Any]]:
     statistics: dict[str, Any] = {}
     h = _convolution(p, "c1", v["x"], 1)
     h = _batch_normalization_in_training(p, "n1", h, statistics)
@@ -390,11 +384,11 @@ CASES = [
     Case(
         "cnn-batchnorm",
         {"x": (1, 6, 6), "y": (1,)},
-        _deep_bn,
+        lambda v: _cnn_bn(v, drop=0),
         _cnn_bn_jax,
         {"y": 3},
-        training_losses=lambda p, v: _deep_bn_in_training_jax(p, v)[0],
-        statistics=lambda p, v: _deep_bn_in_training_jax(p, v)[1],
+        training_losses=lambda p, v: _cnn_bn_in_training_jax(p, v)[0],
+        statistics=lambda p, v: _cnn_bn_in_training_jax(p, v)[1],
     ),
     Case("tied-autoencoder", {"x": (6,)}, _tied, _tied_jax),
     Case("recurrent-reused", {"x": (3, 2), "y": (2,)}, _recurrent, _recurrent_jax),
