@@ -219,7 +219,7 @@ def test_an_unreadable_file_is_named_in_one_line(tmp_path, name):
 
 
 def test_a_missing_model_and_a_folder_are_named(tmp_path):
-    with pytest.raises(ModelError, match=r"net\.nnp: does not exist; check the path"):
+    with pytest.raises(ModelError, match=r"net\.nnp: does not exist"):
         load_definition(tmp_path / "net.nnp")
     (tmp_path / "net.nntxt").mkdir()
     with pytest.raises(ModelError, match=r"net\.nntxt: .*directory"):

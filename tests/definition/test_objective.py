@@ -12,7 +12,7 @@ from nnabla.parameter import get_current_parameter_scope
 
 from nnabla_influence.definition import build_objective, load_definition
 from nnabla_influence.definition.model_file import read_parameters
-from nnabla_influence.errors import ModelError, UnsupportedError
+from nnabla_influence.errors import ModelError
 
 from .definitions import (
     BATCH,
@@ -118,12 +118,12 @@ def test_the_users_own_nnabla_state_stays_as_it_is(definition):
 def test_missing_parameters_are_named_and_never_made_up(tmp_path):
     proto, parameters = python_proto(regression)
     path = write_text(tmp_path / "net.nntxt", proto)
-    with pytest.raises(ModelError, match=r"net\.nntxt: 8 of .* \(a/affine/W, a/affine/b, "):
+    with pytest.raises(ModelError, match=r"net\.nntxt: 8 of .*a/affine/W, a/affine/b, "):
         build_objective(load_definition(path), BATCH, CPU)
     del parameters["bn/bn/var"]
     (tmp_path / "net.h5").write_bytes(h5_bytes(parameters))
     definition = load_definition(path, tmp_path / "net.h5")
-    with pytest.raises(ModelError, match=r"1 of .* \(bn/bn/var"):
+    with pytest.raises(ModelError, match=r"1 of .*bn/bn/var"):
         build_objective(definition, BATCH, CPU)
 
 
@@ -140,40 +140,34 @@ def test_parameters_that_do_not_fit_are_named(definition, how):
     values = random_parameters(definition)
     with pytest.raises(ModelError, match=r"net\.nnp: .* 'a/affine/W' .*\(4, 3\).*\(3, 4\)"):
         use({**values, "a/affine/W": values["a/affine/W"].T})
-    with pytest.raises(ModelError, match="1 of the network's 8 parameters are missing"):
+    with pytest.raises(ModelError, match=r"1 of .* 8 parameters"):
         use({name: value for name, value in values.items() if name != "bn/bn/mean"})
     with pytest.raises(ModelError, match=r"net\.nnp: .* 'b/affine/b' .* not finite"):
         use({**values, "b/affine/b": np.array([np.nan], np.float32)})
 
 
-def test_a_fixed_batch_size_is_refused_with_the_reason(tmp_path):
+def test_fixed_batch_sizes_are_refused_by_name(tmp_path):
     proto, parameters = python_proto(regression, variable_batch_size=False)
-    with pytest.raises(ModelError, match=r"net\.nnp: the input 'x' has the fixed shape \(5, 3\)"):
+    with pytest.raises(ModelError, match=r"net\.nnp: .*'x' .*\(5, 3\)"):
         load(tmp_path, proto, parameters)
 
+    def reshaping(v):
+        x = F.reshape(v["x"], (BATCH, 3, 1))
+        return F.squared_error(F.reshape(PF.affine(x, 1, name="a"), (BATCH, 1)), v["t"])
 
-def test_a_batch_size_fixed_in_mid_network_is_refused_with_the_layer(tmp_path):
-    proto, parameters = python_proto(
-        lambda v: F.squared_error(
-            F.reshape(PF.affine(F.reshape(v["x"], (BATCH, 3, 1)), 1, name="a"), (BATCH, 1)), v["t"]
-        )
-    )
+    proto, parameters = python_proto(reshaping)
     reshape = next(f for f in proto.network[0].function if f.type == "Reshape")
     reshape.reshape_param.shape.dim[0] = BATCH
-    definition = load(tmp_path, proto, parameters)
-    with pytest.raises(ModelError, match=r"net\.nnp: .* Reshape \(layer '.*'\) at batch size 6"):
-        build_objective(definition, 6, CPU)
+    with pytest.raises(ModelError, match=r"net\.nnp: .* Reshape \(layer '.* 6"):
+        build(tmp_path, proto, parameters, 6)
 
-
-def test_a_loss_of_another_size_than_the_batch_is_refused(tmp_path):
+    # nnabla.utils.save takes five outputs for the batch of five.
     proto, parameters = python_proto(
         lambda v: F.mean(F.squared_error(PF.affine(v["x"], BATCH, name="a"), v["t"]), axis=0),
         {"x": (3,), "t": (BATCH,)},
     )
-    # nnabla.utils.save takes the five outputs for the batch of five.
-    definition = load(tmp_path, proto, parameters)
-    with pytest.raises(ModelError, match=r"'loss' has shape \(5,\) at batch size 6"):
-        build_objective(definition, 6, CPU)
+    with pytest.raises(ModelError, match=r"'loss' .*\(5,\) .* 6"):
+        build(tmp_path, proto, parameters, 6)
 
 
 def test_a_parameter_used_twice_is_one(tmp_path):
@@ -219,15 +213,6 @@ def test_unlink_stops_the_gradient_and_not_the_value(tmp_path):
     found = losses(objective, x=X, y=Y)
     a, b = (X @ values[f"{n}/affine/W"] + values[f"{n}/affine/b"] for n in "ab")
     np.testing.assert_allclose(found, ((a * b - Y) ** 2)[:, 0], rtol=1e-5)
-
-    with pytest.raises(UnsupportedError, match="Mod2"):  # so the walk does go on elsewhere
-        build_objective(
-            load(tmp_path, *python_proto(lambda v: F.squared_error(mod(v), v["t"]))), BATCH, CPU
-        )
-
-
-def mod(v):
-    return F.mod2(PF.affine(v["x"], 1, name="a"), v["t"])
 
 
 def test_one_column_may_feed_two_inputs(tmp_path):

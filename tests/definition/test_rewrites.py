@@ -128,6 +128,7 @@ REFUSED = {
     "FixedPointQuantize": F.fixed_point_quantize,
     "MeanSubtraction": PF.mean_subtraction,
     "WarpByFlow": lambda h: F.warp_by_flow(h, F.slice(h, stop=(None, 2, None, None))),
+    "Mod2": lambda h: F.mod2(h, h + 1.0),
     "GreaterScalar": lambda h: h * F.greater_scalar(h, 0.0),
     "FusedConvolution": lambda h: F.fused_convolution(
         h, nn.parameter.get_parameter_or_create("W", (4, 4, 3, 3)), None
