@@ -39,8 +39,7 @@ class Case:
         binary: Columns that hold 0 or 1.
         unit: Columns that hold values between 0 and 1.
         training_losses: As ``losses``, with batch statistics; None where there are none.
-        statistics: (parameters, inputs) -> by name, what a mini-batch moves the running statistics
-            towards, in JAX; their decay rate is 0.9.
+        statistics: As ``losses``, by name: what moves the running statistics (decay rate 0.9).
     """
 
     name: str
@@ -393,7 +392,9 @@ CASES = [
     Case("recurrent-reused", {"x": (3, 2), "y": (2,)}, _recurrent, _recurrent_jax),
     Case(
         "two-inputs-huber",
-        *({"left": (3,), "right": (2,), "target": (2,)}, _two_inputs, _two_inputs_jax),
+        {"left": (3,), "right": (2,), "target": (2,)},
+        _two_inputs,
+        _two_inputs_jax,
     ),
     Case("embedding", {"word": (2,), "y": (1,)}, _embedded, _embedded_jax, {"word": 6, "y": 4}),
 ]

@@ -255,27 +255,29 @@ def test_masks_go_with_their_examples(tmp_path):
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
-REFUSED = {
-    "no seed": (
-        classifier(same, F.dropout),
-        "Dropout .*seed",
-    ),
+def flipped(x):
+    return F.random_flip(x, seed=1)
+
+
+def constant_normalized(x):
+    return PF.batch_normalization(x, batch_stat=False, no_scale=True, no_bias=True, name="z")
+
+
+REFUSED = {  # what is done to the images, the dropout, and what the error names
+    "no seed": (same, F.dropout, "Dropout .*seed"),
     "no seed, in front of another": (
-        classifier(lambda x: F.random_flip(F.random_shift(x, (1, 1)), seed=1), same),
+        lambda x: flipped(F.random_shift(x, (1, 1))),
+        same,
         "RandomShift .*seed",
     ),
     "behind parameters": (
-        classifier(lambda x: F.random_flip(PF.convolution(x, 2, (1, 1), name="z"), seed=1), same),
+        lambda x: flipped(PF.convolution(x, 2, (1, 1), name="z")),
+        same,
         "RandomFlip .*parameters",
     ),
     "behind running statistics": (
-        classifier(
-            lambda x: F.random_flip(
-                PF.batch_normalization(x, batch_stat=False, no_scale=True, no_bias=True, name="z"),
-                seed=1,
-            ),
-            same,
-        ),
+        lambda x: flipped(constant_normalized(x)),
+        same,
         "RandomFlip .*parameters",
     ),
 }
@@ -283,14 +285,14 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_draws_that_are_lost_are_refused_by_name(tmp_path, name):
-    make, message = REFUSED[name]
-    definition = load(tmp_path, *python_proto(make, SHAPES))
+    augment, drop, named = REFUSED[name]
+    definition = load(tmp_path, *python_proto(classifier(augment, drop), SHAPES))
     for build in (
         lambda: build_objective(definition, N, CPU, mode=Mode.TRAINING),
         lambda: build_training_network(definition, N, CPU),
         lambda: RandomLayers(definition, N, CPU),
     ):
-        with pytest.raises(UnsupportedError, match=message):
+        with pytest.raises(UnsupportedError, match=named):
             build()
     for mode in (Mode.TEST, Mode.VALIDATION):  # which take them out
         assert build_objective(definition, N, CPU, mode=mode).draws == ()
