@@ -118,6 +118,11 @@ def trained(tmp_path_factory):
         return dict(zip(jobs, pool.map(train, jobs)))
 
 
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_the_runtime_s_probabilities_give_the_error_that_nnabla_cli_reports(name, trained):
     folder = trained[name]
@@ -215,36 +220,3 @@ def test_logistic_regression_is_trained_as_numpy_replays_it(
     for value, name in zip(theta, initial):
         np.testing.assert_allclose(parameters[name].d, value, rtol=2e-5, atol=2e-6)
         assert np.abs(parameters[name].d - initial[name]).max() > 1e-3
-
-
-@pytest.mark.parametrize("loss", ["SquaredError", "CategoricalCrossEntropy", "BinaryCrossEntropy"])
-def test_other_losses_are_what_their_formulas_say(loss):
-    network = samples.mlp((4,), 3, hidden=(5,), activation="tanh", loss=loss)
-    proto = samples.definition(network, Training(n_rows=32))
-    rng = np.random.RandomState(0)
-    W, b, W_2, b_2 = (rng.normal(size=shape) for shape in ((4, 5), 5, (5, 3), 3))
-    names = [f"{layer}/affine/{kind}" for layer in ("Affine", "Affine_2") for kind in "Wb"]
-    parameters = {
-        name: nn.Variable.from_numpy_array(value.astype(np.float32))
-        for name, value in zip(names, (W, b, W_2, b_2))
-    }
-    x = rng.normal(size=(6, 4))
-    z = np.tanh(x @ W + b) @ W_2 + b_2
-    if loss == "CategoricalCrossEntropy":
-        y = rng.randint(3, size=(6, 1))
-        expected = -np.log(np.take_along_axis(softmax(z), y, axis=1))
-    elif loss == "BinaryCrossEntropy":
-        y = rng.randint(2, size=(6, 3))
-        expected = np.log1p(np.exp(-z)) + (1 - y) * z
-    else:
-        y = rng.normal(size=(6, 3))
-        expected = (z - y) ** 2
-    inputs = {v.data_name: v.variable_name for v in proto.optimizer[0].data_variable}
-    outputs, _ = run_network(proto, parameters, "Main", {inputs["x"]: x, inputs["y"]: y})
-    (loss_variable,) = proto.optimizer[0].loss_variable
-    np.testing.assert_allclose(outputs[loss_variable.variable_name], expected, rtol=2e-5)
-
-
-def softmax(z):
-    e = np.exp(z - z.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)

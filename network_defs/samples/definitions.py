@@ -20,10 +20,7 @@ from nnabla.utils import nnabla_pb2
 
 from network_defs.samples.settings import RATE_IS_ALPHA, SOLVER_DEFAULTS, Training
 from network_defs.samples.sheet import CATEGORY_LOSSES, Layer, Sheet
-from nnabla_influence.errors import ModelError
 from nnabla_influence.files import replacing_file
-
-_LOSSES = (*CATEGORY_LOSSES, "BinaryCrossEntropy", "SquaredError")
 
 
 @dataclass(frozen=True)
@@ -36,20 +33,11 @@ class Network:
         loss: The Console's name: ``SoftmaxCrossEntropy`` or ``CategoricalCrossEntropy`` (``y`` is
             the number of a class), ``BinaryCrossEntropy`` or ``SquaredError`` (``y`` has the
             shape of the output).
-
-    Raises:
-        ModelError: The loss is none of these.
     """
 
     input_shape: tuple[int, ...]
     body: Callable[[Sheet, Layer], Layer]
     loss: str = "SoftmaxCrossEntropy"
-
-    def __post_init__(self) -> None:
-        if self.loss not in _LOSSES:
-            raise ModelError(
-                f"loss {self.loss!r} cannot be written; use one of {', '.join(_LOSSES)}"
-            )
 
 
 def write_definition(path: str | os.PathLike[str], network: Network, training: Training) -> None:

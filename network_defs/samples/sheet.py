@@ -16,8 +16,6 @@ from dataclasses import dataclass
 
 from nnabla.utils import nnabla_pb2
 
-from nnabla_influence.errors import ModelError
-
 CATEGORY_LOSSES = {  # the field of their settings, by the Console's name
     "SoftmaxCrossEntropy": "softmax_cross_entropy_param",
     "CategoricalCrossEntropy": "categorical_cross_entropy_param",
@@ -90,14 +88,10 @@ class Sheet:
             stride: Step between two positions of the kernel.
             bias: Whether each map has a bias.
             initializer: The Console's name of the weights' initialiser.
-
-        Raises:
-            ModelError: The kernel is larger than the padded image.
         """
         name = self._new_name("Convolution")
         n_inputs, *image = source.shape
         padded = [side + 2 * pad for side in image]
-        self._check_fit(name, kernel, padded)
         W = (n_maps, n_inputs, kernel, kernel)
         weights = [self._parameter(f"{name}/conv/W", W, 1.0, initializer=initializer)]
         if bias:
@@ -142,7 +136,6 @@ class Sheet:
 
     def _pooling(self, kind: str, field: str, source: Layer, kernel: int) -> Layer:
         maps, *image = source.shape
-        self._check_fit(self._new_name(kind), kernel, image)
         shape = (maps, *(side // kernel for side in image))
         function, output = self._function(kind, [source.name], shape)
         settings = getattr(function, field)
@@ -150,14 +143,6 @@ class Sheet:
         settings.pad.dim[:] = [0, 0]
         settings.ignore_border = True
         return output
-
-    @staticmethod
-    def _check_fit(name: str, kernel: int, image: list[int]) -> None:
-        if min(image) < kernel:
-            raise ModelError(
-                f"{name}: a {kernel}x{kernel} kernel does not fit an image of"
-                f" {'x'.join(map(str, image))} pixels; use larger images or fewer layers"
-            )
 
     def relu(self, source: Layer) -> Layer:
         """Draw max(0, ``source``)."""
@@ -200,22 +185,12 @@ class Sheet:
             source: What enters the first time.
             times: How often.
             block: Draws the block and returns its output, which has the shape of its input.
-
-        Raises:
-            ModelError: ``times`` is less than 1, or the block changes the shape.
         """
-        if times < 1:
-            raise ModelError(f"a block cannot be passed {times} times; use 1 or more")
         start = self._new_name("RepeatStart")
         self.network.repeat_info.add(id=start, times=times)
         self._repeat = [start]
         entry, begin = self._function("RepeatStart", [source.name], source.shape)
         last = block(begin)
-        if last.shape != source.shape:
-            raise ModelError(
-                f"{start}: the repeated block makes {last.shape} of {source.shape};"
-                " it must keep the shape"
-            )
         entry.input.append(last.name)  # what enters from the second time on
         self._repeat = []
         exit_, end = self._function("RepeatEnd", [last.name], last.shape)
