@@ -104,12 +104,13 @@ def hdf5(make: Any, path: Path, secret: Path) -> Path:
 @pytest.mark.parametrize("make", HDF5)
 def test_parameters_come_from_their_own_file_alone(make, project, secret, tmp_path):
     path = hdf5(make, tmp_path / "p.h5", secret)
-    with pytest.raises(ModelError, match=re.escape(str(path))):
-        read_model_parameters(path)
-    with pytest.raises(RunError, match=re.escape(str(path))):
-        read_parameters(path)
-    with pytest.raises(RunError, match=re.escape(str(path))):
-        read_run_state(path)
+    for error, read in (
+        (ModelError, read_model_parameters),
+        (RunError, read_parameters),
+        (RunError, read_run_state),
+    ):
+        with pytest.raises(error, match=re.escape(str(path))):
+            read(path)
     packed = model_as_nnp(project, ("parameter.h5", path.read_bytes()))
     with pytest.raises(ModelError, match=r"net\.nnp, parameter\.h5"):
         load_definition(packed)
@@ -157,7 +158,7 @@ def test_archives_that_unpack_to_gigabytes(project, tmp_path):
         for _ in range(1100):
             member.write(bytes(2**20))
     assert path.stat().st_size < 2_000_000
-    with pytest.raises(ModelError, match=r"net\.nnp: holds 1,\d+,\d+ bytes and would unpack"):
+    with pytest.raises(ModelError, match=r"net\.nnp: .*1,\d+,\d+ bytes .*unpack"):
         load_definition(path)
 
 
@@ -178,7 +179,7 @@ def test_an_archive_that_lies_about_a_member(project):
 
 def test_a_definition_that_is_mostly_one_letter(project):
     project.model.write_text(project.model.read_text() + "# " + "x" * 2**25 + "\n")
-    with pytest.raises(ModelError, match=r"net\.nntxt: would unpack to"):
+    with pytest.raises(ModelError, match=r"net\.nntxt: .*unpack"):
         load_definition(model_as_nnp(project))
 
 
@@ -212,16 +213,15 @@ def long_chain(proto: Any) -> None:
 @pytest.mark.parametrize("change", [repeated, repeated_variable, long_chain])
 def test_networks_that_would_be_unrolled_for_hours(change, project):
     edit(project.model, change)
-    with pytest.raises(ModelError, match=r"has [\d,]+ (functions|variables) with"):
+    with pytest.raises(ModelError, match=r"[\d,]+ (functions|variables)"):
         load_definition(project.model)
 
 
 def test_the_order_of_a_training_that_nobody_did(project):
     edit(project.model, lambda proto: setattr(proto.training_config, "max_epoch", 2 * 10**9))
     definition = load_definition(project.model)
-    with pytest.raises(RunError, match="too many to draw"):
+    with pytest.raises(RunError, match="too many"):
         nnabla_cli_steps(definition, 30, epochs=1)
-    with pytest.raises(RunError, match="too many to be traced"):
-        shuffled_steps(definition, 30, seed=0)
-    with pytest.raises(RunError, match="too many to be traced"):
-        seeded_steps(definition, 30, seed=0)
+    for draw in (shuffled_steps, seeded_steps):
+        with pytest.raises(RunError, match="too many"):
+            draw(definition, 30, seed=0)

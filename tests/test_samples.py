@@ -239,25 +239,10 @@ def test_the_real_fashion_mnist_is_read_as_its_bytes_say(tmp_path):
         assert int(row["y:label"]) == labels[8 + number]
 
 
-def test_a_missing_fashion_mnist_is_named_with_how_to_install_it(tmp_path):
-    with pytest.raises(DatasetError, match=r"train-images-idx3-ubyte.gz: .*dataset-fashion"):
-        samples.write_fashion_mnist(tmp_path / "out", source=tmp_path)
-
-
-DAMAGED = {
-    "not gzip": lambda content: b"not compressed",
-    "truncated gzip": lambda content: content[: len(content) // 2],
-    "garbled gzip": lambda content: content[:40] + bytes(20) + content[60:],
-    "truncated data": lambda content: gzip.compress(gzip.decompress(content)[:-1]),
-    "floats": lambda content: gzip.compress(b"\0\0\x0d\1\0\0\0\0", mtime=0),
-    "no header": lambda content: gzip.compress(b"\0", mtime=0),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_fashion_mnist_is_named(idx_folder, damage):
+@pytest.mark.parametrize("content", [None, b"not gzip", gzip.compress(b"\0", mtime=0)])
+def test_a_missing_or_damaged_fashion_mnist_is_named(idx_folder, content):
     path = idx_folder / "train-images-idx3-ubyte.gz"
-    path.write_bytes(damage(path.read_bytes()))
+    path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(DatasetError, match=path.name):
         samples.load_fashion_mnist("train", idx_folder)
 

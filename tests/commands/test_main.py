@@ -89,27 +89,6 @@ def test_train_then_score_the_run(trained: Trained, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_exact_scores_of_a_model_that_was_not_recorded(trained: Trained, tmp_path, capsys):
-    """It trains again; the kept states of a recorded training give the same."""
-    words = ("--method", "exact", "--device", "cpu", "--window", "2")
-    output = tmp_path / "影響 influence.csv"
-    code, out, err = run(capsys, "score", "-m", trained.final, "-o", output, *words)
-    assert code == 0
-    assert out.startswith(f"{output}: 40 rows")
-    assert err == []
-    assert [entry.name for entry in tmp_path.iterdir()] == [output.name]
-    folder, other = tmp_path / "run", tmp_path / "other.csv"
-    keep = ("--keep", "all", "--device", "cpu")
-    run(capsys, "train", "-c", trained.definition, "-o", folder, *keep)
-    code, *_ = run(capsys, "score", "-m", trained.definition, "--run", folder, "-o", other, *words)
-    assert code == 0
-    header, *rows = output.read_text(encoding="utf-8").splitlines()
-    assert [header.replace("replayed", "recorded"), *rows] == other.read_text(
-        encoding="utf-8"
-    ).splitlines()
-
-
-@pytest.mark.slow
 def test_python_m_and_streams(trained: Trained, tmp_path):
     """Results on standard output, all else on standard error, from any folder."""
     model = os.path.relpath(trained.final, tmp_path)

@@ -161,7 +161,7 @@ def test_what_is_read_is_never_overwritten(ranking, capsys, option):
     assert train.read_text(encoding="utf-8") == "x,y\n1,0\n"
 
 
-def test_an_output_that_cannot_be_written_is_told_before_the_work(ranking, capsys):
+def test_an_output_that_cannot_be_written_is_named_before_the_work(ranking, capsys):
     output = ranking.parent / "no" / "folder" / "r.html"
     code, lines, err = command(capsys, "-i", ranking.with_name("none.csv"), "-o", output)
     assert (code, lines) == (1, [])

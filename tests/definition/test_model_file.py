@@ -163,34 +163,23 @@ def badly_shaped():
     return text_format.MessageToString(proto).encode()
 
 
-def h5_of_words():
-    file = io.BytesIO()
-    with h5py.File(file, "w") as content:
-        content["a/affine/W"] = "words"
-    return file.getvalue()
-
-
 TEXT = text_format.MessageToString(PROTO).encode()
 H5 = h5_bytes(PARAMETERS)
 WHOLE = nnp_of(net__nntxt=TEXT, parameter__h5=H5)
 UNREADABLE = {  # the file, its content, and what the error names beside the file
     "truncated nnp": ("net.nnp", WHOLE[:-40], "archive"),
     "damaged nnp": ("net.nnp", damaged(WHOLE), "archive"),
-    "empty nnp": ("net.nnp", b"", "archive"),
     "nnp without network": ("net.nnp", nnp_of(a__txt="a"), "no network"),
     "nnp with two": ("net.nnp", nnp_of(a__nntxt=TEXT, b__prototxt=TEXT), "a.nntxt, b.prototxt"),
     "damaged h5": ("net.nnp", nnp_of(a__nntxt=TEXT, p__h5=H5[:-900]), "p.h5"),
     "text of something else": ("net.nntxt", b"Dear Sir or Madam,\n", "nnabla 1.39"),
-    "binary": ("net.nntxt", b"\xff\xfe\x00", "nnabla 1.39"),
     "field of another version": ("net.nntxt", b'optimiser { name: "a" }', "optimiser"),
     "empty text": ("net.nntxt", b"", "no network"),
     "badly shaped": ("net.nntxt", badly_shaped(), "'a/affine/W' has 12 values"),
     "another kind": ("net.onnx", b"onnx", ".nnp, .nntxt or .prototxt"),
-    "parameters alone": ("net.h5", H5, ".nnp, .nntxt or .prototxt"),
 }
 UNREADABLE_PARAMETERS = {
     "truncated h5": ("net.h5", H5[:-900], ".h5 of parameters"),
-    "h5 of words": ("net.h5", h5_of_words(), ".h5 of parameters"),
     "text": ("net.h5", b"1,2,3", ".h5 of parameters"),
     "not a protobuf": ("net.protobuf", b"\x07\x07\x07", ".protobuf"),
     "nnp without parameters": ("net.nnp", nnp_of(n__nntxt=TEXT), "no parameters"),

@@ -64,17 +64,6 @@ def test_any_batch_size_with_running_statistics(definition, batch_size):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_what_is_trained_and_what_is_only_read(definition):
-    objective = build_objective(definition, BATCH, CPU)
-    assert list(objective.parameters) == [
-        *("a/affine/W", "a/affine/b", "b/affine/W", "b/affine/b", "bn/bn/beta", "bn/bn/gamma"),
-    ]
-    assert tuple(objective.parameters) == definition.trainable
-    assert sorted(objective.buffers) == ["bn/bn/mean", "bn/bn/var"]
-    assert all(variable.need_grad for variable in objective.parameters.values())
-    assert not any(variable.need_grad for variable in objective.buffers.values())
-
-
 def test_set_parameters_reaches_the_graph_in_float32(definition):
     objective = build_objective(definition, 6, CPU)
     values = {n: v.astype(np.float64) for n, v in random_parameters(definition, 1).items()}

@@ -1,4 +1,4 @@
-"""Random layers drawn again: the bits of nnabla's own training, and what cannot be drawn again."""
+"""Random layers replayed: the bits of nnabla's own training, and what cannot be replayed."""
 
 from __future__ import annotations
 

@@ -70,22 +70,6 @@ def test_products_add_to_h_and_leave_a_untouched(tmp_path):
     np.testing.assert_allclose(twice.data, 2 * once.data, rtol=1e-6)
 
 
-def test_linear_regression_has_the_closed_form_hessian(tmp_path):
-    """Squared error: H = 2/n [X 1]^T [X 1], whatever the parameters."""
-    derivatives = derivatives_of(CASES[0], tmp_path, 3)
-    inputs = CASES[0].inputs(7)
-    a = np.arange(1.0, 6.0)  # out/affine/W (4, 1), then out/affine/b (1,)
-    h = derivatives.zeros()
-    products = derivatives.add_products(inputs, np.full(7, 1 / 7), vector(derivatives, a), h)
-    parameters = CASES[0].parameters()
-    X = np.column_stack([inputs["x"], np.ones(7)]).astype(float)
-    theta = np.append(parameters["out/affine/W"].ravel(), parameters["out/affine/b"])
-    residual = X @ theta - inputs["y"][:, 0]
-    assert list(derivatives.objective.parameters) == ["out/affine/W", "out/affine/b"]
-    np.testing.assert_allclose(h.data, 2 / 7 * X.T @ X @ a, rtol=1e-5)
-    np.testing.assert_allclose(products, 2 * residual * (X @ a), rtol=1e-5, atol=1e-5)
-
-
 def test_penalty_is_in_the_hessian_once_and_in_no_example(tmp_path):
     """mean(l) + 0.3 sum(W^2): H gets 0.6 a at W; J and the validation gradient get nothing."""
     case = CASES[1]

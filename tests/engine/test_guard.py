@@ -20,7 +20,7 @@ def test_accepts_every_case(case: Case, tmp_path):
     check_derivatives(derivatives_of(case, tmp_path, 4), case.inputs(6))
 
 
-def test_a_derivative_that_is_not_finite_is_told(tmp_path):
+def test_a_derivative_that_is_not_finite_is_named(tmp_path):
     """A loss of probabilities that are exactly 1, and not from a Sigmoid that could be undone."""
     with nn.parameter_scope("", scope={}), nn.context_scope(CONTEXT):
         x, y = nn.Variable((4, 3)), nn.Variable((4, 1))

@@ -103,7 +103,7 @@ def test_the_papers_descent_converges_where_it_has_the_steps():
 def test_jaccard_is_of_the_ten_lowest_and_highest_together():
     truth = np.arange(60.0)
     assert cells.jaccard(truth, truth) == 1
-    assert cells.jaccard(-truth, truth) == 1  # both ends are asked about at once
+    assert cells.jaccard(-truth, truth) == 1  # both ends count at once
     swapped = truth.copy()
     swapped[[0, 30]] = swapped[[30, 0]]
     assert cells.jaccard(swapped, truth) == pytest.approx(19 / 21)

@@ -85,7 +85,7 @@ def small(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_small_experiment_leaves_results_beside_what_lets_it_go_on(small):
+def test_a_small_experiment_leaves_results_apart_from_what_resumes_it(small):
     folder = small / SMALL.name
     made = {path.name for path in folder.iterdir()}
     assert {"results.csv", "summary.csv", "detection.csv", "settings.json", "model.nntxt"} <= made
@@ -152,41 +152,6 @@ def test_differences_that_are_certain_stand_out(low, high, text):
     }
     made = table.page([table.Outcome(SMALL, [plain, removed], [])])
     assert f"| 12 of 60 | 90.00 ± 1.00 | {text} |" in made
-
-
-def test_the_command_chooses_and_refuses(tmp_path, monkeypatch, capsys):
-    asked = {}
-
-    def run(chosen, output, **settings):
-        asked.update(settings, chosen=chosen, output=output)
-
-    monkeypatch.setattr(script, "run", run)
-    options = ["--experiments", "digits-batch-sizes", "--seeds", "1", "--batch-sizes", "64"]
-    options += ["--rankings", "random", "loss"]
-    assert (
-        script.main(["--size", "medium", "--output", str(tmp_path), "--jobs", "2", *options]) == 0
-    )
-    (chosen,) = asked["chosen"]
-    assert (chosen.name, chosen.seeds, chosen.batch_sizes) == ("digits-batch-sizes", 1, (64,))
-    assert chosen.rankings == ("random", "loss")
-    assert (chosen.n_training, asked["jobs"], asked["output"]) == (1000, 2, tmp_path)
-    for wrong, named in (
-        (["--experiments", "nothing"], "'nothing'"),
-        (["--seeds", "0"], "--seeds"),
-    ):
-        with pytest.raises(SystemExit):
-            script.main(wrong)
-        assert named in capsys.readouterr().err
-
-
-def test_missing_data_of_the_paper_size_end_in_one_line_before_anything_is_computed(
-    tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(script, "curve", None)
-    assert script.main(["--size", "paper", "--output", str(tmp_path / "out")]) == 1
-    (line,) = capsys.readouterr().err.splitlines()[1:]
-    assert line.startswith("error: mnist: ")
-    assert "--data" in line
 
 
 def test_the_paper_size_is_the_papers():
