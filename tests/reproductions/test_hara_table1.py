@@ -56,6 +56,7 @@ def test_the_float64_twin_ends_where_nnabla_did(cell):
     assert cell.facts["float32_difference"] < 1e-5
 
 
+@pytest.mark.slow
 def test_learning_rates_and_decay_are_the_papers(prepared):
     run = prepared.runs["all"]
     rates = [step.learning_rate for step in run.steps]
@@ -109,6 +110,7 @@ def test_jaccard_is_of_the_ten_lowest_and_highest_together():
     assert cells.jaccard(swapped, truth) == pytest.approx(19 / 21)
 
 
+@pytest.mark.slow
 def test_the_parts_do_not_overlap_and_the_training_part_is_standardised():
     parts = draw("mnist", 1)
     stacked = np.concatenate([part.x for part in parts.values()])
