@@ -19,7 +19,12 @@ from nnabla_influence.console import cleanse_dataset, sgd_influence
 from nnabla_influence.console.registration import DESKTOP_PLUGINS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "network_defs" / "README.md",
+    *sorted((ROOT / "reproductions").glob("*/README.md")),
+]
 ENGLISH, JAPANESE = ROOT / "docs" / "console.md", ROOT / "docs" / "console.ja.md"
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -35,6 +40,10 @@ COMMAND = re.compile(r"\s*(?:.*&& )?(?:\$ )?(?:uv run )?nnabla-influence (.+)$")
 HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 ABSENT = "\N{EN DASH}"
 OPTION = re.compile(r"^\| `([a-z_-]+)` \|", re.MULTILINE)
+
+
+def _name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
 def _prose(page: Path) -> str:
@@ -73,7 +82,7 @@ def test_there_are_links_and_commands_to_check() -> None:
     assert sum(len(_commands(page)) for page in PAGES) > 20
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     broken = []
     for target in LINK.findall(_prose(page)):
@@ -86,7 +95,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_every_command_is_one_that_the_program_takes(page: Path) -> None:
     for command in _commands(page):
         arguments = shlex.split(command, comments=True)
@@ -184,10 +193,8 @@ def _decide(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("unjudged")
-@pytest.mark.parametrize(
-    "page", [p for p in PAGES if p != JAPANESE and any(_steps(p))], ids=lambda page: page.name
-)
-def test_what_a_page_says_to_run_runs(page: Path, project: Path, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("page", [p for p in PAGES if p != JAPANESE and any(_steps(p))], ids=_name)
+def test_a_page_s_commands_and_snippets_run(page: Path, project: Path, tmp_path, monkeypatch) -> None:
     folder = tmp_path / "reader"
     shutil.copytree(project, folder)
     monkeypatch.chdir(folder)
