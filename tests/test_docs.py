@@ -121,6 +121,9 @@ NOT_RUN = {
 }
 """Beginnings of commands and snippets, or parts of commands, that do not run here, and why."""
 
+ALTERNATIVES = ('with Recorder("run", solver=solver, n_rows=',)
+"""Beginnings of snippets that replace an earlier one: each runs in a folder of its own."""
+
 PRELUDE = """
 import nnabla as nn
 import nnabla.functions as F
@@ -194,9 +197,8 @@ def _decide(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("unjudged")
 @pytest.mark.parametrize("page", [p for p in PAGES if p != JAPANESE and any(_steps(p))], ids=_name)
-def test_a_page_s_commands_and_snippets_run(page: Path, project: Path, tmp_path, monkeypatch) -> None:
-    folder = tmp_path / "reader"
-    shutil.copytree(project, folder)
+def test_commands_and_snippets_run(page: Path, project: Path, tmp_path, monkeypatch) -> None:
+    folder = shutil.copytree(project, tmp_path / "reader")
     monkeypatch.chdir(folder)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda *_: "y")
@@ -206,11 +208,14 @@ def test_a_page_s_commands_and_snippets_run(page: Path, project: Path, tmp_path,
         if any(text.startswith(part) or f" {part}" in text for part in NOT_RUN):
             continue
         if kind == "python":
+            if text.startswith(ALTERNATIVES):
+                monkeypatch.chdir(shutil.copytree(project, tmp_path / str(len(text))))
             exec(compile(text, str(page), "exec"), names)
-            continue
-        _decide(folder)
-        arguments = [PLACEHOLDERS.get(word, word) for word in shlex.split(text, comments=True)]
-        main(arguments + SMALLER.get(arguments[0], []))
+            monkeypatch.chdir(folder)
+        else:
+            _decide(folder)
+            words = [PLACEHOLDERS.get(word, word) for word in shlex.split(text, comments=True)]
+            main(words + SMALLER.get(words[0], []))
 
 
 def test_every_image_of_the_docs_is_shown_somewhere() -> None:
