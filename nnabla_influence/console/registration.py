@@ -18,6 +18,7 @@ nothing of this package.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 DESKTOP = "desktop"
 """Value of the parameter ``console`` by which a script knows that NNCD called it."""
@@ -61,6 +62,11 @@ class Plugin:
     script: str
     description: str
     parameters: tuple[Parameter, ...]
+
+    @property
+    def script_name(self) -> str:
+        """The script's file name, which is unique."""
+        return PurePosixPath(self.script).name
 
 
 _MODEL = Parameter(

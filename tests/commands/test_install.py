@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from nnabla_influence.commands import install as install_command
+from nnabla_influence.console import installation
 from nnabla_influence.errors import InfluenceError
-from nnabla_influence.installation import installing, uninstalling
-from tests.installation.consoles import nncd_home, source, tree, windows_nnc
+from tests.console.consoles import nncd_home, release, tree, windows_nnc
 
 
 @pytest.fixture
@@ -24,9 +24,8 @@ def plugins(japanese_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch, tmp_path):
     """Installs something small in place of this version."""
-    tiny = source(tmp_path / "source")
-    monkeypatch.setattr(installing, "own_source", lambda: tiny)
-    monkeypatch.setattr(uninstalling, "own_source", lambda: tiny)
+    tiny = release(tmp_path / "source")
+    monkeypatch.setattr(installation, "Release", lambda: tiny)
 
 
 class Terminal(io.StringIO):
@@ -80,7 +79,7 @@ def test_it_asks_in_a_terminal(plugins: Path, monkeypatch, capsys, answer: str, 
     if agrees:
         install("--console", plugins)
     else:
-        with pytest.raises(InfluenceError, match=r"^not agreed to, nothing was changed$"):
+        with pytest.raises(InfluenceError, match="cancelled"):
             install("--console", plugins)
     assert questions == ["Make these changes? [y/N] "]
     assert (tree(plugins) != before) == agrees
@@ -89,7 +88,7 @@ def test_it_asks_in_a_terminal(plugins: Path, monkeypatch, capsys, answer: str, 
 
 def test_the_end_of_the_input_is_a_no(plugins: Path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Terminal(""))
-    with pytest.raises(InfluenceError, match="not agreed to"):
+    with pytest.raises(InfluenceError, match="cancelled"):
         install("--console", plugins)
 
 
@@ -97,7 +96,7 @@ def test_the_end_of_the_input_is_a_no(plugins: Path, monkeypatch):
 def test_without_a_terminal_it_says_what_to_add(plugins: Path, monkeypatch, capsys, stdin):
     before = tree(plugins)
     monkeypatch.setattr(sys, "stdin", stdin)
-    with pytest.raises(InfluenceError, match=r"nothing was changed, .* add --yes to make these"):
+    with pytest.raises(InfluenceError, match="--yes"):
         install("--console", plugins)
     assert tree(plugins) == before
     assert "  new       " in capsys.readouterr().out

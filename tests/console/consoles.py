@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from nnabla_influence.console.installation import Installation
+from nnabla_influence.console.payload import Release
+from nnabla_influence.console.places import Place
 from nnabla_influence.console.registration import Parameter, Plugin
-from nnabla_influence.installation import Installing, Place, Uninstalling
-from nnabla_influence.installation.payload import Source
 
 SAMPLE_TENANT = "ccbf15a0-bcb6-4ba6-b10e-27fc877c4348"
 IMAGE_ID = "11111111-aaaa-4aaa-8aaa-111111111111"
@@ -80,9 +81,9 @@ def nncd_home(folder: Path) -> Path:
     return database
 
 
-def source(
+def release(
     folder: Path, version: str = "1.0", *, without: str | None = None, **texts: str
-) -> Source:
+) -> Release:
     """Write a tiny package and two scripts."""
     scripts = {IMAGE: "Image", TABLE: "Table"}
     files = {
@@ -110,11 +111,11 @@ def source(
         Plugin(TABLE_ID, "SGD Influence (tabular)", TABLE, "ranks rows", (model, output)),
     )
     root = folder / version
-    return Source(root / "plugins", root / "nnabla_influence", version, registered)
+    return Release(root / "plugins", root / "nnabla_influence", version, registered)
 
 
 def tree(folder: Path) -> dict[str, object]:
-    """Return every file with its bytes and its time, and every folder; databases by `dump`."""
+    """Return every file with its bytes, and every folder; databases by `dump`."""
     found: dict[str, object] = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
@@ -123,7 +124,7 @@ def tree(folder: Path) -> dict[str, object]:
         elif path.is_symlink():
             found[name] = f"link to {os.readlink(path)}"
         elif not path.name.startswith("nncd.db"):
-            found[name] = (path.read_bytes(), path.stat().st_mtime_ns)
+            found[name] = path.read_bytes()
     return found
 
 
@@ -151,14 +152,14 @@ def state(database: Path) -> tuple[dict[str, object], list[str]]:
     return tree(database.parents[2]), dump(database)
 
 
-def install(place: Place, what: Source) -> list[str]:
-    work = Installing(place, what)
-    return work.lines() + ([] if work.is_done else work.do())
+def install(place: Place, what: Release) -> list[str]:
+    work = Installation(place, what)
+    return work.lines() + ([] if work.is_done else work.apply())
 
 
-def uninstall(place: Place) -> list[str]:
-    work = Uninstalling(place)
-    return work.lines() + ([] if work.is_done else work.do())
+def uninstall(place: Place, what: Release | None = None) -> list[str]:
+    work = Installation(place, what, remove=True)
+    return work.lines() + ([] if work.is_done else work.apply())
 
 
 def says(script: Path) -> str:
