@@ -28,7 +28,7 @@ from nnabla_influence.console.database import (
 )
 from nnabla_influence.console.manifest import NAME, Manifest, read_manifest, write_manifest
 from nnabla_influence.console.payload import PACKAGE, Release, is_package, payload, unit_of
-from nnabla_influence.console.places import DESKTOP, WINDOWS, Place
+from nnabla_influence.console.places import NNCD, WINDOWS, Place
 from nnabla_influence.errors import OutputError
 
 DATABASE_BACKUP = "nncd.db.backup"
@@ -36,7 +36,7 @@ _NEW, _OLD = "new", "old"
 # What 0.1.0 kept: files that had been copied there by hand, by their path.
 _BY_HAND, _ENDING = "backup", ".backup"
 _NEXT = {
-    DESKTOP: "NNCD shows them at once: in an evaluated job, in the menu Plugins.",
+    NNCD: "NNCD shows them at once: in an evaluated job, in the menu Plugins.",
     WINDOWS: "Restart Neural Network Console; right-click the results of an evaluation, and find"
     " them in Post Process, XAI.",
 }
@@ -310,7 +310,7 @@ def _discard_state(place: Place) -> None:
 def _empty(place: Place) -> list[Path]:
     """Return our folder in NNCD's, if it is empty."""
     root = place.root
-    return [root] if place.kind == DESKTOP and root.is_dir() and not os.listdir(root) else []
+    return [root] if place.kind == NNCD and root.is_dir() and not os.listdir(root) else []
 
 
 def _remove_folders(root: Path, folders: Sequence[str]) -> tuple[str, ...]:

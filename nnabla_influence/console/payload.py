@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from nnabla_influence import __version__
-from nnabla_influence.console.places import DESKTOP, Place
+from nnabla_influence.console.places import NNCD, Place
 from nnabla_influence.console.registration import DESKTOP_PLUGINS, Plugin
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.resources import plugins_folder
@@ -47,7 +47,7 @@ def payload(release: Release, place: Place) -> dict[str, Path]:
     Raises:
         InfluenceError: The scripts are missing, or a path is too long for Windows.
     """
-    if place.kind == DESKTOP:
+    if place.kind == NNCD:
         scripts = {p.script_name: release.plugins / p.script for p in release.registered}
     else:
         scripts = _files(release.plugins)

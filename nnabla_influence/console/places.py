@@ -10,7 +10,7 @@ from pathlib import Path
 from nnabla_influence.errors import InfluenceError
 
 WINDOWS = "Windows NNC"
-DESKTOP = "NNCD"
+NNCD = "NNCD"
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Place:
     """Where a Console expects its plugins.
 
     Attributes:
-        kind: `WINDOWS` or `DESKTOP`.
+        kind: `WINDOWS` or `NNCD`.
         root: The folder that files are installed below: ``libs/plugins``, or a folder of our own in
             ``nncd_bucket``, which NNCD never replaces.
         state: Our own folder for the manifest and backups.
@@ -88,7 +88,7 @@ def _desktop(given: Path) -> Iterator[Place]:
     ):
         if database.is_file():
             root = database.parent.parent / "nnabla-influence"
-            yield Place(DESKTOP, root, root / "installed", database)
+            yield Place(NNCD, root, root / "installed", database)
 
 
 def _named(given: Path, folder: str, name: str) -> Iterator[Path]:

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,7 +61,7 @@ def call(plugin: Plugin, job: Path, scripts: Path = REPOSITORY / "plugins", **ty
     Args:
         plugin: The row of the table.
         job: The folder of the job's results.
-        scripts: Where the plugins were put.
+        scripts: The folder of the plugins.
         typed: What the user typed, by the parameter's name (with underscores); else the defaults.
     """
     bucket = str(job.parents[3])
@@ -195,16 +194,12 @@ def refused_by_the_page(path: Path) -> str | None:
                 found.append("number")
             except ValueError:
                 if not (path.parent / cell).is_file():
-                    return f"{cell!r} is no file"
+                    return f"{cell!r} is not a file"
                 found.append(Path(cell).suffix)
         if kinds is not None and found != kinds:
             return f"{cells} are of other kinds than {kinds}"
         kinds = found
     return None
-
-
-def is_canonical(text: str) -> bool:
-    return str(uuid.UUID(text)) == text
 
 
 def rank(job: Path, caplog, **typed: str) -> tuple[Call, int, list[str]]:

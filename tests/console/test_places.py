@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nnabla_influence.console.places import DESKTOP, WINDOWS, recognise
+from nnabla_influence.console.places import NNCD, WINDOWS, recognise
 from nnabla_influence.errors import InfluenceError
 from tests.console.consoles import nncd_home, windows_nnc
 
@@ -26,7 +26,7 @@ def test_windows_nnc(japanese_path: Path, below: str):
 def test_nncd(japanese_path: Path, below: str):
     database = nncd_home(japanese_path)
     place = recognise(str(japanese_path / below))
-    assert (place.kind, place.database) == (DESKTOP, database)
+    assert (place.kind, place.database) == (NNCD, database)
     assert place.root == japanese_path / "nncd_bucket" / "nnabla-influence"
 
 
@@ -74,4 +74,4 @@ def test_two_consoles(tmp_path):
     with pytest.raises(InfluenceError, match=re.escape(f"give {libs} or {bucket}")):
         recognise(tmp_path)
     assert recognise(libs).kind == WINDOWS
-    assert recognise(bucket).kind == DESKTOP
+    assert recognise(bucket).kind == NNCD

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import uuid
 from dataclasses import fields
 
 import pytest
 
 from nnabla_influence.console import cleanse_dataset, sgd_influence
 from nnabla_influence.console.registration import DESKTOP, DESKTOP_PLUGINS, Parameter, Plugin
-from tests.console.nncd import CLEANSE, IMAGE, TABLE, is_canonical
+from tests.console.nncd import CLEANSE, IMAGE, TABLE
 from tests.small_projects import REPOSITORY
 
 every_plugin = pytest.mark.parametrize("plugin", DESKTOP_PLUGINS, ids=lambda plugin: plugin.name)
@@ -34,7 +35,7 @@ def test_what_installations_have_is_never_changed():
 
 @every_plugin
 def test_a_row_is_as_nncd_wants_it(plugin: Plugin):
-    assert is_canonical(plugin.id)
+    assert str(uuid.UUID(plugin.id)) == plugin.id
     assert (REPOSITORY / "plugins" / plugin.script).is_file()
     assert plugin.name
     assert plugin.description
