@@ -44,7 +44,9 @@ def row(plugin_id: str, name: str, file: str, *, owner: str = SAMPLE_TENANT, del
 def insert(database: Path, *rows: tuple) -> None:
     with sqlite3.connect(database) as connection:
         for values in rows:
-            connection.execute(f"INSERT INTO plugins VALUES ({','.join('?' * 10)})", values)
+            connection.execute(
+                f"INSERT OR REPLACE INTO plugins VALUES ({','.join('?' * 10)})", values
+            )
     connection.close()
 
 

@@ -21,13 +21,15 @@ from tests.console.consoles import (
     IMAGE_ID,
     TABLE_ID,
     dump,
+    insert,
     nncd_home,
     release,
+    row,
     table,
     tree,
     windows_nnc,
 )
-from tests.console.older import install_0_1_0
+from tests.console.older import copy_by_hand, install_0_1_0
 
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.copyfile"}
 _KILLED = 9
@@ -73,8 +75,8 @@ def killed(work: Callable[[], object], at: int) -> bool:
 
 def menu_is_right(place: Place) -> None:
     """No row of ours names a missing script."""
-    for id_, row in table(place.database).items() if place.database else ():
-        assert id_ not in (IMAGE_ID, TABLE_ID) or Path(str(row["plugin_file"])).is_file()
+    for id_, found in table(place.database).items() if place.database else ():
+        assert id_ not in (IMAGE_ID, TABLE_ID) or Path(str(found["plugin_file"])).is_file()
 
 
 def contents(place: Place) -> object:
@@ -88,11 +90,19 @@ def contents(place: Place) -> object:
 @pytest.mark.parametrize("layout", ["windows", "desktop"])
 @pytest.mark.parametrize("kind", ["install", "upgrade", "uninstall"])
 def test_killed_at_any_change(tmp_path, layout: str, kind: str):
-    """The same command completes it; and an uninstallation leaves what was there before."""
-    old = release(tmp_path / "source", "0.1.0")
+    """The same command completes it; and an uninstallation leaves what was there before.
+
+    That is more than the Console where 0.1.0 installed over a copy by hand.
+    """
+    old = release(tmp_path / "source", "0.1.0", nnabla_influence__gone="")
     new = release(tmp_path / "source", "1.0", nnabla_influence__later="")
     pristine, folder = tmp_path / "pristine", tmp_path / "console"
-    (windows_nnc if layout == "windows" else nncd_home)(pristine)
+    console = (windows_nnc if layout == "windows" else nncd_home)(pristine)
+    is_installed = kind != "install"
+    if is_installed and layout == "windows":
+        copy_by_hand(recognise(console), old)
+    elif is_installed:
+        insert(console, row(IMAGE_ID, "by hand", __file__))
 
     def fresh(*, is_installed: bool) -> Place:
         shutil.rmtree(folder, ignore_errors=True)
@@ -110,12 +120,12 @@ def test_killed_at_any_change(tmp_path, layout: str, kind: str):
 
     place = fresh(is_installed=False)
     before = everything()
-    if kind != "uninstall":
-        work().apply()
+    place = fresh(is_installed=is_installed)
+    work().apply()
     wanted = contents(place)
     at = 1
     while True:
-        place = fresh(is_installed=kind != "install")
+        place = fresh(is_installed=is_installed)
         if not killed(lambda: work().apply(), at):
             break
         menu_is_right(place)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nnabla_influence.console.payload import Release, payload
-from nnabla_influence.console.places import Place, recognise
+from nnabla_influence.console.payload import Release
+from nnabla_influence.console.places import recognise
 from tests.console.consoles import (
     COPY,
     IMAGE,
@@ -25,7 +25,7 @@ from tests.console.consoles import (
     tree,
     uninstall,
 )
-from tests.console.older import install_0_1_0, take_away_0_1_0
+from tests.console.older import copy_by_hand, install_0_1_0
 
 
 @pytest.fixture
@@ -50,20 +50,14 @@ def test_windows_nnc(plugins: Path, first: Release, old: Release, is_upgraded: b
     assert tree(plugins) == before
 
 
-def copied_by_hand(place: Place, what: Release) -> None:
-    for name, path in payload(what, place).items():
-        (place.root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, place.root / name)
-
-
 @pytest.mark.parametrize("is_upgraded", [False, True])
-def test_a_copy_by_hand_comes_back(plugins: Path, first: Release, tmp_path, is_upgraded: bool):
+def test_a_copy_by_hand_comes_back(plugins: Path, first: Release, old, tmp_path, is_upgraded: bool):
     place = recognise(plugins)
-    copied_by_hand(place, release(tmp_path / "source", "0.0", nnabla_influence__gone="OLD = 1\n"))
+    copy_by_hand(place, old)
     before = tree(plugins)
-    install_0_1_0(place, release(tmp_path / "source", "0.1.0"))
-    take_away_0_1_0(place, f"{COPY}/gone.py")
-    take_away_0_1_0(place, f"{COPY}/gone.py".replace("_Image", "_Table"))
+    removed = [f"{COPY}/gone.py", f"{COPY}/gone.py".replace("_Image", "_Table")]
+    install_0_1_0(place, release(tmp_path / "source", "0.1.1"), removed)
+    assert not (plugins / removed[0]).exists()
     if is_upgraded:
         install(place, first)
         assert says(plugins / IMAGE) == "Image 1.0\n"
@@ -73,9 +67,9 @@ def test_a_copy_by_hand_comes_back(plugins: Path, first: Release, tmp_path, is_u
 
 def test_a_file_in_the_place_of_what_comes_back(plugins: Path, tmp_path):
     place = recognise(plugins)
-    copied_by_hand(place, release(tmp_path / "source", "0.0"))
+    copy_by_hand(place, release(tmp_path / "source", "0.1.0"))
     kept = (plugins / TABLE).read_bytes()
-    install_0_1_0(place, release(tmp_path / "source", "0.1.0"))
+    install_0_1_0(place, release(tmp_path / "source", "0.1.1"))
     second = release(tmp_path / "source", "2.0")
     (second.plugins / TABLE).unlink()
     install(place, second)
