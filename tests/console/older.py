@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from nnabla_influence.console.payload import Release, payload
 from nnabla_influence.console.places import Place
 from nnabla_influence.files import file_hash
-from tests.console.consoles import SAMPLE_TENANT, insert, table
+from tests.console.consoles import insert, row, table
 
 
 def copy_by_hand(place: Place, what: Release) -> None:
@@ -54,9 +54,7 @@ def _register(place: Place, what: Release) -> dict[str, dict[str, object] | None
     (place.state / "nncd.db.backup").touch()
     present = table(place.database)
     ids = [plugin.id for plugin in what.registered]
-    time = "2026-05-01 02:03:04.000005"
     for plugin in what.registered:
         path = os.fspath(place.root / plugin.script_name)
-        row = (plugin.id, time, time, SAMPLE_TENANT, plugin.name, path, "[]", "", None, 0)
-        insert(place.database, row)
+        insert(place.database, row(plugin.id, plugin.name, path))
     return {id_: present.get(id_) for id_ in ids}
