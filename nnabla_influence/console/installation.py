@@ -197,7 +197,7 @@ class Installation:
         except BaseException:
             with contextlib.suppress(OSError):
                 _discard(state / _NEW)
-                if not (state / NAME).exists():
+                if not (state / NAME).exists() and not _by_hand(place):
                     _discard_state(place)
             raise
 
@@ -208,6 +208,8 @@ class Installation:
             write_manifest(replace(self._before, names=()), self._place.state)  # it is not ours
         for name, path in found.items():
             target = self._place.root / name
+            if target.is_file() and filecmp.cmp(path, target, shallow=False):
+                continue
             while os.path.lexists(target):
                 target = target.with_name(f"{target.name}.before")
             target.parent.mkdir(parents=True, exist_ok=True)

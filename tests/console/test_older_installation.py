@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -77,6 +78,22 @@ def test_a_file_in_the_place_of_what_comes_back(plugins: Path, tmp_path):
     uninstall(place)
     assert (plugins / TABLE).read_text() == "mine\n"
     assert (plugins / f"{TABLE}.before").read_bytes() == kept
+
+
+def test_it_was_killed_while_it_made_backups(plugins: Path, old: Release):
+    """What they are of still stands there."""
+    place = recognise(plugins)
+    copy_by_hand(place, old)
+    before = tree(plugins)
+    backup = place.state / "backup" / f"{TABLE}.backup"
+    backup.parent.mkdir(parents=True)
+    shutil.copy2(plugins / TABLE, backup)
+    (place.state / "staging").mkdir()
+    content = {"format": 1, "version": "0.1.0", "complete": False, "files": {}, "rows": {}}
+    text = json.dumps({**content, "folders": [], "replaced": {}})
+    (place.state / "manifest.json").write_text(text)
+    uninstall(place)
+    assert tree(plugins) == before
 
 
 @pytest.mark.parametrize("is_upgraded", [False, True])
