@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import os
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
@@ -63,15 +62,11 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 
 def back_up(database: Path, target: Path) -> None:
-    """Copy the database to a file, including what is still in its write-ahead log."""
-    new = target.with_name(f"{target.name}.new")
-    new.unlink(missing_ok=True)
-    with (
-        contextlib.closing(_connected(database)) as source,
-        contextlib.closing(_connected(new)) as copy,
-    ):
+    """Copy the database to a new file, including what is still in its write-ahead log."""
+    with contextlib.ExitStack() as stack:
+        paths = (database, target)
+        source, copy = (stack.enter_context(contextlib.closing(_connected(p))) for p in paths)
         source.backup(copy)
-    os.replace(new, target)
 
 
 def check_tenant(connection: sqlite3.Connection) -> None:

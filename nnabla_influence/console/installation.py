@@ -77,7 +77,12 @@ class Installation:
             if not self._remove:
                 check_tenant(connection)
                 self._wanted_rows = rows_of(self._release.registered, place.root)
-                _check_rows(place, foreign)
+                for row in foreign:
+                    raise OutputError(
+                        f"{place.database}: {row['plugin_name']} ({row['plugin_id']}) is registered"
+                        f" for {row['plugin_file']}, not by this command; delete that row, then"
+                        " repeat the command"
+                    )
         self._wanted = Manifest(
             version=self._release.version,
             complete=True,
@@ -188,7 +193,8 @@ class Installation:
                 shutil.copyfile(path, target)
             if connection is not None and not are_same(self._rows, self._wanted_rows):
                 assert place.database is not None
-                back_up(place.database, state / DATABASE_BACKUP)
+                back_up(place.database, state / _NEW / DATABASE_BACKUP)
+                os.replace(state / _NEW / DATABASE_BACKUP, state / DATABASE_BACKUP)
                 replace_rows(connection, self._rows, self._wanted_rows)
             names = tuple(dict.fromkeys((*self._before.names, *self._payload)))
             write_manifest(replace(self._wanted, complete=False, names=names), state)
@@ -259,14 +265,6 @@ def _check_own(root: Path, units: Sequence[str], names: Collection[str]) -> None
         )
 
 
-def _check_rows(place: Place, foreign: Sequence[Row]) -> None:
-    for row in foreign:
-        raise OutputError(
-            f"{place.database}: {row['plugin_name']} ({row['plugin_id']}) is registered for"
-            f" {row['plugin_file']}, not by this command; delete that row, then repeat the command"
-        )
-
-
 def _entries(folder: Path) -> Iterator[Path]:
     """Yield every file and link below a folder."""
     for parent, folders, files in os.walk(folder):
@@ -301,7 +299,7 @@ def _discard(*paths: Path) -> None:
 
 def _discard_state(place: Place) -> None:
     """Remove our own folder, the manifest last; the folder around it goes if it is empty."""
-    temporary = (_NEW, _OLD, _BY_HAND, "staging", f"{DATABASE_BACKUP}.new", f"{NAME}.new")
+    temporary = (_NEW, _OLD, _BY_HAND, "staging", f"{NAME}.new")
     _discard(*(place.state / name for name in (*temporary, DATABASE_BACKUP, NAME)))
     with contextlib.suppress(OSError):
         place.state.rmdir()

@@ -6,7 +6,6 @@ scripts gets a whole copy of the package.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -18,7 +17,6 @@ from nnabla_influence.errors import InfluenceError
 from nnabla_influence.resources import plugins_folder
 
 PACKAGE = "nnabla_influence"
-_LONGEST_ON_WINDOWS = 259
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def payload(release: Release, place: Place) -> dict[str, Path]:
     one package. Packages come before the scripts that need them.
 
     Raises:
-        InfluenceError: The scripts are missing, or a path is too long for Windows.
+        InfluenceError: The scripts are missing.
     """
     if place.kind == NNCD:
         scripts = {p.script_name: release.plugins / p.script for p in release.registered}
@@ -62,12 +60,6 @@ def payload(release: Release, place: Place) -> dict[str, Path]:
         for folder in folders
         for name, path in _files(release.package).items()
     }
-    longest = max((str(place.root / name) for name in (*copies, *scripts)), key=len)
-    if os.name == "nt" and len(longest) > _LONGEST_ON_WINDOWS:
-        raise InfluenceError(
-            f"{longest}: is longer than the {_LONGEST_ON_WINDOWS} characters of Windows; move the"
-            " Console to a folder with a shorter path"
-        )
     return {**copies, **scripts}
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from nnabla_influence.console import payload as payloads
 from nnabla_influence.console.installation import Installation
 from nnabla_influence.console.payload import Release, payload
 from nnabla_influence.console.places import Place, recognise
@@ -127,89 +126,70 @@ def test_an_upgrade_removes_what_is_obsolete(plugins: Path, place: Place, first:
 # ------------------------------------------------------------------- files of somebody else
 
 
-def as_script(plugins: Path) -> Path:
-    (plugins / IMAGE).write_text("print('mine')\n")
-    return plugins / IMAGE
-
-
-def as_package(plugins: Path) -> Path:
-    (plugins / COPY).mkdir()
-    (plugins / COPY / "__init__.py").write_text("mine = True\n")
-    return plugins / COPY / "__init__.py"
-
-
-def as_file_for_folder(plugins: Path) -> Path:
-    (plugins / COPY).write_text("")
-    return plugins / COPY
-
-
-def as_folder_for_file(plugins: Path) -> Path:
-    (plugins / IMAGE).mkdir()
-    return plugins / IMAGE
-
-
-def as_linked_checkout(plugins: Path) -> Path:
-    """Nothing may be written into it."""
-    checkout = plugins.parents[2] / "checkout"
-    checkout.mkdir()
-    (plugins / COPY).symlink_to(checkout)
-    return plugins / COPY
-
-
-def as_dangling_link(plugins: Path) -> Path:
-    (plugins / TABLE).symlink_to("nowhere.py")
-    return plugins / TABLE
+def put(path: Path, kind: str, elsewhere: Path) -> None:
+    """Put something of somebody else's at a path; ``elsewhere`` is their folder."""
+    elsewhere.mkdir(exist_ok=True)
+    (elsewhere / "notes.txt").write_text("notes")
+    path.parent.mkdir(exist_ok=True)
+    if kind == "file":
+        path.write_text("mine\n")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        targets = {"link": "notes.txt", "dangling link": "none", "linked folder": "."}
+        path.symlink_to(elsewhere / targets[kind])
 
 
 @pytest.mark.parametrize(
-    "obstacle",
+    ("name", "kind"),
     [
-        as_script,
-        as_package,
-        as_file_for_folder,
-        as_folder_for_file,
-        as_linked_checkout,
-        as_dangling_link,
+        (IMAGE, "file"),
+        (IMAGE, "folder"),
+        (TABLE, "dangling link"),
+        (COPY, "file"),
+        (COPY, "linked folder"),  # a checkout, into which nothing may be written
+        (f"{COPY}/__init__.py", "file"),
     ],
 )
 @pytest.mark.parametrize("is_late", [False, True])
-def test_a_file_in_the_way_stays(plugins: Path, place: Place, first: Release, obstacle, is_late):
+def test_a_file_in_the_way_stays(
+    plugins: Path, place: Place, first: Release, tmp_path, name: str, kind: str, is_late: bool
+):
     """Whether it is there when the changes are shown, or only when they are made."""
     work = Installation(place, first) if is_late else None
-    path = obstacle(plugins)
+    put(plugins / name, kind, tmp_path / "elsewhere")
     before = tree(plugins)
     with pytest.raises(OutputError) as caught:
         (work or Installation(place, first)).apply()
-    assert str(caught.value).startswith(f"{path}: was not installed by this command")
-    assert tree(plugins) == before
+    assert str(caught.value).startswith(f"{plugins / name}: was not installed by this command")
     assert "is not installed" in uninstall(place)[0]
     assert tree(plugins) == before
 
 
 @pytest.mark.parametrize("remove", [False, True])
-@pytest.mark.parametrize("kind", ["file", "link", "linked folder", "linked package"])
-def test_a_file_put_between_ours_stays(
-    plugins: Path, place: Place, first: Release, tmp_path, remove: bool, kind: str
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (f"{COPY}/inner/notes.txt", "file"),
+        (f"{COPY}/inner/notes.txt", "link"),
+        (f"{COPY}/inner/data", "linked folder"),
+        (COPY, "linked folder"),
+    ],
+)
+def test_a_file_among_ours_stays(
+    plugins: Path, place: Place, first: Release, tmp_path, remove: bool, name: str, kind: str
 ):
     install(place, first)
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "notes.txt").write_text("notes")
-    path = plugins / COPY / "inner" / "notes.txt"
-    if kind == "file":
-        path.write_text("notes")
-    elif kind == "linked package":
-        path = plugins / COPY
-        shutil.move(path, mine / "package")
-        path.symlink_to(mine / "package")
-    else:
-        path.symlink_to(mine if kind == "linked folder" else mine / "notes.txt")
-    before = tree(plugins), tree(mine)
+    elsewhere = tmp_path / "elsewhere"
+    if name == COPY:
+        shutil.move(plugins / COPY, elsewhere)
+    put(plugins / name, kind, elsewhere)
+    before = tree(plugins), tree(elsewhere)
     with pytest.raises(OutputError) as caught:
         Installation(place, release(tmp_path / "source", "2.0"), remove=remove)
-    assert str(caught.value).startswith(f"{path}: was not installed by this command")
-    assert (tree(plugins), tree(mine)) == before
-    path.unlink()
+    assert str(caught.value).startswith(f"{plugins / name}: was not installed by this command")
+    assert (tree(plugins), tree(elsewhere)) == before
+    (plugins / name).unlink()
     uninstall(place)
     assert not place.state.exists()
 
@@ -377,13 +357,9 @@ def test_a_manifest_that_cannot_be_used(place: Place, first: Release, text, reas
         Installation(place, first, remove=remove)
 
 
-def test_a_release_that_cannot_be_copied(place: Place, first: Release, tmp_path, monkeypatch):
+def test_a_release_without_its_plugins(place: Place, first: Release, tmp_path):
     with pytest.raises(InfluenceError, match="none: is missing"):
         Installation(place, dataclasses.replace(first, plugins=tmp_path / "none"))
-    monkeypatch.setattr(payloads.os, "name", "nt")
-    monkeypatch.setattr(payloads, "_LONGEST_ON_WINDOWS", 60)
-    with pytest.raises(InfluenceError, match="longer than the 60 characters of Windows"):
-        payload(first, place)
 
 
 def test_the_real_payload(place: Place, database: Path):
