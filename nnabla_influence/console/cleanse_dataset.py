@@ -121,7 +121,7 @@ def _work(parsed: argparse.Namespace, result: Result | None) -> None:
 
 
 def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
-    from nnabla_influence.console.dataset_page import Entry
+    from nnabla_influence.console.dataset_page import DatasetEntry
 
     for name, word in _EMPTY.items():
         if (getattr(parsed, name) or word).strip().lower() == word:
@@ -131,7 +131,7 @@ def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
             setattr(parsed, name, getattr(parsed, name).strip().strip('"'))
     parsed.ranking = _ranking(parsed.ranking, result)
     parsed.input_train = _training_csv(parsed.model)
-    entry = Entry(result, choice(parsed.import_dataset, "yes", "no") == "yes")
+    entry = DatasetEntry(result, choice(parsed.import_dataset, "yes", "no") == "yes")
     file_name = f"{result.name}.csv"
     with result.files(FOLDER) as staged:
         cleansed = _cleanse(parsed, staged / file_name)

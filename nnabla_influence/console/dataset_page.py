@@ -37,7 +37,7 @@ class ServerError(Exception):
     """NNCD's server did not import a CSV."""
 
 
-class Entry:
+class DatasetEntry:
     """A result's CSV on the page Dataset.
 
     Its copy is written together with the result's files, and imported once they are in place. A

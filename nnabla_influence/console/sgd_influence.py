@@ -159,11 +159,11 @@ def _work(parsed: argparse.Namespace, result: Result | None) -> None:
 
 
 def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
-    from nnabla_influence.console.dataset_page import Entry
+    from nnabla_influence.console.dataset_page import DatasetEntry
     from nnabla_influence.console.strip import strip
     from nnabla_influence.review.reviewed import read_reviewed
 
-    entry = Entry(result, choice(parsed.import_dataset, "yes", "no") == "yes")
+    entry = DatasetEntry(result, choice(parsed.import_dataset, "yes", "no") == "yes")
     parsed.method = parsed.method.strip().lower()
     with result.files(FOLDER) as staged:
         ranking = _score(parsed, staged / RANKING)

@@ -10,7 +10,12 @@ import pytest
 from PIL import Image
 
 from nnabla_influence.console import dataset_page
-from nnabla_influence.console.dataset_page import Entry, ServerError, import_dataset, write_copy
+from nnabla_influence.console.dataset_page import (
+    DatasetEntry,
+    ServerError,
+    import_dataset,
+    write_copy,
+)
 from nnabla_influence.console.desktop import Result
 from nnabla_influence.errors import DatasetError
 from tests.console import nncd
@@ -89,7 +94,7 @@ def test_without_anything_to_show(tmp_path: Path, lines: list[str], monkeypatch)
     said: list[str] = []
     monkeypatch.setattr(dataset_page, "say", said.append)
     monkeypatch.setattr(dataset_page, "import_dataset", lambda _: pytest.fail("asked"))
-    entry = Entry(Result(tmp_path / "name" / "name.nnp"), wanted=True)
+    entry = DatasetEntry(Result(tmp_path / "name" / "name.nnp"), wanted=True)
     entry.write_copy(source, tmp_path)
     assert entry.add(tmp_path) == ["Not on the page Dataset."]
     assert [line.split(": ")[0] for line in said] == ["Not added to the page Dataset"]
