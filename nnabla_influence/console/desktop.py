@@ -101,14 +101,9 @@ class Result:
 
         An earlier one of this name is replaced whole.
         """
-        from nnabla_influence.runs.staging import in_use, remove_leftovers
-
-        target = self.sidecar(name)
-        remove_leftovers(target, ".tmp")
-        with replacing_folder(target) as staged:
+        with replacing_folder(self.sidecar(name)) as staged:
             self._staged = staged
-            with in_use(staged):
-                yield staged
+            yield staged
         self._staged = None
 
     def show(self, image: Image.Image) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class FedBatch:
     inputs: tuple[FedInput, ...]
 
 
-def fed_batch(rows: np.ndarray, names: Sequence[str], data: Any) -> Optional[FedBatch]:
+def fed_batch(rows: np.ndarray, names: Sequence[str], data: Any) -> FedBatch | None:
     """Return what is noted of a mini-batch; None where it is not one array of numbers a name."""
     if not isinstance(data, (tuple, list)) or len(names) != len(data):
         return None
@@ -56,7 +56,7 @@ def fed_batch(rows: np.ndarray, names: Sequence[str], data: Any) -> Optional[Fed
     return FedBatch(tuple(int(row) for row in rows[:_MOST_ROWS]), tuple(inputs))
 
 
-def describe_other_values(fed: FedInput, values: np.ndarray) -> Optional[str]:
+def describe_other_values(fed: FedInput, values: np.ndarray) -> str | None:
     """Return in words how the CSV's values differ from what was fed; None where they do not.
 
     Args:

@@ -8,12 +8,14 @@
     summed the gradients of several mini-batches, ``|`` stands between these.
 ``run.json``
     The settings (`RunSettings`), for the reader and to notice a data set that does not fit.
+``network.nntxt``
+    The network definition, where a script's `Recorder` was given its inputs and loss.
 ``solver_states.h5``
     The solver's state after the last step, as ``solver.save_states`` writes it.
 ``contents.json``
     A hash of the files that each row of the data set names (pictures, say).
 ``checkpoints``
-    Checkpoints of the training, where it kept any (`nnabla_influence.runs.checkpoints`).
+    Checkpoints of the training, where it kept any (`nnabla_influence.runs.checkpoint_folder`).
     One of them is at, or before, the first step of the window, and ``steps.csv`` reaches back to
     it.
 
@@ -28,18 +30,17 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
 
 import numpy as np
 
 from nnabla_influence.dataset.contents import Contents, read_contents, write_contents
 from nnabla_influence.errors import RunError
 from nnabla_influence.runs.checkpoint import Checkpoint
-from nnabla_influence.runs.checkpoints import Layout, read_checkpoint, read_layout
-from nnabla_influence.runs.parameter_file import read_parameters, write_parameters
+from nnabla_influence.runs.checkpoint_folder import Layout, read_checkpoint, read_layout
 from nnabla_influence.runs.run_folder import (
     CHECKPOINTS,
     CONTENTS,
+    NETWORK,
     PARAMETERS,
     RUN_ENTRIES,
     SETTINGS,
@@ -55,7 +56,12 @@ from nnabla_influence.runs.run_settings import (
     read_settings,
     write_settings,
 )
-from nnabla_influence.runs.solver_states import read_solver_state, write_solver_state
+from nnabla_influence.runs.state_files import (
+    read_parameters,
+    read_solver_state,
+    write_parameters,
+    write_solver_state,
+)
 from nnabla_influence.runs.steps import Step, line_of_step, read_steps, write_steps
 from nnabla_influence.solvers.state import SolverState
 
@@ -81,8 +87,6 @@ __all__ = [
     "write_settings",
 ]
 
-_Path = Union[str, "os.PathLike[str]"]
-
 
 @dataclass(frozen=True)
 class Run:
@@ -95,7 +99,7 @@ class Run:
     """
 
     folder: Path
-    settings: Optional[RunSettings]
+    settings: RunSettings | None
     steps: tuple[Step, ...]
 
     @property
@@ -112,7 +116,7 @@ class Run:
         """
         return read_parameters(self.folder / PARAMETERS)
 
-    def solver_state(self) -> Optional[SolverState]:
+    def solver_state(self) -> SolverState | None:
         """Read the solver's state after the last step; None where the run has none.
 
         Raises:
@@ -174,12 +178,12 @@ class Run:
         return 0.0 if self._layout is None else self._layout.seconds
 
     @functools.cached_property
-    def _layout(self) -> Optional[Layout]:
+    def _layout(self) -> Layout | None:
         folder = self.folder / CHECKPOINTS
         return read_layout(folder) if folder.is_dir() else None
 
 
-def read_run(folder: _Path) -> Run:
+def read_run(folder: str | os.PathLike[str]) -> Run:
     """Read a run folder, written by this project or by hand.
 
     Raises:
@@ -210,15 +214,16 @@ def read_run(folder: _Path) -> Run:
 
 
 def write_run(
-    folder: _Path,
+    folder: str | os.PathLike[str],
     *,
     parameters: Mapping[str, np.ndarray],
     steps: Sequence[Step],
-    settings: Optional[RunSettings],
-    trainable: Optional[Collection[str]] = None,
-    solver_state: Optional[SolverState] = None,
-    checkpoints: Optional[Callable[[Path], None]] = None,
-    contents: Optional[Contents] = None,
+    settings: RunSettings | None,
+    trainable: Collection[str] | None = None,
+    solver_state: SolverState | None = None,
+    checkpoints: Callable[[Path], None] | None = None,
+    contents: Contents | None = None,
+    network: str | None = None,
 ) -> Run:
     """Write a run folder, whole or not at all.
 
@@ -233,6 +238,7 @@ def write_run(
         solver_state: The solver's state after the last step.
         checkpoints: Makes the folder of checkpoints that it is given, where there are any.
         contents: Hashes of the data files, where there are any.
+        network: Text of the network definition, where there is one.
 
     Raises:
         OutputError: ``folder`` cannot be written, or holds other things than a run.
@@ -250,6 +256,8 @@ def write_run(
         )
         if checkpoints is not None:
             checkpoints(temporary / CHECKPOINTS)
+        if network is not None:
+            (temporary / NETWORK).write_text(network, encoding="ascii")
     return Run(Path(folder), settings, tuple(steps))
 
 
@@ -258,10 +266,10 @@ def write_run_files(
     *,
     parameters: Mapping[str, np.ndarray],
     steps: Sequence[Step],
-    settings: Optional[RunSettings],
-    trainable: Optional[Collection[str]] = None,
-    solver_state: Optional[SolverState] = None,
-    contents: Optional[Contents] = None,
+    settings: RunSettings | None,
+    trainable: Collection[str] | None = None,
+    solver_state: SolverState | None = None,
+    contents: Contents | None = None,
 ) -> None:
     """Write a run's files into an existing folder, such as `replacing_run` yields."""
     if not parameters:

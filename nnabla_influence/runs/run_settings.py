@@ -8,14 +8,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import nnabla as nn
 
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import check_regular, file_checksum
+from nnabla_influence.runs.checkpoint_plan import check_keep
 from nnabla_influence.runs.fed_batch import FedBatch, fed_batch_of
-from nnabla_influence.runs.keep import check_keep
 from nnabla_influence.runs.run_folder import CONTENTS, PARAMETERS, SOLVER_STATES, STEPS
 
 FORMAT_VERSION = 1
@@ -55,20 +55,20 @@ class RunSettings:
         format_version: Of the run folder.
     """
 
-    n_rows: Optional[int] = None
-    total_steps: Optional[int] = None
-    solver: Optional[str] = None
+    n_rows: int | None = None
+    total_steps: int | None = None
+    solver: str | None = None
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
     weight_decay: float = 0.0
-    network: Optional[str] = None
-    definition: Optional[str] = None
-    dataset: Optional[str] = None
-    dataset_hash: Optional[str] = None
+    network: str | None = None
+    definition: str | None = None
+    dataset: str | None = None
+    dataset_hash: str | None = None
     window: str = "all"
-    window_start: Optional[int] = None
+    window_start: int | None = None
     keep: str = "final"
     network_functions: Sequence[str] = ()
-    fed: Optional[FedBatch] = None
+    fed: FedBatch | None = None
     random_seeds: Mapping[str, int] = field(default_factory=dict)
     context: str = ""
     recorded_by: str = ""

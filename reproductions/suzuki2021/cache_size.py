@@ -24,7 +24,7 @@ from nnabla.logger import logger  # noqa: E402
 
 from nnabla_influence.files import replacing_file  # noqa: E402
 from nnabla_influence.nnabla_cli.training import train  # noqa: E402
-from nnabla_influence.runs.keep import Plan  # noqa: E402
+from nnabla_influence.runs.checkpoint_plan import WindowPlan  # noqa: E402
 from nnabla_influence.runs.run import CHECKPOINTS, PARAMETERS  # noqa: E402
 from nnabla_influence.samples import Training, write_definition  # noqa: E402
 from nnabla_influence.samples.parts import Labels, write_images  # noqa: E402
@@ -102,7 +102,7 @@ def lines(experiment: Experiment, measured: Measured) -> Iterator[Line]:
     """
     steps = experiment.n_training // experiment.batch_sizes[0]
     end = experiment.epochs * steps
-    whole, last = Plan(0, end), Plan(end - steps, end)
+    whole, last = WindowPlan(0, end), WindowPlan(end - steps, end)
     paper = PAPER_BYTES[experiment.data]
     for cache, before, said in (
         ("all parameters, 20 epochs", whole.n_checkpoints("all"), paper["all"]),

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnabla_influence import score
+from nnabla_influence import lifeline, score
 from nnabla_influence.cleansing import cleanse
-from nnabla_influence.console import parent, sgd_influence
+from nnabla_influence.console import sgd_influence
 from tests.console import nncd
 from tests.console.nncd import rank
 from tests.console.scripts import in_process
@@ -145,7 +145,7 @@ def test_a_failure_names_the_field_of_the_dialog(job: Path, caplog, dialog):
 
 
 def test_images_are_shown_and_imported(tmp_path: Path, unjudged, monkeypatch, caplog):
-    monkeypatch.setattr(parent, "end_with_parent", lambda _: None)
+    monkeypatch.setattr(lifeline, "end_with_application", lambda _: None)
     job = image_job(tmp_path)
     call = nncd.call(nncd.IMAGE, job, rows="2", output="pictures")
     with nncd.server() as server:
