@@ -76,7 +76,7 @@ def nnabla_cli_steps(
     if n_drawn + _OF_ONE_ORDER * (n_drawn // n_rows) > raised(_MOST_DRAWN):
         raise RunError(
             f"{definition.path}: trains {definition.max_epoch:,} epochs of {iter_per_epoch:,}"
-            f" mini-batches, too many to reconstruct their order; {ADVICE}"
+            f" mini-batches, too many to draw their order again; {ADVICE}"
         )
     return _updates_of_last_epochs(
         lambda first: _cut(
@@ -185,8 +185,8 @@ def _checked_epochs(definition: Definition, epochs: int | None) -> int:
         epochs = definition.max_epoch
     if not 1 <= epochs <= definition.max_epoch:
         raise RunError(
-            f"{definition.path}: the window has {epochs} epochs, but the definition trains"
-            f" {definition.max_epoch}; choose a shorter window"
+            f"{definition.path}: a window of {epochs} epochs was asked for, but the definition"
+            f" trains {definition.max_epoch}; ask for fewer"
         )
     return epochs
 
