@@ -90,10 +90,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder that was read.
+    """A run folder.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its path.
         settings: From ``run.json``; None where the run was written by hand without one.
         steps: The recorded solver updates, in the order of training.
     """
@@ -104,7 +104,7 @@ class Run:
 
     @property
     def window_steps(self) -> tuple[Step, ...]:
-        """The steps of the window: `steps` without those before it, for the replay only."""
+        """The steps of the window: `steps` without those before it, which only a replay needs."""
         start = None if self.settings is None else self.settings.window_start
         return tuple(step for step in self.steps if start is None or step.step >= start)
 
@@ -134,13 +134,13 @@ class Run:
         solver = self.solver_state()
         if solver is None:
             raise RunError(
-                f"{self.folder}: has no {SOLVER_STATES}; save it with solver.save_states, or train"
-                " again to record it"
+                f"{self.folder}: has no {SOLVER_STATES}; save it with solver.save_states, or record"
+                " the training again"
             )
         return Checkpoint(self.steps[-1].step + 1, self.parameters(), solver)
 
     def contents(self) -> Contents:
-        """Read the hashes of the data files that were trained on; none where none were noted.
+        """Read the hashes of the data files that were trained on, where there are any.
 
         Raises:
             RunError: ``contents.json`` cannot be read.
@@ -155,7 +155,7 @@ class Run:
 
     @functools.cached_property
     def checkpoints(self) -> tuple[int, ...]:
-        """The steps before which a checkpoint of the training is kept, ascending.
+        """The steps before which there is a checkpoint, ascending.
 
         Raises:
             RunError: The folder of checkpoints is damaged.
@@ -174,7 +174,7 @@ class Run:
 
     @property
     def seconds_keeping(self) -> float:
-        """What keeping the checkpoints took of the training, in seconds."""
+        """Seconds of the training that writing the checkpoints took."""
         return 0.0 if self._layout is None else self._layout.seconds
 
     @functools.cached_property
@@ -192,23 +192,22 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise RunError(f"{folder}: no such folder; give the run folder that a training recorded")
+        raise RunError(f"{folder}: no such folder; give the run folder of a recorded training")
     for name in (PARAMETERS, STEPS):
         if not (folder / name).is_file():
-            raise RunError(
-                f"{folder}: has no {name}; a run folder holds at least {PARAMETERS} and {STEPS}"
-            )
+            raise RunError(f"{folder}: has no {name}; a run needs {PARAMETERS} and {STEPS}")
     settings = None
     if os.path.lexists(folder / SETTINGS):
         settings = read_settings(folder / SETTINGS)
         check_files(folder / SETTINGS)
     read_parameters(folder / PARAMETERS)
     run = Run(folder, settings, read_steps(folder / STEPS))
-    outside = [step for step in run.checkpoints if not _is_within(step, run.steps)]
+    first, last = run.steps[0].step, run.steps[-1].step
+    outside = [step for step in run.checkpoints if not first <= step <= last]
     if outside:
         raise RunError(
-            f"{folder / CHECKPOINTS}: step {outside[0]} of a checkpoint is not in {STEPS}; train"
-            " again to record both"
+            f"{folder / CHECKPOINTS}: step {outside[0]} of a checkpoint is not in {STEPS}; record"
+            " the training again"
         )
     return run
 
@@ -228,20 +227,20 @@ def write_run(
     """Write a run folder, whole or not at all.
 
     Args:
-        folder: Where to. Its parent must exist. An existing folder is replaced if it is empty or
-            a run and holds nothing else.
-        parameters: Everything that the network reads, by nnabla's names.
-        steps: The window's solver updates, in the order of training.
+        folder: The folder to write. Its parent must exist. An existing folder is replaced if it is
+            empty or a run and holds nothing else.
+        parameters: All parameters that the network reads, by nnabla's names.
+        steps: The solver updates, in the order of training.
         settings: How the run was trained; None leaves ``run.json`` out.
         trainable: Names of the parameters that the solver updated (``need_grad`` in the file);
             all by default.
         solver_state: The solver's state after the last step.
-        checkpoints: Makes the folder of checkpoints that it is given, where there are any.
+        checkpoints: Makes the given folder of checkpoints, where there are any.
         contents: Hashes of the data files, where there are any.
         network: Text of the network definition, where there is one.
 
     Raises:
-        OutputError: ``folder`` cannot be written, or holds other things than a run.
+        OutputError: ``folder`` cannot be written, or is not a run.
         RunError: There are no parameters or no steps.
     """
     with replacing_run(folder) as temporary:
@@ -290,7 +289,7 @@ def write_run_files(
 def last_epochs(steps: Sequence[Step], n: int) -> tuple[Step, ...]:
     """Return the steps of the last ``n`` recorded epochs.
 
-    A step belongs to the epoch that its line in ``steps.csv`` says.
+    A step belongs to the epoch in its line of ``steps.csv``.
 
     Raises:
         RunError: Fewer epochs were recorded.
@@ -305,10 +304,10 @@ def last_epochs(steps: Sequence[Step], n: int) -> tuple[Step, ...]:
 
 
 def check_fits(run: Run, n_rows: int) -> None:
-    """Check that a run can have been trained on a data set of ``n_rows`` rows.
+    """Check that a run fits a dataset of ``n_rows`` rows.
 
     Raises:
-        RunError: It cannot; the message names the line of ``steps.csv``.
+        RunError: It does not; the message names the line of ``steps.csv``.
     """
     if run.settings is not None and run.settings.n_rows not in (None, n_rows):
         raise RunError(
@@ -325,7 +324,3 @@ def check_fits(run: Run, n_rows: int) -> None:
                 f" in the dataset, whose {n_rows} rows are numbered from 0; give the CSV that the"
                 " run was trained on"
             )
-
-
-def _is_within(step: int, steps: Sequence[Step]) -> bool:
-    return steps[0].step <= step <= steps[-1].step

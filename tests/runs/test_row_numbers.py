@@ -387,14 +387,14 @@ def slice_of_a_shuffled_csv(folder):
         ),
         (
             lambda folder: data_iterator(OwnDraws(9, np.random.RandomState(5)), 3),
-            "OwnDraws, whose rows cannot",
+            "OwnDraws, whose rows",
         ),
-        (concatenated, "draws from a ConcatDataSource, whose rows cannot be told"),
+        (concatenated, "ConcatDataSource, whose rows"),
         (slice_over_a_cache, "draws from a SlicedDataSource over a DataSourceWithMemoryCache over"),
         (slice_of_a_shuffled_csv, "slice of a shuffled CSV"),
     ],
 )
-def test_what_cannot_be_told_is_refused_with_the_way_out(tmp_path, maker, message):
+def test_what_is_unknown_is_refused_with_the_way_out(tmp_path, maker, message):
     iterator = maker(tmp_path)
     with pytest.raises(UnsupportedError, match=message) as caught:
         WatchedIterator(iterator, print)
@@ -406,8 +406,8 @@ def test_what_cannot_be_told_is_refused_with_the_way_out(tmp_path, maker, messag
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "order.csv: does not say which rows the cache holds"),
-        ("0,zero\n", "order.csv: does not say which rows the cache holds"),
+        (None, "order.csv: does not give the rows"),
+        ("0,zero\n", "order.csv: does not give the rows"),
         ("0,1\n1,0\n", "order.csv: does not fit the cache of 10 rows"),
         ("".join(f"{i},0\n" for i in range(10)), "order.csv: does not fit the cache of 10 rows"),
     ],
