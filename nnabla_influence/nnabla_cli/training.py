@@ -100,7 +100,7 @@ def train(
         chosen = choose_device(device)
         storage = _storage(definition, epochs)
         storage.check_disk_space(staged.parent, keep)
-        progress.say(storage.describe(keep, storage.measure_writing(staged)))
+        progress.say(storage.describe(keep))
         progress.say(f"Training {definition.path} on {chosen.description}")
         seeds = _seeds(definition)
         if seeds:

@@ -40,6 +40,7 @@ from nnabla_influence.runs.step_log import (
     hyperparameters,
     solver_name,
 )
+from nnabla_influence.runs.steps import Step
 
 
 class Recorder:
@@ -143,6 +144,8 @@ class Recorder:
         self._raw_solver = solver
         self._parameters = _parameters_of(solver, parameters)
         self._network = self._script_network(inputs, loss, definition)
+        if self._network is not None:
+            definition, network = os.path.abspath(self.folder / NETWORK), self._network.name
         self._weight_decay = weight_decay
         self._keep_on_error = keep_on_error
         known = dataset is not None and os.path.isfile(dataset)
@@ -154,12 +157,6 @@ class Recorder:
             window=window_words(epochs),
             keep=check_keep(keep),
         )
-        if self._network is not None:
-            self._described = dataclasses.replace(
-                self._described,
-                definition=os.path.abspath(self.folder / NETWORK),
-                network=self._network.name,
-            )
         self._contents = contents_of(dataset)
         self._log = StepLog(
             int(iterator.size if n_rows is None else n_rows),
@@ -254,15 +251,11 @@ class Recorder:
             steps=steps,
             solver_state=final_solver_state(solver, self._parameters, self._described.keep),
             checkpoints=None if checkpoints is None else checkpoints.publisher(steps),
-            network=None
-            if self._network is None
-            else self._network.text(solver, steps, decay, self._described.dataset),
+            network=self._network_text(steps, decay),
             contents=self._contents,
             settings=dataclasses.replace(
                 self._described,
-                network_functions=_network_functions(self._described.definition)
-                if self._network is None
-                else self._network.functions(),
+                network_functions=self._network_functions(),
                 n_rows=self._log.n_rows,
                 total_steps=self._log.n_updates,
                 solver=solver_name(solver),
@@ -300,19 +293,25 @@ class Recorder:
             return None
         if inputs is None or loss is None or definition is not None:
             raise RunError("give inputs and loss, both, or a definition of your own")
-        trained = trained_names(self._raw_solver, self._parameters)
-        return ScriptNetwork(inputs, loss, self._parameters, trained)
+        return ScriptNetwork(inputs, loss, self._parameters, self._raw_solver)
 
+    def _network_text(self, steps: Sequence[Step], weight_decay: float) -> str | None:
+        if self._network is None:
+            return None
+        return self._network.text(steps, weight_decay, self._described.dataset)
 
-def _network_functions(definition: str | None) -> tuple[str, ...]:
-    """Return what the network of a definition computes; nothing where it cannot be read."""
-    if definition is None or not os.path.isfile(definition):
-        return ()
-    try:
-        read = load_definition(definition)
-        return network_fingerprint(read.path, read.network, read.optimizer)
-    except InfluenceError:
-        return ()  # Scoring gives the reason.
+    def _network_functions(self) -> tuple[str, ...]:
+        """Return what the network computes; nothing where it is unknown."""
+        definition = self._described.definition
+        try:
+            if self._network is not None:
+                return self._network.functions()
+            if definition is None or not os.path.isfile(definition):
+                return ()
+            read = load_definition(definition)
+            return network_fingerprint(read.path, read.network, read.optimizer)
+        except InfluenceError:
+            return ()  # scoring gives the reason
 
 
 def _parameters_of(

@@ -192,7 +192,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise RunError(f"{folder}: no such folder; give the run folder of a recorded training")
+        raise RunError(f"{folder}: no such folder; give the run folder that a training recorded")
     for name in (PARAMETERS, STEPS):
         if not (folder / name).is_file():
             raise RunError(f"{folder}: has no {name}; a run needs {PARAMETERS} and {STEPS}")

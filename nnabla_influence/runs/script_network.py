@@ -14,7 +14,9 @@ from nnabla.utils.save import create_proto
 from nnabla_influence.definition.fingerprint import network_fingerprint
 from nnabla_influence.definition.inputs import constant_inputs, network_inputs
 from nnabla_influence.definition.losses import loss_terms
+from nnabla_influence.definition.solver_settings import solver_settings
 from nnabla_influence.errors import RunError, UnsupportedError
+from nnabla_influence.runs.checkpoint_writer import trained_names
 from nnabla_influence.runs.step_log import hyperparameters, solver_name
 from nnabla_influence.runs.steps import Step
 
@@ -28,12 +30,12 @@ class ScriptNetwork:
         inputs: The network's input variables by the dataset's column, such as ``{"x": x}``.
         loss: The loss: the mean over the mini-batch, or one value for each example.
         parameters: All parameters that the network reads, by the names to use.
-        trained: Names of those that the solver updates.
+        solver: nnabla's solver, as it was made.
 
     Raises:
         ModelError: The network reads something that is neither an input nor a parameter.
         RunError: The inputs do not fit each other or the loss.
-        UnsupportedError: nnabla cannot save the network, or its loss cannot be scored.
+        UnsupportedError: The network cannot be saved, or its loss or solver not be scored.
     """
 
     name = _NETWORK
@@ -43,7 +45,7 @@ class ScriptNetwork:
         inputs: Mapping[str, nn.Variable],
         loss: nn.Variable,
         parameters: Mapping[str, nn.Variable],
-        trained: Sequence[str],
+        solver: Any,
     ):
         self._batch_size = _batch_size(inputs, loss)
         self._proto = _network_proto(inputs, loss, parameters, self._batch_size)
@@ -53,14 +55,17 @@ class ScriptNetwork:
             optimizer.data_variable.add(variable_name=name, data_name=name)
         optimizer.loss_variable.add(variable_name=_LOSS)
         (network,) = self._proto.network
+        trained = trained_names(solver, parameters)
         for variable in network.variable:
             if variable.type == "Parameter":
+                is_trained = float(variable.name in trained)
                 optimizer.parameter_variable.add(
-                    variable_name=variable.name,
-                    learning_rate_multiplier=float(variable.name in trained),
+                    variable_name=variable.name, learning_rate_multiplier=is_trained
                 )
+        _write_solver(optimizer.solver, solver)
         # What scoring refuses is refused before the training.
         place = Path("Recorder(inputs=, loss=)")
+        solver_settings(place, optimizer)
         network_inputs(place, optimizer, network, [_LOSS])
         constant_inputs(place, optimizer, network, [_LOSS])
         loss_terms(place, network, [_LOSS], inputs)
@@ -73,15 +78,12 @@ class ScriptNetwork:
         path = Path("Recorder(inputs=, loss=)")
         return network_fingerprint(path, self._proto.network[0], self._proto.optimizer[0])
 
-    def text(
-        self, solver: Any, steps: Sequence[Step], weight_decay: float, dataset: str | None
-    ) -> str:
+    def text(self, steps: Sequence[Step], weight_decay: float, dataset: str | None) -> str:
         """Return the .nntxt with the settings of a finished training.
 
         The learning rate is the solver's initial one; each step's own is in ``steps.csv``.
 
         Args:
-            solver: nnabla's solver.
             steps: The recorded steps.
             weight_decay: As the script called ``solver.weight_decay``.
             dataset: The CSV of the training dataset; None leaves the dataset section out.
@@ -90,16 +92,7 @@ class ScriptNetwork:
         proto.CopyFrom(self._proto)
         (optimizer,) = proto.optimizer
         optimizer.update_interval = len(steps[-1].batches)
-        optimizer.solver.type = solver_name(solver)
         optimizer.solver.weight_decay = weight_decay
-        optimizer.solver.lr_decay, optimizer.solver.lr_decay_interval = 1.0, 1
-        settings = getattr(optimizer.solver, _settings_field(optimizer.solver))
-        known = hyperparameters(solver)
-        for field in settings.DESCRIPTOR.fields_by_name:
-            name = "lr" if field == "alpha" else field
-            if name in known:
-                kind = type(getattr(settings, field))
-                setattr(settings, field, kind(known[name]))
         last_epoch = steps[-1].epoch
         per_epoch = max(_steps_of_epoch(steps, last_epoch), _steps_of_epoch(steps, last_epoch - 1))
         proto.training_config.max_epoch = last_epoch + 1
@@ -154,11 +147,19 @@ def _network_proto(
             ) from error
 
 
-def _settings_field(solver: Any) -> str:
-    """Return the field with the settings of a proto ``Solver``: ``rmsprop_graves_param``, say."""
-    wanted = f"{solver.type.lower()}param"
-    fields = solver.DESCRIPTOR.fields_by_name
-    return next(field for field in fields if field.replace("_", "") == wanted)
+def _write_solver(proto: Any, solver: Any) -> None:
+    """Write an nnabla solver and its settings, those that `nnabla.utils.save` leaves out, too."""
+    proto.type = solver_name(solver)
+    proto.lr_decay, proto.lr_decay_interval = 1.0, 1
+    # Such as RMSpropGraves in rmsprop_graves_param.
+    wanted = f"{proto.type.lower()}param"
+    fields = proto.DESCRIPTOR.fields_by_name
+    settings = getattr(proto, next(f for f in fields if f.replace("_", "") == wanted))
+    known = hyperparameters(solver)
+    for field in settings.DESCRIPTOR.fields_by_name:
+        name = "lr" if field == "alpha" else field
+        if name in known:
+            setattr(settings, field, type(getattr(settings, field))(known[name]))
 
 
 def _steps_of_epoch(steps: Sequence[Step], epoch: int) -> int:

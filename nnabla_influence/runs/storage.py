@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from nnabla_influence.errors import OutputError
-from nnabla_influence.runs.checkpoint_folder import HEADER_BYTES, write_values
+from nnabla_influence.runs.checkpoint_folder import HEADER_BYTES
 from nnabla_influence.runs.checkpoint_plan import KEEP, WindowPlan
 from nnabla_influence.runs.run import CHECKPOINTS, PARAMETERS, SOLVER_STATES, Run
 from nnabla_influence.text import seconds_text, size_text
 
 # Measured overhead of final.h5 and solver_states.h5: of both files, and per array.
 _H5_BYTES, _H5_BYTES_PER_ARRAY = 5600, 1500
-# Measured time in which nnabla hands out an array, in seconds on a CPU.
-_SECONDS_PER_ARRAY = 25e-6
-_PROBE_BYTES = 2**25
 
 
 @dataclass(frozen=True)
@@ -54,13 +47,8 @@ class StorageEstimate:
         """Return the bytes of the checkpoints that an exact trace holds in memory at once."""
         return self.checkpoint_bytes * (1 + self.plan.spacing(keep) if keep == "sqrt" else 1)
 
-    def describe(self, keep: str, seconds_per_checkpoint: float) -> str:
-        """Return a line for the user, such as ``Checkpoints: final 1.2 MB, sqrt 214 MB ...``.
-
-        Args:
-            keep: The choice.
-            seconds_per_checkpoint: The result of `measure_writing`.
-        """
+    def describe(self, keep: str) -> str:
+        """Return a line for the user, such as ``Checkpoints: final 1.2 MB, sqrt 214 MB ...``."""
         choices = []
         for choice in KEEP:
             n = self.plan.n_checkpoints(choice)
@@ -69,11 +57,8 @@ class StorageEstimate:
         line = f"Checkpoints: {', '.join(choices)}; keeping {keep}"
         if keep == "final":
             return line
-        seconds = seconds_per_checkpoint * self.plan.n_checkpoints(keep)
-        return (
-            f"{line}, which adds about {seconds_text(seconds)} to the training; exact scores will"
-            f" need {size_text(self.memory_bytes(keep))} of memory for them"
-        )
+        memory = size_text(self.memory_bytes(keep))
+        return f"{line}; exact scores will need {memory} of memory for them"
 
     def check_disk_space(self, folder: Path, keep: str) -> None:
         """Refuse a choice of ``keep`` for which the disk is too small.
@@ -89,17 +74,6 @@ class StorageEstimate:
                 f"{folder}: --keep {keep} needs {size_text(needed)} of disk, but only"
                 f" {size_text(free)} are free; {advice}free disk space"
             )
-
-    def measure_writing(self, folder: Path) -> float:
-        """Return about how many seconds one checkpoint takes to write into ``folder``."""
-        size = min(self.checkpoint_bytes, _PROBE_BYTES)
-        values = np.zeros(size // 4, np.float32)
-        with tempfile.TemporaryDirectory(dir=folder) as probe:
-            started = time.perf_counter()
-            for i in range(2):
-                write_values(Path(probe) / f"{i}.npy", values)
-            seconds = (time.perf_counter() - started) / 2
-        return seconds * self.checkpoint_bytes / size + _SECONDS_PER_ARRAY * self.n_arrays
 
 
 def describe_kept(run: Run) -> str:

@@ -177,7 +177,7 @@ def test_parameters_of_another_scope_keep_the_names_of_the_run(tmp_path):
 
 
 def refused(tmp_path, error: type[InfluenceError], message: str, inputs, loss, **more):
-    solver = S.Sgd()
+    solver = more.pop("solver", S.Sgd())
     solver.set_parameters(nn.get_parameters())
     with pytest.raises(error, match=message):
         Recorder(tmp_path / "run", solver=solver, n_rows=N, inputs=inputs, loss=loss, **more)
@@ -196,6 +196,7 @@ def test_what_scoring_would_refuse_is_refused_before_the_training(tmp_path):
         constant = nn.Variable.from_numpy_array(np.ones((1, 4), np.float32))
         refused(tmp_path, ModelError, "reads an array", v, mlp({**v, "x": v["x"] * constant}))
         refused(tmp_path, UnsupportedError, "one number for the whole", v, F.sum(loss * loss))
+        refused(tmp_path, UnsupportedError, "Lion", v, loss, solver=S.Lion())
         fixed = F.reshape(v["x"], (2, 12))
         refused(
             tmp_path,

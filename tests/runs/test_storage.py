@@ -18,14 +18,11 @@ STORAGE = StorageEstimate(
 
 
 def test_each_choice_in_words():
-    assert STORAGE.describe("final", 0.001) == (
+    assert STORAGE.describe("final") == (
         "Checkpoints: final 1.2 MB, sqrt 214 MB (177), all 38 GB (31,250); keeping final"
     )
-    assert STORAGE.describe("sqrt", 0.001).endswith(
-        "; keeping sqrt, which adds about 0.18 s to the training; exact scores will need 214 MB of"
-        " memory for them"
-    )
-    assert " 31 s " in STORAGE.describe("all", 0.001)
+    sentence = "; keeping sqrt; exact scores will need 214 MB of memory for them"
+    assert STORAGE.describe("sqrt").endswith(sentence)
 
 
 def test_a_checkpoint_is_as_large_as_its_file(tmp_path):
@@ -53,11 +50,6 @@ def test_what_does_not_fit_the_disk_is_refused(tmp_path, monkeypatch, free, keep
         return
     with pytest.raises(OutputError, match=advice):
         STORAGE.check_disk_space(tmp_path, keep)
-
-
-def test_measuring_leaves_nothing(tmp_path):
-    assert 0 < STORAGE.measure_writing(tmp_path) < 10
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_sizes_and_times_in_words():
