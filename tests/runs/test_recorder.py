@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import nnabla as nn
 import nnabla.functions as F
 import nnabla.parametric_functions as PF
@@ -51,6 +53,15 @@ def make_iterator(batch_size=B, **options):
     )
 
 
+@contextlib.contextmanager
+def recorded(tmp_path, net, **options):
+    with (
+        make_iterator(shuffle=True) as iterator,
+        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, **options) as recorder,
+    ):
+        yield recorder
+
+
 def check_by_hand(folder, net, decay=0.0):
     run = read_run(folder)
     weights, bias = train_by_hand(
@@ -65,10 +76,7 @@ def check_by_hand(folder, net, decay=0.0):
 
 def test_a_loop_with_decay_and_falling_rates_can_be_retrained_by_hand_from_the_run(tmp_path):
     net = Net()
-    with (
-        make_iterator(shuffle=True) as iterator,
-        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, window="all") as recorder,
-    ):
+    with recorded(tmp_path, net, window="all") as recorder:
         fed = []
         for i in range(11):
             batch = recorder.iterator.next()
@@ -115,10 +123,7 @@ def test_recording_changes_neither_the_order_nor_the_result(tmp_path):
 @pytest.mark.parametrize("zero_first", [True, False])
 def test_gradients_summed_over_two_batches(tmp_path, zero_first):
     net = Net()
-    with (
-        make_iterator(shuffle=True) as iterator,
-        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, window="all") as recorder,
-    ):
+    with recorded(tmp_path, net, window="all") as recorder:
         recorder.iterator.next()  # drawn to look at it: not trained on
         for i in range(12):
             if zero_first and i % 2 == 0:
@@ -182,16 +187,7 @@ def test_given_rows_of_several_batches_of_one_update(tmp_path):
 
 def test_the_updater_of_nnablas_framework(tmp_path):
     net = Net()
-    with (
-        make_iterator(shuffle=True) as iterator,
-        Recorder(
-            tmp_path / "run",
-            solver=net.solver,
-            iterator=iterator,
-            weight_decay=0.01,
-            window="all",
-        ) as recorder,
-    ):
+    with recorded(tmp_path, net, weight_decay=0.01, window="all") as recorder:
         updater = Updater(
             train_data_feeder=lambda i, e, ag: net.feed(recorder.iterator.next()),
             solver_zero_grad=lambda i, e: net.solver.zero_grad(),
@@ -243,10 +239,7 @@ def train(recorder, net, count):
 )
 def test_the_window_and_its_epochs(tmp_path, options, expected):
     net = Net()
-    with (
-        make_iterator() as iterator,
-        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, **options) as recorder,
-    ):
+    with recorded(tmp_path, net, **options) as recorder:
         train(recorder, net, 29)
     run = read_run(tmp_path / "run")
     assert [(step.step, step.epoch) for step in run.window_steps] == expected
@@ -262,10 +255,7 @@ def test_memory_is_bounded_by_the_window(tmp_path):
 
 def test_statistics_of_batch_normalization_are_kept_and_marked_as_not_trained(tmp_path):
     net = Net(batch_norm=True)
-    with (
-        make_iterator(shuffle=True) as iterator,
-        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator) as recorder,
-    ):
+    with recorded(tmp_path, net) as recorder:
         train(recorder, net, 6)
     last, first = net.last(), net.first
     with nn.parameter_scope("", scope={}):
@@ -334,10 +324,7 @@ def check_checkpoint(checkpoint, noted):
 )
 def test_the_checkpoints_that_are_kept(tmp_path, options, checkpoints, first):
     net = Net(S.Adam(0.05), batch_norm=True)
-    with (
-        make_iterator(shuffle=True) as iterator,
-        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, **options) as recorder,
-    ):
+    with recorded(tmp_path, net, **options) as recorder:
         noted = train_noted(recorder, net, 37)
     run = read_run(tmp_path / "run")
     assert run.checkpoints == tuple(checkpoints)
@@ -354,12 +341,7 @@ def test_the_checkpoints_that_are_kept(tmp_path, options, checkpoints, first):
 
 def test_a_run_can_be_saved_on_the_way_and_goes_on(tmp_path):
     net = Net(S.Momentum(0.05))
-    with (
-        make_iterator() as iterator,
-        Recorder(
-            tmp_path / "run", solver=net.solver, iterator=iterator, window="all", keep="all"
-        ) as recorder,
-    ):
+    with recorded(tmp_path, net, window="all", keep="all") as recorder:
         noted = train_noted(recorder, net, 4)
         assert recorder.save().checkpoints == (0, 1, 2, 3)
         noted[4:] = train_noted(recorder, net, 3)
@@ -371,12 +353,7 @@ def test_a_run_can_be_saved_on_the_way_and_goes_on(tmp_path):
 
 def test_what_the_training_starts_from_may_be_loaded_after_the_recorder_is_made(tmp_path):
     net = Net(S.Momentum(0.05))
-    with (
-        make_iterator() as iterator,
-        Recorder(
-            tmp_path / "run", solver=net.solver, iterator=iterator, keep="sqrt", total_steps=9
-        ) as recorder,
-    ):
+    with recorded(tmp_path, net, keep="sqrt", total_steps=9) as recorder:
         for variable in nn.get_parameters().values():
             variable.d = 3.0
         noted = train_noted(recorder, net, 2)
@@ -443,12 +420,7 @@ def test_a_disk_that_is_full_says_so_and_leaves_nothing(tmp_path, monkeypatch):
     net = Net()
 
     def training():
-        with (
-            make_iterator() as iterator,
-            Recorder(
-                tmp_path / "run", solver=net.solver, iterator=iterator, keep="all"
-            ) as recorder,
-        ):
+        with recorded(tmp_path, net, keep="all") as recorder:
             monkeypatch.setattr("nnabla_influence.runs.checkpoint_writer.write_values", full)
             train(recorder, net, 3)
 
@@ -471,16 +443,7 @@ def test_a_training_that_ends_with_an_exception(tmp_path, error, keep):
     net = Net()
 
     def interrupted():
-        with (
-            make_iterator() as iterator,
-            Recorder(
-                tmp_path / "run",
-                solver=net.solver,
-                iterator=iterator,
-                keep="all",
-                keep_on_error=keep,
-            ) as recorder,
-        ):
+        with recorded(tmp_path, net, keep="all", keep_on_error=keep) as recorder:
             train(recorder, net, 4)
             recorder.iterator.next()
             raise error
@@ -491,13 +454,6 @@ def test_a_training_that_ends_with_an_exception(tmp_path, error, keep):
     if keep:
         run = read_run(tmp_path / "run")
         assert (len(run.steps), run.checkpoints) == (4, (0, 1, 2, 3))
-
-
-def test_an_update_without_a_batch_is_refused_at_once(tmp_path):
-    net = Net()
-    recorder = Recorder(tmp_path / "run", solver=net.solver, n_rows=N)
-    with pytest.raises(RunError, match=r"recorder.step\(rows\)"):
-        recorder.solver.update()
 
 
 @pytest.mark.parametrize(
@@ -516,33 +472,31 @@ def test_wrong_rows(tmp_path, rows, message):
         recorder.step(rows)
 
 
-@pytest.mark.parametrize("method", ["clip_grad_by_norm", "scale_grad"])
-def test_gradients_that_are_changed_are_refused(tmp_path, method):
-    recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N)
-    with pytest.raises(UnsupportedError, match=rf"solver.{method}\(\) changes the gradients"):
-        getattr(recorder.solver, method)(1.0)
-
-
-def test_a_decay_that_changes_within_the_window_is_refused(tmp_path):
-    recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N)
-    for rate in (0.1, 0.2):
-        recorder.solver.weight_decay(rate)
-        recorder.step([1])
-    with pytest.raises(UnsupportedError, match=r"weight decay .*0.1 to 0.2"):
+def decay(*rates):
+    def train(recorder):
+        for rate in rates:
+            recorder.solver.weight_decay(rate)
+            recorder.step([1])
         recorder.save()
 
-
-def test_a_decay_that_is_given_twice_is_refused(tmp_path):
-    recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N, weight_decay=0.1)
-    recorder.solver.weight_decay(0.1)
-    recorder.step([1])
-    with pytest.raises(RunError, match="weight_decay"):
-        recorder.save()
+    return train
 
 
-def test_nothing_recorded(tmp_path):
-    with pytest.raises(RunError, match="no solver update was recorded"):
-        Recorder(tmp_path / "run", solver=Net().solver, n_rows=N).save()
+@pytest.mark.parametrize(
+    ("error", "message", "call", "options"),
+    [
+        (UnsupportedError, "clip_grad_by_norm", lambda r: r.solver.clip_grad_by_norm(1.0), {}),
+        (UnsupportedError, "scale_grad", lambda r: r.solver.scale_grad(1.0), {}),
+        (UnsupportedError, "weight decay .*0.1 to 0.2", decay(0.1, 0.2), {}),
+        (RunError, "weight_decay", decay(0.1), {"weight_decay": 0.1}),
+        (RunError, r"recorder.step\(rows\)", lambda r: r.solver.update(), {}),
+        (RunError, "no solver update", lambda r: r.save(), {}),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused(tmp_path, error, message, call, options):
+    recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N, keep="final", **options)
+    with pytest.raises(error, match=message):
+        call(recorder)
     assert list(tmp_path.iterdir()) == []
 
 
