@@ -1,1 +1,1 @@
-"""nnabla_cli: train a definition with it, recorded, and tell the order that it draws."""
+"""Train a definition with nnabla_cli, recorded, and reconstruct the order of its mini-batches."""
