@@ -210,7 +210,9 @@ def _updates_of_last_epochs(
     learning_rate = learning_rate or definition.learning_rate
     n_steps = epochs * iter_per_epoch // interval
     if n_steps > raised(_MOST_STEPS):
-        raise RunError(f"{definition.path}: trains {n_steps:,} steps, too many to be traced; {ADVICE}")
+        raise RunError(
+            f"{definition.path}: trains {n_steps:,} steps, too many to be traced; {ADVICE}"
+        )
     first_epoch = definition.max_epoch - epochs
     first = first_epoch * iter_per_epoch
     first -= first % interval  # An update may sum gradients of the epoch before.
