@@ -22,7 +22,7 @@ from nnabla_influence.definition import (
 from nnabla_influence.definition.graph import categories, producers, shapes
 from nnabla_influence.definition.initial import initial_parameters
 from nnabla_influence.definition.losses import loss_terms
-from nnabla_influence.scoring.chunk import default_chunk_size
+from nnabla_influence.influence.step_derivatives import default_chunk_size
 
 BLOCK = 256
 

@@ -22,7 +22,11 @@ from nnabla_influence.definition.reading import check_parameters
 from nnabla_influence.device import Device
 from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.errors import ModelError, RunError, ScoreError
-from nnabla_influence.influence.step_derivatives import StepDerivatives
+from nnabla_influence.influence.step_derivatives import (
+    LEAST_CHUNK,
+    StepDerivatives,
+    default_chunk_size,
+)
 from nnabla_influence.influence.step_inputs import StepInputs, step_inputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.influence.trajectory import (
@@ -36,7 +40,6 @@ from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import FetchRows
 from nnabla_influence.runs.storage import size_text
-from nnabla_influence.scoring.chunk import LEAST, default_chunk_size
 from nnabla_influence.scoring.opening import solver_that_trained
 from nnabla_influence.solvers import (
     STATE_NAMES,
@@ -295,7 +298,7 @@ def _derivatives(
 
 def _chunk_size(definition: Definition, run: Run | None, options: Options) -> int:
     if options.chunk_size is not None:
-        return max(options.chunk_size, LEAST)
+        return max(options.chunk_size, LEAST_CHUNK)
     if run is not None:
         batch_size = max(len(batch) for step in run.steps for batch in step.batches)
     else:

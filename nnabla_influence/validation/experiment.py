@@ -18,6 +18,7 @@ from nnabla_influence.definition import load_definition, validation_definition, 
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import file_hash
+from nnabla_influence.influence.step_derivatives import default_chunk_size
 from nnabla_influence.influence.step_inputs import StepInputs, step_inputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.options import Options
@@ -27,7 +28,6 @@ from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.belonging import check_belongs, check_shapes
-from nnabla_influence.scoring.chunk import default_chunk_size
 from nnabla_influence.scoring.ignored import ignored_rows
 from nnabla_influence.scoring.opening import (
     chosen_rows,
