@@ -131,8 +131,8 @@ def time_scoring(trained: dict[str, Trained], rounds: int) -> list[Times]:
             for way, (method, keep) in WAYS.items():
                 watch, started = Stopwatch(), time.perf_counter()
                 run = one.runs[keep].folder
-                options = Options(method=method, window="all", any_verdict=True, device="cpu")
-                score(one.definition, run=run, options=options, progress=watch)
+                options = Options(method=method, window="all", any_verdict=True)
+                score(one.definition, run=run, options=options, device="cpu", progress=watch)
                 times.whole[way].append(time.perf_counter() - started)
                 times.trace[way].append(watch.seconds["Trace back"])
     return results

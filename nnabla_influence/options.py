@@ -28,7 +28,6 @@ class Options:
             checkpoints; 0 for never.
         any_verdict: Give the scores as ``rough`` where the verdict is that there is no ranking;
             for experiments, such as removal curves, that measure what scores are worth.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         chunk_size: Examples in the network at once: memory against speed, never the numbers; None
             for one that suits the network.
 
@@ -44,7 +43,6 @@ class Options:
     running_statistics: bool = False
     replay_budget: float = 10
     any_verdict: bool = False
-    device: str = "auto"
     chunk_size: int | None = None
 
     def __post_init__(self) -> None:

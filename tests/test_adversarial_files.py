@@ -143,12 +143,12 @@ def train_it(project: Project, folder: Path) -> None:
 
 
 def score_without_run(project: Project, folder: Path) -> None:
-    score(project.model, parameters=parameters(project), options=Options(device="cpu"))
+    score(project.model, parameters=parameters(project), device="cpu")
 
 
 def score_by_replay(project: Project, folder: Path) -> None:
-    options = Options(method="exact", device="cpu")
-    score(project.model, parameters=parameters(project), options=options)
+    options = Options(method="exact")
+    score(project.model, parameters=parameters(project), options=options, device="cpu")
 
 
 def parameters(project: Project) -> Path:

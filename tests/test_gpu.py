@@ -83,7 +83,8 @@ def test_a_training_on_the_gpu_is_scored_there_as_on_the_cpu(tmp_path, gpu: Devi
         score(
             definition,
             run=tmp_path / "run",
-            options=Options(method=method, window="all", device=device),
+            options=Options(method=method, window="all"),
+            device=device,
         ).scores.influence
         for device in ("cuda", "cpu")
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from looks import FOLDER, HARMFUL, HELPFUL, NEUTRAL, plt
 
-from nnabla_influence import Options, score
+from nnabla_influence import score
 from nnabla_influence.definition import load_definition
 from nnabla_influence.device import choose_device
 from nnabla_influence.influence.step_inputs import step_inputs
@@ -43,9 +43,7 @@ class LastEpoch:
         self._inputs = step_inputs(definition, run, trained.batch, context)
         self._trainer = Trainer(definition, solver_that_trained(definition, run), context)
         self._loss = MeanLoss(definition, context, run.parameters(), validated.batch, rows, 256)
-        self.ranking = score(
-            model, run=folder / "run", output=folder / RANKING, options=Options(device="cpu")
-        )
+        self.ranking = score(model, run=folder / "run", output=folder / RANKING, device="cpu")
 
     def losses(self, left_out: int | None = None) -> np.ndarray:
         """Return the mean validation loss before the epoch's first step and after each step."""

@@ -78,8 +78,8 @@ def _traced(method: str, window: Union[str, int]) -> Callable[[Opened, int, Run]
                 window=window,
                 running_statistics=problem.running_statistics and method == "final",
                 any_verdict=True,
-                device=problem.device,
             ),
+            device=problem.device,
         )
         return ranking.scores.influence
 

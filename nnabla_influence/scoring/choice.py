@@ -44,6 +44,7 @@ class Given:
             belongs to them.
         options: The user's.
         device: Where to compute.
+        device_name: As the user gave it.
     """
 
     definition: Definition
@@ -55,6 +56,7 @@ class Given:
     own_parameters: bool
     options: Options
     device: Device
+    device_name: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +131,7 @@ def _exact(given: Given, progress: Progress, stack: contextlib.ExitStack) -> Cho
         run, why = stack.enter_context(
             replayed_training(
                 *(given.definition, given.recorded, given.trained, given.validated.path),
-                *(given.output, given.options, given.device),
+                *(given.output, given.options, given.device, given.device_name),
                 progress,
             )
         )

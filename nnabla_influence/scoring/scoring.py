@@ -69,6 +69,7 @@ def score(
     output: PathLike | None = None,
     parameters: PathLike | None = None,
     options: Options | None = None,
+    device: str = "auto",
     jobs: int = 1,
     scheduler: str | None = None,
     progress: Progress | None = None,
@@ -87,6 +88,7 @@ def score(
         output: Where to write the ranking CSV; None for nowhere.
         parameters: An .h5 in place of the model file's parameters, where there is no run.
         options: The rest; see `Options`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         jobs: Worker processes that share shuffled orders, where there are several.
         scheduler: Address of a Dask scheduler whose workers share them instead.
         progress: Where to tell how far it is; silent by default.
@@ -106,8 +108,8 @@ def score(
         )
     if output is not None:
         check_writable(output)
-    device = choose_device(options.device)
-    progress.say(f"Computing on {device.description}")
+    chosen = choose_device(device)
+    progress.say(f"Computing on {chosen.description}")
     definition = load_definition(model, parameters)
     recorded = None if run is None else read_run(run)
     if recorded is not None:
@@ -142,12 +144,13 @@ def score(
             output=output,
             own_parameters=parameters is None,
             options=options,
-            device=device,
+            device=chosen,
+            device_name=device,
         )
         choice = choose(given, progress, stack)
         method, window = choice.method, choice.window
         executor = stack.enter_context(workers_for(len(window.trials), jobs, scheduler, progress))
-        _check_network(method, trained, window, device, progress)
+        _check_network(method, trained, window, chosen, progress)
         with without_futile_imports():
             gradient = validation_gradient(
                 method.at_end, validated.batch, validation_rows, progress
@@ -156,7 +159,7 @@ def score(
             ignored = _ignored(definition, trained, validated, validation_rows, progress)
             target = float(_losses(method.at_end, validated, progress, validation_rows)[0].mean())
             ways = advice(definition, options, choice.why)
-            asked = question(model, parameters, trained, validated, output, options)
+            asked = question(model, parameters, trained, validated, output, options, device)
             try:
                 traces = _traces(given, choice, gradient, asked, executor, stack, progress)
             except DivergedError as error:
@@ -195,7 +198,8 @@ def _traces(
         return traced_by(executor, asked, len(trials), progress)
     started = time.monotonic()
     scored = scored_parts(
-        *(given.definition, given.solver, method, given.options, given.trained, given.validated)
+        *(given.definition, given.solver, method, given.options, given.trained, given.validated),
+        device=given.device_name,
     )
     how = (method, given.solver, gradient, len(given.trained), given.device)
     traces = []

@@ -62,6 +62,7 @@ def replayed_training(
     output: PathLike | None,
     options: Options,
     device: Device,
+    device_name: str,
     progress: Progress,
 ) -> Iterator[tuple[Run | None, str]]:
     """Yield a run of the training replayed, with checkpoints, and a few words on why there is one.
@@ -77,6 +78,7 @@ def replayed_training(
         output: The ranking that will be written.
         options: The user's.
         device: Where to compute.
+        device_name: As the user gave it.
         progress: Says what is done, and why not.
 
     Raises:
@@ -109,7 +111,9 @@ def replayed_training(
         " (nnabla-influence train keeps them)"
     )
     with folder_to_train_in(output) as folder:
-        past = _replayed(definition, parameters, trained, validation, folder, options, progress)
+        past = _replayed(
+            definition, parameters, trained, validation, folder, options, device_name, progress
+        )
         if past is None:
             yield None, "the replay failed"
         elif past.stands_for_it:
@@ -142,6 +146,7 @@ def _replayed(
     validation: Path,
     folder: Path,
     options: Options,
+    device_name: str,
     progress: Progress,
 ) -> PastTraining | None:
     try:
@@ -151,7 +156,7 @@ def _replayed(
             trained.path,
             validation,
             folder,
-            device=options.device,
+            device=device_name,
             window=options.epochs,
             progress=progress,
         )

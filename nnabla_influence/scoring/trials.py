@@ -53,6 +53,7 @@ class Question:
         validation: The validation CSV.
         output: The ranking that will be written; traces that are killed stay beside it.
         options: The user's.
+        device: Where to compute.
     """
 
     model: str
@@ -61,6 +62,7 @@ class Question:
     validation: str
     output: Optional[str]
     options: Options
+    device: str
 
 
 def question(
@@ -70,11 +72,14 @@ def question(
     validated: Dataset,
     output: Optional[PathLike],
     options: Options,
+    device: str,
 ) -> Question:
     """Return what a worker is told."""
     given = (model, parameters, trained.path, validated.path, output)
     paths = [None if path is None else os.path.abspath(path) for path in given]
-    return Question(str(paths[0]), paths[1], str(paths[2]), str(paths[3]), paths[4], options)
+    return Question(
+        str(paths[0]), paths[1], str(paths[2]), str(paths[3]), paths[4], options, device
+    )
 
 
 @contextlib.contextmanager
@@ -153,7 +158,7 @@ def shuffled_trial(asked: Question, trial: int) -> Trace:
         InfluenceError: As `score` does.
     """
     options, progress = asked.options, SilentProgress()
-    device = choose_device(options.device)
+    device = choose_device(asked.device)
     definition = load_definition(asked.model, asked.parameters)
     solver = solver_that_trained(definition, None)
     trained = open_training(definition, asked.train, progress)
@@ -170,7 +175,9 @@ def shuffled_trial(asked: Question, trial: int) -> Trace:
     )
     file = None
     if asked.output is not None and Path(asked.output).parent.is_dir():
-        scored = scored_parts(definition, solver, method, options, trained, validated)
+        scored = scored_parts(
+            definition, solver, method, options, trained, validated, device=asked.device
+        )
         file = trace_file(asked.output, trial, *scored, list(steps))
     with without_futile_imports():
         rows = chosen_rows(options.validation_rows, validated)
@@ -188,11 +195,13 @@ def scored_parts(
     options: Options,
     trained: Dataset,
     validated: Dataset,
+    *,
+    device: str,
 ) -> list[object]:
     """Return all that the scores depend on, but the steps; a trace is resumed on the same only."""
     final = method.final
     return [
-        *(__version__, nn.__version__, options, solver, method.explanation),
+        *(__version__, nn.__version__, options, device, solver, method.explanation),
         *(definition.network.SerializeToString(deterministic=True), definition.trainable),
         validation_definition(definition).network.SerializeToString(deterministic=True),
         *(file_hash(trained.path), file_hash(validated.path)),

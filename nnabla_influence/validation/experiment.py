@@ -87,7 +87,7 @@ def validate(
     Raises:
         InfluenceError: Something that the user can act on; see `nnabla_influence.errors`.
     """
-    options = Options(window=window, validation_rows=validation_rows, device=device)
+    options = Options(window=window, validation_rows=validation_rows)
     sample, progress = sample or Sample(), progress or SilentProgress()
     folder = None if output is None else check_output(output)
     with _journal(folder) as journal:

@@ -108,12 +108,13 @@ def test_every_option_reaches_the_scoring(trained: Trained, tmp_path, capsys, mo
         "train": "d",
         "validation": "e",
         "output": "f",
+        "device": "cpu",
         "jobs": 2,
         "scheduler": None,
     }
     assert (options.validation_rows, options.window) == ([3, 1], 2)
     assert (options.batch_size, options.n_trials, options.chunk_size) == (5, 6, 7)
-    assert (options.device, options.method, options.running_statistics) == ("cpu", "exact", True)
+    assert (options.method, options.running_statistics) == ("exact", True)
     assert options.replay_budget == 3
 
 

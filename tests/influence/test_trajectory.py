@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, score
+import nnabla_influence
+from nnabla_influence import Options
 from nnabla_influence.definition import load_definition
 from nnabla_influence.device import cpu_device
 from nnabla_influence.errors import RunError
@@ -32,6 +34,8 @@ from tests.exact_trainings import (
     watched_trainings,
 )
 from tests.runs.changing import with_new_checksums
+
+score = functools.partial(nnabla_influence.score, device="cpu")
 
 CONTEXT = cpu_device("tests").context
 
@@ -105,7 +109,7 @@ def test_sqrt_gives_the_bytes_of_all(trainings, tmp_path, name: str, window):
     files = []
     for keep in ("all", "sqrt"):
         output = tmp_path / "influence.csv"
-        options = Options(method="exact", window=window, device="cpu")
+        options = Options(method="exact", window=window)
         ranking = score(training.definition, run=training.run(keep), output=output, options=options)
         files.append(output.read_bytes())
         output.unlink()
@@ -121,7 +125,7 @@ def test_chunks_change_rounding_at_most(trainings, name: str):
         score(
             training.definition,
             run=training.run("all"),
-            options=Options(method="exact", window="all", device="cpu", chunk_size=size),
+            options=Options(method="exact", window="all", chunk_size=size),
         ).scores.influence
         for size in (2, 3, 64)
     )
@@ -150,7 +154,7 @@ def test_one_changed_value_in_a_kept_state_is_noticed(
             training.definition,
             run=run,
             output=tmp_path / "a.csv",
-            options=Options(method="exact", window="all", device="cpu"),
+            options=Options(method="exact", window="all"),
         )
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
 

@@ -215,5 +215,5 @@ def test_weight_decay_past_the_recorder_is_an_error_where_states_are_kept(table,
 def test_inputs_scaled_after_the_iterator_are_an_error_where_states_are_kept(table, options):
     folder, x, y = table
     record(folder, simple(x, y), keep="sqrt", scale=2.0)
-    with pytest.raises(RunError, match=r"cannot be replayed|lead elsewhere"):
+    with pytest.raises(RunError, match="be replayed|replaying"):
         score_table(folder, options)

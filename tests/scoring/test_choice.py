@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, score
+import nnabla_influence
+from nnabla_influence import Options
 from nnabla_influence.definition import load_definition
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import RunError, UnsupportedError
@@ -20,7 +22,9 @@ from nnabla_influence.scoring import past_training, taking_up
 from nnabla_influence.scoring.opening import open_training
 from tests.exact_trainings import Said, Watched, done_again, watched_trainings
 
-AUTO = Options(window="all", device="cpu")
+score = functools.partial(nnabla_influence.score, device="cpu")
+
+AUTO = Options(window="all")
 EXACT = dataclasses.replace(AUTO, method="exact")
 FINAL = dataclasses.replace(AUTO, method="final")
 

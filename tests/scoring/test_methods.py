@@ -14,7 +14,8 @@ import nnabla as nn
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, score
+import nnabla_influence
+from nnabla_influence import Options
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.runs.run import read_run
@@ -26,7 +27,9 @@ from tests.reference import float64, pick
 from tests.rules import RULES
 from tests.runs.changing import with_new_checksums
 
-FINAL = Options(method="final", window="all", device="cpu")
+score = functools.partial(nnabla_influence.score, device="cpu")
+
+FINAL = Options(method="final", window="all")
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +172,7 @@ def test_the_file_beside_it_that_carries_the_state_is_named(trainings, tmp_path)
 
 
 def test_a_replay_needs_no_state(trainings):
-    ranking = score(trainings["adam"].final, options=Options(window="all", device="cpu"))
+    ranking = score(trainings["adam"].final, options=Options(window="all"))
     assert "exact" in ranking.orders.origin
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nnabla_influence import Options, score
+import nnabla_influence
+from nnabla_influence import Options
 from nnabla_influence.dataset import ColumnSpec, note_on_equal_data, open_dataset
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.scoring.opening import open_training, open_validation
 from tests.small_projects import edit, write_table
+
+score = functools.partial(nnabla_influence.score, device="cpu")
 
 THERE = r"C:\Users\花子\data set\training.csv"
 
@@ -69,7 +73,7 @@ def test_validation_on_the_training_rows_is_said(net, how, noted):
     elif how == "named so":  # by the model file itself
         edit(net, lambda proto: setattr(proto.dataset[1], "uri", "copy.csv"))
     said = Said()
-    options = Options(method="final", device="cpu")
+    options = Options(method="final")
     trained = net.with_suffix(".h5")
     score(net, validation=validation, parameters=trained, options=options, progress=said)
     assert any("are the training rows" in line for line in said.lines) is noted

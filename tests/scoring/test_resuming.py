@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -14,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, score
+import nnabla_influence
+from nnabla_influence import Options
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.influence import trace_file
 from nnabla_influence.runs.steps import Step
@@ -23,8 +25,10 @@ from tests.exact_trainings import Said, Watched, watched_trainings
 from tests.runs.changing import with_new_checksums
 from tests.small_projects import REPOSITORY, environment
 
+score = functools.partial(nnabla_influence.score, device="cpu")
+
 HIDDEN = ".influence.csv.trace.npz"
-EXACT = Options(method="exact", window="all", device="cpu")
+EXACT = Options(method="exact", window="all")
 
 
 @pytest.fixture(scope="module")

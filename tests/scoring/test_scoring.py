@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from nnabla_influence import Options, score, train
+import nnabla_influence
+from nnabla_influence import Options, train
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import (
     DatasetError,
@@ -35,6 +37,8 @@ from tests.exact_trainings import Watched, arrays, trained_otherwise, watched_tr
 from tests.influence.test_trainer import mlp
 from tests.reference import MiniBatch, Reference
 from tests.whole_training import WholeTraining
+
+score = functools.partial(nnabla_influence.score, device="cpu")
 
 BY_NAME = {case.name: case for case in CASES}
 FINAL = Options(method="final")
@@ -348,7 +352,7 @@ def test_permuted_rows_permute_the_scores(trainings, tmp_path):
     write_settings(
         folder / "run.json", dataclasses.replace(run.settings, dataset_hash=file_hash(other))
     )
-    options = Options(method="exact", window="all", device="cpu")
+    options = Options(method="exact", window="all")
     got = score(training.definition, run=folder, train=other, options=options).scores
     wanted = exact(training, training.run("all")).scores
     np.testing.assert_array_equal(got.influence, wanted.influence[order])

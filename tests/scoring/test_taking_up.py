@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, score
+import nnabla_influence
+from nnabla_influence import Options
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import InfluenceError, ModelError, RunError, ScoreError
 from nnabla_influence.influence import trace_file
@@ -19,7 +21,9 @@ from nnabla_influence.scoring import past_training
 from tests.exact_trainings import Said, Watched, done_again, watched_trainings
 from tests.runs.changing import with_new_checksums
 
-EXACT = Options(method="exact", window="all", device="cpu")
+score = functools.partial(nnabla_influence.score, device="cpu")
+
+EXACT = Options(method="exact", window="all")
 FINAL = dataclasses.replace(EXACT, method="final")
 REPLAY = ".influence.csv.replay"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from pathlib import Path
 
 import pytest
 
-from nnabla_influence import Options, score
+import nnabla_influence
+from nnabla_influence import Options
 from nnabla_influence.errors import InfluenceError, ScoreError
 from nnabla_influence.execution import Failure
 from nnabla_influence.execution.in_process import InProcess
@@ -15,7 +17,9 @@ from nnabla_influence.scoring import trials
 from tests.exact_trainings import Said
 from tests.small_projects import write_table
 
-SHUFFLED = Options(batch_size=5, n_trials=3, device="cpu")
+score = functools.partial(nnabla_influence.score, device="cpu")
+
+SHUFFLED = Options(batch_size=5, n_trials=3)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +58,7 @@ def test_two_workers_write_the_same_bytes_as_this_process(model, tmp_path):
 def test_a_known_order_is_traced_here_and_nothing_is_started(model, tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "open_executor", None)
     output, said = tmp_path / "influence.csv", Said()
-    one = Options(batch_size=5, n_trials=1, device="cpu")
+    one = Options(batch_size=5, n_trials=1)
     ranking(model, output, options=one, jobs=2, progress=said)
     assert any("nothing to share out: it is done in this process" in line for line in said.lines)
 

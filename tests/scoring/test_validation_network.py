@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import jax
@@ -11,7 +12,8 @@ import nnabla.parametric_functions as PF
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, score
+import nnabla_influence
+from nnabla_influence import Options
 from nnabla_influence.definition import (
     Mode,
     build_objective,
@@ -26,6 +28,8 @@ from nnabla_influence.runs.run import write_run
 from nnabla_influence.runs.steps import Step
 from tests.definition.definitions import python_proto, random_parameters, write_nnp
 from tests.reference import Reference, float64
+
+score = functools.partial(nnabla_influence.score, device="cpu")
 
 CPU = cpu_device("tests").context
 N = {"training": 12, "validation": 7}
@@ -113,7 +117,7 @@ def test_the_definitions_own_network_validates(tmp_path, script, auxiliary):
         run=tmp_path / "run",
         train=tmp_path / "training.csv",
         validation=tmp_path / "validation.csv",
-        options=Options(method="final", running_statistics=True, device="cpu"),
+        options=Options(method="final", running_statistics=True),
     )
     reference = Reference(reference_losses, parameters, definition.trainable)
     wanted = reference.influence(
