@@ -40,7 +40,7 @@ from nnabla_influence.samples import (
     write_digits,
 )
 from nnabla_influence.scoring import score
-from nnabla_influence.scoring.opening import open_training
+from nnabla_influence.scoring.inputs import open_training
 
 SIX_STEPS = 3
 ROUNDS, SIX_ROUNDS = 3, 1

@@ -39,7 +39,7 @@ from nnabla_influence.runs.parameter_file import read_parameters
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.run_folder import check_replaceable
 from nnabla_influence.runs.solver_states import read_solver_state as read_run_state
-from nnabla_influence.solvers.reading import read_solver_state as read_model_state
+from nnabla_influence.solvers.saved_state import read_solver_state as read_model_state
 from tests.curves.projects import Project, write_project
 from tests.small_projects import edit
 

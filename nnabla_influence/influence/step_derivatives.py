@@ -1,4 +1,4 @@
-"""The derivatives of the training objective at the state of any step."""
+"""The derivatives of the training objective at the checkpoint of any step."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _CHUNK_VALUES = 2**18
 
 
 class StepDerivatives:
-    """`Derivatives`, moved from state to state; one for each mini-batch size where need be.
+    """`Derivatives` at the checkpoint of a step; one for each mini-batch size where needed.
 
     Args:
         build: Builds the derivatives for mini-batches of a size.
-        whole: Whether a mini-batch must go through the network whole, since its examples see each
-            other (batch statistics); otherwise one size serves them all.
+        whole: Whether a mini-batch must go through the network whole, since its examples depend on
+            each other (batch statistics). Otherwise all go in chunks of one size.
         chunk_size: That size.
     """
 
@@ -38,20 +38,10 @@ class StepDerivatives:
         self._set_to: dict[int, Checkpoint] = {}
         self._checkpoint: Checkpoint | None = None
 
-    def set_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Let everything be at ``checkpoint`` from now on."""
+    def at(self, checkpoint: Checkpoint) -> StepDerivatives:
+        """Return these derivatives, which compute at ``checkpoint`` from now on."""
         self._checkpoint = checkpoint
-
-    def add_products(
-        self,
-        inputs: Mapping[str, np.ndarray],
-        weights: np.ndarray,
-        a: nn.NdArray,
-        h: nn.NdArray,
-        r: nn.NdArray | None = None,
-    ) -> np.ndarray:
-        """Do `Derivatives.add_products` at the checkpoint."""
-        return self.of_size(len(weights)).add_products(inputs, weights, a, h, r)
+        return self
 
     def before(self, inputs: Sequence[Mapping[str, np.ndarray]]) -> Before:
         """Return what the update of these mini-batches started from, with their gradient."""

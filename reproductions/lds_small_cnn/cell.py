@@ -22,7 +22,7 @@ from nnabla_influence.runs.run import Run
 from nnabla_influence.samples import Network, Scheduler, Training, write_definition, write_digits
 from nnabla_influence.samples.sheet import Layer, Sheet
 from nnabla_influence.scoring import score
-from nnabla_influence.scoring.opening import open_validation
+from nnabla_influence.scoring.inputs import open_validation
 from nnabla_influence.validation import (
     RowAgreement,
     Sample,

@@ -229,7 +229,7 @@ def test_a_missing_package_is_named(table: Path, monkeypatch, caplog, tmp_path):
     code, lines = in_process(main, caplog, "-m", make_model(table))
     assert code == 1
     assert lines[-1].startswith(
-        "SGD influence failed: the package nnabla_influence.scoring.best_epoch is"
+        "SGD influence failed: the package nnabla_influence.scoring.choice is"
     )
     assert lines[-1].endswith(f"missing; install it for {sys.executable}")
 

@@ -16,7 +16,7 @@ from nnabla_influence.errors import ScoreError
 from nnabla_influence.influence import influence_functions as module
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.run import read_run
-from nnabla_influence.scoring.opening import open_training, open_validation
+from nnabla_influence.scoring.inputs import open_training, open_validation
 from tests.cases import Case, write_csv
 
 N, DECAY, PENALTY = 40, 0.001, 0.25

@@ -171,20 +171,20 @@ def test_what_nnablas_save_writes_is_read_back(tmp_path, kind, form):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(ModelError, match=r"none\.nnp: does not exist; check the path"):
+    with pytest.raises(ModelError, match=r"none\.nnp: "):
         read_solver_state(tmp_path / "none.nnp")
 
 
 def test_a_folder(tmp_path):
     (tmp_path / "net.nnp").mkdir()
-    with pytest.raises(ModelError, match=r": cannot be read \(.*directory\); check the file"):
+    with pytest.raises(ModelError, match="directory"):
         read_solver_state(tmp_path / "net.nnp")
 
 
 def test_a_damaged_archive(tmp_path):
     path = tmp_path / "net.nnp"
     path.write_bytes(b"no archive")
-    with pytest.raises(ModelError, match=r"net\.nnp: is no whole \.nnp archive \(.*\); write or"):
+    with pytest.raises(ModelError, match=r"net\.nnp: .*archive"):
         read_solver_state(path)
 
 
@@ -211,8 +211,7 @@ def test_a_damaged_state(tmp_path, name, content):
     path = tmp_path / "net.nnp"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(name, content)
-    words = rf"net\.nnp, {name}: is no whole state of a solver \(.+\); write or copy the file again"
-    with pytest.raises(ModelError, match=words):
+    with pytest.raises(ModelError, match=rf"net\.nnp, {name}: "):
         read_solver_state(path)
 
 
@@ -221,5 +220,5 @@ def test_two_optimizers(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("one", "two"):
             archive.writestr(f"{name}_Sgd_optimizer.h5.optimizer", h5(w__t=1))
-    with pytest.raises(ModelError, match="holds the states of 2 optimizers; give the file of a"):
+    with pytest.raises(ModelError, match="2 optimizers"):
         read_solver_state(path)

@@ -1,4 +1,4 @@
-"""Read the solver's state that a model file carries."""
+"""The solver's state that a model file holds."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _SUFFIXES = (*_OPTIMIZERS, *_TEXTS)
 
 
 def has_solver_state(path: Path, proto: Any) -> bool:
-    """Tell, from an archive's listing alone, whether a model file carries a solver's state.
+    """Return whether a model file holds a solver's state, from an archive's listing alone.
 
     Args:
-        path: The model file, which was read before.
-        proto: Its definition, in which `nnabla.utils.save` puts the states.
+        path: The model file.
+        proto: Its definition, which holds the states that `nnabla.utils.save` writes.
     """
     if any(optimizer.solver.states for optimizer in proto.optimizer):
         return True
@@ -41,7 +41,7 @@ def has_solver_state(path: Path, proto: Any) -> bool:
 
 
 def read_solver_state(path: Path) -> SolverState | None:
-    """Return the solver's state that goes with the parameters of a file, if it has one.
+    """Return the solver's state that belongs to the parameters of a file, if it has one.
 
     nnabla_cli puts the states into the .nnp of every fifth epoch (``optimizer_interval`` of the
     section ``CHECKPOINT`` of nnabla's configuration); `nnabla.utils.save` does so if
@@ -74,7 +74,7 @@ def read_solver_state(path: Path) -> SolverState | None:
         raise ModelError(f"{path}: does not exist; check the path") from error
     except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, RuntimeError) as error:
         raise ModelError(
-            f"{path}: is no whole .nnp archive ({error}); write or copy it again"
+            f"{path}: is not a valid .nnp archive ({error}); export or copy it again"
         ) from error
     except OSError as error:
         raise ModelError(
@@ -100,12 +100,18 @@ def _read_member(where: str, name: str, content: bytes) -> Iterator[SolverState]
             text_format.Merge(content.decode("utf-8-sig"), proto)
             yield from _from_proto(proto)
     except (
-        *(OSError, RuntimeError, KeyError, TypeError, ValueError),
-        *(DecodeError, text_format.ParseError, InfluenceError),
+        OSError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        DecodeError,
+        text_format.ParseError,
+        InfluenceError,
     ) as error:
         reason = " ".join(str(error).split())
         raise ModelError(
-            f"{where}: is no whole state of a solver ({reason}); write or copy the file again"
+            f"{where}: is not a valid solver state ({reason}); export or copy the file again"
         ) from error
 
 
