@@ -189,32 +189,32 @@ class ReplayedTrajectory:
     def _error(self, first: int, end: int, difference: str) -> RunError:
         message = (
             f"{self._run.folder}: the training from step {first} to {end} cannot be replayed"
-            f" ({difference}); "
+            f" ({difference})"
         )
+        settings, reason = self._run.settings, None
+        if not self._is_reproducible(first, min(first + 2, end)):
+            reason = "this device does not give the same result twice"
+        elif settings is not None and settings.nnabla_version != nn.__version__:
+            trained_by = settings.nnabla_version
+            reason = f"it was trained by nnabla {trained_by}, and this is {nn.__version__}"
+        elif settings is not None and _on_gpu(settings.context) != _on_gpu(self._trainer.context):
+            reason = "it was trained on another device; choose that with --device"
+        if reason is None:
+            return RunError(f"{message}; {OTHERWISE}")
+        return NotReproducibleError(
+            f"{message}; {reason}. Record with --keep all, which replays nothing, or use method"
+            " final"
+        )
+
+    def _is_reproducible(self, first: int, end: int) -> bool:
+        """Whether two replays of these steps give the same bytes."""
         twice = []
         for _ in range(2):
             self._trainer.start(self._run.checkpoint(first))
-            for at in range(first, min(first + 2, end)):
+            for at in range(first, end):
                 self._trainer.step(self._steps[at], self._inputs)
             twice.append(self._trainer.checkpoint())
-        if describe_difference(*twice) is not None:
-            return NotReproducibleError(
-                f"{message}this device does not give the same result twice. Record with --keep all,"
-                " which replays nothing, or use method final"
-            )
-        settings = self._run.settings
-        if settings is not None and settings.nnabla_version != nn.__version__:
-            return NotReproducibleError(
-                f"{message}it was trained by nnabla {settings.nnabla_version}, and this is"
-                f" {nn.__version__}. Record with --keep all, which replays nothing, or use"
-                " method final"
-            )
-        if settings is not None and _on_gpu(settings.context) != _on_gpu(self._trainer.context):
-            return NotReproducibleError(
-                f"{message}it was trained on another device. Choose that with --device, or record"
-                " with --keep all, which replays nothing, or use method final"
-            )
-        return RunError(f"{message}{OTHERWISE}")
+        return describe_difference(*twice) is None
 
 
 def _on_gpu(context: object) -> bool:

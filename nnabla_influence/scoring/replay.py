@@ -50,8 +50,8 @@ NO_EXACT = "exact cannot follow the network"
 """Why a training is not traced exactly; in the headers of rankings."""
 
 NEAR = 1e-3
-"""How far the replay's parameters may be off for its trace to be that of the training, over the
-distance that they moved in the recorded steps: rounding does that, another training far more."""
+"""How far a replay may end from the training, over the distance that the parameters moved in the
+recorded steps: rounding does that, another training far more."""
 
 PROBE_STEPS = 5
 """How many steps are timed, after one that is not; no more than `PROBE_SECONDS`, though."""
@@ -73,11 +73,7 @@ def replayed_training(inputs: Inputs, progress: Progress) -> Iterator[tuple[Run 
     """Yield the run of the replayed training, with checkpoints, and in a few words why.
 
     With method ``auto``, the run is None where the replay ends at other parameters, is not
-    possible, or not within the budget. The words say which.
-
-    Raises:
-        InfluenceError: Method ``exact`` was asked for, and the training cannot be replayed, or the
-            replay ends at other parameters.
+    possible, or not within the budget, and the words say which. With ``exact`` that is an error.
     """
     asked = inputs.options.method == "exact"
     parameters = _trained_parameters(inputs)
@@ -86,8 +82,8 @@ def replayed_training(inputs: Inputs, progress: Progress) -> Iterator[tuple[Run 
         yield None, reason
         return
     progress.say(
-        "The run has no checkpoints, so the training is replayed for exact scores"
-        " (nnabla-influence train keeps checkpoints)"
+        "The training is replayed for exact scores, since no checkpoints of it were kept"
+        " (nnabla-influence train keeps them)"
     )
     with replay_folder(inputs.output) as folder:
         try:
@@ -148,21 +144,26 @@ def _trained_parameters(inputs: Inputs) -> Mapping[str, np.ndarray]:
 def _reason_against(
     inputs: Inputs, parameters: Mapping[str, np.ndarray], progress: Progress
 ) -> str | None:
-    """Return why the training is not replayed; None where it is.
-
-    Raises:
-        InfluenceError: It cannot be replayed, and method ``exact`` was asked for.
-    """
-    asked = inputs.options.method == "exact"
+    """Return why the training is not replayed; None where it is."""
+    asked, budget = inputs.options.method == "exact", 60 * inputs.options.replay_budget
     try:
         _check_replayable(inputs)
-        return None if asked else _over_budget(inputs, parameters, progress)
+        if asked:
+            return None
+        if not budget:
+            return NOT_ASKED
+        seconds = replay_seconds(inputs, parameters)
     except (ModelError, RunError, UnsupportedError) as error:
         if asked:
             raise
-        progress.say(f"No exact scores: the run has no checkpoints, and {error}")
+        progress.say(f"No exact scores: no checkpoints were kept, and {error}")
         # Recording does not help where the network is the reason.
         return NO_EXACT if isinstance(error, UnsupportedError) else NO_REPLAY
+    progress.say(
+        f"Replaying the training's {inputs.definition.max_epoch} epochs takes about"
+        f" {seconds_text(seconds)}; the replay budget is {seconds_text(budget)}"
+    )
+    return None if seconds <= budget else TOO_LONG
 
 
 def _check_replayable(inputs: Inputs) -> None:
@@ -193,20 +194,6 @@ def _check_start(definition: Definition) -> None:
     check_start(
         definition, {}, "record the training with checkpoints (nnabla-influence train, Recorder)"
     )
-
-
-def _over_budget(
-    inputs: Inputs, parameters: Mapping[str, np.ndarray], progress: Progress
-) -> str | None:
-    budget = 60 * inputs.options.replay_budget
-    if not budget:
-        return NOT_ASKED
-    seconds = replay_seconds(inputs, parameters)
-    progress.say(
-        f"Replaying the training's {inputs.definition.max_epoch} epochs takes about"
-        f" {seconds_text(seconds)}; the replay budget is {seconds_text(budget)}"
-    )
-    return None if seconds <= budget else TOO_LONG
 
 
 def replay_seconds(inputs: Inputs, parameters: Mapping[str, np.ndarray]) -> float:
@@ -273,9 +260,6 @@ def replay_folder(output: PathLike | None) -> Iterator[Path]:
 
     It lies beside ``output``, so that the same command finds it after it was killed, or in a
     temporary folder where nothing is written. A failure that would happen again removes it too.
-
-    Raises:
-        OutputError: The folder cannot be made.
     """
     if output is None:
         with tempfile.TemporaryDirectory() as temporary:
@@ -334,19 +318,10 @@ def replay_training(
         device: As for `train`.
         window: Epochs to record, counted from the end; None for all.
         progress: Where to show the progress.
-
-    Raises:
-        InfluenceError: It cannot be trained or recorded.
     """
     _check_start(definition)
     train_epochs = functools.partial(
-        _train,
-        definition,
-        training=training,
-        validation=validation,
-        device=device,
-        window=window,
-        progress=progress,
+        _train, definition, training, validation, device=device, window=window, progress=progress
     )
     end = train_epochs(definition.max_epoch, folder)
     distance = _distance(definition, end, parameters)
@@ -369,11 +344,11 @@ def replay_training(
 
 def _train(
     definition: Definition,
+    training: Path,
+    validation: Path,
     epochs: int,
     folder: Path,
     *,
-    training: Path,
-    validation: Path,
     device: str,
     window: int | None,
     progress: Progress,

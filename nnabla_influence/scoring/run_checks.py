@@ -175,44 +175,32 @@ def check_solver_state(
     own_parameters: bool,
     or_else: str = "",
 ) -> None:
-    """Refuse method final where it needs a solver state that was not saved.
-
-    Args:
-        definition: As for `lacks_solver_state`, and so on.
-        solver: The one that trained.
-        run: Its run, if there is one.
-        own_parameters: Whether the parameters are the model file's own.
-        or_else: What else the user can do.
+    """Refuse method final where `lacks_solver_state`.
 
     Raises:
-        ScoreError: It was not saved; says how to get a training with it, in the Console too.
+        ScoreError: Says how to get a training with a state, in the Console too, ``or_else``.
     """
     if not lacks_solver_state(definition, solver, run, own_parameters=own_parameters):
         return
-    why = f"without which method final cannot trace the solver {solver.name}"
-    if run is not None:
-        raise ScoreError(
-            f"{run.folder}: has no {SOLVER_STATES}, {why}; save it with solver.save_states, or"
-            " record the training again"
-        )
-    path = definition.path
-    if not own_parameters:
-        raise ScoreError(
-            f"{path}: the parameters given in place of its own come without the solver's state,"
-            f" {why}; give the .nnp of the end of the training alone"
-        )
-    if not definition.parameters:
+    if run is None and own_parameters and not definition.parameters:
         return  # `final_checkpoint` refuses that.
-    other = _beside(path)
-    if other is not None:
-        raise ScoreError(
-            f"{path}: holds no solver state, {why}; give {other.name} beside it, which does"
+    path = definition.path if run is None else run.folder
+    beside = _beside(path) if run is None and own_parameters else None
+    if run is not None:
+        advice = "save it with solver.save_states, or record the training again"
+    elif not own_parameters:
+        advice = "an .h5 does not hold it; give the .nnp of the end of the training alone"
+    elif beside is not None:
+        advice = f"give {beside.name} beside it, which has it{or_else}"
+    else:
+        advice = (
+            "a current Console saves it in every fifth epoch: train again there, with a number of"
+            " epochs that is a multiple of 5, and choose the file of the last epoch"
             f"{or_else}"
         )
     raise ScoreError(
-        f"{path}: holds no solver state, {why}. A current Console saves it in every fifth epoch:"
-        " train again there, with a number of epochs that is a multiple of 5, and choose the file"
-        f" of the last epoch{or_else}"
+        f"{path}: has no {SOLVER_STATES if run is not None else 'solver state'}, without which"
+        f" method final cannot trace the solver {solver.name}; {advice}"
     )
 
 

@@ -93,7 +93,7 @@ def build_solver(
         learning_rate: Of the next update, if it is not the constructor's.
 
     Raises:
-        UnsupportedError: The solver is not one of `SOLVERS`, or a hyper-parameter is missing or not finite.
+        UnsupportedError: The solver is another, or a hyper-parameter is missing or not finite.
     """
     if solver.name not in SOLVERS:
         raise UnsupportedError(_cannot_be_traced(solver.name))

@@ -31,8 +31,8 @@ from tests.small_projects import (
 )
 
 PROGRESS = (
-    *("Computing on ", "Method ", "Traced in ", "Note: ", "No exact trace: ", "The ranking is "),
-    *("A replay of ", "The training is replayed", "Checkpoints: ", "Training ", "The replayed "),
+    *("Computing on ", "Method ", "Traced in ", "Note: ", "No exact scores: ", "The ranking is "),
+    *("Replaying ", "The training is replayed", "Checkpoints: ", "Training ", "The replayed "),
 )
 
 
@@ -510,12 +510,12 @@ def test_training_that_fails_leaves_nothing(capsys, table: Path):
 
 
 def test_an_unforeseen_failure_is_one_line_too(capsys, table: Path, monkeypatch):
-    import nnabla_influence.scoring.scoring as scoring
+    from nnabla_influence.scoring import inputs
 
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("first\nsecond")
 
-    monkeypatch.setattr(scoring, "choose_device", fail)
+    monkeypatch.setattr(inputs, "choose_device", fail)
     words = ("score", "-m", table, "-o", table.parent / "out.csv")
     code, out, err = run(capsys, *words)
     assert (code, out, len(err)) == (1, "", 1)

@@ -205,12 +205,12 @@ def make_model(net: Path) -> Path:
 
 
 def test_an_unforeseen_failure_says_where(table: Path, monkeypatch, caplog, tmp_path):
-    import nnabla_influence.scoring.scoring as scoring
+    from nnabla_influence.scoring import inputs
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError("first\nsecond")
 
-    monkeypatch.setattr(scoring, "choose_device", fail)
+    monkeypatch.setattr(inputs, "choose_device", fail)
     monkeypatch.chdir(tmp_path)
     code, lines = in_process(main, caplog, "-m", make_model(table))
     assert code == 1
@@ -224,8 +224,7 @@ def test_an_unforeseen_failure_says_where(table: Path, monkeypatch, caplog, tmp_
 def test_a_missing_package_is_named(table: Path, monkeypatch, caplog, tmp_path):
     monkeypatch.delitem(sys.modules, "nnabla_influence.scoring", raising=False)
     monkeypatch.delitem(sys.modules, "nnabla_influence.scoring.scoring", raising=False)
-    monkeypatch.delitem(sys.modules, "nnabla_influence.scoring.choice", raising=False)
-    monkeypatch.setitem(sys.modules, "nnabla_influence.scoring.best_epoch", None)
+    monkeypatch.setitem(sys.modules, "nnabla_influence.scoring.choice", None)
     code, lines = in_process(main, caplog, "-m", make_model(table))
     assert code == 1
     assert lines[-1].startswith(

@@ -185,7 +185,7 @@ def test_the_state_in_a_model_file_is_not_paired_with_other_parameters(trainings
     training = trainings["adam, five epochs"]
     assert score(training.final, options=FINAL).scores.influence.any()
     others = training.run("all") / "final.h5"
-    with pytest.raises(ScoreError, match="solver's state"):
+    with pytest.raises(ScoreError, match="no solver state"):
         score(training.final, parameters=others, options=FINAL)
 
 
