@@ -440,12 +440,16 @@ def test_ranking_in_place_of_the_dataset_is_refused_with_a_run(table: Project, t
         table.score(train=tmp_path / "influence.csv")
 
 
-def test_output_that_is_an_input_is_refused_before_the_work(table: Project):
+def test_output_that_is_an_input_is_refused_before_the_work(table: Project, tmp_path):
     for name in ("training.csv", "validation.csv", "net.nntxt", "run/steps.csv", "run/run.json"):
         before = (table.folder / name).read_bytes()
         with pytest.raises(OutputError, match=name.rpartition("/")[2]):
             table.score(output=table.folder / name)
         assert (table.folder / name).read_bytes() == before
+    ranking = tmp_path / "influence.csv"
+    table.score(output=ranking)  # which another ranking may replace, if it is not read
+    with pytest.raises(OutputError, match=r"influence\.csv: .*same file"):
+        table.score(run=None, parameters=table.run / "final.h5", train=ranking, output=ranking)
 
 
 def test_unwritable_output_is_refused_before_the_work(table: Project, tmp_path, monkeypatch):
