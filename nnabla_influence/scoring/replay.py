@@ -138,9 +138,6 @@ def _trained_parameters(inputs: Inputs) -> Mapping[str, np.ndarray]:
     return inputs.definition.parameters
 
 
-# --------------------------------------------------------------------- whether to replay
-
-
 def _reason_against(
     inputs: Inputs, parameters: Mapping[str, np.ndarray], progress: Progress
 ) -> str | None:
@@ -220,9 +217,6 @@ def replay_seconds(inputs: Inputs, parameters: Mapping[str, np.ndarray]) -> floa
             break
     per_epoch = definition.proto.training_config.iter_per_epoch // interval
     return BESIDE_STEPS * float(np.median(times)) * per_epoch * definition.max_epoch
-
-
-# --------------------------------------------------------------------- the replay itself
 
 
 @dataclass(frozen=True, eq=False)

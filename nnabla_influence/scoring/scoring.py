@@ -18,6 +18,7 @@ from nnabla_influence.definition import (
 from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.engine.guard import check_derivatives
 from nnabla_influence.errors import ScoreError
+from nnabla_influence.execution import Executor
 from nnabla_influence.influence.trace import DivergedError, Trace, validation_gradient
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
@@ -89,23 +90,15 @@ def score(
     # The stack removes a replayed training and the traces' files once the ranking is written.
     with contextlib.ExitStack() as stack:
         method, window = choose(inputs, progress, stack)
-        executor = stack.enter_context(workers_for(len(window.trials), jobs, scheduler, progress))
+        n_trials = len(window.trials)
+        executor = stack.enter_context(workers_for(n_trials, jobs, scheduler, progress))
         _check_network(inputs, method, window, progress)
-        with without_futile_imports():
-            target = _target(inputs, method, rows, progress)
-            stack.enter_context(trace_files(output, len(window.trials), progress))
-            try:
-                if executor is None:
-                    traces = trace_all(inputs, method, window.trials, target.gradient, progress)
-                else:
-                    traces = trace_in_workers(executor, inputs, len(window.trials), progress)
-            except DivergedError as error:
-                ways = advice(inputs.definition, options, method.why)
-                raise ScoreError(f"no ranking is written: {error}; {ways}") from error
-            _check_not_all_zero(traces, window.trials)
-        verdict = _judge(inputs, method, traces, target.loss)
-        origin = f"{window.order.value} {method.name}"
-        orders = Orders(origin, len(window.trials), method.why, verdict)
+        stack.enter_context(without_futile_imports())
+        target = _target(inputs, method, rows, progress)
+        stack.enter_context(trace_files(output, n_trials, progress))
+        traces = _trace(inputs, method, window, target, executor, progress)
+        verdict = _judge(inputs, method, traces, target)
+        orders = Orders(f"{window.order.value} {method.name}", n_trials, method.why, verdict)
         ranking = Ranking(inputs.train, _scores(traces, target), orders=orders)
         if output is not None:
             ranking.write(output)
@@ -155,10 +148,31 @@ def _check_network(inputs: Inputs, method: Method, window: Window, progress: Pro
         stage.update()
 
 
-def _judge(inputs: Inputs, method: Method, traces: Sequence[Trace], loss: float) -> Verdict:
+def _trace(
+    inputs: Inputs,
+    method: Method,
+    window: Window,
+    target: _Target,
+    executor: Executor | None,
+    progress: Progress,
+) -> list[Trace]:
+    """Trace each order of the mini-batches, here or in the executor's workers."""
+    try:
+        if executor is None:
+            traces = trace_all(inputs, method, window.trials, target.gradient, progress)
+        else:
+            traces = trace_in_workers(executor, inputs, len(window.trials), progress)
+    except DivergedError as error:
+        ways = advice(inputs.definition, inputs.options, method.why)
+        raise ScoreError(f"no ranking is written: {error}; {ways}") from error
+    _check_not_all_zero(traces, window.trials)
+    return traces
+
+
+def _judge(inputs: Inputs, method: Method, traces: Sequence[Trace], target: _Target) -> Verdict:
     signs = signs_of(
         traces,
-        loss,
+        target.loss,
         exact=method.trajectory.exact,
         chosen=inputs.options.validation_rows is not None,
         never_negative=is_never_negative(inputs.definition),

@@ -12,17 +12,12 @@ from nnabla_influence.device import cpu_device
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.runs.run import read_run
-from tests.exact_trainings import KINDS, Watched, arrays, equal, fetch_from, watched_trainings
+from tests.exact_trainings import KINDS, Watched, arrays, equal, fetch_from
 from tests.reference import float64
 from tests.training_data import parameters_of
 from tests.whole_training import WholeTraining
 
 CONTEXT = cpu_device("tests").context
-
-
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory) -> dict[str, Watched]:
-    return watched_trainings(tmp_path_factory.getbasetemp())
 
 
 def prepared(training: Watched):

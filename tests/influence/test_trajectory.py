@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import nnabla_influence
 from nnabla_influence import Options
 from nnabla_influence.definition import load_definition
 from nnabla_influence.device import cpu_device
@@ -31,18 +29,11 @@ from tests.exact_trainings import (
     Watched,
     equal,
     fetch_from,
-    watched_trainings,
 )
 from tests.runs.changing import with_new_checksums
-
-score = functools.partial(nnabla_influence.score, device="cpu")
+from tests.scores import score
 
 CONTEXT = cpu_device("tests").context
-
-
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory) -> dict[str, Watched]:
-    return watched_trainings(tmp_path_factory.getbasetemp())
 
 
 def replayed(training: Watched, folder: Path | None = None) -> ReplayedTrajectory:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import shutil
 import zipfile
@@ -13,7 +12,6 @@ import h5py
 import numpy as np
 import pytest
 
-import nnabla_influence
 from nnabla_influence import Options
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import RunError, UnsupportedError
@@ -22,19 +20,13 @@ from nnabla_influence.runs.run import SETTINGS, read_run, write_run
 from nnabla_influence.scoring import replay
 from nnabla_influence.scoring.choice import note_on_best_epoch
 from nnabla_influence.scoring.inputs import Request, read_inputs
-from tests.exact_trainings import Said, Watched, done_again, watched_trainings
+from tests.exact_trainings import Said, Watched, done_again
+from tests.scores import score
 from tests.small_projects import Trained, trained_table, write_table
-
-score = functools.partial(nnabla_influence.score, device="cpu")
 
 AUTO = Options(window="all")
 EXACT = dataclasses.replace(AUTO, method="exact")
 FINAL = dataclasses.replace(AUTO, method="final")
-
-
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory) -> dict[str, Watched]:
-    return watched_trainings(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

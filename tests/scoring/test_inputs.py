@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import nnabla_influence
 from nnabla_influence import Options
 from nnabla_influence.dataset import ColumnSpec, note_on_equal_data, open_dataset
 from nnabla_influence.definition import load_definition
@@ -17,9 +15,8 @@ from nnabla_influence.errors import DatasetError
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.scoring.inputs import open_training, open_validation
 from tests.exact_trainings import Said
+from tests.scores import score
 from tests.small_projects import edit, write_table
-
-score = functools.partial(nnabla_influence.score, device="cpu")
 
 THERE = r"C:\Users\花子\data set\training.csv"
 

@@ -14,27 +14,20 @@ import nnabla as nn
 import numpy as np
 import pytest
 
-import nnabla_influence
 from nnabla_influence import Options
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.scoring.methods import Method
 from nnabla_influence.scoring.run_checks import lacks_solver_state
-from tests.exact_trainings import Watched, arrays, trained_otherwise, watched_trainings
+from tests.exact_trainings import Watched, arrays, trained_otherwise
 from tests.influence.test_trainer import mlp
 from tests.reference import float64, pick
 from tests.rules import RULES
 from tests.runs.changing import with_new_checksums
-
-score = functools.partial(nnabla_influence.score, device="cpu")
+from tests.scores import score
 
 FINAL = Options(method="final", window="all")
-
-
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory) -> dict[str, Watched]:
-    return watched_trainings(tmp_path_factory.getbasetemp())
 
 
 def every_step_at_the_end(training: Watched, epochs: int, held: int | None = None) -> np.ndarray:

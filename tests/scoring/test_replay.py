@@ -14,14 +14,14 @@ from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import ModelError, OutputError
 from nnabla_influence.scoring import replay
 from nnabla_influence.scoring.replay import Replay, replay_folder, replay_training
-from tests.exact_trainings import Said, Watched, done_again, equal, watched_trainings
+from tests.exact_trainings import Said, Watched, equal
 from tests.small_projects import Trained, trained_table
 from tests.training_data import parameters_of
 
 
 @pytest.fixture(scope="module")
-def training(tmp_path_factory) -> Watched:
-    return watched_trainings(tmp_path_factory.getbasetemp())["adam"]
+def training(trainings) -> Watched:
+    return trainings["adam"]
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,6 @@ def again(model: Path, csv: Path, folder: Path, **more) -> Replay:
     arguments = {"device": "cpu", "window": None, "progress": Said(), **more}
     parameters = arguments.pop("parameters", definition.parameters)
     return replay_training(definition, parameters, csv, csv, folder / "run", **arguments)
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory) -> Path:
-    return done_again(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

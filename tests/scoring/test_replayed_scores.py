@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import shutil
 from pathlib import Path
 
@@ -11,17 +10,15 @@ import h5py
 import numpy as np
 import pytest
 
-import nnabla_influence
 from nnabla_influence import Options
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import InfluenceError, ModelError, RunError, ScoreError
 from nnabla_influence.influence import trace_file
 from nnabla_influence.runs.run import read_run, write_run
 from nnabla_influence.scoring import replay
-from tests.exact_trainings import Said, Watched, done_again, watched_trainings
+from tests.exact_trainings import Said, Watched
 from tests.runs.changing import with_new_checksums
-
-score = functools.partial(nnabla_influence.score, device="cpu")
+from tests.scores import score
 
 EXACT = Options(method="exact", window="all")
 FINAL = dataclasses.replace(EXACT, method="final")
@@ -29,13 +26,8 @@ REPLAY = ".influence.csv.replay"
 
 
 @pytest.fixture(scope="module")
-def training(tmp_path_factory) -> Watched:
-    return watched_trainings(tmp_path_factory.getbasetemp())["adam"]
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory) -> Path:
-    return done_again(tmp_path_factory.getbasetemp())
+def training(trainings) -> Watched:
+    return trainings["adam"]
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import os
 import shutil
@@ -15,25 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import nnabla_influence
 from nnabla_influence import Options
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.influence import trace_file
 from nnabla_influence.influence.trace_file import fingerprint
 from nnabla_influence.runs.steps import Step
-from tests.exact_trainings import Said, Watched, watched_trainings
+from tests.exact_trainings import Said, Watched
 from tests.runs.changing import with_new_checksums
+from tests.scores import score
 from tests.small_projects import REPOSITORY, environment
-
-score = functools.partial(nnabla_influence.score, device="cpu")
 
 HIDDEN = ".influence.csv.trace.npz"
 EXACT = Options(method="exact", window="all")
-
-
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory) -> dict[str, Watched]:
-    return watched_trainings(tmp_path_factory.getbasetemp())
 
 
 def content(path: Path) -> bytes:

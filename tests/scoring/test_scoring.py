@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
 import shutil
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-import nnabla_influence
 from nnabla_influence import Options, train
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import (
@@ -34,12 +32,11 @@ from nnabla_influence.runs.run_settings import write_settings
 from nnabla_influence.runs.steps import write_steps
 from nnabla_influence.scoring import inputs
 from tests.cases import CASES, Case, write_csv
-from tests.exact_trainings import Watched, arrays, trained_otherwise, watched_trainings
+from tests.exact_trainings import Watched, arrays, trained_otherwise
 from tests.influence.test_trainer import mlp
 from tests.reference import MiniBatch, Reference
+from tests.scores import score
 from tests.whole_training import WholeTraining
-
-score = functools.partial(nnabla_influence.score, device="cpu")
 
 BY_NAME = {case.name: case for case in CASES}
 FINAL = Options(method="final")
@@ -283,11 +280,6 @@ def test_hand_written_run_without_settings(table: Project, tmp_path):
 
 
 # --------------------------------------------------------------------- exact
-
-
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory) -> dict[str, Watched]:
-    return watched_trainings(tmp_path_factory.getbasetemp())
 
 
 def exact(training: Watched, run: Path, **options) -> Ranking:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from pathlib import Path
 
 import pytest
 
-import nnabla_influence
 from nnabla_influence import Options
 from nnabla_influence.errors import InfluenceError, ScoreError
 from nnabla_influence.execution import Failure
@@ -16,9 +14,8 @@ from nnabla_influence.execution.in_process import InProcess
 from nnabla_influence.scoring import traces
 from nnabla_influence.scoring.inputs import Request
 from tests.exact_trainings import Said
+from tests.scores import score
 from tests.small_projects import write_table
-
-score = functools.partial(nnabla_influence.score, device="cpu")
 
 SHUFFLED = Options(batch_size=5, n_trials=3)
 

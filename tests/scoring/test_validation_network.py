@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import jax
@@ -12,7 +11,6 @@ import nnabla.parametric_functions as PF
 import numpy as np
 import pytest
 
-import nnabla_influence
 from nnabla_influence import Options
 from nnabla_influence.definition import (
     Mode,
@@ -28,8 +26,7 @@ from nnabla_influence.runs.run import write_run
 from nnabla_influence.runs.steps import Step
 from tests.definition.definitions import python_proto, random_parameters, write_nnp
 from tests.reference import Reference, float64
-
-score = functools.partial(nnabla_influence.score, device="cpu")
+from tests.scores import score
 
 CPU = cpu_device("tests").context
 N = {"training": 12, "validation": 7}

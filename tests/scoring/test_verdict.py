@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import numpy as np
 import pytest
 
-import nnabla_influence
 from nnabla_influence import Options, train
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.influence.trace import Trace
 from nnabla_influence.ranking import RELIABLE, ROUGH, read_ranking
 from nnabla_influence.scoring.verdict import Signs, judge, signs_of
 from reproductions.trust.trainings import Kind, write_training
-
-score = functools.partial(nnabla_influence.score, device="cpu")
+from tests.scores import score
 
 GOOD = Signs(
     exact=False,
