@@ -38,7 +38,7 @@ from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.run_folder import check_replaceable
 from nnabla_influence.runs.state_files import read_parameters
 from nnabla_influence.runs.state_files import read_solver_state as read_run_state
-from nnabla_influence.solvers.reading import read_solver_state as read_model_state
+from nnabla_influence.solvers.saved_state import read_solver_state as read_model_state
 from tests.curves.projects import Project, write_project
 from tests.small_projects import edit
 
@@ -142,12 +142,12 @@ def train_it(project: Project, folder: Path) -> None:
 
 
 def score_without_run(project: Project, folder: Path) -> None:
-    score(project.model, parameters=parameters(project), options=Options(device="cpu"))
+    score(project.model, parameters=parameters(project), device="cpu")
 
 
 def score_by_replay(project: Project, folder: Path) -> None:
-    options = Options(method="exact", device="cpu")
-    score(project.model, parameters=parameters(project), options=options)
+    options = Options(method="exact")
+    score(project.model, parameters=parameters(project), options=options, device="cpu")
 
 
 def parameters(project: Project) -> Path:

@@ -12,7 +12,7 @@ from looks import FOLDER, HARMFUL, HELPFUL, NEUTRAL, plt
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from network_defs.samples import load_breast_cancer, write_table
-from nnabla_influence import Options, score
+from nnabla_influence import score
 from nnabla_influence.definition import load_definition
 from nnabla_influence.device import choose_device
 from nnabla_influence.influence.step_inputs import step_inputs
@@ -22,7 +22,7 @@ from nnabla_influence.progress import SilentProgress
 from nnabla_influence.resources import network_defs_folder
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.scoring.opening import open_training, open_validation, solver_that_trained
+from nnabla_influence.scoring.inputs import open_training, open_validation, solver_that_trained
 from nnabla_influence.validation.retraining import MeanLoss
 
 RANKING = "influence.csv"
@@ -46,9 +46,7 @@ class LastEpoch:
         self._inputs = step_inputs(definition, run, trained.batch, context)
         self._trainer = Trainer(definition, solver_that_trained(definition, run), context)
         self._loss = MeanLoss(definition, context, run.parameters(), validated.batch, rows, 256)
-        self.ranking = score(
-            model, run=folder / "run", output=folder / RANKING, options=Options(device="cpu")
-        )
+        self.ranking = score(model, run=folder / "run", output=folder / RANKING, device="cpu")
 
     def losses(self, left_out: int | None = None) -> np.ndarray:
         """Return the mean validation loss before the epoch's first step and after each step."""

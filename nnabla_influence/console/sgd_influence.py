@@ -206,8 +206,8 @@ def _score(parsed: argparse.Namespace, output: Path) -> Ranking:
             batch_size=parsed.batch_size or None,
             n_trials=parsed.n_trials,
             validation_rows=parsed.validation_rows,
-            device=parsed.device,
         ),
+        device=parsed.device,
         progress=ConsoleProgress(),
     )
 

@@ -15,7 +15,7 @@ from nnabla_influence.device import Device, choose_device
 from nnabla_influence.errors import DatasetError, ModelError
 from nnabla_influence.files import file_hash
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.scoring.opening import open_training, open_validation
+from nnabla_influence.scoring.inputs import open_training, open_validation
 from nnabla_influence.solvers import check_solver
 
 

@@ -20,8 +20,8 @@ from nnabla_influence.definition.training_network import check_start
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import DatasetError, ModelError
 from nnabla_influence.files import file_hash
+from nnabla_influence.influence.trace_file import fingerprint
 from nnabla_influence.progress import Progress
-from nnabla_influence.scoring.resuming import fingerprint
 from nnabla_influence.solvers import check_solver
 
 PathLike = Union[str, "os.PathLike[str]"]

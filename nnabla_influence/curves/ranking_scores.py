@@ -9,10 +9,10 @@ from typing import Union
 
 import numpy as np
 
-from nnabla_influence.curves.influence_functions import influence_functions
 from nnabla_influence.curves.opening import Opened
 from nnabla_influence.curves.testing import evaluate
 from nnabla_influence.errors import ScoreError
+from nnabla_influence.influence.influence_functions import influence_functions
 from nnabla_influence.options import Options
 from nnabla_influence.runs.run import Run, last_epochs
 from nnabla_influence.runs.run_folder import CHECKPOINTS, PARAMETERS, SOLVER_STATES
@@ -78,8 +78,8 @@ def _traced(method: str, window: Union[str, int]) -> Callable[[Opened, int, Run]
                 window=window,
                 running_statistics=problem.running_statistics and method == "final",
                 any_verdict=True,
-                device=problem.device,
             ),
+            device=problem.device,
         )
         return ranking.scores.influence
 
@@ -91,7 +91,14 @@ def _loss(opened: Opened, seed: int, run: Run) -> np.ndarray:
 
 
 def _influence_functions(opened: Opened, seed: int, run: Run) -> np.ndarray:
-    return influence_functions(opened, run).influence
+    return influence_functions(
+        opened.definition,
+        run,
+        opened.training,
+        opened.validation,
+        opened.batch_size,
+        opened.device.context,
+    ).influence
 
 
 def _random(opened: Opened, seed: int, run: Run) -> np.ndarray:

@@ -20,7 +20,7 @@ from nnabla_influence.definition import (
     find_label,
 )
 from nnabla_influence.definition.training_network import initial_parameters
-from nnabla_influence.scoring.chunk import default_chunk_size
+from nnabla_influence.influence.step_derivatives import default_chunk_size
 
 BLOCK = 256
 

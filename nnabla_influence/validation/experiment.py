@@ -18,7 +18,9 @@ from nnabla_influence.definition import load_definition, validation_definition, 
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import file_hash
+from nnabla_influence.influence.step_derivatives import default_chunk_size
 from nnabla_influence.influence.step_inputs import StepInputs, step_inputs
+from nnabla_influence.influence.trace_file import fingerprint
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
@@ -26,16 +28,14 @@ from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.scoring.belonging import check_belongs, check_shapes
-from nnabla_influence.scoring.chunk import default_chunk_size
-from nnabla_influence.scoring.ignored import ignored_rows
-from nnabla_influence.scoring.opening import (
+from nnabla_influence.scoring.inputs import (
     chosen_rows,
+    ignored_rows,
     open_training,
     open_validation,
     solver_that_trained,
 )
-from nnabla_influence.scoring.resuming import fingerprint
+from nnabla_influence.scoring.run_checks import check_belongs, check_shapes
 from nnabla_influence.scoring.window import recorded_window
 from nnabla_influence.validation.given_scores import GivenScores, PathLike, read_scores
 from nnabla_influence.validation.journal import Journal
@@ -87,7 +87,7 @@ def validate(
     Raises:
         InfluenceError: Something that the user can act on; see `nnabla_influence.errors`.
     """
-    options = Options(window=window, validation_rows=validation_rows, device=device)
+    options = Options(window=window, validation_rows=validation_rows)
     sample, progress = sample or Sample(), progress or SilentProgress()
     folder = None if output is None else check_output(output)
     with _journal(folder) as journal:

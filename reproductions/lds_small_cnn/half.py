@@ -18,7 +18,7 @@ from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.runs.run import Run
-from nnabla_influence.scoring.opening import open_training, open_validation
+from nnabla_influence.scoring.inputs import open_training, open_validation
 from nnabla_influence.validation.retraining import MeanLoss, Retraining
 
 LEFT = 0.5

@@ -123,7 +123,7 @@ def test_final_takes_the_statistics_that_were_asked_for(dropout, tmp_path, runni
     run = Path(dropout.model).parent / "run1"
     problem = dataclasses.replace(dropout, running_statistics=running_statistics)
     rank(problem, 1, "final", str(run), str(tmp_path / "scores.npy"))
-    options = Options(method="final", running_statistics=running_statistics, device="cpu")
+    options = Options(method="final", running_statistics=running_statistics)
     expected, other = (
         score(
             dropout.model,

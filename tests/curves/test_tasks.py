@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, score
+from nnabla_influence import score
 from nnabla_influence.curves import tasks
 from nnabla_influence.curves.tasks import rank, retrain, train_seed
 from nnabla_influence.errors import InfluenceError, RunError, ScoreError
@@ -157,9 +157,7 @@ def test_final_is_the_score_of_a_run_written_by_hand(softmax, tmp_path):
         "train": softmax.folder / "training.csv",
         "validation": softmax.folder / "validation.csv",
     }
-    by_hand = score(
-        softmax.folder / "net.nntxt", run=tmp_path / "run", options=Options(device="cpu"), **paths
-    )
+    by_hand = score(softmax.folder / "net.nntxt", run=tmp_path / "run", device="cpu", **paths)
     close(scores(softmax, "final"), by_hand.scores.influence, 1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Read the solver's state that a model file carries."""
+"""The solver's state that a model file holds."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _OPTIMIZERS = (".h5.optimizer", ".protobuf.optimizer")
 
 
 def has_solver_state(path: Path, proto: Any) -> bool:
-    """Tell, from an archive's listing alone, whether a model file carries a solver's state.
+    """Return whether a model file holds a solver's state, from an archive's listing alone.
 
     Args:
-        path: The model file, which was read before.
-        proto: Its definition, in which `nnabla.utils.save` puts the states.
+        path: The model file.
+        proto: Its definition, which holds the states that `nnabla.utils.save` writes.
     """
     if any(optimizer.solver.states for optimizer in proto.optimizer):
         return True
@@ -40,7 +40,7 @@ def has_solver_state(path: Path, proto: Any) -> bool:
 
 
 def read_solver_state(path: Path) -> SolverState | None:
-    """Return the solver's state that goes with the parameters of a file, if it has one.
+    """Return the solver's state that belongs to the parameters of a file, if it has one.
 
     nnabla_cli puts the states into the .nnp of every fifth epoch (``optimizer_interval`` of the
     section ``CHECKPOINT`` of nnabla's configuration); `nnabla.utils.save` does so if

@@ -23,15 +23,15 @@ from dataclasses import dataclass
 import nnabla as nn
 import numpy as np
 
-from nnabla_influence.curves.opening import Opened
-from nnabla_influence.definition import build_objective
+from nnabla_influence.dataset import Dataset
+from nnabla_influence.definition import Definition, build_objective
 from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.engine.guard import check_derivatives
 from nnabla_influence.errors import ScoreError
+from nnabla_influence.influence.step_derivatives import default_chunk_size
 from nnabla_influence.influence.trace import validation_gradient
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.run import Run
-from nnabla_influence.scoring.chunk import default_chunk_size
 from nnabla_influence.solvers import FUSED_DECAY
 
 DAMPINGS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -68,31 +68,45 @@ class _NotSolvedError(Exception):
         self.curvature = curvature
 
 
-def influence_functions(opened: Opened, run: Run) -> InfluenceFunctions:
+def influence_functions(
+    definition: Definition,
+    run: Run,
+    training: Dataset,
+    validation: Dataset,
+    batch_size: int,
+    context: nn.Context,
+) -> InfluenceFunctions:
     """Compute the influence functions at a run's final parameters.
+
+    Args:
+        definition: Of the training; its weight decay belongs to the objective.
+        run: Its parameters count.
+        training: The rows that are scored, N of them.
+        validation: The rows whose mean loss is the target.
+        batch_size: Of the training; the default chunk size follows from it.
+        context: Where to compute.
 
     Raises:
         ScoreError: The system cannot be solved at any of `DAMPINGS`.
         InfluenceError: The network cannot be differentiated twice, or does not fit the run.
     """
-    definition, context = opened.definition, opened.device.context
-    size = default_chunk_size(definition, opened.batch_size)
+    size = default_chunk_size(definition, batch_size)
     objective = build_objective(definition, size, context, run.parameters())
     derivatives = Derivatives(objective, context)
-    evenly = np.linspace(0, len(opened.training) - 1, min(len(opened.training), size))
-    check_derivatives(derivatives, opened.training.batch(evenly.astype(np.int64)))
-    rows = np.arange(len(opened.validation))
-    gradient = validation_gradient(derivatives, opened.validation.batch, rows, SilentProgress())
+    evenly = np.linspace(0, len(training) - 1, min(len(training), size))
+    check_derivatives(derivatives, training.batch(evenly.astype(np.int64)))
+    rows = np.arange(len(validation))
+    gradient = validation_gradient(derivatives, validation.batch, rows, SilentProgress())
     v = np.array(gradient.data, np.float64)
     solver = definition.solver
-    # AdamW and SgdW decay the parameters themselves: that is no part of an objective.
+    # AdamW and SgdW decay the parameters themselves: that is not part of an objective.
     decay = 0.0 if solver.name in FUSED_DECAY else solver.weight_decay
     n_products, least = 0, 0.0
 
     def product(u: np.ndarray) -> np.ndarray:
         nonlocal n_products
         n_products += 1
-        return _products(opened, derivatives, u)[0] + decay * u
+        return _products(training, derivatives, u)[0] + decay * u
 
     import scipy.sparse.linalg  # noqa: F401 - its BLAS is limited too
     from threadpoolctl import threadpool_limits
@@ -106,10 +120,10 @@ def influence_functions(opened: Opened, run: Run) -> InfluenceFunctions:
                 solution = _solve(product, damping, v)
             except _NotSolvedError as error:
                 if error.curvature is not None:
-                    # H has an eigenvalue below this: less damping than its negative is in vain.
+                    # H has an eigenvalue below this: less damping than its negative cannot help.
                     least = max(least, damping - error.curvature)
                 continue
-            influence = _products(opened, derivatives, solution)[1] / len(opened.training)
+            influence = _products(training, derivatives, solution)[1] / len(training)
             return InfluenceFunctions(influence, damping, n_products)
     raise ScoreError(
         f"{run.folder}: influence functions cannot be computed, as the training loss's Hessian is"
@@ -125,7 +139,7 @@ def _solve(
     """Return the solution u of ``product(u) + damping * u = v``.
 
     Raises:
-        _NotSolvedError: It is not to be had.
+        _NotSolvedError: Conjugate gradients did not find it.
     """
     from scipy.sparse.linalg import LinearOperator, cg  # takes half a second to import
 
@@ -146,10 +160,9 @@ def _solve(
 
 
 def _products(
-    opened: Opened, derivatives: Derivatives, u: np.ndarray
+    dataset: Dataset, derivatives: Derivatives, u: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return H u, (p,), without weight decay, and <grad l_j, u> of each training row, (N,)."""
-    dataset = opened.training
     # Of unit length, since what comes in between is float32; the products are linear.
     length = float(np.linalg.norm(u)) or 1.0
     a = nn.NdArray.from_numpy_array((u / length).astype(np.float32))

@@ -9,13 +9,14 @@ import nnabla.parametric_functions as PF
 import numpy as np
 import pytest
 
-from nnabla_influence.curves import influence_functions as module
-from nnabla_influence.curves.influence_functions import influence_functions
-from nnabla_influence.curves.opening import open_problem
-from nnabla_influence.curves.problem import Problem
-from nnabla_influence.curves.tasks import rank, train_seed
+from nnabla_influence import train
+from nnabla_influence.definition import load_definition
+from nnabla_influence.device import choose_device
 from nnabla_influence.errors import ScoreError
+from nnabla_influence.influence import influence_functions as module
+from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.run import read_run
+from nnabla_influence.scoring.inputs import open_training, open_validation
 from tests.cases import Case, write_csv
 
 N, DECAY, PENALTY = 40, 0.001, 0.25
@@ -33,17 +34,25 @@ CASE = Case("penalized", {"x": (3,), "t": (1,)}, network, lambda p, v: None)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> tuple[Problem, Path]:
+def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("penalized")
-    for seed, part in enumerate(("training", "validation", "test")):
+    for seed, part in enumerate(("training", "validation")):
         write_csv(folder / f"{part}.csv", CASE.inputs(N, seed=seed))
     CASE.save_definition(folder, iter_per_epoch=5, max_epoch=2, weight_decay=DECAY)
-    paths = [str(folder / f"{name}") for name in ("net.nntxt", "training.csv", "validation.csv")]
-    problem = Problem(
-        *(*paths, str(folder / "test.csv")), parameters=str(folder / "net.h5"), device="cpu"
+    train(folder / "net.nntxt", folder / "run", parameters=folder / "net.h5", device="cpu")
+    return folder
+
+
+def influence_functions(folder: Path) -> module.InfluenceFunctions:
+    definition, progress = load_definition(folder / "net.nntxt"), SilentProgress()
+    return module.influence_functions(
+        definition,
+        read_run(folder / "run"),
+        open_training(definition, folder / "training.csv", progress),
+        open_validation(definition, folder / "validation.csv", progress),
+        definition.training.batch_size,
+        choose_device("cpu").context,
     )
-    train_seed(problem, 0, str(folder / "run"))
-    return problem, folder / "run"
 
 
 def gradients_of_rows(theta: np.ndarray, seed: int) -> np.ndarray:
@@ -73,40 +82,33 @@ def dense(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("block", [16, 256])
-def test_damping_is_the_least_that_makes_the_hessian_positive_definite(trained, monkeypatch, block):
-    problem, run = trained
-    hessian, v, gradients = dense(run)
+def test_damping_is_the_least_that_makes_the_hessian_positive_definite(folder, monkeypatch, block):
+    hessian, v, gradients = dense(folder / "run")
     least = float(np.linalg.eigvalsh(hessian)[0])
     assert least < -0.011  # the yardstick, looked at: the first damping is in vain
     dampings = (0.01, -least * 0.9, -least * 1.5, -least * 100)
     monkeypatch.setattr(module, "DAMPINGS", dampings)
     monkeypatch.setattr(module, "TOLERANCE", 1e-4)
     monkeypatch.setattr(module, "BLOCK", block)
-    found = influence_functions(open_problem(problem), read_run(run))
+    found = influence_functions(folder)
     assert found.damping == dampings[2]
     damped = hessian + found.damping * np.eye(len(v))
     wanted = gradients @ np.linalg.solve(damped, v) / N
     np.testing.assert_allclose(found.influence, wanted, rtol=0, atol=1e-3 * np.abs(wanted).max())
 
 
-def test_a_hessian_that_no_damping_makes_positive_definite_is_told(trained, monkeypatch, tmp_path):
-    problem, run = trained
+def test_a_hessian_that_no_damping_makes_positive_definite_is_refused(folder, monkeypatch):
     monkeypatch.setattr(module, "DAMPINGS", (0.001, 0.01))
-    output = tmp_path / "scores.npy"
-    with pytest.raises(
-        ScoreError, match=r"run: influence functions cannot be .* even with 0.01 .*; train longer"
-    ):
-        rank(problem, 0, "influence-functions", str(run), str(output))
-    assert not output.exists()
+    with pytest.raises(ScoreError, match="run: "):
+        influence_functions(folder)
 
 
-def test_a_system_that_needs_too_many_products_goes_on_with_more_damping(trained, monkeypatch):
-    problem, run = trained
+def test_a_system_that_needs_too_many_products_gets_more_damping(folder, monkeypatch):
     monkeypatch.setattr(module, "DAMPINGS", (2.0, 1e4))
     monkeypatch.setattr(module, "TOLERANCE", 1e-3)
     monkeypatch.setattr(module, "MAX_PRODUCTS", 2)
-    found = influence_functions(open_problem(problem), read_run(run))
+    found = influence_functions(folder)
     assert found.damping == 1e4
-    hessian, v, gradients = dense(run)
+    hessian, v, gradients = dense(folder / "run")
     wanted = gradients @ np.linalg.solve(hessian + 1e4 * np.eye(len(v)), v) / N
     np.testing.assert_allclose(found.influence, wanted, rtol=0, atol=1e-2 * np.abs(wanted).max())

@@ -1,4 +1,4 @@
-"""Shuffled trials that worker processes trace: the same bytes, and nothing lost at a kill."""
+"""Shuffled trials traced by worker processes: the same bytes, and nothing lost by a kill."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from nnabla_influence import Options, score
+from nnabla_influence import Options
 from nnabla_influence.errors import InfluenceError, ScoreError
 from nnabla_influence.execution import Failure
 from nnabla_influence.execution.in_process import InProcess
-from nnabla_influence.scoring import trials
+from nnabla_influence.scoring import traces
+from nnabla_influence.scoring.inputs import Request
 from tests.exact_trainings import Said
+from tests.scores import score
 from tests.small_projects import write_table
 
-SHUFFLED = Options(batch_size=5, n_trials=3, device="cpu")
+SHUFFLED = Options(batch_size=5, n_trials=3)
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +27,8 @@ def model(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def elsewhere(monkeypatch) -> None:
-    """What is asked of workers is done here, by the function that they would call."""
-    monkeypatch.setattr(trials, "open_executor", lambda *_: contextlib.nullcontext(HERE))
+    """What workers would do is done here, by the function that they would call."""
+    monkeypatch.setattr(traces, "open_executor", lambda *_: contextlib.nullcontext(HERE))
 
 
 HERE = InProcess()
@@ -52,14 +54,14 @@ def test_two_workers_write_the_same_bytes_as_this_process(model, tmp_path):
 
 
 def test_a_known_order_is_traced_here_and_nothing_is_started(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(trials, "open_executor", None)
+    monkeypatch.setattr(traces, "open_executor", None)
     output, said = tmp_path / "influence.csv", Said()
-    one = Options(batch_size=5, n_trials=1, device="cpu")
+    one = Options(batch_size=5, n_trials=1)
     ranking(model, output, options=one, jobs=2, progress=said)
-    assert any("nothing to share out: it is done in this process" in line for line in said.lines)
+    assert any("cannot be parallelised" in line for line in said.lines)
 
 
-def test_a_trial_that_was_done_before_a_kill_is_not_done_again(
+def test_a_trial_that_was_traced_before_a_kill_is_not_traced_again(
     model, tmp_path, monkeypatch, elsewhere
 ):
     output = tmp_path / "influence.csv"
@@ -71,51 +73,59 @@ def test_a_trial_that_was_done_before_a_kill_is_not_done_again(
             raise RuntimeError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(trials, "open_executor", lambda *_: contextlib.nullcontext(Killed()))
+        patched.setattr(traces, "open_executor", lambda *_: contextlib.nullcontext(Killed()))
         with pytest.raises(RuntimeError, match="killed"):
             asked(model, output=output, jobs=2)
     left = sorted(entry.name for entry in tmp_path.iterdir())
     assert left == [".influence.csv.trace.npz", ".influence.csv.trace1.npz"]
 
     steps: list[int] = []
-    trace_back = trials.trace_back
+    trace_back = traces.trace_back
 
-    def counting(*arguments, so_far, **more):
-        steps.append(0 if so_far is None else so_far.n_steps)
-        return trace_back(*arguments, so_far=so_far, **more)
+    def counting(inputs, trace):
+        steps.append(trace.n_steps)
+        return trace_back(inputs, trace)
 
-    monkeypatch.setattr(trials, "trace_back", counting)
+    monkeypatch.setattr(traces, "trace_back", counting)
     assert ranking(model, output, jobs=2) == wanted
     assert steps == [4, 4, 0]
 
 
-def test_the_traces_that_workers_left_are_of_use_in_this_process(
+def test_the_traces_that_workers_left_are_resumed_by_this_process(
     model, tmp_path, monkeypatch, elsewhere
 ):
     output = tmp_path / "influence.csv"
     wanted = ranking(model, output)
-    files = ("net.h5", "training.csv", "validation.csv")
-    paths = [str(model), *(str(model.with_name(name)) for name in files), str(output)]
-    trials.shuffled_trial(trials.Question(*paths, SHUFFLED), 1)
+    request = Request(
+        model,
+        run=None,
+        train=model.with_name("training.csv"),
+        validation=model.with_name("validation.csv"),
+        output=output,
+        parameters=model.with_name("net.h5"),
+        options=SHUFFLED,
+        device="cpu",
+    )
+    traces.trace_shuffled(request, 1)
     said = Said()
     assert ranking(model, output, progress=said) == wanted
-    assert "Taken up after 4 steps, where .influence.csv.trace1.npz was left" in said.lines
+    assert "Resumed after 4 steps from .influence.csv.trace1.npz" in said.lines
 
 
 def test_a_trial_that_fails_is_named_and_nothing_is_left(model, tmp_path, monkeypatch, elsewhere):
-    trace_back = trials.trace_back
+    trace_back = traces.trace_back
 
-    def diverging(steps, *arguments, **more):
-        trace_back(steps, *arguments, **more)
-        raise ScoreError("step 2 (epoch 0): the trace diverges")
+    def diverging(inputs, trace):
+        yield from trace_back(inputs, trace)
+        raise ScoreError("step 2 diverges")
 
-    monkeypatch.setattr(trials, "trace_back", diverging)
-    with pytest.raises(ScoreError, match=r"shuffled order 1 of 3: step 2 .* the trace diverges$"):
+    monkeypatch.setattr(traces, "trace_back", diverging)
+    with pytest.raises(ScoreError, match="order 1 of 3: step 2 diverges"):
         asked(model, output=tmp_path / "influence.csv", jobs=2)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_scheduler_that_is_not_there_is_told_before_anything_is_traced(model, monkeypatch):
-    monkeypatch.setattr(trials, "trace_back", None)
-    with pytest.raises(InfluenceError, match="is not an address such as tcp://host:8786"):
+def test_a_missing_scheduler_is_reported_before_anything_is_traced(model, monkeypatch):
+    monkeypatch.setattr(traces, "trace_back", None)
+    with pytest.raises(InfluenceError, match="somewhere"):
         asked(model, scheduler="somewhere")

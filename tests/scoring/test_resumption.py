@@ -1,4 +1,4 @@
-"""A trace that was killed goes on to the same bytes; one of other settings is not gone on from."""
+"""A trace that was killed resumes to the same bytes; one of other settings does not."""
 
 from __future__ import annotations
 
@@ -14,22 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, score
+from nnabla_influence import Options
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.influence import trace_file
+from nnabla_influence.influence.trace_file import fingerprint
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.scoring.resuming import fingerprint
-from tests.exact_trainings import Said, Watched, watched_trainings
+from tests.exact_trainings import Said, Watched
 from tests.runs.changing import with_new_checksums
+from tests.scores import score
 from tests.small_projects import REPOSITORY, environment
 
 HIDDEN = ".influence.csv.trace.npz"
-EXACT = Options(method="exact", window="all", device="cpu")
-
-
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory) -> dict[str, Watched]:
-    return watched_trainings(tmp_path_factory.getbasetemp())
+EXACT = Options(method="exact", window="all")
 
 
 def content(path: Path) -> bytes:
@@ -105,14 +101,9 @@ def test_killed_and_started_again_it_gives_the_same_bytes(
     assert left == [HIDDEN, f"{HIDDEN}.half"] if during else [HIDDEN]
     said = Said()
     options = dataclasses.replace(EXACT, method=method)
-    score(
-        *(training.definition,),
-        run=training.run(keep),
-        output=output,
-        options=options,
-        progress=said,
-    )
-    assert f"Taken up after {steps - 1} steps, where {HIDDEN} was left" in said.lines
+    arguments = {"run": training.run(keep), "options": options, "progress": said}
+    score(training.definition, output=output, **arguments)
+    assert f"Resumed after {steps - 1} steps from {HIDDEN}" in said.lines
     assert said.n_traced == training.n_steps - (steps - 1)
     assert content(output) == wanted
     assert list(tmp_path.iterdir()) == []
@@ -136,9 +127,7 @@ def interrupt(
 
 @pytest.mark.parametrize("keep", ["all", "sqrt"])
 @pytest.mark.parametrize("at", [1, 4, 5, 12])
-def test_every_place_to_stop_is_one_to_go_on_from(
-    trainings, tmp_path, monkeypatch, at: int, keep: str
-):
+def test_every_step_can_be_resumed_from(trainings, tmp_path, monkeypatch, at: int, keep: str):
     training = trainings["momentum"]
     arguments = {"run": training.run(keep), "options": EXACT}
     wanted = undisturbed(training, tmp_path, keep, EXACT)
@@ -159,15 +148,15 @@ def test_interrupted_twice(trainings, tmp_path, monkeypatch):
     interrupt(monkeypatch, training, output, 2, **arguments)
     said = Said()
     score(training.definition, output=output, progress=said, **arguments)
-    assert f"Taken up after 4 steps, where {HIDDEN} was left" in said.lines
+    assert f"Resumed after 4 steps from {HIDDEN}" in said.lines
     assert content(output) == wanted
 
 
-def test_ctrl_c_tells_how_to_go_on(trainings, tmp_path, monkeypatch):
+def test_ctrl_c_reports_how_to_resume(trainings, tmp_path, monkeypatch):
     training, output = trainings["sgd"], tmp_path / "influence.csv"
     arguments = {"run": training.run("all"), "options": EXACT}
     said = interrupt(monkeypatch, training, output, 5, KeyboardInterrupt, **arguments)
-    assert said.lines[-1] == (f"The same command goes on from {HIDDEN}; remove it to begin anew")
+    assert HIDDEN in said.lines[-1]
 
 
 def change_validation(folder: Path, training: Watched) -> dict:
@@ -205,7 +194,7 @@ def other_options(**changes):
     ],
     ids=["window", "method", "rows", "chunk", "validation", "parameters", "run"],
 )
-def test_what_other_settings_left_is_not_taken_up(trainings, tmp_path, monkeypatch, change):
+def test_a_trace_of_other_settings_is_not_resumed(trainings, tmp_path, monkeypatch, change):
     training = trainings["sgd"]
     (tmp_path / "inputs").mkdir()
     (tmp_path / "out").mkdir()
@@ -221,13 +210,13 @@ def test_what_other_settings_left_is_not_taken_up(trainings, tmp_path, monkeypat
     assert (tmp_path / "out" / HIDDEN).exists()
     said = Said()
     got = score(training.definition, output=output, progress=said, **arguments)
-    assert not any("Taken up" in line for line in said.lines)
+    assert not any("Resumed" in line for line in said.lines)
     np.testing.assert_array_equal(got.scores.influence, wanted)
     assert [entry.name for entry in output.parent.iterdir()] == ["influence.csv"]
 
 
-def test_another_csv_is_not_taken_up(trainings, tmp_path, monkeypatch):
-    """Where no run.json tells the two apart before."""
+def test_a_trace_of_another_csv_is_not_resumed(trainings, tmp_path, monkeypatch):
+    """Where no run.json has the CSV's hash."""
     training, output = trainings["sgd"], tmp_path / "influence.csv"
     run = tmp_path / "run"
     run.mkdir()
@@ -246,7 +235,7 @@ def test_another_csv_is_not_taken_up(trainings, tmp_path, monkeypatch):
     np.testing.assert_array_equal(got.scores.influence, wanted.scores.influence)
 
 
-def test_a_damaged_file_is_begun_anew(trainings, tmp_path):
+def test_a_damaged_file_is_ignored(trainings, tmp_path):
     training = trainings["sgd"]
     wanted = undisturbed(training, tmp_path, "all", EXACT)
     (tmp_path / HIDDEN).write_bytes(b"half a file")
@@ -258,11 +247,8 @@ def test_a_damaged_file_is_begun_anew(trainings, tmp_path):
 
 def test_a_failure_that_would_come_again_leaves_nothing(trainings, tmp_path, monkeypatch):
     training = trainings["sgd"]
-    interrupt(
-        *(monkeypatch, training, tmp_path / "a.csv", 5, ScoreError),
-        run=training.run("all"),
-        options=EXACT,
-    )
+    arguments = {"run": training.run("all"), "options": EXACT}
+    interrupt(monkeypatch, training, tmp_path / "a.csv", 5, ScoreError, **arguments)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -271,18 +257,11 @@ def test_where_it_cannot_be_saved_the_trace_goes_on(trainings, tmp_path, monkeyp
     training, output = trainings["sgd"], tmp_path / ("順" * 80 + ".csv")
     monkeypatch.setattr(trace_file, "SAVE_SECONDS", 0.0)
     said = Said()
-    score(
-        *(training.definition,),
-        run=training.run("all"),
-        output=output,
-        options=EXACT,
-        progress=said,
-    )
+    arguments = {"run": training.run("all"), "options": EXACT, "progress": said}
+    score(training.definition, output=output, **arguments)
     assert list(tmp_path.iterdir()) == [output]
-    (told,) = [line for line in said.lines if "cannot be" in line]
-    assert told.endswith(
-        "cannot be written (File name too long), so this trace cannot be taken up if it is killed"
-    )
+    (line,) = [line for line in said.lines if "cannot be" in line]
+    assert "File name too long" in line
 
 
 def test_nothing_is_left_where_nothing_is_written(trainings, tmp_path, monkeypatch):
@@ -329,16 +308,16 @@ BASE = ("text", 0.1, {"a": np.ones(3, np.float32)}, [Step(0, 0, 0.1, (ROWS,))])
         (*BASE, None),
     ],
 )
-def test_a_fingerprint_tells_what_differs(other):
+def test_a_fingerprint_differs_with_every_part(other):
     assert fingerprint(*BASE) == fingerprint(*BASE)
     assert fingerprint(*other) != fingerprint(*BASE)
 
 
-def test_a_fingerprint_does_not_hang_on_the_order_of_names():
+def test_a_fingerprint_does_not_depend_on_the_order_of_names():
     a, b = np.ones(2, np.float32), np.zeros(2, np.float32)
     assert fingerprint({"a": a, "b": b}) == fingerprint({"b": b, "a": a})
 
 
-def test_long_choices_of_validation_rows_are_told_apart():
+def test_the_fingerprints_of_long_choices_of_validation_rows_differ():
     one, other = np.arange(3000), np.where(np.arange(3000) == 1500, 0, np.arange(3000))
     assert fingerprint(Options(validation_rows=one)) != fingerprint(Options(validation_rows=other))

@@ -1,4 +1,4 @@
-"""What changed between training and scoring is named, whatever the method."""
+"""A change between training and scoring is named, whatever the method."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def scored(folder, options=METHODS[0], **arguments):
     return score(folder / "net.nntxt", run=folder / "run", options=options, **arguments)
 
 
-def test_a_training_that_is_as_it_was_is_scored_as_of_the_version_without_checks(copy):
+def test_an_unchanged_training_is_scored_like_one_of_the_version_without_checks(copy):
     wanted = [scored(copy, options).scores.influence for options in METHODS]
     assert list(read_run(copy / "run").contents()) == ["x"]
     as_of_version_0_1_0(copy / "run")
@@ -61,7 +61,7 @@ def test_another_network_of_equal_shapes(copy, options):
                 function.type = "Sin"
 
     edit(copy / "net.nntxt", sine)
-    with pytest.raises(RunError, match=r"recorded with another network .*: function \d+ was .*Sin"):
+    with pytest.raises(RunError, match=r"run: .*function \d+ .*Sin"):
         scored(copy, options)
 
 
@@ -76,7 +76,7 @@ def test_a_picture_that_changed_with_its_size_and_time(copy, options):
     picture.write_bytes(picture.read_bytes().ljust(len(content), b"\0"))
     os.utime(picture, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert picture.stat().st_size == status.st_size
-    with pytest.raises(DatasetError, match=r"training5\.png: has changed since .*, line 7, column"):
+    with pytest.raises(DatasetError, match=r"training5\.png: .* line 7, column"):
         scored(copy, options)
     picture.write_bytes(content)
     scored(copy, options)
@@ -164,14 +164,14 @@ def test_pixels_scaled_otherwise_than_the_csv(table, keep):
     folder, x, y = table
     record(folder, simple(x * 255, y), keep)
     for options in METHODS if keep == "sqrt" else METHODS[:1]:
-        with pytest.raises(RunError, match=r"the training saw the CSV's values times 255 in colu"):
+        with pytest.raises(RunError, match=r"times 255 .*'x'"):
             score_table(folder, options)
 
 
 def test_labels_in_another_order_than_the_csv(table):
     folder, x, y = table
     record(folder, simple(x, y[::-1].copy()))
-    with pytest.raises(RunError, match=r"the training saw other values in column 'y'"):
+    with pytest.raises(RunError, match="column 'y'"):
         score_table(folder)
 
 
@@ -193,7 +193,7 @@ def test_a_script_that_feeds_what_the_csv_holds_is_scored(table, source):
     assert np.isfinite(score_table(folder).scores.influence).all()
 
 
-def test_weight_decay_that_the_recorder_did_not_see_is_said(table):
+def test_weight_decay_that_the_recorder_did_not_see_is_reported(table):
     folder, x, y = table
     record(folder, simple(x, y), decay=0)
     said = Said()
@@ -202,12 +202,12 @@ def test_weight_decay_that_the_recorder_did_not_see_is_said(table):
 
 
 @pytest.mark.parametrize("options", METHODS)
-def test_weight_decay_past_the_recorder_is_an_error_where_states_are_kept(table, options):
+def test_weight_decay_past_the_recorder_is_an_error_where_checkpoints_are_kept(table, options):
     folder, x, y = table
     record(folder, simple(x, y), keep="sqrt")
     assert np.isfinite(score_table(folder, options).scores.influence).all()
     record(folder, simple(x, y), keep="sqrt", seen=False)
-    with pytest.raises(RunError, match=r"weight decay 0\.01 of"):
+    with pytest.raises(RunError, match=r"weight decay 0\.01"):
         score_table(folder, options)
 
 
@@ -215,5 +215,5 @@ def test_weight_decay_past_the_recorder_is_an_error_where_states_are_kept(table,
 def test_inputs_scaled_after_the_iterator_are_an_error_where_states_are_kept(table, options):
     folder, x, y = table
     record(folder, simple(x, y), keep="sqrt", scale=2.0)
-    with pytest.raises(RunError, match=r"cannot be replayed|lead elsewhere"):
+    with pytest.raises(RunError, match=r"be replayed|replaying"):
         score_table(folder, options)
