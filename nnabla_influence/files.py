@@ -12,9 +12,9 @@ import shutil
 import stat
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Optional
+from typing import IO, Any, Union
 
 from nnabla_influence.errors import OutputError
 
@@ -22,6 +22,9 @@ try:
     import fcntl
 except ImportError:  # Windows, where an open file cannot be removed
     fcntl = None  # type: ignore[assignment]
+
+PathLike = Union[str, "os.PathLike[str]"]
+"""What names a file."""
 
 _TEMPORARY, _OUTGOING = ".tmp", ".old"
 _LONG = 60  # characters
@@ -32,7 +35,7 @@ _ADVICE = {
 }
 
 
-def file_hash(path: str | os.PathLike[str]) -> str:
+def file_hash(path: PathLike) -> str:
     """Return a hash of a file's content, to notice that it has changed."""
     digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
@@ -41,7 +44,7 @@ def file_hash(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def file_checksum(path: str | os.PathLike[str]) -> int:
+def file_checksum(path: PathLike) -> int:
     """Return the CRC-32 of a file's content, to notice damage; the fastest that Python has."""
     checksum = 0
     with open(path, "rb", buffering=0) as file:
@@ -50,7 +53,7 @@ def file_checksum(path: str | os.PathLike[str]) -> int:
     return checksum
 
 
-def check_regular(path: str | os.PathLike[str]) -> None:
+def check_regular(path: PathLike) -> None:
     """Refuse to wait for a pipe, or to read a device, which may never end.
 
     Raises:
@@ -71,7 +74,79 @@ def take_lock(file: IO[Any] | int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
+def is_same_file(one: PathLike, other: PathLike) -> bool:
+    """Whether two paths name the same file, or will once it exists."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # One of them does not exist.
+        return len({os.path.normcase(os.path.realpath(path)) for path in (one, other)}) == 1
+
+
+def check_output(
+    output: PathLike,
+    inputs: Iterable[PathLike | None] = (),
+    is_ours: Callable[[PathLike], bool] | None = None,
+    kind: str = "",
+) -> None:
+    """Check before a long computation that its result can be written and overwrites no data.
+
+    Args:
+        output: The file to write.
+        inputs: The files that are read; None for one that is not given.
+        is_ours: Whether an existing file, which is not empty, may be replaced; by default any.
+        kind: What alone is replaced, with its article: ``a ranking``.
+
+    Raises:
+        OutputError: It is an input, it may not be replaced, or as for `check_writable`.
+    """
+    for path in inputs:
+        if path is not None and is_same_file(output, path):
+            raise OutputError(
+                f"{output}: is the same file as {path}, which is read; choose another output path"
+            )
+    with contextlib.suppress(OSError):  # Writing reports what is wrong.
+        if is_ours is not None and os.path.getsize(output) and not is_ours(output):
+            raise OutputError(
+                f"{output}: exists and is not {kind}, so it is not replaced; choose another output"
+                " path, or remove it first"
+            )
+    check_writable(output)
+
+
+def check_output_folder(folder: PathLike, kind: str, entries: Collection[str], mark: str) -> Path:
+    """Check before a long computation that a result's folder can be written or replaced.
+
+    Args:
+        folder: The folder to write.
+        kind: What alone is replaced, with its article: ``a run``.
+        entries: Every name that such a folder may hold.
+        mark: The name that each of them holds.
+
+    Returns:
+        Its path, absolute.
+
+    Raises:
+        OutputError: It is a file or the current folder, its parent does not exist, or it holds
+            other things.
+    """
+    path = Path(os.path.realpath(folder))
+    if not path.parent.is_dir():
+        raise OutputError(f"{folder}: the folder {path.parent} does not exist; make it first")
+    if os.path.lexists(path) and not path.is_dir():  # a pipe or an endless link as well
+        raise OutputError(f"{folder}: is a file; give the name of a folder")
+    if path == Path.cwd():
+        raise OutputError(f"{folder}: is the current folder; give the name of a new folder")
+    found = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    foreign = sorted(found - set(entries))
+    if foreign or (found and mark not in found):
+        raise OutputError(
+            f"{folder}: holds {(foreign or sorted(found))[0]}, so it is not {kind} that may be"
+            " replaced; give a new folder"
+        )
+    return path
+
+
+def check_writable(path: PathLike) -> None:
     """Find out before a long computation whether a file can be written at its end.
 
     Raises:
@@ -96,7 +171,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 @contextlib.contextmanager
-def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing_file(path: PathLike) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` that takes its place when the block succeeds.
 
     An existing file stays as it is until the new one is whole; when the block fails, or is
@@ -134,7 +209,7 @@ def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replacing_folder(path: str | os.PathLike[str], mode: int = 0o777) -> Iterator[Path]:
+def replacing_folder(path: PathLike, mode: int = 0o777) -> Iterator[Path]:
     """Yield a temporary sibling folder of ``path`` that takes its place when the block succeeds.
 
     Args:
@@ -163,7 +238,7 @@ def replacing_folder(path: str | os.PathLike[str], mode: int = 0o777) -> Iterato
 
 
 @contextlib.contextmanager
-def working_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def working_folder(path: PathLike) -> Iterator[Path]:
     """Yield a new folder beside an output, for what is needed until that is written.
 
     It is removed at the end of the block, or, after a hard kill, by the next success with the same
@@ -185,7 +260,7 @@ def working_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.close(lock)
 
 
-def _target(path: str | os.PathLike[str]) -> Path:
+def _target(path: PathLike) -> Path:
     """Return the file that is to be replaced; refuse what is no file."""
     try:
         target = Path(os.path.realpath(path))
@@ -221,7 +296,7 @@ def _temporary_beside(target: Path) -> tuple[Path, int]:
         os.close(lock)
 
 
-def _folder_beside(target: Path, suffix: str) -> tuple[Path, Optional[int]]:
+def _folder_beside(target: Path, suffix: str) -> tuple[Path, int | None]:
     """Return a new folder and its open handle, likewise; Windows has no such handles."""
     while True:
         name = tempfile.mkdtemp(dir=target.parent, prefix=_prefix(target), suffix=suffix)
@@ -306,7 +381,7 @@ def _umask() -> int:
     return umask
 
 
-def _cannot_write(path: str | os.PathLike[str], error: OSError) -> OutputError:
+def _cannot_write(path: PathLike, error: OSError) -> OutputError:
     advice = _ADVICE.get(error.errno or 0, "choose another output path")
     return OutputError(f"{path}: cannot be written ({error.strerror or error}); {advice}")
 

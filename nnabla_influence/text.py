@@ -1,4 +1,4 @@
-"""What a terminal shows: one line for a message, and nothing in it that a terminal obeys.
+"""The text of messages: lists, sizes and times, on one line that no terminal obeys.
 
 Cells, headers, file names and class names may come from somebody else, and a terminal takes some
 characters for commands: to hide text, to write over other lines, to change its own settings.
@@ -10,7 +10,7 @@ import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 # Control characters (C0, DEL, C1), those that turn the direction of others, and half characters,
@@ -50,3 +50,27 @@ class _PrintableRecords(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = printable(record.getMessage()), ()
         return True
+
+
+def listed(items: Iterable[object], limit: int = 8) -> str:
+    """Return ``a, b, c``, or the first ones: ``a, b and 7 more``."""
+    texts = [str(item) for item in items]
+    shown = ", ".join(texts[:limit])
+    return shown if len(texts) <= limit else f"{shown} and {len(texts) - limit} more"
+
+
+def size_text(n_bytes: int) -> str:
+    """Return a number of bytes as ``1.2 MB`` or ``214 MB``."""
+    value = float(n_bytes)
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if value < 999.5 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.1f} {unit}" if value < 9.95 and unit != "bytes" else f"{value:,.0f} {unit}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration as ``0.03 s``, ``12 s`` or ``5 min``."""
+    if seconds < 0.995:
+        return f"{seconds:.2f} s"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"

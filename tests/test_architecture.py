@@ -10,7 +10,7 @@ import nnabla_influence
 
 PACKAGE = Path(nnabla_influence.__file__).parent
 ROOMS = [
-    *("errors", "text", "wording", "limits", "files", "archive", "content", "hdf5"),
+    *("errors", "counts", "text", "wording", "limits", "files", "archive", "content", "hdf5"),
     *("options", "progress", "device", "quick_imports", "resources"),
     "execution",
     *("dataset", "definition", "solvers"),

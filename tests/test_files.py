@@ -13,7 +13,14 @@ import pytest
 
 from nnabla_influence.dataset import open_dataset
 from nnabla_influence.errors import OutputError
-from nnabla_influence.files import check_writable, replacing_file, replacing_folder, working_folder
+from nnabla_influence.files import (
+    check_output,
+    check_output_folder,
+    check_writable,
+    replacing_file,
+    replacing_folder,
+    working_folder,
+)
 from nnabla_influence.ranking import Ranking, Scores
 from tests.dataset.common import write_csv
 from tests.small_projects import REPOSITORY, environment
@@ -138,6 +145,46 @@ def test_checking_changes_nothing(file: Path):
     check_writable(file.parent / "new.csv")
     assert names(file.parent) == ["result.csv"]
     assert file.read_text() == "old"
+
+
+@pytest.mark.parametrize("link", [None, "link_to", "symlink_to"])
+def test_an_input_is_never_an_output(file: Path, link: str | None):
+    output = file
+    if link == "link_to":
+        output = file.with_name("other.csv")
+        os.link(file, output)
+    elif link:
+        output = file.with_name("other.csv")
+        output.symlink_to(file)
+    with pytest.raises(OutputError, match=f"{output}: is the same file as {file}, which is read"):
+        check_output(output, [None, file.with_name("missing.csv"), file])
+    check_output(file.with_name("new.csv"), [None, file])
+
+
+def test_only_a_file_of_the_same_kind_is_replaced(file: Path):
+    with pytest.raises(OutputError, match=r"result\.csv: exists and is not a ranking"):
+        check_output(file, is_ours=lambda path: False, kind="a ranking")
+    check_output(file, is_ours=lambda path: True, kind="a ranking")
+    check_output(file.with_name("new.csv"), is_ours=lambda path: False, kind="a ranking")
+    file.write_text("")
+    check_output(file, is_ours=lambda path: False, kind="a ranking")
+
+
+def test_only_a_folder_of_the_same_kind_is_replaced(folder: Path, file: Path, monkeypatch):
+    monkeypatch.chdir(folder)
+    for path, names, mark, message in [
+        (folder / "none" / "run", [], "old", "none does not exist; make it first"),
+        (file, [], "old", "is a file"),
+        (folder, ["old"], "old", "is the current folder"),
+    ]:
+        with pytest.raises(OutputError, match=message):
+            check_output_folder(path, "a run", names, mark)
+    monkeypatch.chdir(folder.parent)
+    for names, mark in ([], "old"), (["old", "new"], "new"):
+        with pytest.raises(OutputError, match="run: holds old, so it is not a run"):
+            check_output_folder(folder, "a run", names, mark)
+    assert check_output_folder("run", "a run", ["old", "new"], "old") == folder
+    assert check_output_folder(folder.parent / "new", "a run", ["old"], "old")
 
 
 def test_a_locked_file_is_told_before_the_work(file: Path, monkeypatch):

@@ -159,7 +159,7 @@ def test_another_drive_gets_absolute_paths(project, tmp_path, monkeypatch):
     def other_drive(*_: object) -> str:
         raise ValueError("path is on mount 'C:', start on mount 'D:'")
 
-    monkeypatch.setattr("nnabla_influence.ranking.writing.os.path.relpath", other_drive)
+    monkeypatch.setattr("nnabla_influence.dataset.rewriting.os.path.relpath", other_drive)
     Ranking(open_dataset(project, []), scores()).write(tmp_path / "r.csv")
     assert read_cells(tmp_path / "r.csv")[1][0] == (project.parent / "画像" / "1.png").as_posix()
 
@@ -430,7 +430,7 @@ def test_an_input_named_like_a_result_is_refused_before_anything_is_lost(tmp_pat
 
 def test_the_dataset_itself_is_not_replaced(project):
     content = project.read_bytes()
-    with pytest.raises(OutputError, match="is the dataset itself; choose another output path"):
+    with pytest.raises(OutputError, match="is the same file as"):
         Ranking(open_dataset(project, []), scores()).write(project)
     assert project.read_bytes() == content
 
@@ -440,7 +440,7 @@ def test_only_a_ranking_is_replaced(project, tmp_path):
     ranking = Ranking(open_dataset(project, []), scores())
     for foreign in (b"x:image,y:label\n", b"name: Main\n", b"\x89PNG\r\n\x1a\n", b"\n"):
         out.write_bytes(foreign)
-        with pytest.raises(OutputError, match="is there already, and is no ranking, which alone"):
+        with pytest.raises(OutputError, match="exists and is not a ranking"):
             ranking.write(out)
         assert out.read_bytes() == foreign
     out.unlink()

@@ -13,13 +13,13 @@ import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnabla_influence.console.dialog import say
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.text import listed
 
 if TYPE_CHECKING:
     from nnabla_influence.console.desktop import Result
@@ -61,7 +61,7 @@ class Import:
             say(f"Not added to the page Dataset: {error}")
             return
         if copy.left_out:
-            say(f"Left out on the page Dataset: {_listed(copy.left_out)}")
+            say(f"Left out on the page Dataset: {listed(copy.left_out, 3)}")
 
     def run(self, folder: Path) -> list[str]:
         """Have it imported from where the folder is now; return what became of it, in two lines."""
@@ -250,8 +250,3 @@ def _ascii_header(cell: str) -> str | None:
     if not name.isascii():
         return None
     return cell if label.isascii() else name
-
-
-def _listed(cells: Sequence[str]) -> str:
-    shown = ", ".join(cells[:3])
-    return shown if len(cells) <= 3 else f"{shown} and {len(cells) - 3} more"

@@ -37,6 +37,7 @@ from nnabla_influence.definition.initial import check_start
 from nnabla_influence.definition.reading import TEXT_SUFFIXES
 from nnabla_influence.device import Device, choose_device
 from nnabla_influence.errors import DatasetError, InfluenceError, ModelError
+from nnabla_influence.files import PathLike
 from nnabla_influence.nnabla_cli.checking import check_datasets
 from nnabla_influence.nnabla_cli.process import run_nnabla_cli
 from nnabla_influence.progress import Progress, SilentProgress
@@ -53,16 +54,14 @@ from nnabla_influence.runs.staging import in_use, remove_leftovers
 from nnabla_influence.runs.storage import Storage
 from nnabla_influence.solvers import STATE_NAMES, check_solver
 
-_Path = Union[str, "os.PathLike[str]"]
-
 _UNKNOWN_STATES = ("", "")  # most of the solvers that cannot be traced have two
 
 
 def train(
-    model: _Path,
-    output: _Path,
+    model: PathLike,
+    output: PathLike,
     *,
-    parameters: Optional[_Path] = None,
+    parameters: Optional[PathLike] = None,
     device: str = "auto",
     window: Union[int, str] = nnabla_cli_callback.DEFAULT_WINDOW,
     keep: str = nnabla_cli_callback.DEFAULT_KEEP,
@@ -193,7 +192,7 @@ def _check_size(definition: Definition, settings: DatasetSettings, dataset: Data
         )
 
 
-def _check_given(definition: Definition, parameters: _Path) -> None:
+def _check_given(definition: Definition, parameters: PathLike) -> None:
     """Refuse parameters that nnabla_cli would pass over without a word."""
     shapes = {
         variable.name: tuple(variable.shape.dim)

@@ -7,7 +7,6 @@ a dataset CSV. People open it in a spreadsheet, which must not run a cell.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,8 +15,8 @@ import numpy as np
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.dataset.harmless import harmless_row
 from nnabla_influence.dataset.rewriting import Relocation, spreadsheet_line_writer
-from nnabla_influence.errors import DatasetError, OutputError
-from nnabla_influence.files import replacing_file
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.files import PathLike, check_output, replacing_file
 
 RESULT_COLUMNS = (
     "influence",
@@ -34,7 +33,7 @@ _SEPARATORS = ",;\t"  # as spreadsheets save a ranking as well
 
 
 def write_ranking(
-    path: str | os.PathLike[str],
+    path: PathLike,
     dataset: Dataset,
     rows: np.ndarray,
     results: Mapping[str, np.ndarray | None],
@@ -51,15 +50,14 @@ def write_ranking(
         own_cells: Makes of a row of the dataset the cells of the CSV that was trained with.
 
     Raises:
-        OutputError: It cannot be written, it is the dataset itself, or see `check_replaceable`.
+        OutputError: It cannot be written, it is the dataset itself, or another file than
+            a ranking exists there.
         DatasetError: The dataset has changed meanwhile, or see `check_columns`.
     """
     path = Path(path)
     check_columns(dataset)
     dataset.cells(int(rows[0]))  # still there, and as it was
-    if path.exists() and path.samefile(dataset.path):
-        raise OutputError(f"{path}: is the dataset itself; choose another output path")
-    check_replaceable(path)
+    check_output(path, [dataset.path], is_ranking, "a ranking")
     kept = [c for c in dataset.columns if c.name not in RESULT_COLUMNS]
     texts = {name: _texts(values) for name, values in results.items() if values is not None}
     line = spreadsheet_line_writer()
@@ -85,24 +83,16 @@ def write_ranking(
                 file.write(line([*own, *(text(row) for text in texts.values())]))
 
 
-def check_replaceable(path: str | os.PathLike[str]) -> None:
-    """Check that no file of another kind is lost where a ranking is written.
+def is_ranking(path: PathLike) -> bool:
+    """Whether a file is a ranking, also one that a spreadsheet saved with other separators.
 
     Raises:
-        OutputError: There is a file that is neither a ranking nor empty.
+        OSError: It cannot be read.
     """
-    try:
-        if os.path.getsize(path) == 0 or any(_is_ranking(path, sign) for sign in _SEPARATORS):
-            return
-    except OSError:  # None there, or none that can be read: writing says what is wrong.
-        return
-    raise OutputError(
-        f"{path}: is there already, and is no ranking, which alone is replaced; choose another"
-        " output path, or remove it first"
-    )
+    return any(_is_ranking(path, separator) for separator in _SEPARATORS)
 
 
-def _is_ranking(path: str | os.PathLike[str], separator: str) -> bool:
+def _is_ranking(path: PathLike, separator: str) -> bool:
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
         try:
             header = next(csv.reader(file, delimiter=separator), [])

@@ -28,12 +28,13 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
 import numpy as np
 
 from nnabla_influence.dataset.contents import Contents, read_contents, write_contents
 from nnabla_influence.errors import RunError
+from nnabla_influence.files import PathLike
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.checkpoints import Layout, read_checkpoint, read_layout
 from nnabla_influence.runs.parameter_file import read_parameters, write_parameters
@@ -80,8 +81,6 @@ __all__ = [
     "write_run_files",
     "write_settings",
 ]
-
-_Path = Union[str, "os.PathLike[str]"]
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ class Run:
         return read_layout(folder) if folder.is_dir() else None
 
 
-def read_run(folder: _Path) -> Run:
+def read_run(folder: PathLike) -> Run:
     """Read a run folder, written by this project or by hand.
 
     Raises:
@@ -210,7 +209,7 @@ def read_run(folder: _Path) -> Run:
 
 
 def write_run(
-    folder: _Path,
+    folder: PathLike,
     *,
     parameters: Mapping[str, np.ndarray],
     steps: Sequence[Step],

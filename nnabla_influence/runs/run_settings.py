@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 import nnabla as nn
 
+from nnabla_influence.counts import is_count
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import check_regular, file_checksum
 from nnabla_influence.runs.fed_batch import FedBatch, fed_batch_of
@@ -78,7 +79,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         for name in ("n_rows", "total_steps", "window_start"):
             value = getattr(self, name)
-            if value is not None and not (_is_int(value) and value >= 0):
+            if value is not None and not is_count(value, 0):
                 raise RunError(f"{name}: {value!r} is not a whole number from 0")
         for name in ("solver", "network", "definition", "dataset", "dataset_hash"):
             value = getattr(self, name)

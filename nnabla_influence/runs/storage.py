@@ -14,6 +14,7 @@ from nnabla_influence.errors import OutputError
 from nnabla_influence.runs.checkpoints import HEADER_BYTES, write_values
 from nnabla_influence.runs.keep import KEEP, Plan
 from nnabla_influence.runs.run import CHECKPOINTS, PARAMETERS, SOLVER_STATES, Run
+from nnabla_influence.text import seconds_text, size_text
 
 # What was seen to lie in final.h5 and solver_states.h5 beside the values: of both, and per array.
 _H5_BYTES, _H5_BYTES_PER_ARRAY = 5600, 1500
@@ -113,23 +114,6 @@ def describe_kept(run: Run) -> str:
         f"checkpoints: {keep}, {n:,} {'set' if n == 1 else 'sets'}, {size_text(_size(kept))},"
         f" {seconds_text(run.seconds_keeping)} of the training"
     )
-
-
-def size_text(n_bytes: int) -> str:
-    """Return bytes in words: ``1.2 MB``, ``214 MB``."""
-    value = float(n_bytes)
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if value < 999.5 or unit == "TB":
-            break
-        value /= 1000
-    return f"{value:.1f} {unit}" if value < 9.95 and unit != "bytes" else f"{value:,.0f} {unit}"
-
-
-def seconds_text(seconds: float) -> str:
-    """Return seconds in words: ``0.03 s``, ``12 s``, ``5 min``."""
-    if seconds < 0.995:
-        return f"{seconds:.2f} s"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
 
 
 def _size(paths: list[Path]) -> int:

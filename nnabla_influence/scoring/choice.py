@@ -10,6 +10,7 @@ from nnabla_influence.dataset import Dataset
 from nnabla_influence.definition import Definition, SolverSettings
 from nnabla_influence.device import Device
 from nnabla_influence.errors import RunError, UnsupportedError
+from nnabla_influence.files import PathLike
 from nnabla_influence.influence.trajectory import NotReproducibleError
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress
@@ -17,7 +18,6 @@ from nnabla_influence.runs.run import Run
 from nnabla_influence.scoring.best_epoch import note_on_best_epoch
 from nnabla_influence.scoring.last_steps import check_last_steps
 from nnabla_influence.scoring.methods import Method, exact_method, final_method
-from nnabla_influence.scoring.opening import PathLike
 from nnabla_influence.scoring.solver_state import check_solver_state
 from nnabla_influence.scoring.taking_up import (
     NO_EXACT,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Union
 
 import numpy as np
 
@@ -17,13 +15,12 @@ from nnabla_influence.definition import (
     validation_definition,
 )
 from nnabla_influence.definition.datasets import refuse_missing_csv
-from nnabla_influence.errors import DatasetError, OutputError
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.files import PathLike
 from nnabla_influence.nnabla_cli.caches import reads_cached_pixels
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.run import Run
 from nnabla_influence.wording import with_option
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 
 def open_training(definition: Definition, given: PathLike | None, progress: Progress) -> Dataset:
@@ -73,20 +70,6 @@ def solver_that_trained(definition: Definition, run: Run | None) -> SolverSettin
         weight_decay=run.settings.weight_decay,
         update_interval=definition.solver.update_interval,
     )
-
-
-def check_no_input(output: PathLike, inputs: Sequence[PathLike | None]) -> None:
-    """Refuse to write over a file that is read.
-
-    Raises:
-        OutputError: ``output`` is one of ``inputs``.
-    """
-    for path in inputs:
-        if path is not None and os.path.exists(output) and os.path.samefile(output, path):
-            raise OutputError(
-                f"{output}: is the same file as {path}, which is read; give the ranking another"
-                " name"
-            )
 
 
 def _open(

@@ -23,22 +23,20 @@ from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.engine.guard import check_derivatives
 from nnabla_influence.errors import InfluenceError, ScoreError
 from nnabla_influence.execution import Executor
-from nnabla_influence.files import check_writable
+from nnabla_influence.files import check_output, check_writable
 from nnabla_influence.influence.trace import DivergedError, Trace, validation_gradient
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns, check_replaceable
+from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns, is_ranking
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.runs.storage import seconds_text
 from nnabla_influence.scoring.belonging import check_belongs, check_shapes
 from nnabla_influence.scoring.choice import Choice, Given, choose
 from nnabla_influence.scoring.ignored import ignored_rows, note_on_ignored
 from nnabla_influence.scoring.methods import Method
 from nnabla_influence.scoring.opening import (
     PathLike,
-    check_no_input,
     chosen_rows,
     open_training,
     open_validation,
@@ -58,6 +56,7 @@ from nnabla_influence.scoring.trials import (
 from nnabla_influence.scoring.verdict import advice, judge, signs_of
 from nnabla_influence.scoring.window import Window
 from nnabla_influence.solvers import check_solver
+from nnabla_influence.text import seconds_text
 
 
 def score(
@@ -129,8 +128,8 @@ def score(
         progress.say(note)
     if output is not None:
         kept = [] if recorded is None else list(recorded.folder.iterdir())
-        check_no_input(output, [model, parameters, trained.path, validated.path, *kept])
-        check_replaceable(output)
+        inputs = [model, parameters, trained.path, validated.path, *kept]
+        check_output(output, inputs, is_ranking, "a ranking")
     validation_rows = chosen_rows(options.validation_rows, validated)
     with contextlib.ExitStack() as stack:
         given = Given(

@@ -13,6 +13,7 @@ from nnabla_influence.dataset import Dataset
 from nnabla_influence.definition import Definition, Mode, RandomLayers, check_differentiable
 from nnabla_influence.device import Device
 from nnabla_influence.errors import InfluenceError, ModelError, RunError, UnsupportedError
+from nnabla_influence.files import PathLike
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.options import Options
@@ -20,8 +21,6 @@ from nnabla_influence.progress import Progress
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.runs.storage import seconds_text
-from nnabla_influence.scoring.opening import PathLike
 from nnabla_influence.scoring.past_training import (
     PastTraining,
     check_replay_start,
@@ -30,6 +29,7 @@ from nnabla_influence.scoring.past_training import (
 )
 from nnabla_influence.scoring.window import check_same_training
 from nnabla_influence.solvers import STATE_NAMES, SolverState
+from nnabla_influence.text import seconds_text
 from nnabla_influence.wording import with_option
 
 NO_REPLAY = "no checkpoints and no replay"

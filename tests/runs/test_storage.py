@@ -8,7 +8,7 @@ import pytest
 
 from nnabla_influence.errors import OutputError
 from nnabla_influence.runs.keep import Plan
-from nnabla_influence.runs.storage import Storage, seconds_text, size_text
+from nnabla_influence.runs.storage import Storage
 
 # 100,000 parameters under Adam: a set is 1.2 MB.
 STORAGE = Storage(n_parameters=100_000, n_states=200_000, n_arrays=12, plan=Plan(0, 31250))
@@ -60,12 +60,3 @@ def test_what_fits_is_not_refused(tmp_path, monkeypatch, free, keep):
 def test_measuring_leaves_nothing(tmp_path):
     assert 0 < STORAGE.measure_writing(tmp_path) < 10
     assert list(tmp_path.iterdir()) == []
-
-
-def test_sizes_and_times_in_words():
-    assert [size_text(n) for n in (0, 999, 1000, 9949, 9951, 999_400, 999_600, 5 * 10**15)] == [
-        *("0 bytes", "999 bytes", "1.0 kB", "9.9 kB", "10 kB", "999 kB", "1.0 MB", "5,000 TB"),
-    ]
-    assert [seconds_text(s) for s in (0.004, 0.99, 0.999, 119, 300)] == [
-        *("0.00 s", "0.99 s", "1 s", "119 s", "5 min"),
-    ]
