@@ -106,7 +106,7 @@ def test_what_the_wheel_says_of_itself(installed: Path):
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
     plain = {line.split()[1].split("~")[0] for line in needed if "extra ==" not in line}
     always = {"h5py", "nnabla", "numpy", "pillow", "tqdm"}
-    of_commands = {"cloudpickle", "cryptography", "distributed", "matplotlib"}
+    of_commands = {"distributed", "matplotlib"}
     of_commands |= {"openpyxl", "pandas", "scipy", "threadpoolctl", "xlsxwriter"}
     assert plain == always | of_commands
     assert "Requires-Python: <3.11,>=3.9" in metadata

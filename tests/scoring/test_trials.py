@@ -9,8 +9,7 @@ import pytest
 
 from nnabla_influence import Options, score
 from nnabla_influence.errors import InfluenceError, ScoreError
-from nnabla_influence.execution import Failure
-from nnabla_influence.execution.in_process import InProcess
+from nnabla_influence.execution import Failure, InProcess
 from nnabla_influence.scoring import trials
 from tests.exact_trainings import Said
 from tests.small_projects import write_table
@@ -117,5 +116,5 @@ def test_a_trial_that_fails_is_named_and_nothing_is_left(model, tmp_path, monkey
 
 def test_a_scheduler_that_is_not_there_is_told_before_anything_is_traced(model, monkeypatch):
     monkeypatch.setattr(trials, "trace_back", None)
-    with pytest.raises(InfluenceError, match="is not an address such as tcp://host:8786"):
+    with pytest.raises(InfluenceError, match=r"at somewhere .*tcp://host:8786"):
         asked(model, scheduler="somewhere")
