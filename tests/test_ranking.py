@@ -159,7 +159,7 @@ def test_another_drive_gets_absolute_paths(project, tmp_path, monkeypatch):
     def other_drive(*_: object) -> str:
         raise ValueError("path is on mount 'C:', start on mount 'D:'")
 
-    monkeypatch.setattr("nnabla_influence.dataset.rewriting.os.path.relpath", other_drive)
+    monkeypatch.setattr("nnabla_influence.dataset.csv_output.os.path.relpath", other_drive)
     Ranking(open_dataset(project, []), scores()).write(tmp_path / "r.csv")
     assert read_cells(tmp_path / "r.csv")[1][0] == (project.parent / "画像" / "1.png").as_posix()
 

@@ -23,13 +23,13 @@ from nnabla_influence.dataset.cache import (
     owner,
     usable_folder,
 )
-from nnabla_influence.dataset.contents import (
+from nnabla_influence.dataset.decoder import decode, file_name
+from nnabla_influence.dataset.file_hashes import (
     Contents,
     hash_contents,
     read_contents,
     write_contents,
 )
-from nnabla_influence.dataset.decoding import decode, file_name
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.dataset.records import RecordIndex
 from nnabla_influence.dataset.scan import Scan, scan_csv
@@ -41,6 +41,7 @@ from nnabla_influence.progress import Progress, SilentProgress
 
 _FORMAT = 2
 _CONTENTS = "contents.json"
+_COMPARED = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,3 +300,26 @@ def _load(entry: Path, scan: Scan, scaling: Mapping[str, bool]) -> dict[str, Sto
         }
     except (OSError, ValueError):
         return None
+
+
+def note_on_equal_data(trained: Dataset, validated: Dataset) -> str | None:
+    """Return a line for the user if both hold the same rows, from one CSV or from two."""
+    if not _are_equal(trained, validated):
+        return None
+    return (
+        f"Note: the validation rows of {validated.path} are the training rows, so the influences"
+        " are those on the loss of the training itself, and not on data that the model has not seen"
+    )
+
+
+def _are_equal(one: Dataset, other: Dataset) -> bool:
+    if one.path == other.path:
+        return True
+    if len(one) != len(other):
+        return False
+    for start in range(0, len(one), _COMPARED):
+        rows = np.arange(start, min(start + _COMPARED, len(one)))
+        a, b = one.batch(rows), other.batch(rows)
+        if not all(np.array_equal(a[name], b[name]) for name in one.inputs):
+            return False
+    return True

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.dataset.header import Column, columns_of, other_separator, parse_header
+from nnabla_influence.dataset.header import Column, read_header
 from nnabla_influence.dataset.records import Record, RecordIndex, RecordReader
 from nnabla_influence.dataset.store import ColumnSpec
 from nnabla_influence.dataset.values import CellError, CellReader, as_number, file_of
@@ -84,14 +84,8 @@ def scan_csv(path: Path, specs: Sequence[ColumnSpec], reader: CellReader) -> Sca
     status = path.stat()
     csv_reader = RecordReader(path)
     records = iter(csv_reader)
-    header = next(records, None)
-    if header is None or not header.cells:
-        raise DatasetError(f"{path}: is empty; it needs a header line and rows")
-    try:
-        columns = parse_header(header.cells)
-        variables = tuple(Variable(spec, columns_of(columns, spec.name)) for spec in specs)
-    except ValueError as error:
-        raise DatasetError(f"{path}, line 1: {other_separator(header.cells) or error}") from error
+    columns, by_name = read_header(path, records, [spec.name for spec in specs])
+    variables = tuple(Variable(spec, by_name[spec.name]) for spec in specs)
     starts, ends, lines = array("q"), array("q"), array("q")
     files = hashlib.blake2b(digest_size=16)
     blank: Record | None = None

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
+from nnabla_influence.dataset.csv_output import Relocation, spreadsheet_line_writer
 from nnabla_influence.dataset.harmless import harmless_row
-from nnabla_influence.dataset.rewriting import Relocation, spreadsheet_line_writer
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.files import PathLike, check_output, replacing_file
 

@@ -32,7 +32,7 @@ from typing import Optional
 
 import numpy as np
 
-from nnabla_influence.dataset.contents import Contents, read_contents, write_contents
+from nnabla_influence.dataset.file_hashes import Contents, read_contents, write_contents
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import PathLike
 from nnabla_influence.runs.checkpoint import Checkpoint

@@ -194,7 +194,7 @@ def test_a_damaged_entry_is_made_anew(data, home, damage):
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interruption_leaves_nothing(data, home, monkeypatch, error, threads):
-    monkeypatch.setattr("nnabla_influence.dataset.decoding._THREADS_FROM_BYTES", 1)
+    monkeypatch.setattr("nnabla_influence.dataset.decoder._THREADS_FROM_BYTES", 1)
     monkeypatch.setattr("os.cpu_count", lambda: threads)
     from nnabla.utils import data_source_loader
 
