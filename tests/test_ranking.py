@@ -336,61 +336,34 @@ def test_sonys_output_is_a_ranking(tmp_path):
     assert read_ranking(path).order.tolist() == [1, 0]
 
 
+BOTH = ["influence", "datasource_index"]
+
+
 @pytest.mark.parametrize(
     ("header", "row", "message"),
     [
-        (
-            ["y", "datasource_index"],
-            [1, 0],
-            ": is no ranking, since it has no column 'influence'; make",
-        ),
-        (
-            ["y", "influence"],
-            [1, 0],
-            ": is no ranking, since it has no column 'datasource_index'; ",
-        ),
-        (
-            ["influence", "datasource_index"],
-            ["abc", 1],
-            ", line 3, column 'influence': 'abc' is not a finite number; correct it, or remove",
-        ),
-        (
-            ["influence", "datasource_index"],
-            ["nan", 1],
-            ", line 3, column 'influence': 'nan' is not",
-        ),
-        (
-            ["influence", "datasource_index"],
-            ["1", "1.5"],
-            ", line 3, column 'datasource_index': '1.5' is not a whole number from 0 to 2147483647;"
-            " correct it",
-        ),
-        (
-            ["influence", "datasource_index"],
-            ["1", "99999999999999999999"],
-            ", line 3, column 'datasource_index': '99999999999999999999' is not a whole number"
-            " from 0 to 2147483647; correct it",
-        ),
-        (
-            ["influence", "datasource_index"],
-            ["1", "-1"],
-            ", line 3, column 'datasource_index': '-1'",
-        ),
-        (
-            ["influence", "datasource_index"],
-            ["1", "inf"],
-            ", line 3, column 'datasource_index': 'inf'",
-        ),
-        (
-            ["influence", "datasource_index"],
-            ["1", "0"],
-            ", line 3, column 'datasource_index': 0 stands there a second time; remove one of the",
-        ),
+        (["y", "datasource_index"], [1, 0], ": is not a ranking: it has no column 'influence'"),
+        (["y", "influence"], [1, 0], ": is not a ranking: it has no column 'datasource_index'"),
+        (BOTH, ["abc", 1], ", line 3, column 'influence': 'abc' is not a finite number"),
+        (BOTH, ["nan", 1], ", line 3, column 'influence': 'nan' "),
+        (BOTH, ["1", "1.5"], ", line 3, column 'datasource_index': '1.5' is not a whole number"),
+        (BOTH, ["1", "9" * 20], f", line 3, column 'datasource_index': '{'9' * 20}' "),
+        (BOTH, ["1", "-1"], ", line 3, column 'datasource_index': '-1' "),
+        (BOTH, ["1", "inf"], ", line 3, column 'datasource_index': 'inf' "),
+        (BOTH, ["1", "0"], ", line 3, column 'datasource_index': 0 occurs a second time"),
     ],
 )
-def test_what_is_no_ranking_is_refused(tmp_path, header, row, message):
+def test_what_is_not_a_ranking_is_refused(tmp_path, header, row, message):
     path = write_csv(tmp_path / "r.csv", header, [["1", "0"], row])
     with pytest.raises(DatasetError, match=f"^{re.escape(str(path) + message)}"):
+        read_ranking(path)
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_a_ranking_with_other_separators_is_refused(tmp_path, separator, name):
+    path = tmp_path / "r.csv"
+    path.write_text(f"y,{','.join(BOTH)}\n1,0.5,0\n".replace(",", separator))
+    with pytest.raises(DatasetError, match=rf"r\.csv: .* {name}"):
         read_ranking(path)
 
 
@@ -399,14 +372,12 @@ def test_what_is_no_ranking_is_refused(tmp_path, header, row, message):
 def test_a_score_that_is_not_finite_is_refused(field, value):
     columns = {"influence": np.ones(4), field: np.ones(4)}
     columns[field][2:] = value
-    with pytest.raises(
-        ScoreError, match=rf"^{field} of datasource_index 2 is {value}, not a finite number; check"
-    ):
+    with pytest.raises(ScoreError, match=f"^{field} of datasource_index 2 is {value}"):
         Scores(**columns)
 
 
 def test_scores_that_are_all_zero_are_refused():
-    with pytest.raises(ScoreError, match="every influence is zero; check the learning rate"):
+    with pytest.raises(ScoreError, match="every influence is zero"):
         Scores(np.zeros(3), times_seen=np.ones(3))
 
 
@@ -420,7 +391,7 @@ def test_scores_must_fit_each_other_and_the_dataset(project):
 def test_an_input_named_like_a_result_is_refused_before_anything_is_lost(tmp_path):
     path = write_csv(tmp_path / "x.csv", ["x", "loss"], [[1, 2]])
     dataset = open_dataset(path, [ColumnSpec("x", (1,)), ColumnSpec("loss", (1,))])
-    message = "the network's input 'loss' has the name of a column that the ranking adds; rename"
+    message = "input 'loss'"
     with pytest.raises(DatasetError, match=message):
         check_columns(dataset)
     with pytest.raises(DatasetError, match=message):
@@ -487,7 +458,5 @@ def test_a_dataset_that_changed_meanwhile_is_refused(project, tmp_path):
 
 
 def test_no_folder_to_write_to(project, tmp_path):
-    with pytest.raises(
-        OutputError, match=r"r\.csv: cannot be written \(No such file or directory\)"
-    ):
+    with pytest.raises(OutputError, match=r"r\.csv: .*No such file or directory"):
         Ranking(open_dataset(project, []), scores()).write(tmp_path / "none" / "r.csv")

@@ -332,7 +332,7 @@ def test_a_ranking_that_changes_is_noticed(tmp_path):
 
 def test_what_is_no_ranking(tmp_path):
     path = write_csv(tmp_path / "train.csv", ["x", "y"], [["1", "0"]])
-    with pytest.raises(DatasetError, match="is no ranking, since it has no column 'influence'"):
+    with pytest.raises(DatasetError, match="is not a ranking: it has no column 'influence'"):
         read_reviewed(path)
 
 

@@ -1,11 +1,12 @@
-"""The ranking CSV: every column of the dataset, and behind them the result columns.
+"""The ranking CSV: every column of the dataset, followed by the result columns.
 
-Its header keeps the Console's form, and paths are right from where it lies, so that it is itself
-a dataset CSV. People open it in a spreadsheet, which must not run a cell.
+Its header keeps the Console's form and its relative paths are adapted to its folder, so that it is
+itself a dataset CSV. Users open it in a spreadsheet, which must not run a cell.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,9 +28,7 @@ RESULT_COLUMNS = (
     "predicted",
     "orders",
 )
-"""The columns that a ranking adds; such columns of the input, as a ranking has, are replaced."""
-
-_SEPARATORS = ",;\t"  # as spreadsheets save a ranking as well
+"""The columns that a ranking adds; such columns of the input, itself a ranking, are replaced."""
 
 
 def write_ranking(
@@ -46,8 +45,8 @@ def write_ranking(
         dataset: The rows.
         rows: Their numbers in the order of the ranking, (N,).
         results: By header cell the result columns, in the order of the dataset's rows, (N,); None
-            for one that is not there.
-        own_cells: Makes of a row of the dataset the cells of the CSV that was trained with.
+            for one to leave out.
+        own_cells: Turns a row of the dataset into the training CSV's cells.
 
     Raises:
         OutputError: It cannot be written, it is the dataset itself, or another file than
@@ -56,7 +55,7 @@ def write_ranking(
     """
     path = Path(path)
     check_columns(dataset)
-    dataset.cells(int(rows[0]))  # still there, and as it was
+    dataset.cells(int(rows[0]))  # It must still be there, unchanged.
     check_output(path, [dataset.path], is_ranking, "a ranking")
     kept = [c for c in dataset.columns if c.name not in RESULT_COLUMNS]
     texts = {name: _texts(values) for name, values in results.items() if values is not None}
@@ -71,7 +70,7 @@ def write_ranking(
                 for column in kept
             )
         )
-        # Spreadsheets take a CSV without BOM for the computer's old encoding; others need none.
+        # Spreadsheets read a CSV without a BOM in the computer's own encoding.
         encoding = "utf-8" if is_ascii else "utf-8-sig"
         with open(temporary, "w", encoding=encoding, newline="") as file:
             file.write(line([*(column.cell for column in kept), *texts]))
@@ -83,22 +82,21 @@ def write_ranking(
                 file.write(line([*own, *(text(row) for text in texts.values())]))
 
 
-def is_ranking(path: PathLike) -> bool:
-    """Whether a file is a ranking, also one that a spreadsheet saved with other separators.
+def is_ranking(path: PathLike, separators: str = ",;\t") -> bool:
+    """Whether a file is a ranking, as `score` or a spreadsheet separates its columns.
 
     Raises:
         OSError: It cannot be read.
     """
-    return any(_is_ranking(path, separator) for separator in _SEPARATORS)
-
-
-def _is_ranking(path: PathLike, separator: str) -> bool:
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        try:
+    for separator in separators:
+        with (
+            contextlib.suppress(csv.Error),
+            open(path, encoding="utf-8-sig", errors="replace", newline="") as file,
+        ):
             header = next(csv.reader(file, delimiter=separator), [])
-        except csv.Error:
-            return False
-    return {"influence", "datasource_index"} <= set(header)
+            if {"influence", "datasource_index"} <= set(header):
+                return True
+    return False
 
 
 def check_columns(dataset: Dataset) -> None:
