@@ -1,4 +1,4 @@
-"""Dataset CSVs of Neural Network Console: opened, checked, decoded once, handed out in batches."""
+"""Dataset CSVs of Neural Network Console: checked, decoded once into a cache, read in batches."""
 
 from nnabla_influence.dataset.dataset import Dataset, note_on_equal_data, open_dataset
 from nnabla_influence.dataset.store import ColumnSpec

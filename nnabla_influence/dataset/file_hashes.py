@@ -1,4 +1,4 @@
-"""The content of the files that a dataset CSV names, as one short hash for each row."""
+"""Hashes of the files that a dataset CSV names, one for each row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nnabla_influence.dataset.values import CellError, as_number, file_of
 from nnabla_influence.errors import DatasetError
 
 Contents = Mapping[str, Sequence[str]]
-"""By variable a hash for each row, "" where its cells are numbers; no variable without files."""
+"""By variable that has files, a hash for each row; "" where its cells are numbers."""
 
 
 def hash_contents(path: Path, names: Sequence[str] | None = None) -> dict[str, list[str]]:
@@ -65,7 +65,7 @@ def read_contents(path: Path) -> dict[str, list[str]]:
 
 
 def first_difference(one: Contents, other: Contents) -> tuple[int, str] | None:
-    """Return row and variable of the first file that differs, of the variables that both have."""
+    """Return row and variable of the first difference, among the variables that both have."""
     differing = [
         (next((i for i, (a, b) in enumerate(zip(one[name], other[name])) if a != b), 0), name)
         for name in one

@@ -171,7 +171,7 @@ def test_other_questions_to_the_same_csv_do_not_share_an_answer(data, home, othe
 
 def test_labels_are_checked_again_for_a_network_with_fewer_classes(data, home):
     open_dataset(data, SPECS, cache_dir=home)
-    with pytest.raises(DatasetError, match="datasource_index 2, column 'y': '2' holds 2, which"):
+    with pytest.raises(DatasetError, match="datasource_index 2, column 'y': '2' holds 2"):
         open_dataset(data, [ColumnSpec("y", (1,), 2)], cache_dir=home)
 
 
@@ -301,7 +301,7 @@ def test_a_cache_that_cannot_be_written_is_replaced_for_this_run(data, tmp_path,
     dataset = open_dataset(data, SPECS, cache_dir=blocked, progress=heard)
     np.testing.assert_array_equal(pixels(dataset), images(0, 1, 2, 3))
     (line,) = heard.lines
-    assert line.startswith(f"{blocked}: cannot be written; decoded data is kept in a temporary")
+    assert line.startswith(f"{blocked}: cannot be written")
     assert "NNABLA_INFLUENCE_CACHE" in line
     assert len(list((tmp_path / "tmp").iterdir())) == 1
     del dataset
@@ -313,9 +313,7 @@ def test_a_full_disk_is_said_in_one_line(data, home, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("nnabla_influence.dataset.store.npy.write_array_header_1_0", full)
-    with pytest.raises(
-        OutputError, match=r"cache: cannot be written \(No space left on device\); make room, or"
-    ):
+    with pytest.raises(OutputError, match=r"cache: .*No space left on device"):
         open_dataset(data, SPECS, cache_dir=home)
     assert list(home.iterdir()) == []
 
@@ -327,7 +325,7 @@ def test_a_csv_that_changes_while_it_is_read_is_refused(data, home, monkeypatch)
         return True
 
     monkeypatch.setattr("nnabla_influence.dataset.dataset.usable_folder", meddling)
-    with pytest.raises(DatasetError, match="has changed while it was read; start again"):
+    with pytest.raises(DatasetError, match="changed while it was read"):
         open_dataset(data, SPECS, cache_dir=home)
     assert list(home.iterdir()) == []
 
@@ -465,7 +463,7 @@ def test_an_entry_that_cannot_be_replaced_is_not_read_either(data, home, monkeyp
         raise OutputError(f"{path}: cannot be written (Operation not permitted)")
 
     monkeypatch.setattr(cache_module, "replacing_folder", of_another)
-    with pytest.raises(OutputError, match="can be changed by other users"):
+    with pytest.raises(OutputError, match="other users can change it"):
         open_dataset(data, SPECS, cache_dir=home)
 
 

@@ -44,7 +44,7 @@ def test_every_flipped_bit_is_found_and_the_data_are_decoded_again(data, tmp_pat
             said = Said()
             got = values(data, home, said)
             assert [line for line in said.lines if "is damaged" in line] == [
-                f"{entry}: is damaged; {data} is decoded again"
+                f"{entry}: is damaged; decoding {data} again"
             ]
             for name, each in wanted.items():
                 np.testing.assert_array_equal(got[name], each)

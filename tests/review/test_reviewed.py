@@ -326,7 +326,7 @@ def test_a_ranking_that_changes_is_noticed(tmp_path):
     path = write_pictures(tmp_path)
     reviewed = read_reviewed(path)
     os.truncate(path, 10)
-    with pytest.raises(DatasetError, match="has changed since it was opened; start again"):
+    with pytest.raises(DatasetError, match="has changed since it was opened"):
         list(reviewed)
 
 
