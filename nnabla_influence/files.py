@@ -1,4 +1,4 @@
-"""Results are written whole or not at all."""
+"""Files: written whole or not at all, checked before they are written, hashed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ADVICE = {
 
 
 def file_hash(path: PathLike) -> str:
-    """Return a hash of a file's content, to notice that it has changed."""
+    """Return a hash of a file's content, to detect changes."""
     digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(2**20), b""):
@@ -45,7 +45,7 @@ def file_hash(path: PathLike) -> str:
 
 
 def file_checksum(path: PathLike) -> int:
-    """Return the CRC-32 of a file's content, to notice damage; the fastest that Python has."""
+    """Return the CRC-32 of a file's content, to detect damage; Python's fastest checksum."""
     checksum = 0
     with open(path, "rb", buffering=0) as file:
         for block in iter(lambda: file.read(2**16), b""):
@@ -54,13 +54,13 @@ def file_checksum(path: PathLike) -> int:
 
 
 def check_regular(path: PathLike) -> None:
-    """Refuse to wait for a pipe, or to read a device, which may never end.
+    """Refuse pipes and devices, whose reading may never end.
 
     Raises:
         OSError: ``path`` is one, or does not exist.
     """
     mode = os.stat(path).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder fails by itself
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # Opening a folder fails anyway.
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
 
 
@@ -147,11 +147,11 @@ def check_output_folder(folder: PathLike, kind: str, entries: Collection[str], m
 
 
 def check_writable(path: PathLike) -> None:
-    """Find out before a long computation whether a file can be written at its end.
+    """Check before a long computation that a file can be written at its end.
 
     Raises:
-        OutputError: As for `replacing_file`; also where an existing file may not be changed, or is
-            locked by another program, as spreadsheets do on Windows.
+        OutputError: As for `replacing_file`; or an existing file is read-only, or locked by another
+            program, such as a spreadsheet on Windows.
     """
     target = _target(path)
     try:
@@ -174,15 +174,15 @@ def check_writable(path: PathLike) -> None:
 def replacing_file(path: PathLike) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` that takes its place when the block succeeds.
 
-    An existing file stays as it is until the new one is whole; when the block fails, or is
-    interrupted, the temporary file is removed. What a killed process left of the same file is
-    removed by the next success. A link stays a link.
+    An existing file is unchanged until the new one is complete; if the block fails or is
+    interrupted, the temporary file is removed. The next success removes what killed processes left
+    of the same file. A link stays a link.
 
     Args:
         path: The file to write. Its folder must exist.
 
     Raises:
-        OutputError: The folder is missing or not writable, or ``path`` is no file.
+        OutputError: The folder is missing or not writable, or ``path`` is not a file.
     """
     target = _target(path)
     try:
@@ -214,7 +214,7 @@ def replacing_folder(path: PathLike, mode: int = 0o777) -> Iterator[Path]:
 
     Args:
         path: The folder to write. Its parent must exist. An existing folder is replaced.
-        mode: Its permissions, less those that the user's umask takes away.
+        mode: Its permissions, before the user's umask.
 
     Raises:
         OutputError: The parent is missing or not writable, or ``path`` is a file.
@@ -239,7 +239,7 @@ def replacing_folder(path: PathLike, mode: int = 0o777) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def working_folder(path: PathLike) -> Iterator[Path]:
-    """Yield a new folder beside an output, for what is needed until that is written.
+    """Yield a new folder beside an output, for intermediate files.
 
     It is removed at the end of the block, or, after a hard kill, by the next success with the same
     output.
@@ -261,7 +261,7 @@ def working_folder(path: PathLike) -> Iterator[Path]:
 
 
 def _target(path: PathLike) -> Path:
-    """Return the file that is to be replaced; refuse what is no file."""
+    """Return the file to replace; refuse what is not a file."""
     try:
         target = Path(os.path.realpath(path))
         if target.is_dir():
@@ -274,10 +274,9 @@ def _target(path: PathLike) -> Path:
 
 
 def _prefix(target: Path) -> str:
-    """Return how the names of what is beside a target begin, of no other one.
+    """Return the beginning of the names of temporary files beside a target, and of no other.
 
-    With a dot, so that nothing takes it for a result, and with the target's own name, cut where it
-    is long, which says where it is from.
+    A dot hides them, and the target's own name, shortened if it is long, says what they are of.
     """
     name = target.name
     if len(name) > _LONG:
@@ -286,7 +285,7 @@ def _prefix(target: Path) -> str:
 
 
 def _temporary_beside(target: Path) -> tuple[Path, int]:
-    """Return a new file and its open handle, which holds the lock that tells it from leftovers."""
+    """Return a new file and its open handle, whose lock distinguishes it from leftovers."""
     while True:
         lock, name = tempfile.mkstemp(
             dir=target.parent, prefix=_prefix(target), suffix=_TEMPORARY + target.suffix[:10]
@@ -312,18 +311,18 @@ def _folder_beside(target: Path, suffix: str) -> tuple[Path, int | None]:
 
 
 def _is_held(lock: int, name: str) -> bool:
-    """Lock what was just made, unless another process took it for a leftover meanwhile."""
+    """Lock a new file, unless another process has just removed it as a leftover."""
     try:
         take_lock(lock)
     except BlockingIOError:
         return False
     except OSError:
-        pass  # A file system without locks, where nothing is taken for a leftover.
+        pass  # A file system without locks, where no leftovers are removed.
     return os.path.exists(name)
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Remove what killed processes of this user left beside a target; never what is in use."""
+    """Remove what killed processes of this user left beside a target, and is not in use."""
     name = re.compile(
         rf"{re.escape(_prefix(target))}[a-z0-9_]{{8}}"
         rf"({re.escape(_TEMPORARY)}({re.escape(target.suffix[:10])})?|{re.escape(_OUTGOING)})"
@@ -357,8 +356,8 @@ def _remove_leftover(entry: os.DirEntry[str]) -> None:
 
 
 def _swap(temporary: Path, path: Path) -> None:
-    """Put ``temporary`` into the place of the folder ``path``; that is there if it fails."""
-    # Two renames, so that there is no moment with a half-deleted folder at `path`.
+    """Replace the folder ``path`` by ``temporary``; if that fails, it is unchanged."""
+    # Two renames, so that `path` is never a half-deleted folder.
     outgoing, lock = _folder_beside(path, _OUTGOING)
     try:
         try:
@@ -387,11 +386,11 @@ def _cannot_write(path: PathLike, error: OSError) -> OutputError:
 
 
 def is_windows_path(path: str) -> bool:
-    """Tell whether a path is an absolute one of Windows, with a drive's letter."""
+    """Whether a path is an absolute one of Windows, with a drive letter."""
     drive, rest = ntpath.splitdrive(path)
     return bool(drive) and rest[:1] in ("\\", "/")
 
 
 def is_foreign(path: str) -> bool:
-    """Tell whether an absolute path is one of another system, so that nothing here can be meant."""
+    """Whether an absolute path is one of another operating system."""
     return path.startswith("/") if os.name == "nt" else is_windows_path(path)

@@ -1,7 +1,7 @@
 """The text of messages: lists, sizes and times, on one line that no terminal obeys.
 
-Cells, headers, file names and class names may come from somebody else, and a terminal takes some
-characters for commands: to hide text, to write over other lines, to change its own settings.
+Cells, headers, file names and class names may come from others, and a terminal obeys some
+characters as commands: to hide text, to overwrite other lines, to change its settings.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff
 
 
 def printable(text: str) -> str:
-    """Return a message as one line, in which escapes stand for what a terminal obeys."""
+    """Return a message as one line, with escapes for what a terminal obeys."""
     return _OBEYED.sub(_escape, " ".join(text.splitlines()))
 
 
@@ -30,7 +30,7 @@ def _escape(match: re.Match[str]) -> str:
 
 @contextlib.contextmanager
 def others_printable() -> Iterator[None]:
-    """Make what nnabla logs and Python warns of `printable` while the block runs."""
+    """Make nnabla's log lines and Python's warnings `printable` while the block runs."""
     logger, format_warning = logging.getLogger("nnabla"), warnings.formatwarning
 
     def formatted(*arguments: Any, **named: Any) -> str:
