@@ -14,7 +14,7 @@ import numpy as np
 
 from nnabla_influence.dataset.records import Record, RecordReader
 from nnabla_influence.dataset.scan import Scan, Variable
-from nnabla_influence.dataset.store import NotUniformError, VariableWriter
+from nnabla_influence.dataset.store import NotPixelsError, VariableWriter
 from nnabla_influence.dataset.values import CellError, CellReader, as_number
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.progress import Progress
@@ -45,12 +45,8 @@ def decode(scan: Scan, folder: Path, reader: CellReader, progress: Progress) -> 
         try:
             _decode(scan, folder, reader, progress, as_pixels)
             return
-        except _NotPixelsError as error:
+        except NotPixelsError as error:
             as_pixels.remove(str(error))
-
-
-class _NotPixelsError(Exception):
-    """A variable's values cannot all be kept as pixels; the message is the variable's name."""
 
 
 def _decode(
@@ -93,7 +89,7 @@ def _value(
             if pixels is not None:
                 # Trusted once the first row gave the loader's own values.
                 if row == 0 and not reader.pixels_can_stand_for(cells[0], pixels):
-                    raise _NotPixelsError(variable.spec.name)
+                    raise NotPixelsError(variable.spec.name)
                 return pixels
         return reader.value(cells, variable.spec.shape, vector=variable.is_vector)
     except CellError as error:
@@ -105,8 +101,6 @@ def _write(scan: Scan, variable: Variable, row: int, write: Callable[[], None]) 
         write()
     except CellError as error:
         raise scan.located(row, variable, error) from error
-    except NotUniformError:
-        raise _NotPixelsError(variable.spec.name) from None
 
 
 def _in_order(

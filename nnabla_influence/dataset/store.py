@@ -39,8 +39,8 @@ class ColumnSpec:
     ignores_negative: bool = False
 
 
-class NotUniformError(Exception):
-    """A variable mixes images with other values, or 8 with 16 bits."""
+class NotPixelsError(Exception):
+    """The values of a variable, which the message names, cannot all be kept as pixels."""
 
 
 class VariableWriter:
@@ -66,7 +66,7 @@ class VariableWriter:
 
         Raises:
             CellError: This value, or one before, does not fit the network or the other rows.
-            NotUniformError: An image follows other values, or vice versa.
+            NotPixelsError: An image follows other values, or vice versa.
             OutputError: The disk is full.
         """
         dtype = value.dtype if value.dtype in PIXEL_TYPES else np.dtype(np.float32)
@@ -79,7 +79,7 @@ class VariableWriter:
                 f" {shown_shape(self._shape)}; give all rows the same shape"
             )
         elif dtype != self._dtype:
-            raise NotUniformError
+            raise NotPixelsError(self._spec.name)
         self._pending.append(value)
         self._pending_bytes += value.nbytes
         if self._pending_bytes >= _WRITE_BYTES:
