@@ -8,12 +8,10 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from nnabla_influence.errors import InfluenceError
 from nnabla_influence.text import others_printable, printable
 
 INTERRUPTED = 130
@@ -103,18 +101,6 @@ def _on_signals(numbers: Sequence[int], handler: Callable[[int, Any], Any]) -> I
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
-
-
-def one_line(error: Exception) -> str:
-    """Return an error's message, `printable`; an unexpected error's with its type and place."""
-    text = str(error)
-    if isinstance(error, ModuleNotFoundError):
-        text = f"the package {error.name} is missing; install it for {sys.executable}"
-    elif not isinstance(error, InfluenceError):
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        file_name = os.path.basename(place.filename)
-        text = f"unexpected {type(error).__name__}: {text} ({file_name}, line {place.lineno})"
-    return printable(text)
 
 
 def show(line: str) -> None:

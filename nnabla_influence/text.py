@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
+import sys
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+from nnabla_influence.errors import InfluenceError
 
 # Control characters (C0, DEL, C1), those that turn the direction of others, and half characters,
 # which stand for the bytes of a file name that is not UTF-8.
@@ -26,6 +31,18 @@ def printable(text: str) -> str:
 def _escape(match: re.Match[str]) -> str:
     code = ord(match.group())
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's message, `printable`; an unexpected error's with its type and place."""
+    text = str(error)
+    if isinstance(error, ModuleNotFoundError):
+        text = f"the package {error.name} is missing; install it for {sys.executable}"
+    elif not isinstance(error, InfluenceError):
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        file_name = os.path.basename(place.filename)
+        text = f"unexpected {type(error).__name__}: {text} ({file_name}, line {place.lineno})"
+    return printable(text)
 
 
 @contextlib.contextmanager

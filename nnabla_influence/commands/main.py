@@ -21,11 +21,10 @@ from nnabla_influence.errors import InfluenceError
 from nnabla_influence.process import (
     INTERRUPTED,
     import_nnabla,
-    one_line,
     show,
     tidy_process,
 )
-from nnabla_influence.text import printable
+from nnabla_influence.text import one_line, printable
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,13 +13,12 @@ import pickle
 import queue
 import shutil
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
 from nnabla_influence.errors import InfluenceError
-from nnabla_influence.text import others_printable
+from nnabla_influence.text import one_line, others_printable
 
 READY = b"+"
 """What a worker process writes first."""
@@ -48,7 +47,7 @@ def attempt(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome
         return Outcome(function(*arguments))
     except Exception as error:
         return Outcome(
-            reason=_one_line(error), may_succeed_again=not isinstance(error, InfluenceError)
+            reason=one_line(error), may_succeed_again=not isinstance(error, InfluenceError)
         )
 
 
@@ -64,11 +63,11 @@ def attempt_pickled(request: bytes) -> bytes:
         except SystemExit as error:
             outcome = Outcome(reason=f"it tried to end its process (exit code {error.code})")
         except Exception as error:
-            outcome = Outcome(reason=_one_line(error))
+            outcome = Outcome(reason=one_line(error))
         try:
             return pickle.dumps(outcome)
         except Exception as error:
-            return pickle.dumps(Outcome(reason=f"its result cannot be sent ({_one_line(error)})"))
+            return pickle.dumps(Outcome(reason=f"its result cannot be sent ({one_line(error)})"))
 
 
 def main(folder: str) -> None:
@@ -96,16 +95,6 @@ def _receive(requests: IO[bytes], received: queue.SimpleQueue[bytes], folder: st
             received.put(pickle.load(requests))
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)  # A task may be running.
-
-
-def _one_line(error: Exception) -> str:
-    text = str(error)
-    if not isinstance(error, InfluenceError):
-        places = traceback.extract_tb(error.__traceback__)
-        place = places[-1] if places else None
-        where = f" ({os.path.basename(place.filename)}, line {place.lineno})" if place else ""
-        text = f"unexpected {type(error).__name__}: {text}{where}"
-    return " ".join(text.split())
 
 
 @contextlib.contextmanager
