@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from nnabla_influence.dataset import open_dataset
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import (
     check_output,
@@ -21,8 +20,6 @@ from nnabla_influence.files import (
     replacing_folder,
     working_folder,
 )
-from nnabla_influence.ranking import Ranking, Scores
-from tests.dataset.common import write_csv
 from tests.small_projects import REPOSITORY, environment
 
 
@@ -320,45 +317,3 @@ def test_a_working_folder_is_gone_after_its_block(file: Path):
         (folder / "rows").touch()
         assert folder.parent == file.parent
     assert names(file.parent) == ["result.csv"]
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from nnabla_influence.commands.main import main
-import xlsxwriter
-
-def kill(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-xlsxwriter.Workbook.close = kill
-Path.replace = kill
-main(sys.argv[1:])
-"""
-
-
-@pytest.mark.parametrize(
-    ("words", "n_left"),
-    [
-        ("review -i ranking.csv -o review.html", 1),
-        ("review -i ranking.csv --xlsx review.xlsx", 2),
-        ("cleanse -i ranking.csv -o clean.csv -n 1", 2),
-    ],
-)
-def test_the_next_success_of_a_killed_command_removes_what_it_left(tmp_path, words, n_left: int):
-    table = write_csv(tmp_path / "train.csv", ["x", "y"], [[1, 0], [2, 1], [3, 1]])
-    ranking = Ranking(open_dataset(table, []), Scores([1.0, -1.0, 2.0]))
-    ranking.write(tmp_path / "ranking.csv")
-
-    def left_by(*command: str) -> tuple[int, int]:
-        done = subprocess.run(
-            [sys.executable, *command, *words.split()],
-            cwd=tmp_path,
-            env=environment(PYTHONPATH=str(REPOSITORY)),
-            check=False,
-        )
-        return done.returncode, len([name for name in names(tmp_path) if name[0] == "."])
-
-    assert left_by("-c", KILLED) == (-9, n_left)
-    assert left_by("-c", KILLED) == (-9, 2 * n_left)
-    assert left_by("-m", "nnabla_influence") == (0, 0)

@@ -80,7 +80,7 @@ def test_no_worker_survives_and_no_folder_is_left(tmp_path, number: int, code: i
         os.killpg(process.pid, number)
         # The workers hold the other end of this pipe as long as one of them lives.
         assert process.stderr.read() == ""
-        assert time.monotonic() - began < 5  # about a second on an idle machine
+        assert time.monotonic() - began < 10  # about a second on an idle machine
     assert (tmp_path / "starts").read_text() == "xxx"
     assert process.returncode == code
     until = time.monotonic() + 30
