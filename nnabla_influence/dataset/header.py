@@ -103,8 +103,8 @@ def read_header(
         All columns, and those of each variable.
 
     Raises:
-        DatasetError: There is no header, a column has no name, or a variable has no columns or
-            cannot be told from another.
+        DatasetError: There is no header, a column has no name, or a variable has no columns
+            or ambiguous ones.
     """
     header = next(records, None)
     if header is None or not header.cells:
