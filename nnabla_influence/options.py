@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nnabla_influence.counts import check_count, is_count
 from nnabla_influence.errors import InfluenceError
 
 
@@ -50,14 +51,14 @@ class Options:
             raise InfluenceError(f"method {self.method!r} is unknown; use auto, final or exact")
         if not self.replay_budget >= 0:
             raise InfluenceError(f"replay_budget {self.replay_budget!r} is not a time in minutes")
-        if self.window not in ("last", "all") and not _is_count(self.window):
+        if self.window not in ("last", "all") and not is_count(self.window):
             raise InfluenceError(
                 f"window {self.window!r} is not last, all or a number of epochs from 1"
             )
         for name in ("batch_size", "n_trials", "chunk_size"):
             value = getattr(self, name)
-            if value is not None and not _is_count(value):
-                raise InfluenceError(f"{name} {value!r} is not a whole number from 1")
+            if value is not None:
+                check_count(name, value)
         if self.validation_rows is not None and not len(self.validation_rows):
             raise InfluenceError("validation_rows is empty; give some rows or omit it")
 
@@ -65,7 +66,3 @@ class Options:
     def epochs(self) -> int | None:
         """The window as a number of last epochs; None for all."""
         return {"last": 1, "all": None}.get(self.window, self.window)  # type: ignore[arg-type]
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

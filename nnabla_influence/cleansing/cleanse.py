@@ -23,9 +23,10 @@ from nnabla_influence.cleansing.outputs import (
     default_list,
 )
 from nnabla_influence.cleansing.result import ClassChange, Cleansed
-from nnabla_influence.cleansing.source import PathLike, Source, open_source
+from nnabla_influence.cleansing.source import Source, open_source
 from nnabla_influence.cleansing.writing import write_cleansed
 from nnabla_influence.errors import DatasetError, InfluenceError
+from nnabla_influence.files import PathLike
 from nnabla_influence.wording import with_option
 
 

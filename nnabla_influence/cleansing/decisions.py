@@ -11,9 +11,10 @@ from pathlib import Path
 from nnabla_influence.cleansing.belonging import Belonging
 from nnabla_influence.cleansing.book import is_book, read_book
 from nnabla_influence.cleansing.labels import Labels
-from nnabla_influence.cleansing.source import PathLike, Source
+from nnabla_influence.cleansing.source import Source
 from nnabla_influence.cleansing.table import Line, read_table
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.files import PathLike
 from nnabla_influence.wording import with_option
 
 KEEP, REMOVE, RELABEL = "keep", "remove", "relabel"

@@ -11,6 +11,7 @@ from nnabla_influence.cleansing.source import Source
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking.classes import are_classes
+from nnabla_influence.text import listed
 from nnabla_influence.wording import with_option
 
 DEFAULT_COLUMN = "y"
@@ -109,8 +110,7 @@ def listed_classes(texts: Iterable[str]) -> str:
     texts = list(texts)
     if len(texts) > 2 and texts == [str(int(texts[0]) + i) for i in range(len(texts))]:
         return f"{texts[0]} to {texts[-1]}"
-    shown = ", ".join(texts[:_LISTED])
-    return shown if len(texts) <= _LISTED else f"{shown} and {len(texts) - _LISTED} more"
+    return listed(texts, _LISTED)
 
 
 def _find(source: Source, name: str | None) -> Column | None:
@@ -121,14 +121,13 @@ def _find(source: Source, name: str | None) -> Column | None:
         return found[0]
     if name is None:
         return None
-    cells = ", ".join(repr(column.cell) for column in own[:_LISTED])
-    more = f" and {len(own) - _LISTED} more" if len(own) > _LISTED else ""
+    cells = listed((repr(column.cell) for column in own), _LISTED)
     if any(column.is_comment and wanted in (column.cell, column.name) for column in source.columns):
         raise DatasetError(
             f"{source.dataset.path}: the column {name!r} is a comment, which nnabla does not read,"
-            f" and so holds no labels; name one of {cells}{more}"
+            f" and so holds no labels; name one of {cells}"
         )
     problem = f"has {len(found)} columns" if found else "has no column"
     raise DatasetError(
-        f"{source.dataset.path}: {problem} {name!r} to take labels from; name one of {cells}{more}"
+        f"{source.dataset.path}: {problem} {name!r} to take labels from; name one of {cells}"
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nnabla_influence.cleansing.source import PathLike, Source
+from nnabla_influence.cleansing.source import Source
 from nnabla_influence.dataset.header import parse_column
 from nnabla_influence.errors import OutputError
-from nnabla_influence.files import check_writable, file_hash
+from nnabla_influence.files import PathLike, check_output, file_hash, is_same_file
 from nnabla_influence.ranking import RESULT_COLUMNS
 from nnabla_influence.wording import with_option
 
@@ -36,19 +35,13 @@ def check_outputs(output: Path, removed_list: Path, inputs: Mapping[str, PathLik
     Raises:
         OutputError: One of them is, or cannot be written, or both are the same.
     """
-    if _same_file(output, removed_list):
+    if is_same_file(output, removed_list):
         raise OutputError(
             f"{removed_list}: would be both the dataset and the list of what left it; give the list"
             f" another path {with_option('--removed')}"
         )
     for path in (output, removed_list):
-        for name, given in inputs.items():
-            if _same_file(path, given):
-                raise OutputError(
-                    f"{path}: is the {name} itself, which is never changed; choose another path to"
-                    " write"
-                )
-        check_writable(path)
+        check_output(path, inputs.values())
 
 
 def check_not_the_training_csv(paths: Sequence[Path], source: Source) -> None:
@@ -97,14 +90,6 @@ def _header(path: Path) -> list[str]:
             return next(csv.reader(file), [])
     except (OSError, csv.Error):
         return []
-
-
-def _same_file(one: PathLike, other: PathLike) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:  # one of them does not exist
-        resolved = (os.path.normcase(os.path.realpath(path)) for path in (one, other))
-        return len(set(resolved)) == 1
 
 
 def check_replaceable(output: Path, removed_list: Path) -> None:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Union
 
 import numpy as np
 
@@ -15,10 +14,9 @@ from nnabla_influence.cleansing.likeness import SPREADSHEET_DIGITS
 from nnabla_influence.dataset import Dataset, open_dataset
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.files import PathLike
 from nnabla_influence.ranking import RESULT_COLUMNS, Ranking, read_ranking
 from nnabla_influence.wording import with_option
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 
 @dataclass(frozen=True, eq=False)

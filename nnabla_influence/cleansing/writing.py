@@ -11,13 +11,13 @@ from typing import TextIO
 from nnabla_influence.cleansing.decisions import DECISION, REMOVE, Decision
 from nnabla_influence.cleansing.outputs import LIST_COLUMNS, mark
 from nnabla_influence.cleansing.source import Source, picked
-from nnabla_influence.dataset.harmless import harmless, harmless_row
-from nnabla_influence.dataset.header import Column
-from nnabla_influence.dataset.rewriting import (
+from nnabla_influence.dataset.csv_output import (
     Relocation,
     line_writer,
     spreadsheet_line_writer,
 )
+from nnabla_influence.dataset.harmless import harmless, harmless_row
+from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.files import replacing_file
 from nnabla_influence.ranking import RESULT_COLUMNS

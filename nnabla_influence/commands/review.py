@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nnabla_influence.arguments import count_or_none
 from nnabla_influence.commands import options
 from nnabla_influence.process import show
+from nnabla_influence.text import listed
 
 if TYPE_CHECKING:
     from nnabla_influence.review.page import WrittenPage
@@ -116,9 +117,7 @@ def _notes(reviewed: Reviewed) -> Iterator[str]:
         )
     nameless = [c.value for c in reviewed.classes if c.name is None]
     if 0 < len(nameless) < len(reviewed.classes):
-        shown = ", ".join(nameless[:8])
-        more = f" and {len(nameless) - 8} more" if len(nameless) > 8 else ""
-        yield f"no name was given for the classes {shown}{more}; they are shown as numbers"
+        yield f"no name was given for the classes {listed(nameless)}; they are shown as numbers"
     if reviewed.label_column is None:
         yield (
             "no labels are shown, since there is no single column 'y' that holds them; name the"

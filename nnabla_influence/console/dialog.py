@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from nnabla_influence.console.registration import DESKTOP
 from nnabla_influence.errors import InfluenceError
-from nnabla_influence.process import INTERRUPTED, import_nnabla, one_line, tidy_process
-from nnabla_influence.text import printable
+from nnabla_influence.process import INTERRUPTED, import_nnabla, tidy_process
+from nnabla_influence.text import one_line, printable
 from nnabla_influence.wording import in_dialog
 
 if TYPE_CHECKING:

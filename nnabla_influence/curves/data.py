@@ -17,6 +17,7 @@ from nnabla_influence.dataset.header import columns_of
 from nnabla_influence.definition import Definition, Label, find_label
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.progress import Progress
+from nnabla_influence.text import listed
 
 PARTS = ("training", "validation", "test")
 TRUE_LABEL = "#true_label"
@@ -152,12 +153,11 @@ def _shared(one: tuple[str, Dataset, list[bytes]], other: tuple[str, Dataset, li
     for row, digest in enumerate(other[2]):
         first.setdefault(digest, row)
     pairs = [(row, first[digest]) for row, digest in enumerate(one[2]) if digest in first]
-    named = ", ".join(f"row {row} as its row {same}" for row, same in pairs[:_NAMED])
-    more = f" and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
+    named = listed((f"row {row} as its row {same}" for row, same in pairs), _NAMED)
     rows = "1 row" if len(pairs) == 1 else f"{len(pairs)} rows"
     return (
         f"{rows} of the {one[0]} CSV {one[1].path} stand{'s' * (len(pairs) == 1)} in the"
-        f" {other[0]} CSV {other[1].path} too ({named}{more}), whatever their label; the curve is"
+        f" {other[0]} CSV {other[1].path} too ({named}), whatever their label; the curve is"
         " more honest without them"
     )
 

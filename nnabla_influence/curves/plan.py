@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Union
 
+from nnabla_influence.counts import check_count
 from nnabla_influence.errors import InfluenceError
 
 NONE = "none"
@@ -179,8 +180,7 @@ def check_seeds(seeds: Sequence[int]) -> None:
 def _check_numbers(what: str, values: Sequence[int], least: int) -> None:
     _check_distinct(what, values)
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InfluenceError(f"{what} {value!r} is not a whole number from {least}")
+        check_count(what, value, least)
 
 
 def _check_distinct(what: str, values: Sequence[object]) -> None:

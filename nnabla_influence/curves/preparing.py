@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import nnabla as nn
 
@@ -19,12 +19,10 @@ from nnabla_influence.definition import Definition, load_definition
 from nnabla_influence.definition.training_network import check_start
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import DatasetError, ModelError
-from nnabla_influence.files import file_hash
+from nnabla_influence.files import PathLike, file_hash
 from nnabla_influence.influence.trace_file import fingerprint
 from nnabla_influence.progress import Progress
 from nnabla_influence.solvers import check_solver
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from nnabla_influence.errors import InfluenceError
+from nnabla_influence.counts import check_count
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,8 @@ class Problem:
     hashes: Optional[tuple[str, ...]] = None
 
     def __post_init__(self) -> None:
-        size = self.batch_size
-        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-            raise InfluenceError(f"batch size {size!r} is not a whole number from 1")
+        if self.batch_size is not None:
+            check_count("batch size", self.batch_size)
 
     @property
     def files(self) -> tuple[str, ...]:

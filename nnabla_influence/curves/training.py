@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nnabla_influence.counts import is_count
 from nnabla_influence.curves.opening import Opened
 from nnabla_influence.definition import (
     Definition,
@@ -76,7 +77,7 @@ def seeded_training(opened: Opened, seed: int) -> SeededTraining:
     Raises:
         InfluenceError: The seed is none, or the definition cannot be trained from one.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if not is_count(seed, 0) or seed >= 2**32:
         raise InfluenceError(f"seed {seed!r} is not a whole number from 0 to {2**32 - 1}")
     definition = opened.definition
     random_seeds = _random_seeds(definition, seed)

@@ -36,6 +36,7 @@ from nnabla_influence.definition.unrolled import expand
 from nnabla_influence.device import Device, choose_device
 from nnabla_influence.errors import DatasetError, InfluenceError, ModelError
 from nnabla_influence.file_safety import open_archive, read_member
+from nnabla_influence.files import PathLike
 from nnabla_influence.nnabla_cli.child_process import run_nnabla_cli
 from nnabla_influence.nnabla_cli.unsafe_inputs import check_datasets
 from nnabla_influence.progress import Progress, SilentProgress
@@ -55,10 +56,10 @@ _UNKNOWN_STATES = ("", "")  # most of the solvers that cannot be traced have two
 
 
 def train(
-    model: str | os.PathLike[str],
-    output: str | os.PathLike[str],
+    model: PathLike,
+    output: PathLike,
     *,
-    parameters: str | os.PathLike[str] | None = None,
+    parameters: PathLike | None = None,
     device: str = "auto",
     window: int | str = nnabla_cli_callback.DEFAULT_WINDOW,
     keep: str = nnabla_cli_callback.DEFAULT_KEEP,

@@ -16,6 +16,7 @@ from nnabla_influence.ranking import Ranking
 from nnabla_influence.ranking.classes import are_classes, is_whole
 from nnabla_influence.review.class_names import distinct_names, read_class_names
 from nnabla_influence.review.columns import names_in_header
+from nnabla_influence.text import listed
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,16 @@ def find_classes(
                 f"{ranking.dataset.path}: {reason}, so there are no classes to name; leave out"
                 " --class-names, or name the label column with --label-column"
             )
+        named, labels = listed(sorted(names)), listed(sorted(counts))
         if not any(value in names for value in counts):
             raise DatasetError(
-                f"{given_names}: names {_listed(names)}, but the labels of {ranking.dataset.path}"
-                f" are {_listed(counts)}; give the names of these"
+                f"{given_names}: names {named}, but the labels of {ranking.dataset.path}"
+                f" are {labels}; give the names of these"
             )
         if given.are_in_order and _are_shifted(names, counts):
             raise DatasetError(
-                f"{given_names}: names {_listed(names)}, in this order, but the labels of"
-                f" {ranking.dataset.path} are {_listed(counts)}; write a file with lines such as"
+                f"{given_names}: names {named}, in this order, but the labels of"
+                f" {ranking.dataset.path} are {labels}; write a file with lines such as"
                 f" {min(counts)},{next(iter(names.values()))}: the class's number, a comma, its"
                 " name"
             )
@@ -106,11 +108,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def _listed(values: Mapping[int, object]) -> str:
-    shown = ", ".join(map(str, sorted(values)[:8]))
-    return shown if len(values) <= 8 else f"{shown} and {len(values) - 8} more"
 
 
 def number_text(value: float) -> str:

@@ -11,6 +11,7 @@ from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking import RESULT_COLUMNS
 from nnabla_influence.review.thumbnails import shows_a_picture
+from nnabla_influence.text import listed
 
 DEFAULT_LABEL = "y"
 _LISTED = 8
@@ -116,10 +117,9 @@ def _label(dataset: Dataset, own: Sequence[Column], name: str | None) -> Column 
         return found[0]
     if name is None:
         return None
-    cells = ", ".join(repr(column.cell) for column in own[:_LISTED])
-    more = f" and {len(own) - _LISTED} more" if len(own) > _LISTED else ""
+    cells = listed((repr(column.cell) for column in own), _LISTED)
     problem = f"has {len(found)} columns" if len(found) > 1 else "has no column"
     raise DatasetError(
-        f"{dataset.path}: {problem} {name!r} to take labels from; name one of {cells}{more} with"
+        f"{dataset.path}: {problem} {name!r} to take labels from; name one of {cells} with"
         " --label-column"
     )

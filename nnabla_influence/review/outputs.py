@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 
 from nnabla_influence.errors import OutputError
-from nnabla_influence.files import check_writable
+from nnabla_influence.files import PathLike, check_output
 
 _PAGE, _WORKBOOK = (".html", ".htm"), (".xlsx",)
 
 
 def check_outputs(
-    ranking: str | os.PathLike[str],
+    ranking: PathLike,
     *,
-    page: str | os.PathLike[str] | None = None,
-    workbook: str | os.PathLike[str] | None = None,
+    page: PathLike | None = None,
+    workbook: PathLike | None = None,
 ) -> None:
     """Check, before the work begins, that the outputs can be written and harm nothing.
 
@@ -31,22 +31,10 @@ def check_outputs(
     ):
         if output is None:
             continue
-        if _same_file(output, ranking):
-            raise OutputError(
-                f"{output}: is the ranking itself, which is never changed; choose another path to"
-                " write"
-            )
+        check_output(output, [ranking])
         names = (os.fspath(output), os.path.realpath(output))
         if not all(name.lower().endswith(suffixes) for name in names):
             raise OutputError(
                 f"{output}: does not end with {suffixes[0]}, by which programs know {kind}, and may"
                 f" be the training CSV or other data; choose a path that ends with {suffixes[0]}"
             )
-        check_writable(output)
-
-
-def _same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:  # one of them does not exist
-        return os.path.realpath(one) == os.path.realpath(other)

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from nnabla_influence.counts import is_count
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import check_regular
 from nnabla_influence.runs.checkpoint import Checkpoint
@@ -54,7 +55,7 @@ class Array:
     def __post_init__(self) -> None:
         if not (isinstance(self.parameter, str) and isinstance(self.state, str)):
             raise RunError(f"{self.parameter!r}, {self.state!r} are not names")
-        if not all(_is_count(extent) for extent in self.shape):
+        if not all(is_count(extent, 0) for extent in self.shape):
             raise RunError(f"{list(self.shape)} is not the shape of {self.parameter}")
 
     @property
@@ -82,7 +83,7 @@ class Layout:
     def __post_init__(self) -> None:
         steps = [step for step, _ in self.checkpoints]
         numbers = [number for checkpoint in self.checkpoints for number in checkpoint]
-        if not all(map(_is_count, numbers)) or steps != sorted(set(steps)):
+        if not all(is_count(number, 0) for number in numbers) or steps != sorted(set(steps)):
             raise RunError("the checkpoints are not in the order of their steps")
         if self.checksums and len(self.checksums) != len(steps):
             raise RunError("there are not as many checksums as checkpoints")
@@ -258,7 +259,3 @@ def _layout_of(values: Any) -> Layout:
 
 def _checksum_of(values: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(values).encode("utf-8"))
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

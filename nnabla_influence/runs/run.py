@@ -33,8 +33,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.dataset.contents import Contents, read_contents, write_contents
+from nnabla_influence.dataset.file_hashes import Contents, read_contents, write_contents
 from nnabla_influence.errors import RunError
+from nnabla_influence.files import PathLike
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.checkpoint_folder import Layout, read_checkpoint, read_layout
 from nnabla_influence.runs.run_folder import (
@@ -183,7 +184,7 @@ class Run:
         return read_layout(folder) if folder.is_dir() else None
 
 
-def read_run(folder: str | os.PathLike[str]) -> Run:
+def read_run(folder: PathLike) -> Run:
     """Read a run folder, written by this project or by hand.
 
     Raises:
@@ -213,7 +214,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
 
 
 def write_run(
-    folder: str | os.PathLike[str],
+    folder: PathLike,
     *,
     parameters: Mapping[str, np.ndarray],
     steps: Sequence[Step],

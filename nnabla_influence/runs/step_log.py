@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nnabla_influence.dataset.contents import hash_contents
+from nnabla_influence.dataset.file_hashes import hash_contents
 from nnabla_influence.errors import DatasetError, RunError, UnsupportedError
 from nnabla_influence.runs.checkpoint_writer import CheckpointWriter
 from nnabla_influence.runs.steps import Step

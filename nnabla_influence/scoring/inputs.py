@@ -7,10 +7,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
 
 import numpy as np
 
+from nnabla_influence import files
 from nnabla_influence.dataset import ColumnSpec, Dataset, note_on_equal_data, open_dataset
 from nnabla_influence.definition import (
     DatasetSettings,
@@ -23,18 +23,16 @@ from nnabla_influence.definition import (
 )
 from nnabla_influence.definition.datasets import refuse_missing_csv
 from nnabla_influence.device import Device, choose_device
-from nnabla_influence.errors import DatasetError, InfluenceError, OutputError
-from nnabla_influence.files import check_writable
+from nnabla_influence.errors import DatasetError, InfluenceError
+from nnabla_influence.files import PathLike, check_writable
 from nnabla_influence.nnabla_cli.caches import reads_cached_pixels
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress
-from nnabla_influence.ranking import check_columns, check_replaceable
+from nnabla_influence.ranking import check_columns, is_ranking
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.scoring.run_checks import check_belongs, check_shapes, check_solver_state
 from nnabla_influence.solvers import check_solver
 from nnabla_influence.wording import with_option
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 _BLOCK = 4096
 
@@ -170,14 +168,8 @@ def check_output(inputs: Inputs) -> None:
     if request.output is None:
         return
     read = [request.model, request.parameters, inputs.train.path, inputs.validation.path]
-    for path in [*read, *([] if run is None else run.folder.iterdir())]:
-        exists = path is not None and os.path.exists(request.output)
-        if path is not None and exists and os.path.samefile(request.output, path):
-            raise OutputError(
-                f"{request.output}: is the same file as {path}, which is read; give the ranking"
-                " another name"
-            )
-    check_replaceable(request.output)
+    of_run = [] if run is None else run.folder.iterdir()
+    files.check_output(request.output, [*read, *of_run], is_ranking, "a ranking")
 
 
 def solver_that_trained(definition: Definition, run: Run | None) -> SolverSettings:

@@ -11,7 +11,7 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.dataset.contents import first_difference, hash_contents
+from nnabla_influence.dataset.file_hashes import first_difference, hash_contents
 from nnabla_influence.definition import Definition, SolverSettings, load_definition
 from nnabla_influence.definition.fingerprint import describe_other_network, network_fingerprint
 from nnabla_influence.definition.objective import check_parameters

@@ -17,7 +17,7 @@ from nnabla_influence.dataset import Dataset, note_on_equal_data
 from nnabla_influence.definition import load_definition, validation_definition, with_seeds
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import RunError
-from nnabla_influence.files import file_hash
+from nnabla_influence.files import PathLike, file_hash
 from nnabla_influence.influence.step_derivatives import default_chunk_size
 from nnabla_influence.influence.step_inputs import StepInputs, step_inputs
 from nnabla_influence.influence.trace_file import fingerprint
@@ -37,7 +37,7 @@ from nnabla_influence.scoring.inputs import (
 )
 from nnabla_influence.scoring.run_checks import check_belongs, check_shapes
 from nnabla_influence.scoring.window import recorded_window
-from nnabla_influence.validation.given_scores import GivenScores, PathLike, read_scores
+from nnabla_influence.validation.given_scores import GivenScores, read_scores
 from nnabla_influence.validation.journal import Journal
 from nnabla_influence.validation.measuring import measure
 from nnabla_influence.validation.result import Question, Validation

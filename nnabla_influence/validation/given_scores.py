@@ -12,9 +12,9 @@ import numpy as np
 
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.errors import DatasetError, ScoreError
+from nnabla_influence.files import PathLike
 from nnabla_influence.ranking import RESULT_COLUMNS, Ranking, read_ranking
 
-PathLike = Union[str, "os.PathLike[str]"]
 GivenScores = Union[PathLike, Sequence[PathLike], Mapping[str, Union[PathLike, np.ndarray]]]
 
 _COMPARED = 100

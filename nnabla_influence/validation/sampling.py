@@ -9,6 +9,7 @@ from typing import Union
 
 import numpy as np
 
+from nnabla_influence.counts import check_count, is_count
 from nnabla_influence.errors import InfluenceError
 
 DEFAULT_ROWS = 50
@@ -44,10 +45,9 @@ class Sample:
 
     def __post_init__(self) -> None:
         for name, value in (("rows", self.rows), ("subsets", self.subsets), ("seed", self.seed)):
-            if value is not None and not (_is_whole(value) and value >= 0):
-                raise InfluenceError(f"{name} {value!r} is not a whole number from 0")
-        is_count = _is_whole(self.leave) and self.leave >= 1
-        if not (is_count or (isinstance(self.leave, float) and 0 < self.leave < 1)):
+            if value is not None:
+                check_count(name, value, 0)
+        if not (is_count(self.leave) or (isinstance(self.leave, float) and 0 < self.leave < 1)):
             raise InfluenceError(
                 f"leave {self.leave!r} is neither a number of rows from 1 nor a fraction between 0"
                 " and 1"
@@ -118,7 +118,3 @@ def draw_subsets(sample: Sample, seen: np.ndarray) -> tuple[np.ndarray, ...]:
 def subset_sums(scores: np.ndarray, subsets: Sequence[np.ndarray]) -> np.ndarray:
     """Sum the scores (N,) of each subset's rows, ``(m,)``: the change that they predict."""
     return np.array([scores[rows].sum() for rows in subsets])
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -6,13 +6,11 @@ import csv
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
-from nnabla_influence.errors import OutputError
-from nnabla_influence.files import replacing_folder
+from nnabla_influence.files import PathLike, check_output_folder, replacing_folder
 from nnabla_influence.validation.result import Validation
 from nnabla_influence.validation.sampling import subset_sums
 from nnabla_influence.validation.scatter import write_scatter
@@ -21,28 +19,14 @@ RESULT, TRUTH, SUBSETS, SCATTER = "result.json", "truth.csv", "subsets.csv", "sc
 FORMAT_VERSION = 1
 
 
-def check_output(folder: Union[str, os.PathLike[str]]) -> Path:
+def check_output(folder: PathLike) -> Path:
     """Check early that `write_validation` may write ``folder``, and return it, absolute.
 
     Raises:
         OutputError: It is a file, lies nowhere, or holds other things than a validation.
     """
-    path = Path(os.path.abspath(folder))
-    if not path.parent.is_dir():
-        raise OutputError(f"{folder}: the folder {path.parent} does not exist; make it first")
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{folder}: is a file; give the name of a folder")
-    if path == Path.cwd():
-        raise OutputError(f"{folder}: is the current folder; give the name of a new folder")
-    if path.is_dir():
-        entries = {entry.name for entry in path.iterdir()}
-        foreign = sorted(entries - {RESULT, TRUTH, SUBSETS, SCATTER})
-        if foreign or (entries and RESULT not in entries):
-            raise OutputError(
-                f"{folder}: holds {(foreign or sorted(entries))[0]}, so it is not a validation that"
-                " may be replaced; give a new folder"
-            )
-    return path
+    entries = {RESULT, TRUTH, SUBSETS, SCATTER}
+    return check_output_folder(folder, "a validation", entries, RESULT)
 
 
 def write_validation(folder: Path, validation: Validation) -> None:

@@ -215,11 +215,11 @@ def test_labels_of_other_kinds(tmp_path, table, labels, decided, message):
 def test_rankings_that_cannot_be_read(table):
     for text, message in [
         ("", "is empty; it needs a header line"),
-        ("x,y\n1,2\n", "is no ranking, since it has no column 'influence'"),
-        ("x;y;influence;datasource_index\n1;2;-0,5;0\n", "separated by semicolons, .* with commas"),
+        ("x,y\n1,2\n", "is not a ranking: it has no column 'influence'"),
+        ("x;y;influence;datasource_index\n1;2;-0,5;0\n", "separated by semicolons"),
         ("x\ty\tinfluence\tdatasource_index\n1\t2\t-1\t0\n", "its columns are separated by tabs"),
         ("x,influence,datasource_index\n1,nan,0\n", "'nan' is not a finite number"),
-        ("x,influence,datasource_index\n1,1,0\n1,2,0\n", "0 stands there a second time"),
+        ("x,influence,datasource_index\n1,1,0\n1,2,0\n", "0 occurs a second time"),
         ("influence,datasource_index,x\n-1.0,0,2\n", "no column stands before 'influence'"),
         ("x,Decision,influence,datasource_index\n1,,-1.0,0\n", "column 'Decision' stands among"),
     ]:

@@ -77,6 +77,6 @@ def test_a_failure_is_one_line(table, capsys):
     code, out, err = command(capsys, "-i", table.ranking, "-o", table.ranking, "-n", "1")
     assert (code, out) == (1, [])
     assert err == (
-        f"nnabla-influence cleanse: {table.ranking}: is the ranking itself, which is never changed;"
-        " choose another path to write"
+        f"nnabla-influence cleanse: {table.ranking}: is the same file as {table.ranking},"
+        " which is read; choose another output path"
     )

@@ -349,8 +349,7 @@ ROW = r".*training\.csv, line 6, datasource_index 4"
         ),
         (
             change_line(5, with_cell(5, "3")),
-            f"{ROW}, column 'y': '3' holds 3, which is no label: .* whole numbers from 0 to 2;"
-            " correct it",
+            f"{ROW}, column 'y': '3' holds 3, .* whole numbers from 0 to 2; correct it",
         ),
     ],
 )

@@ -173,8 +173,8 @@ def test_what_is_read_is_never_overwritten(ranking, capsys, option):
     alias = ranking.with_name(f"alias{suffix}")
     os.link(ranking, alias)
     for output, message in [
-        (ranking, "is the ranking itself, which is never changed; choose another path to write"),
-        (alias, "is the ranking itself, which is never changed; choose another path to write"),
+        (ranking, f"is the same file as {ranking}, which is read"),
+        (alias, f"is the same file as {ranking}, which is read"),
         (train, f"does not end with {suffix}, by which programs know a "),
         (link, f"does not end with {suffix}, by which programs know a "),
         (ranking.with_name("review"), f"choose a path that ends with {suffix}"),

@@ -326,13 +326,13 @@ def test_a_ranking_that_changes_is_noticed(tmp_path):
     path = write_pictures(tmp_path)
     reviewed = read_reviewed(path)
     os.truncate(path, 10)
-    with pytest.raises(DatasetError, match="has changed since it was opened; start again"):
+    with pytest.raises(DatasetError, match="has changed since it was opened"):
         list(reviewed)
 
 
 def test_what_is_no_ranking(tmp_path):
     path = write_csv(tmp_path / "train.csv", ["x", "y"], [["1", "0"]])
-    with pytest.raises(DatasetError, match="is no ranking, since it has no column 'influence'"):
+    with pytest.raises(DatasetError, match="is not a ranking: it has no column 'influence'"):
         read_reviewed(path)
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from nnabla_influence import Options
 from nnabla_influence.errors import InfluenceError, ScoreError
-from nnabla_influence.execution import Failure
-from nnabla_influence.execution.in_process import InProcess
+from nnabla_influence.execution import Failure, InProcess
 from nnabla_influence.scoring import traces
 from nnabla_influence.scoring.inputs import Request
 from tests.exact_trainings import Said

@@ -111,7 +111,7 @@ def test_a_ranking_of_another_csv(train: Dataset, ranking: Path, change, message
 
 
 def test_a_file_that_is_no_ranking(train: Dataset):
-    with pytest.raises(DatasetError, match=r"train\.csv: is no ranking, since it has no column"):
+    with pytest.raises(DatasetError, match=r"train\.csv: is not a ranking: it has no column"):
         read_scores(train.path, train, SEEN)
 
 

@@ -1,23 +1,23 @@
-"""The ranking CSV: every column of the dataset, and behind them the result columns.
+"""The ranking CSV: every column of the dataset, followed by the result columns.
 
-Its header keeps the Console's form, and paths are right from where it lies, so that it is itself
-a dataset CSV. People open it in a spreadsheet, which must not run a cell.
+Its header keeps the Console's form and its relative paths are adapted to its folder, so that it is
+itself a dataset CSV. Users open it in a spreadsheet, which must not run a cell.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
+from nnabla_influence.dataset.csv_output import Relocation, spreadsheet_line_writer
 from nnabla_influence.dataset.harmless import harmless_row
-from nnabla_influence.dataset.rewriting import Relocation, spreadsheet_line_writer
-from nnabla_influence.errors import DatasetError, OutputError
-from nnabla_influence.files import replacing_file
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.files import PathLike, check_output, replacing_file
 
 RESULT_COLUMNS = (
     "influence",
@@ -28,13 +28,11 @@ RESULT_COLUMNS = (
     "predicted",
     "orders",
 )
-"""The columns that a ranking adds; such columns of the input, as a ranking has, are replaced."""
-
-_SEPARATORS = ",;\t"  # as spreadsheets save a ranking as well
+"""The columns that a ranking adds; such columns of the input, itself a ranking, are replaced."""
 
 
 def write_ranking(
-    path: str | os.PathLike[str],
+    path: PathLike,
     dataset: Dataset,
     rows: np.ndarray,
     results: Mapping[str, np.ndarray | None],
@@ -47,19 +45,18 @@ def write_ranking(
         dataset: The rows.
         rows: Their numbers in the order of the ranking, (N,).
         results: By header cell the result columns, in the order of the dataset's rows, (N,); None
-            for one that is not there.
-        own_cells: Makes of a row of the dataset the cells of the CSV that was trained with.
+            for one to leave out.
+        own_cells: Turns a row of the dataset into the training CSV's cells.
 
     Raises:
-        OutputError: It cannot be written, it is the dataset itself, or see `check_replaceable`.
+        OutputError: It cannot be written, it is the dataset itself, or another file than
+            a ranking exists there.
         DatasetError: The dataset has changed meanwhile, or see `check_columns`.
     """
     path = Path(path)
     check_columns(dataset)
-    dataset.cells(int(rows[0]))  # still there, and as it was
-    if path.exists() and path.samefile(dataset.path):
-        raise OutputError(f"{path}: is the dataset itself; choose another output path")
-    check_replaceable(path)
+    dataset.cells(int(rows[0]))  # It must still be there, unchanged.
+    check_output(path, [dataset.path], is_ranking, "a ranking")
     kept = [c for c in dataset.columns if c.name not in RESULT_COLUMNS]
     texts = {name: _texts(values) for name, values in results.items() if values is not None}
     line = spreadsheet_line_writer()
@@ -73,7 +70,7 @@ def write_ranking(
                 for column in kept
             )
         )
-        # Spreadsheets take a CSV without BOM for the computer's old encoding; others need none.
+        # Spreadsheets read a CSV without a BOM in the computer's own encoding.
         encoding = "utf-8" if is_ascii else "utf-8-sig"
         with open(temporary, "w", encoding=encoding, newline="") as file:
             file.write(line([*(column.cell for column in kept), *texts]))
@@ -85,30 +82,21 @@ def write_ranking(
                 file.write(line([*own, *(text(row) for text in texts.values())]))
 
 
-def check_replaceable(path: str | os.PathLike[str]) -> None:
-    """Check that no file of another kind is lost where a ranking is written.
+def is_ranking(path: PathLike, separators: str = ",;\t") -> bool:
+    """Whether a file is a ranking, as `score` or a spreadsheet separates its columns.
 
     Raises:
-        OutputError: There is a file that is neither a ranking nor empty.
+        OSError: It cannot be read.
     """
-    try:
-        if os.path.getsize(path) == 0 or any(_is_ranking(path, sign) for sign in _SEPARATORS):
-            return
-    except OSError:  # None there, or none that can be read: writing says what is wrong.
-        return
-    raise OutputError(
-        f"{path}: is there already, and is no ranking, which alone is replaced; choose another"
-        " output path, or remove it first"
-    )
-
-
-def _is_ranking(path: str | os.PathLike[str], separator: str) -> bool:
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        try:
+    for separator in separators:
+        with (
+            contextlib.suppress(csv.Error),
+            open(path, encoding="utf-8-sig", errors="replace", newline="") as file,
+        ):
             header = next(csv.reader(file, delimiter=separator), [])
-        except csv.Error:
-            return False
-    return {"influence", "datasource_index"} <= set(header)
+            if {"influence", "datasource_index"} <= set(header):
+                return True
+    return False
 
 
 def check_columns(dataset: Dataset) -> None:

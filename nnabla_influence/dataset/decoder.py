@@ -14,12 +14,12 @@ import numpy as np
 
 from nnabla_influence.dataset.records import Record, RecordReader
 from nnabla_influence.dataset.scan import Scan, Variable
-from nnabla_influence.dataset.store import NotUniformError, VariableWriter
+from nnabla_influence.dataset.store import NotPixelsError, VariableWriter
 from nnabla_influence.dataset.values import CellError, CellReader, as_number
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.progress import Progress
 
-_TELL_EVERY = 64
+_UPDATE_EVERY = 64
 # Below about 100,000 values an image spends its time in Python, where threads wait for each other.
 _THREADS_FROM_BYTES = 100_000
 _MOST_THREADS = 8
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def file_name(variable: Variable) -> str:
-    """Return the name of the file with a variable's values."""
+    """Return the name of the file that holds a variable's values."""
     return f"{variable.columns[0].position}.npy"
 
 
@@ -45,12 +45,8 @@ def decode(scan: Scan, folder: Path, reader: CellReader, progress: Progress) -> 
         try:
             _decode(scan, folder, reader, progress, as_pixels)
             return
-        except _NotPixelsError as error:
+        except NotPixelsError as error:
             as_pixels.remove(str(error))
-
-
-class _NotPixelsError(Exception):
-    """A variable's values cannot all be kept as pixels; names the variable."""
 
 
 def _decode(
@@ -74,13 +70,13 @@ def _decode(
         for row, values in enumerate(_in_order(values_of, enumerate(records))):
             for variable, writer, value in zip(scan.variables, writers, values):
                 _write(scan, variable, row, partial(writer.append, value))
-            if row % _TELL_EVERY == _TELL_EVERY - 1:
-                stage.update(_TELL_EVERY)
+            if row % _UPDATE_EVERY == _UPDATE_EVERY - 1:
+                stage.update(_UPDATE_EVERY)
         for variable, writer in zip(scan.variables, writers):
             _write(scan, variable, row, writer.finish)
-        stage.update((row + 1) % _TELL_EVERY)
+        stage.update((row + 1) % _UPDATE_EVERY)
     if csv_reader.fingerprint != scan.fingerprint:
-        raise DatasetError(f"{scan.path}: has changed while it was read; start again")
+        raise DatasetError(f"{scan.path}: changed while it was read; run the command again")
 
 
 def _value(
@@ -91,9 +87,9 @@ def _value(
         if as_pixels and not variable.is_vector and as_number(cells[0]) is None:
             pixels = reader.pixels(cells[0], variable.spec.shape)
             if pixels is not None:
-                # Trusted once it was seen to give the loader's own values.
+                # Trusted once the first row gave the loader's own values.
                 if row == 0 and not reader.pixels_can_stand_for(cells[0], pixels):
-                    raise _NotPixelsError(variable.spec.name)
+                    raise NotPixelsError(variable.spec.name)
                 return pixels
         return reader.value(cells, variable.spec.shape, vector=variable.is_vector)
     except CellError as error:
@@ -105,14 +101,12 @@ def _write(scan: Scan, variable: Variable, row: int, write: Callable[[], None]) 
         write()
     except CellError as error:
         raise scan.located(row, variable, error) from error
-    except NotUniformError:
-        raise _NotPixelsError(variable.spec.name) from None
 
 
 def _in_order(
     function: Callable[[T], list[np.ndarray]], items: Iterator[T]
 ) -> Iterator[list[np.ndarray]]:
-    """Yield the results in the order of the items; large ones are made by several threads."""
+    """Yield the results in the order of the items; several threads make large ones."""
     for item in items:
         first = function(item)
         break

@@ -1,4 +1,4 @@
-"""A dataset CSV, all of whose columns nnabla is about to read: every file that it names checked."""
+"""Files of a dataset CSV that would run code or exhaust the memory when nnabla reads them."""
 
 from __future__ import annotations
 
@@ -6,35 +6,28 @@ import os
 from itertools import islice
 from pathlib import Path
 
-from nnabla_influence.dataset.header import parse_header
+from nnabla_influence.dataset.header import read_header
 from nnabla_influence.dataset.records import RecordReader
 from nnabla_influence.dataset.scan import located
 from nnabla_influence.dataset.values import CellError, extension_of, file_of
-from nnabla_influence.errors import DatasetError
 from nnabla_influence.file_safety import check_content
 from nnabla_influence.files import check_regular
 
 
 def check_files(path: Path, n_rows: int | None = None) -> None:
-    """Refuse files that would run code, or take the machine's memory, once nnabla reads them.
+    """Refuse such files in every column, since nnabla reads all of them.
 
-    nnabla reads every column, those of other data sets and those that the network does not use
-    too. A file that is missing is left to it.
+    Missing files are left to nnabla.
 
     Args:
         path: The CSV, absolute.
-        n_rows: How many rows to look at; None for all.
+        n_rows: How many rows to check; None for all.
 
     Raises:
-        DatasetError: Such a file, with row and column; or the CSV cannot be read.
+        DatasetError: There is such a file, at this row and column; or the CSV cannot be read.
     """
     records = iter(RecordReader(path))
-    header = next(records, None)
-    try:
-        columns = parse_header(header.cells if header else ())
-    except ValueError as error:
-        raise DatasetError(f"{path}, line 1: {error}") from error
-    columns = tuple(column for column in columns if not column.is_comment)
+    columns = [c for c in read_header(path, records, [])[0] if not c.is_comment]
     folder = os.path.dirname(str(path).replace("\\", "/"))
     checked: set[str] = set()
     for row, record in enumerate(islice(records, n_rows)):

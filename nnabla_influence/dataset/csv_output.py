@@ -1,4 +1,4 @@
-"""Put rows of a dataset into another CSV: lines as nnabla reads them, paths that stay right."""
+"""Rows of a dataset in another CSV: lines that nnabla can read, and adapted relative paths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NEEDS_QUOTES = re.compile(r'[,;"\t\r\n]')
 
 
 class _Return:
-    """A file for ``csv.writer``, which hands back what ``write`` returns."""
+    """A file for ``csv.writer``, which returns what ``write`` returns."""
 
     @staticmethod
     def write(text: str) -> str:
@@ -24,16 +24,16 @@ class _Return:
 
 
 def line_writer() -> Callable[[Sequence[str]], str]:
-    """Return what makes a line of a CSV of cells, its line end included."""
+    """Return a function from cells to a line of a CSV, with its line end."""
     # With this line end the writer puts quotes around every CR and LF within a cell.
     writer = csv.writer(_Return(), lineterminator="\r\n")
     return lambda cells: writer.writerow(cells)[:-2] + "\n"
 
 
 def spreadsheet_line_writer() -> Callable[[Sequence[str]], str]:
-    """Return a `line_writer` with quotes around semicolons and tabs as well.
+    """Return a `line_writer` that also quotes semicolons and tabs.
 
-    LibreOffice proposes to split at those too, where no quotes stand around them.
+    LibreOffice proposes to split cells at these unless they are quoted.
     """
     plain = line_writer()
 
@@ -51,15 +51,15 @@ def _quoted(cell: str) -> str:
 
 
 class Relocation:
-    """Rewrites relative paths of a dataset so that they are right from another CSV.
+    """Rewrites relative paths of a dataset so that they are valid in another CSV.
 
     Args:
         dataset: Whose cells are rewritten.
-        target: The CSV that they go to.
+        target: The other CSV.
 
     Attributes:
-        is_needed: Whether any path changes at all.
-        is_ascii: Whether what it puts before a path is.
+        is_needed: Whether any path changes.
+        is_ascii: Whether its prefix of paths is ASCII.
     """
 
     def __init__(self, dataset: Dataset, target: Path):
@@ -67,8 +67,8 @@ class Relocation:
         here, there = dataset.path.parent, Path(os.path.abspath(target)).parent
         self.is_needed = not here.samefile(there)
         self._way = here.as_posix()
-        # nnabla resolves `..` as text, a file system follows links: only where both arrive. There
-        # is no way to another drive.
+        # nnabla resolves `..` as text and a file system follows links, so a relative path is used
+        # if both find the folder. To another drive there is none.
         with contextlib.suppress(ValueError, OSError):
             way = os.path.relpath(here, there)
             if Path(there, way).samefile(here):
@@ -76,7 +76,7 @@ class Relocation:
         self.is_ascii = not self.is_needed or self._way.isascii()
 
     def __call__(self, position: int, cell: str) -> str:
-        """Return a cell as it must stand in the other CSV."""
+        """Return a cell for the other CSV."""
         path = cell.replace("\\", "/")
         if not self.is_needed or os.path.isabs(path) or not self._dataset.is_file(position, cell):
             return cell

@@ -1,4 +1,4 @@
-"""The content of the files that a dataset CSV names, as one short hash for each row."""
+"""Hashes of the files that a dataset CSV names, one for each row."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nnabla_influence.dataset.header import columns_of, parse_header
+from nnabla_influence.dataset.header import read_header
 from nnabla_influence.dataset.records import RecordReader
 from nnabla_influence.dataset.values import CellError, as_number, file_of
 from nnabla_influence.errors import DatasetError
 
 Contents = Mapping[str, Sequence[str]]
-"""By variable a hash for each row, "" where its cells are numbers; no variable without files."""
+"""By variable that has files, a hash for each row; "" where its cells are numbers."""
 
 
 def hash_contents(path: Path, names: Sequence[str] | None = None) -> dict[str, list[str]]:
@@ -22,22 +22,16 @@ def hash_contents(path: Path, names: Sequence[str] | None = None) -> dict[str, l
 
     Args:
         path: The CSV.
-        names: The variables to look at; all by default.
+        names: The variables to hash; all by default.
 
     Raises:
         DatasetError: The CSV, or a file, cannot be read.
     """
     records = iter(RecordReader(path))
-    header = next(records, None)
-    try:
-        columns = parse_header(header.cells if header else ())
-        if names is None:
-            names = list(dict.fromkeys(c.name for c in columns if not c.is_comment))
-        places = {name: [c.position for c in columns_of(columns, name)] for name in names}
-    except ValueError as error:
-        raise DatasetError(f"{path}, line 1: {error}") from error
+    columns = read_header(path, records, names)[1]
+    places = {name: [c.position for c in found] for name, found in columns.items()}
     folder = str(path.absolute().parent)
-    hashes: dict[str, list[str]] = {name: [] for name in names}
+    hashes: dict[str, list[str]] = {name: [] for name in places}
     for record in records:
         if not record.cells:
             continue
@@ -71,7 +65,7 @@ def read_contents(path: Path) -> dict[str, list[str]]:
 
 
 def first_difference(one: Contents, other: Contents) -> tuple[int, str] | None:
-    """Return row and variable of the first file that differs, of the variables that both have."""
+    """Return row and variable of the first difference, among the variables that both have."""
     differing = [
         (next((i for i, (a, b) in enumerate(zip(one[name], other[name])) if a != b), 0), name)
         for name in one
