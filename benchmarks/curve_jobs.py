@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nnabla.logger import logger
 
-from nnabla_influence.curves.experiment import curve
+from nnabla_influence.retraining.removal_curve import curve
 from nnabla_influence.samples import Training, lenet, write_definition, write_digits
 
 N_ROWS = 1000

@@ -17,7 +17,7 @@ ROOMS = [
     *("engine", "runs"),
     *("nnabla_cli_callback", "nnabla_cli", "influence"),
     "ranking",
-    *("scoring", "validation", "samples", "cleansing", "curves", "review"),
+    *("scoring", "samples", "cleansing", "retraining", "review"),
     *("arguments", "process", "report"),
     *("console", "installation", "commands"),
     "__main__",

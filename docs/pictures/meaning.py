@@ -16,11 +16,11 @@ from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.resources import network_defs_folder
+from nnabla_influence.retraining.retraining import MeanLoss
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.samples import load_breast_cancer, write_table
 from nnabla_influence.scoring.opening import open_training, open_validation, solver_that_trained
-from nnabla_influence.validation.retraining import MeanLoss
 
 RANKING = "influence.csv"
 

@@ -18,20 +18,15 @@ from nnabla_influence.device import choose_device
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import SilentProgress
+from nnabla_influence.retraining.agreement import RowAgreement, SubsetAgreement, subset_agreement
+from nnabla_influence.retraining.sampling import Sample, subset_sums
+from nnabla_influence.retraining.validation import validate
+from nnabla_influence.retraining.validation_result import Validation
 from nnabla_influence.runs.run import Run
 from nnabla_influence.samples import Network, Scheduler, Training, write_definition, write_digits
 from nnabla_influence.samples.sheet import Layer, Sheet
 from nnabla_influence.scoring import score
 from nnabla_influence.scoring.opening import open_validation
-from nnabla_influence.validation import (
-    RowAgreement,
-    Sample,
-    SubsetAgreement,
-    Validation,
-    subset_agreement,
-    validate,
-)
-from nnabla_influence.validation.sampling import subset_sums
 from reproductions.lds_small_cnn.half import half_changes
 
 RETEST = "retest"

@@ -17,9 +17,9 @@ from nnabla_influence.influence.step_inputs import step_inputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
+from nnabla_influence.retraining.retraining import MeanLoss, Retraining
 from nnabla_influence.runs.run import Run
 from nnabla_influence.scoring.opening import open_training, open_validation
-from nnabla_influence.validation.retraining import MeanLoss, Retraining
 
 LEFT = 0.5
 

@@ -19,10 +19,10 @@ sys.path.insert(0, str(HERE.parents[1]))  # started as a script, it would see th
 
 from nnabla.logger import logger  # noqa: E402
 
-from nnabla_influence.curves.experiment import curve  # noqa: E402
 from nnabla_influence.errors import InfluenceError  # noqa: E402
 from nnabla_influence.files import replacing_folder  # noqa: E402
 from nnabla_influence.progress import Progress, SilentProgress, TerminalProgress  # noqa: E402
+from nnabla_influence.retraining.removal_curve import curve  # noqa: E402
 from nnabla_influence.samples.parts import make_folder  # noqa: E402
 from reproductions.suzuki2021.data import prepare  # noqa: E402
 from reproductions.suzuki2021.experiments import ALL_RANKINGS, SIZES, Experiment  # noqa: E402

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnabla_influence.curves.looks import LOOKS
-from nnabla_influence.curves.results import NONE, ORDER, read_results
-from nnabla_influence.curves.summary import summarize
 from nnabla_influence.files import replacing_file
+from nnabla_influence.retraining.styles import LOOKS
+from nnabla_influence.retraining.summary import summarize
+from nnabla_influence.retraining.tables import NONE, ORDER, read_results
 from reproductions.suzuki2021.experiments import Experiment
 
 REDONE = {"all": "all", "last": "last epoch"}
@@ -24,7 +24,7 @@ class Outcome:
 
     Attributes:
         experiment: Which.
-        summary: The lines that `nnabla_influence.curves.summary.summarize` makes.
+        summary: The lines that `nnabla_influence.retraining.summary.summarize` makes.
         detection: The lines of ``detection.csv``; none where no label was flipped.
     """
 

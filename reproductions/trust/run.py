@@ -25,13 +25,12 @@ import numpy as np  # noqa: E402
 from nnabla.logger import logger  # noqa: E402
 from scipy.stats import spearmanr  # noqa: E402
 
-from nnabla_influence import Options, TerminalProgress  # noqa: E402
+from nnabla_influence import Options, Sample, TerminalProgress, validate  # noqa: E402  # noqa: E402
 from nnabla_influence.errors import InfluenceError  # noqa: E402
 from nnabla_influence.nnabla_cli.training import train  # noqa: E402
 from nnabla_influence.ranking import RELIABLE, Verdict  # noqa: E402
 from nnabla_influence.scoring import score  # noqa: E402
 from nnabla_influence.scoring.verdict import Signs  # noqa: E402
-from nnabla_influence.validation import Sample, validate  # noqa: E402
 from reproductions.trust.table import FIELDS, write_table  # noqa: E402
 from reproductions.trust.trainings import Kind, trainings, write_training  # noqa: E402
 

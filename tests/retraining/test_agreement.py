@@ -1,0 +1,125 @@
+"""The figures against scipy, against counting by hand, and against what is known of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap, spearmanr
+
+from nnabla_influence.retraining.agreement import row_agreement, subset_agreement
+
+
+def counted_tau(a, b) -> float:
+    """Tau-b from its definition, pair by pair."""
+    agree = ties_a = ties_b = n_pairs = 0
+    for i, j in itertools.combinations(range(len(a)), 2):
+        n_pairs += 1
+        agree += int(np.sign(a[i] - a[j]) * np.sign(b[i] - b[j]))
+        ties_a += a[i] == a[j]
+        ties_b += b[i] == b[j]
+    return agree / math.sqrt((n_pairs - ties_a) * (n_pairs - ties_b))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_tau_and_spearman(ties: bool):
+    rng = np.random.default_rng(0)
+    scores, changes = rng.normal(size=(2, 30)) + rng.normal(size=30)
+    if ties:
+        scores, changes = scores.round(0), changes.round(1)
+    got = row_agreement(scores, changes)
+    assert got.kendall_tau == pytest.approx(counted_tau(scores, changes), abs=1e-12)
+    assert got.spearman == pytest.approx(spearmanr(scores, changes).statistic, abs=1e-12)
+
+
+def test_the_same_scores_agree_and_reversed_ones_do_not():
+    changes = np.random.default_rng(0).normal(size=40)
+    same, reversed_ = row_agreement(changes, changes), row_agreement(-changes, changes)
+    figures = (same.kendall_tau, same.spearman, same.jaccard_harmful, same.jaccard_helpful)
+    assert figures == pytest.approx((1, 1, 1, 1), abs=1e-12)
+    assert same.slope == pytest.approx(1, abs=1e-12)
+    assert reversed_.kendall_tau == pytest.approx(-1, abs=1e-12)
+    assert reversed_.spearman == pytest.approx(-1, abs=1e-12)
+    assert (reversed_.jaccard_harmful, reversed_.jaccard_helpful) == (0, 0)
+    assert row_agreement(3 * changes, changes).slope == pytest.approx(3, abs=1e-12)
+
+
+def test_slope_is_that_of_least_squares():
+    rng = np.random.default_rng(1)
+    changes = rng.normal(size=30)
+    scores = 0.7 * changes + 5 + rng.normal(size=30)
+    wanted = np.polyfit(changes, scores, 1)[0]
+    assert row_agreement(scores, changes).slope == pytest.approx(wanted, rel=1e-10)
+
+
+def test_jaccard_by_hand():
+    """24 rows: 7 of the ten most harmful are the same (7 of 13), and 9 of the most helpful."""
+    changes = np.arange(24.0)
+    scores = changes.copy()
+    scores[[7, 8, 9]] = 12.1, 12.2, 12.3  # out of the lowest ten, and 10, 11, 12 come in
+    scores[14] = -1  # the lowest of all: 12 goes out again, 13 comes into the highest ten
+    got = row_agreement(scores, changes)
+    lowest = {14, 0, 1, 2, 3, 4, 5, 6, 10, 11}
+    highest = {15, 16, 17, 18, 19, 20, 21, 22, 23, 13}
+    assert got.extremes == 10
+    assert got.jaccard_harmful == len(lowest & set(range(10))) / len(lowest | set(range(10)))
+    assert got.jaccard_harmful == 7 / 13
+    assert got.jaccard_helpful == len(highest & set(range(14, 24))) / 11 == 9 / 11
+
+
+def test_extremes_are_at_most_half_of_the_rows():
+    got = row_agreement(np.array([1.0, 2, 4, 3, 5]), np.arange(5.0))
+    assert (got.extremes, got.jaccard_harmful, got.jaccard_helpful) == (2, 1.0, 1 / 3)
+
+
+def test_figures_that_are_not_defined_are_nan():
+    constant, varied = np.full(6, 0.5), np.arange(6.0)
+    got = row_agreement(constant, varied)
+    assert math.isnan(got.kendall_tau)
+    assert math.isnan(got.spearman)
+    assert got.slope == 0
+    assert math.isnan(row_agreement(varied, constant).slope)
+    subsets = subset_agreement(constant, varied)
+    assert all(math.isnan(figure) for figure in (subsets.lds, subsets.low, subsets.high))
+
+
+def test_lds_is_spearman_over_the_subsets():
+    rng = np.random.default_rng(0)
+    sums, changes = rng.normal(size=(2, 25)) + rng.normal(size=25)
+    got = subset_agreement(sums, changes)
+    assert got.lds == pytest.approx(spearmanr(sums, changes).statistic, abs=1e-12)
+    assert got.low < got.lds < got.high
+    perfect = subset_agreement(sums, sums)
+    assert (perfect.lds, perfect.low, perfect.high) == pytest.approx((1, 1, 1), abs=1e-12)
+
+
+def test_the_interval_is_that_of_scipys_bootstrap():
+    rng = np.random.default_rng(0)
+    sums, changes = rng.normal(size=(2, 25)) + rng.normal(size=25)
+    got = subset_agreement(sums, changes)
+    drawn = bootstrap(
+        (sums, changes),
+        lambda a, b: spearmanr(a, b).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=3000,
+        method="percentile",
+        random_state=7,
+    ).bootstrap_distribution
+    assert (drawn < got.low).mean() == pytest.approx(0.025, abs=0.015)
+    assert (drawn > got.high).mean() == pytest.approx(0.025, abs=0.015)
+
+
+def test_the_interval_covers_the_true_lds():
+    """Of a bivariate normal, whose Spearman correlation is 6/pi asin(rho/2), in 95 % of samples."""
+    rho, m, n_samples = 0.8, 60, 120
+    truth = 6 / math.pi * math.asin(rho / 2)
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(n_samples):
+        a, b = rng.normal(size=(2, m))
+        got = subset_agreement(a, rho * a + math.sqrt(1 - rho**2) * b)
+        covered += got.low <= truth <= got.high
+    assert 0.90 <= covered / n_samples <= 0.99
