@@ -1,28 +1,18 @@
-"""How good parameters are on data: accuracy and mean loss, in test mode."""
+"""Losses and predictions of examples as a function of the parameters, in test mode."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional
 
 import nnabla as nn
 import nnabla.functions as NF
 import numpy as np
 
-from nnabla_influence.dataset import Dataset
-from nnabla_influence.definition import (
-    Definition,
-    Objective,
-    build_objective,
-    check_independence,
-)
+from nnabla_influence.definition import Definition, Objective, build_objective
 from nnabla_influence.definition.graph import categories, producers, shapes
-from nnabla_influence.definition.initial import initial_parameters
 from nnabla_influence.definition.losses import loss_terms
-from nnabla_influence.retraining.inputs import Opened
-from nnabla_influence.scoring.chunk import default_chunk_size
+from nnabla_influence.runs.steps import FetchRows
 
 BLOCK = 256
 
@@ -31,78 +21,72 @@ _AROUND_LOSSES = ("Identity", "MulScalar", "AddScalar", "Mean", "Sum", "Reshape"
 _BINARY = ("BinaryCrossEntropy", "SigmoidCrossEntropy")
 
 
-@dataclass(frozen=True)
-class Tested:
-    """How good parameters are on a data set.
+class Evaluator:
+    """A network in test mode: running statistics, no randomness, no weight decay.
 
-    Attributes:
-        accuracy: Part of the rows whose label is predicted; None where the network predicts no
-            class.
-        loss: Mean loss, no weight decay.
+    Args:
+        definition: The network.
+        context: Where to compute.
+        parameters: Any that the network can be built with.
+        block: Examples in the network at once.
     """
 
-    accuracy: Optional[float]
-    loss: float
+    def __init__(
+        self,
+        definition: Definition,
+        context: nn.Context,
+        parameters: Mapping[str, np.ndarray],
+        block: int = BLOCK,
+    ):
+        self._context = context
+        self.objective: Objective = build_objective(definition, block, context, parameters)
+        self._prediction = self.objective.prediction
+        self._label = None if self._prediction is None else label_of(definition)
+        outputs = [self.objective.losses]
+        if self._prediction is not None:
+            outputs.append(self._prediction)
+        with nn.context_scope(context), nn.auto_forward(False):
+            for output in outputs:
+                output.persistent = True
+            self._outputs = NF.sink(*outputs)
 
+    def evaluate(
+        self, parameters: Mapping[str, np.ndarray], fetch: FetchRows, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return each row's loss, float64 (n,), and whether its class is predicted, bool (n,).
 
-def tested(opened: Opened, parameters: Mapping[str, np.ndarray]) -> Tested:
-    """Return how good ``parameters`` are on the test data."""
-    losses, right = evaluate(opened, opened.test, parameters)
-    return Tested(None if right is None else float(right.mean()), float(losses.mean()))
+        The latter is None where the network predicts no class.
 
+        Raises:
+            ModelError: The parameters do not fit the network, or are not finite.
+        """
+        objective, size, label = self.objective, self.objective.batch_size, self._label
+        losses, right = np.empty(len(rows)), np.zeros(len(rows), bool)
+        with nn.context_scope(self._context):
+            objective.set_parameters(parameters)
+            for start in range(0, len(rows), size):
+                some = rows[start : start + size]
+                block = slice(start, start + len(some))
+                # Filled up with a real example: anything else could be outside a loss's domain.
+                inputs = fetch(np.concatenate([some, np.repeat(some[-1:], size - len(some))]))
+                for column, variable in objective.inputs.items():
+                    variable.d = inputs[column]
+                self._outputs.forward(clear_buffer=True)
+                losses[block] = objective.losses.d[: len(some)]
+                if label is not None and self._prediction is not None:
+                    classes = label.of(inputs[label.column][: len(some)])
+                    right[block] = self._prediction.d[: len(some)] == classes
+        return losses, None if label is None else right
 
-def evaluate(
-    opened: Opened, dataset: Dataset, parameters: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, Optional[np.ndarray]]:
-    """Return each row's loss, float64 (n,), and whether its class is predicted, bool (n,).
-
-    Test mode: no randomness, running statistics, no weight decay.
-
-    Raises:
-        ModelError: The parameters do not fit.
-    """
-    network = _network(opened)
-    objective, size = network.objective, network.objective.batch_size
-    prediction = objective.prediction
-    label = None if prediction is None else label_of(opened.definition)
-    losses, right = np.empty(len(dataset)), np.zeros(len(dataset), bool)
-    with nn.context_scope(opened.device.context):
-        objective.set_parameters(parameters)
-        for start in range(0, len(dataset), size):
-            rows = np.arange(start, min(start + size, len(dataset)))
-            # Filled up with a real example: anything else could be outside a loss's domain.
-            inputs = dataset.batch(np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))]))
-            for column, variable in objective.inputs.items():
-                variable.d = inputs[column]
-            network.outputs.forward(clear_buffer=True)
-            losses[rows] = objective.losses.d[: len(rows)]
-            if label is not None and prediction is not None:
-                predicted = prediction.d[: len(rows)]
-                right[rows] = predicted == label.of(inputs[label.column][: len(rows)])
-    return losses, None if label is None else right
-
-
-@dataclass(frozen=True, eq=False)
-class _Network:
-    objective: Objective
-    outputs: nn.Variable
-
-
-@functools.lru_cache(maxsize=2)
-def _network(opened: Opened) -> _Network:
-    definition, context = opened.definition, opened.device.context
-    block = default_chunk_size(definition, BLOCK)
-    objective = build_objective(definition, block, context, initial_parameters(definition, 0))
-    check_independence(
-        objective, opened.test.batch(np.arange(min(len(opened.test), block))), context
-    )
-    with nn.context_scope(context), nn.auto_forward(False):
-        outputs = [objective.losses]
-        if objective.prediction is not None:
-            outputs.append(objective.prediction)
-        for output in outputs:
-            output.persistent = True
-        return _Network(objective, NF.sink(*outputs))
+    def mean_loss(
+        self, parameters: Mapping[str, np.ndarray], fetch: FetchRows, rows: np.ndarray
+    ) -> float:
+        """Return the mean loss of ``rows``, which may repeat, summed in float64 block by block."""
+        losses, _ = self.evaluate(parameters, fetch, rows)
+        blocks = range(0, len(rows), self.objective.batch_size)
+        return sum(
+            float(losses[start : start + self.objective.batch_size].sum()) for start in blocks
+        ) / len(rows)
 
 
 @dataclass(frozen=True)
@@ -123,7 +107,7 @@ class Label:
         return flat >= 0.5 if self.binary else flat
 
 
-def label_of(definition: Definition) -> Optional[Label]:
+def label_of(definition: Definition) -> Label | None:
     """Return the label that the loss compares with; None where the network predicts no class."""
     network = definition.network
     data = {a.variable_name: a.data_name for a in definition.optimizer.data_variable}

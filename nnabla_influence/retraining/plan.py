@@ -1,4 +1,4 @@
-"""What a removal curve is made of: its cells, and what they need to be computed before."""
+"""What a removal curve consists of: trainings, their rankings, and the retrainings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from nnabla_influence.errors import InfluenceError
 
 NONE = "none"
 """In the place of a ranking: the plain training, from which nothing is removed."""
+RANDOM = "random"
 
-RANKINGS = ("final", "exact-last", "exact", "influence-functions", "loss", "random")
+RANKINGS = ("final", "exact-last", "exact", "influence-functions", "loss", RANDOM)
+ORDER = (NONE, *RANKINGS)
+"""Of tables and figures."""
 PROTOCOLS = ("all", "last")
-DEFAULT_RANKINGS = ("final", "exact-last", "loss", "random")
+DEFAULT_RANKINGS = ("final", "exact-last", "loss", RANDOM)
 DEFAULT_REMOVED = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 LARGEST_SEED = 2**32 - 1
@@ -25,54 +28,57 @@ Amount = Union[int, float]
 
 
 @dataclass(frozen=True)
-class Training:
-    """One training of the experiment: a seed, at a batch size."""
+class WorkUnit:
+    """What one task does and one record keeps: a training, one of its rankings, or a retraining.
+
+    Attributes:
+        seed: Of the training.
+        batch_size: Of the training.
+        ranking: None for the training itself; `NONE` for a retraining without removal.
+        n: Rows that are removed.
+        protocol: ``all``: retrained from the start; ``last``: the last epoch retrained; None
+            where nothing is retrained.
+    """
 
     seed: int
     batch_size: int
+    ranking: str | None = None
+    n: int = 0
+    protocol: str | None = None
 
     @property
-    def name(self) -> str:
-        """For the user and, with dashes, for files."""
-        return f"seed {self.seed}, batch size {self.batch_size}"
+    def training(self) -> WorkUnit:
+        """The training that it belongs to."""
+        return WorkUnit(self.seed, self.batch_size)
 
     @property
     def key(self) -> str:
-        """For file names."""
+        """Begins the names of a training's files."""
         return f"seed{self.seed}-batch{self.batch_size}"
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One retraining of the experiment.
-
-    Attributes:
-        training: What is done again.
-        ranking: Which says what is removed; `NONE` for nothing.
-        n: Rows removed.
-        protocol: ``all``: trained again from the start; ``last``: the last epoch done again.
-    """
-
-    training: Training
-    ranking: str
-    n: int
-    protocol: str
-
     @property
-    def name(self) -> str:
-        """For the user."""
+    def record(self) -> str:
+        """The name of its record."""
+        if self.ranking is None:
+            return f"{self.key}-training"
+        if self.protocol is None:
+            return f"{self.key}-{self.ranking}-scores"
+        return f"{self.key}-{self.ranking}-{self.n}-{self.protocol}"
+
+    def __str__(self) -> str:
+        """Return its name for the user."""
+        training = f"seed {self.seed}, batch size {self.batch_size}"
+        if self.ranking is None:
+            return f"{training}: training"
+        if self.protocol is None:
+            return f"{training}: scores by {self.ranking}"
         what = "nothing" if self.ranking == NONE else f"{self.n} rows by {self.ranking}"
-        redone = "" if self.protocol == "all" else ", last epoch redone"
-        return f"{self.training.name}: {what} removed{redone}"
-
-    @property
-    def key(self) -> str:
-        """For file names."""
-        return f"{self.training.key}-{self.ranking}-{self.n}-{self.protocol}"
+        last = "" if self.protocol == "all" else ", last epoch retrained"
+        return f"{training}: {what} removed{last}"
 
 
 @dataclass(frozen=True)
-class Plan:
+class CurvePlan:
     """The whole experiment; it checks itself.
 
     Attributes:
@@ -84,7 +90,7 @@ class Plan:
         batch_sizes: Of the trainings.
 
     Raises:
-        InfluenceError: A value is not one of these, or more rows are removed than there are.
+        InfluenceError: A value is invalid, or more rows are removed than there are.
     """
 
     n_rows: int
@@ -95,43 +101,42 @@ class Plan:
     batch_sizes: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        check_choice("ranking", self.rankings, RANKINGS)
-        check_choice("protocol", self.protocols, PROTOCOLS)
-        check_seeds(self.seeds)
-        for what, values, least in (
-            ("batch size", self.batch_sizes, 1),
-            ("number of rows to remove", self.removed, 1),
-        ):
-            _check_numbers(what, values, least)
-        for n in self.removed:
-            if n >= self.n_rows:
-                raise InfluenceError(
-                    f"{n} rows cannot be removed from a training CSV of {self.n_rows}; remove fewer"
-                )
-        for size in self.batch_sizes:
-            if size > self.n_rows:
-                raise InfluenceError(
-                    f"batch size {size} is larger than the training CSV of {self.n_rows} rows;"
-                    " choose a smaller one"
-                )
+        check_choices(self.seeds, self.rankings, self.protocols)
+        _check_numbers("batch size", self.batch_sizes, 1)
+        _check_numbers("number of rows to remove", self.removed, 1)
+        if max(self.removed) >= self.n_rows:
+            raise InfluenceError(
+                f"{max(self.removed)} rows cannot be removed from a training CSV of {self.n_rows};"
+                " remove fewer"
+            )
+        if max(self.batch_sizes) > self.n_rows:
+            raise InfluenceError(
+                f"batch size {max(self.batch_sizes)} is larger than the training CSV of"
+                f" {self.n_rows} rows; choose a smaller one"
+            )
 
-    def trainings(self) -> Iterator[Training]:
-        """Yield every training."""
-        for batch_size in self.batch_sizes:
-            for seed in self.seeds:
-                yield Training(seed, batch_size)
+    def trainings(self) -> list[WorkUnit]:
+        """Return every training."""
+        return [WorkUnit(seed, size) for size in self.batch_sizes for seed in self.seeds]
 
-    def cells(self, training: Training) -> Iterator[Cell]:
-        """Yield every cell of a training, what nothing is removed from first."""
+    def units(self, training: WorkUnit) -> list[WorkUnit]:
+        """Return a training, its rankings and its retrainings."""
+        seed, size = training.seed, training.batch_size
+        rankings = [WorkUnit(seed, size, ranking) for ranking in self.rankings]
+        return [training, *rankings, *self.retrainings(training)]
+
+    def retrainings(self, training: WorkUnit) -> Iterator[WorkUnit]:
+        """Yield every retraining of a training, that without removal first."""
+        seed, size = training.seed, training.batch_size
         for protocol in self.protocols:
-            yield Cell(training, NONE, 0, protocol)
+            yield WorkUnit(seed, size, NONE, 0, protocol)
             for ranking in self.rankings:
                 for n in self.removed:
-                    yield Cell(training, ranking, n, protocol)
+                    yield WorkUnit(seed, size, ranking, n, protocol)
 
 
-def rows_of(amounts: Sequence[Amount], n_rows: int) -> tuple[int, ...]:
-    """Return numbers of rows, ascending, each once, of numbers and fractions.
+def numbers_of_rows(amounts: Sequence[Amount], n_rows: int) -> tuple[int, ...]:
+    """Return numbers of rows, ascending, each once, from numbers and fractions.
 
     Raises:
         InfluenceError: A fraction does not lie between 0 and 1, or is less than half a row.
@@ -147,30 +152,27 @@ def rows_of(amounts: Sequence[Amount], n_rows: int) -> tuple[int, ...]:
             )
         if round(amount * n_rows) < 1:
             raise InfluenceError(
-                f"the fraction {amount!r} of {n_rows} training rows is not one row; choose a larger"
+                f"the fraction {amount!r} of {n_rows} training rows is less than one row; choose a"
+                " larger one"
             )
         rows.add(round(amount * n_rows))
     return tuple(sorted(rows))
 
 
-def check_choice(what: str, chosen: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse no choice, an unknown one and one that is made twice.
+def check_choices(seeds: Sequence[int], rankings: Sequence[str], protocols: Sequence[str]) -> None:
+    """Check what can be checked before any file is read.
 
     Raises:
-        InfluenceError: It is one of these.
+        InfluenceError: One is empty, has an invalid or unknown value, or the same value twice.
     """
-    _check_distinct(what, chosen)
-    for name in chosen:
-        if name not in known:
-            raise InfluenceError(f"{what} {name!r} is unknown; choose from {', '.join(known)}")
-
-
-def check_seeds(seeds: Sequence[int]) -> None:
-    """Refuse no seed, what is none, and one that is given twice.
-
-    Raises:
-        InfluenceError: It is one of these.
-    """
+    for what, chosen, known in (
+        ("ranking", rankings, RANKINGS),
+        ("protocol", protocols, PROTOCOLS),
+    ):
+        _check_distinct(what, chosen)
+        for name in chosen:
+            if name not in known:
+                raise InfluenceError(f"{what} {name!r} is unknown; choose from {', '.join(known)}")
     _check_numbers("seed", seeds, 0)
     if max(seeds) > LARGEST_SEED:
         raise InfluenceError(f"seed {max(seeds)} is larger than {LARGEST_SEED}; choose a smaller")

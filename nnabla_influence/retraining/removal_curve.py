@@ -3,51 +3,86 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import platform
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Optional
+from pathlib import Path
+from typing import Any, Union
 
+import nnabla as nn
 import numpy as np
+import pandas as pd
 
 from nnabla_influence import __version__
+from nnabla_influence.definition import Definition, load_definition
+from nnabla_influence.definition.initial import check_start
 from nnabla_influence.device import choose_device
-from nnabla_influence.errors import InfluenceError
+from nnabla_influence.errors import DatasetError, InfluenceError, ModelError, OutputError
 from nnabla_influence.execution import Failure, open_executor
+from nnabla_influence.files import file_hash, replacing_file, replacing_folder, working_folder
 from nnabla_influence.progress import Progress, SilentProgress
-from nnabla_influence.retraining.detection import detect
-from nnabla_influence.retraining.detection_table import DetectionResult
-from nnabla_influence.retraining.output import Curve, write_curve
+from nnabla_influence.retraining.figures import write_figures
+from nnabla_influence.retraining.inputs import Config
 from nnabla_influence.retraining.plan import (
     DEFAULT_RANKINGS,
     DEFAULT_REMOVED,
+    NONE,
     PROTOCOLS,
     RANKINGS,
     Amount,
-    Plan,
-    check_choice,
-    check_seeds,
-    rows_of,
+    CurvePlan,
+    WorkUnit,
+    check_choices,
+    numbers_of_rows,
 )
-from nnabla_influence.retraining.preparation import (
-    Given,
-    PathLike,
-    defined_batch_size,
-    fingerprints_of,
-    open_data,
-    open_definition,
-    problems_of,
+from nnabla_influence.retraining.report import summary_lines, summary_markdown
+from nnabla_influence.retraining.schedule import CurveSchedule
+from nnabla_influence.retraining.seed_data import PARTS, SeedData, csv_of_seed, open_seed
+from nnabla_influence.retraining.store import RESULTS, CurveStore
+from nnabla_influence.retraining.tables import (
+    detect,
+    detection_frame,
+    results_frame,
+    summarize,
+    write_table,
 )
-from nnabla_influence.retraining.schedule import Schedule
-from nnabla_influence.retraining.seed_data import PARTS, SeedData
-from nnabla_influence.retraining.store import Store
+from nnabla_influence.scoring.resuming import fingerprint
+from nnabla_influence.solvers import check_solver
 
+PathLike = Union[str, "os.PathLike[str]"]
+
+FIGURES, DETECTION = "figures", "detection.csv"
 _PACKAGES = ("nnabla", "numpy", "scipy", "pandas", "matplotlib")
 """On which the results' bytes depend."""
 
-_TOLD = 20
-"""Failures that are told one by one."""
+_SHOWN = 20
+"""Failures that are reported one by one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Removal curves.
+
+    Attributes:
+        results: Every retraining, see `nnabla_influence.retraining.tables.results_frame`.
+        detection: How well each ranking finds flipped labels; None where they are not known.
+        costs: Of each training and each of its rankings, seconds and bytes of cache.
+        plan: What was computed.
+    """
+
+    results: pd.DataFrame
+    detection: pd.DataFrame | None
+    costs: pd.DataFrame
+    plan: CurvePlan
+
+    def table(self) -> list[str]:
+        """Return what the command prints."""
+        return summary_lines(summarize(self.results), self.detection)
 
 
 def curve(
@@ -61,84 +96,85 @@ def curve(
     rankings: Sequence[str] = DEFAULT_RANKINGS,
     removed: Sequence[Amount] = DEFAULT_REMOVED,
     protocols: Sequence[str] = ("all",),
-    batch_sizes: Optional[Sequence[int]] = None,
-    parameters: Optional[PathLike] = None,
-    true_label: Optional[str] = None,
+    batch_sizes: Sequence[int] | None = None,
+    parameters: PathLike | None = None,
+    true_label: str | None = None,
     running_statistics: bool = False,
-    title: Optional[str] = None,
+    title: str | None = None,
     device: str = "auto",
     jobs: int = 1,
-    scheduler: Optional[str] = None,
-    command: Optional[Sequence[str]] = None,
-    progress: Optional[Progress] = None,
+    scheduler: str | None = None,
+    command: Sequence[str] | None = None,
+    progress: Progress | None = None,
 ) -> Curve:
-    """Train, rank, remove the most harmful rows, train again and test, for each seed.
+    """Train, rank, remove the most harmful rows, retrain and test, for each seed.
 
     Args:
         model: Network definition with its optimizer section.
         train: The CSV to train on and to remove rows from. In this path and the next two,
             ``{seed}`` stands for the seed's number, so that each seed may have its own split.
-        validation: The CSV whose mean loss the rankings look at.
-        test: The CSV that the results are measured on; no ranking looks at it.
-        output: Folder to write; what is finished stays there, so that the same call goes on after
+        validation: The CSV whose mean loss the rankings use.
+        test: The CSV that the results are measured on; no ranking uses it.
+        output: Folder to write; finished results stay there, so that the same call resumes after
             an interruption, and a larger one computes only what is new.
         seeds: Each draws its own initial parameters and order of the mini-batches.
         rankings: Names out of `nnabla_influence.retraining.plan.RANKINGS`.
         removed: How many rows to remove: numbers, or fractions of all.
-        protocols: ``all``: train again from the start, same seed and order, the rows' gradients
-            left out; ``last``: do the last epoch again without them.
+        protocols: ``all``: retrain from the start, same seed and order, without the rows'
+            gradients; ``last``: retrain the last epoch without them.
         batch_sizes: Of the trainings; by default the definition's.
         parameters: An .h5 that every seed starts from; by default each draws its own.
         true_label: Header of the training CSV's column of true labels, where flips are known; by
-            default ``#true_label``, if it is there.
+            default ``#true_label``, if it exists.
         running_statistics: For the ranking ``final``: batch normalisations with their running
-            statistics, in place of those of each mini-batch.
+            statistics instead of those of each mini-batch.
         title: Of the figures; by default the name of the model file.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         jobs: Worker processes.
-        scheduler: Address of a Dask scheduler, whose workers do it in their place.
+        scheduler: Address of a Dask scheduler whose workers are used instead.
         command: What the user typed, for the reader of ``settings.json``.
-        progress: Where to tell how far it is.
+        progress: Where to report progress.
 
     Raises:
-        InfluenceError: Something that the user can act on; see `nnabla_influence.errors`.
+        InfluenceError: Something that the user can fix; see `nnabla_influence.errors`.
     """
     progress = progress or SilentProgress()
-    check_choice("ranking", rankings, RANKINGS)
-    check_choice("protocol", protocols, PROTOCOLS)
-    check_seeds(seeds)
-    given = Given(
-        *(model, train, validation, test, parameters, true_label, running_statistics, device)
+    check_choices(seeds, rankings, protocols)
+    config = Config(
+        model=os.fspath(model),
+        training=os.fspath(train),
+        validation=os.fspath(validation),
+        test=os.fspath(test),
+        parameters=None if parameters is None else os.fspath(parameters),
+        running_statistics=running_statistics,
+        device=device,
     )
-    definition = open_definition(given, seeds[0])
-    sizes = tuple(batch_sizes or (defined_batch_size(definition),))
-    with Store(output) as store:
+    definition = _open_definition(config)
+    sizes = tuple(batch_sizes or (_defined_batch_size(definition),))
+    with CurveStore(output) as store:
         if scheduler is None:
             progress.say(f"Computing on {choose_device(device).description}")
-        data = open_data(definition, given, seeds, progress)
+        data = _open_data(definition, config, seeds, true_label, progress)
         n_rows = data[seeds[0]].n_rows
-        plan = Plan(
+        plan = CurvePlan(
             n_rows=n_rows,
             seeds=tuple(seeds),
             rankings=tuple(ranking for ranking in RANKINGS if ranking in rankings),
-            removed=rows_of(removed, n_rows),
+            removed=numbers_of_rows(removed, n_rows),
             protocols=tuple(protocol for protocol in PROTOCOLS if protocol in protocols),
             batch_sizes=sizes,
         )
-        trainings = list(plan.trainings())
-        problems = problems_of(given, data, trainings)
-        of = fingerprints_of(definition, given, data, trainings, scheduler)
-        schedule = Schedule(plan, store, problems, of)
+        configs = _configs(config, data, plan)
+        of = _fingerprints(definition, config, data, plan, scheduler)
+        schedule = CurveSchedule(plan, store, configs, of)
         _execute(schedule, plan, jobs, scheduler, progress)
-        result = Curve(
-            cells=tuple(schedule.results()),
-            detections=tuple(_detections(plan, store, data)),
-            costs=tuple(schedule.costs()),
-            plan=plan,
-        )
+        computed = _curve(plan, schedule, store, data)
         settings = {
             "command": None if command is None else shlex.join(command),
-            **given.as_json(),
+            **{name: getattr(config, name) for name in ("model", *PARTS, "parameters")},
+            "true_label": true_label,
+            "running_statistics": running_statistics,
+            "device": device,
             "plan": dataclasses.asdict(plan),
             "solver": {
                 **dataclasses.asdict(definition.solver),
@@ -146,8 +182,8 @@ def curve(
             },
             "epochs": definition.max_epoch,
             "hashes": {
-                str(one.seed): dict(zip(("model", *PARTS), problems[one].hashes or ()))
-                for one in trainings
+                str(one.seed): dict(zip(("model", *PARTS), configs[one].hashes or ()))
+                for one in plan.trainings()
             },
             "notes": list(dict.fromkeys(line for seed in seeds for line in data[seed].shared)),
             "machine": {"python": platform.python_version(), "system": platform.platform()},
@@ -156,62 +192,232 @@ def curve(
                 **{name: version(name) for name in _PACKAGES},
             },
         }
-        write_curve(store, result, title or definition.path.stem, settings, definition.path)
-        return result
+        _write(store, computed, title or definition.path.stem, settings, definition.path)
+        return computed
+
+
+def _open_definition(config: Config) -> Definition:
+    """Read the definition, and check that a seed can start.
+
+    Raises:
+        ModelError: It cannot be read, or a parameter has no initial value.
+        UnsupportedError: Its solver cannot be traced.
+    """
+    definition = load_definition(config.model, config.parameters)
+    check_solver(definition.solver.name, definition.path)
+    if config.parameters is None:
+        check_start(definition, {})
+    return definition
+
+
+def _defined_batch_size(definition: Definition) -> int:
+    size = definition.training.batch_size if definition.training is not None else 0
+    if not size:
+        raise ModelError(f"{definition.path}: names no batch size; give it with -bs")
+    return size
+
+
+def _open_data(
+    definition: Definition,
+    config: Config,
+    seeds: Sequence[int],
+    true_label: str | None,
+    progress: Progress,
+) -> dict[int, SeedData]:
+    """Open the CSVs of every seed, the same ones once, and report rows that they share.
+
+    Raises:
+        DatasetError: One cannot be used, or the training CSVs are of different lengths.
+    """
+    opened: dict[tuple[Path, ...], SeedData] = {}
+    of_seed = {}
+    for seed in seeds:
+        paths = (config.training, config.validation, config.test)
+        files = tuple(csv_of_seed(path, seed) for path in paths)
+        if files not in opened:
+            opened[files] = open_seed(definition, files, true_label, progress)
+            for line in opened[files].shared:
+                progress.say(f"Note: {line}")
+        of_seed[seed] = opened[files]
+    first = of_seed[seeds[0]]
+    for data in of_seed.values():
+        if data.n_rows != first.n_rows:
+            raise DatasetError(
+                f"{data.training}: has {data.n_rows} rows, but that of seed {seeds[0]} has"
+                f" {first.n_rows}, so their curves cannot be averaged; give CSVs of one length"
+            )
+    return of_seed
+
+
+def _configs(
+    config: Config, data: Mapping[int, SeedData], plan: CurvePlan
+) -> dict[WorkUnit, Config]:
+    """Return the config of each training, with absolute paths and the hashes of its files."""
+    hashes: dict[str, str] = {}
+    configs = {}
+    for training in plan.trainings():
+        of_seed = data[training.seed]
+        one = dataclasses.replace(
+            config,
+            model=os.path.abspath(config.model),
+            training=str(of_seed.training),
+            validation=str(of_seed.validation),
+            test=str(of_seed.test),
+            parameters=config.parameters and os.path.abspath(config.parameters),
+            batch_size=training.batch_size,
+        )
+        for path in one.files:
+            hashes[path] = hashes.get(path) or file_hash(path)
+        configs[training] = dataclasses.replace(
+            one, hashes=tuple(hashes[path] for path in one.files)
+        )
+    return configs
+
+
+def _fingerprints(
+    definition: Definition,
+    config: Config,
+    data: Mapping[int, SeedData],
+    plan: CurvePlan,
+    scheduler: str | None,
+) -> dict[WorkUnit, str]:
+    """Return a hash of all that each training's results depend on, but its seed and batch size."""
+    proto = type(definition.proto)()
+    proto.CopyFrom(definition.proto)
+    for dataset in proto.dataset:
+        dataset.ClearField("uri")
+        dataset.ClearField("cache_dir")
+    base = [
+        __version__,
+        nn.__version__,
+        _device_kind(config.device, scheduler),
+        proto.SerializeToString(deterministic=True),
+        None if config.parameters is None else file_hash(config.parameters),
+        *(["running statistics"] if config.running_statistics else []),
+    ]
+    return {one: fingerprint(base, data[one.seed].fingerprint) for one in plan.trainings()}
+
+
+def _device_kind(device: str, scheduler: str | None) -> str:
+    """Return the kind of device that computes, as far as it is known here."""
+    if scheduler is not None:
+        return device.partition(":")[0]
+    backends = choose_device(device).context.backend
+    return "cuda" if any(backend.startswith("cudnn") for backend in backends) else "cpu"
 
 
 def _execute(
-    schedule: Schedule, plan: Plan, jobs: int, scheduler: str | None, progress: Progress
+    schedule: CurveSchedule, plan: CurvePlan, jobs: int, scheduler: str | None, progress: Progress
 ) -> None:
-    """Do what is missing.
+    """Compute what is missing.
 
     Raises:
         InfluenceError: Something failed; what succeeded is kept.
     """
     tasks = schedule.tasks()
+    n_retrainings = sum(1 for one in plan.trainings() for _ in plan.retrainings(one))
     if schedule.n_finished:
-        progress.say(f"{schedule.n_finished} of {schedule.n_cells} cells are there already")
+        progress.say(f"{schedule.n_finished} of {n_retrainings} retrainings are already finished")
     if not tasks:
         return
     with open_executor(jobs, scheduler) as executor:
         progress.say(
-            f"{schedule.n_cells} cells: seeds {_listed(plan.seeds)}, batch size"
+            f"{n_retrainings} retrainings: seeds {_listed(plan.seeds)}, batch size"
             f" {_listed(plan.batch_sizes)}, rankings {_listed(plan.rankings)},"
             f" {_listed(plan.removed)} rows removed, retraining {_listed(plan.protocols)}; to do:"
             f" {len(tasks)} tasks {executor.description}"
         )
         failures = executor.run(tasks, schedule.finished, progress, "Removal curve", "tasks")
     if failures:
-        _account(failures, len(tasks), schedule.n_finished, progress)
+        _report(failures, len(tasks), schedule.n_finished, progress)
 
 
 def _listed(values: Sequence[object]) -> str:
     return ", ".join(map(str, values))
 
 
-def _account(
-    failures: Sequence[Failure], n_tasks: int, n_finished: int, progress: Progress
-) -> None:
-    for failure in failures[:_TOLD]:
+def _report(failures: Sequence[Failure], n_tasks: int, n_finished: int, progress: Progress) -> None:
+    for failure in failures[:_SHOWN]:
         progress.say(f"Failed: {failure.task}: {failure.reason}")
-    if len(failures) > _TOLD:
-        progress.say(f"... and {len(failures) - _TOLD} more")
-    kept = f"; {n_finished} cells are done and kept" if n_finished else ""
+    if len(failures) > _SHOWN:
+        progress.say(f"... and {len(failures) - _SHOWN} more")
+    kept = f"; {n_finished} retrainings are finished and kept" if n_finished else ""
     raise InfluenceError(
         f"{len(failures)} of {n_tasks} tasks failed, the first one: {failures[0].task}:"
-        f" {failures[0].reason}{kept}; mend it and call again, or leave that seed or ranking out"
+        f" {failures[0].reason}{kept}; fix the cause and rerun, or exclude that seed or ranking"
     )
 
 
-def _detections(
-    plan: Plan, store: Store, data: Mapping[int, SeedData]
-) -> Iterator[DetectionResult]:
-    for one in plan.trainings():
-        flipped = data[one.seed].flipped
-        if flipped is None:
-            continue
+def _curve(
+    plan: CurvePlan, schedule: CurveSchedule, store: CurveStore, data: Mapping[int, SeedData]
+) -> Curve:
+    """Return the finished results as tables."""
+    done, results, costs, found = schedule.done, [], [], {}
+    for training in plan.trainings():
+        seed, size = training.seed, training.batch_size
+        costs.append((seed, size, "training", 0, done[training].seconds))
+        flipped = data[seed].flipped
         for ranking in plan.rankings:
-            scores = np.load(store.scores(one, ranking))
-            found = detect(scores, flipped, plan.removed)
-            if found is not None:
-                yield DetectionResult(one.seed, one.batch_size, ranking, found)
+            ranked = WorkUnit(seed, size, ranking)
+            costs.append((seed, size, ranking, done[ranked].cache_bytes, done[ranked].seconds))
+            if flipped is not None and flipped.any():
+                scores = np.load(store.scores(ranked))
+                found[seed, size, ranking] = detect(scores, flipped, plan.removed)
+        for unit in plan.retrainings(training):
+            got = done[unit]
+            plain = unit.ranking == NONE
+            n_bytes = 0 if plain else done[WorkUnit(seed, size, unit.ranking)].cache_bytes
+            which = (seed, unit.ranking, unit.n, unit.protocol, size)
+            results.append((*which, got.accuracy, got.loss, n_bytes, got.seconds))
+    return Curve(
+        results=results_frame(results),
+        detection=detection_frame(found),
+        costs=pd.DataFrame(costs, columns=["seed", "batch_size", "what", "cache_bytes", "seconds"]),
+        plan=plan,
+    )
+
+
+def _write(
+    store: CurveStore, curve: Curve, title: str, settings: Mapping[str, Any], model: Path
+) -> None:
+    """Write tables and figures, each file whole or not at all, in place of an earlier call's.
+
+    Raises:
+        OutputError: One cannot be written.
+    """
+    with working_folder(store.output / RESULTS) as made:
+        try:
+            write_results(made, curve, title)
+            text = json.dumps(settings, indent=2, ensure_ascii=False)
+            (made / "settings.json").write_text(text + "\n", encoding="utf-8")
+            shutil.copyfile(model, made / f"model{model.suffix.lower()}")
+        except OSError as error:
+            raise OutputError(
+                f"{store.output}: the results cannot be written ({error.strerror}); what is"
+                " computed is kept, so free some space and rerun"
+            ) from error
+        with replacing_folder(store.output / FIGURES) as folder:
+            shutil.copytree(made / FIGURES, folder, dirs_exist_ok=True)
+        for path in sorted(path for path in made.iterdir() if path.is_file()):
+            with replacing_file(store.output / path.name) as sibling:
+                os.replace(path, sibling)
+    if curve.detection is None:
+        (store.output / DETECTION).unlink(missing_ok=True)
+    store.tidy()
+
+
+def write_results(folder: Path, curve: Curve, title: str) -> None:
+    """Write the tables and figures into an existing folder.
+
+    All but the seconds depends on the trainings alone, not on which of them finished first.
+    """
+    summary = summarize(curve.results)
+    write_table(folder / "results.csv", curve.results)
+    write_table(folder / "summary.csv", summary)
+    write_table(folder / "costs.csv", curve.costs)
+    if curve.detection is not None:
+        write_table(folder / DETECTION, curve.detection)
+    markdown = summary_markdown(summary, curve.detection)
+    (folder / "table.md").write_bytes(markdown.encode())
+    (folder / FIGURES).mkdir(exist_ok=True)
+    write_figures(folder / FIGURES, summary, curve.detection, title)

@@ -1,39 +1,51 @@
-"""What the numbers of removal curves come to, in plain words and marks."""
+"""What a removal curve shows its reader, in the terminal and as Markdown."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 
-from nnabla_influence.retraining.plan import NONE
-from nnabla_influence.retraining.summary import METRICS
-from nnabla_influence.retraining.tables import ORDER, RANDOM
+from nnabla_influence.retraining.plan import NONE, ORDER, RANDOM
+from nnabla_influence.retraining.tables import found_at_flipped
 
-if TYPE_CHECKING:
-    import pandas as pd
+NAMES = {
+    NONE: "no removal",
+    "final": "final parameters (Suzuki et al.)",
+    "exact-last": "exact, last epoch (Hara et al.)",
+    "exact": "exact, all epochs (Hara et al.)",
+    "influence-functions": "influence functions (Koh and Liang)",
+    "loss": "training loss",
+    RANDOM: "random",
+}
+PROTOCOL_NAMES = {"all": "trained again from the start", "last": "last epoch retrained"}
 
-PROTOCOL_WORDS = {"all": "trained again from the start", "last": "last epoch redone"}
+_FEW = 3
+_NO_WIDTH = 1e-12
+
+Line = dict[str, Any]
+"""A line of `nnabla_influence.retraining.tables.summarize`."""
 
 
 @dataclass(frozen=True)
-class Unit:
-    """How numbers of a metric are written.
+class Metric:
+    """How the numbers of accuracy or loss are written.
 
     Attributes:
-        metric: ``accuracy`` or ``loss``.
-        name: Of the metric, for people.
-        scale: What its numbers are multiplied by to be read.
+        column: ``accuracy`` or ``loss``.
+        name: For the reader.
+        scale: Factor for display.
         better: The sign of a difference that is an improvement.
-        points: What follows a difference.
+        points: The unit of a difference.
         digits: Behind the decimal point.
     """
 
-    metric: str
+    column: str
     name: str
     scale: int
     better: int
@@ -41,24 +53,31 @@ class Unit:
     digits: int
 
     def number(self, value: float) -> str:
-        """Write a mean, a spread, or a difference whose sign the words tell."""
+        """Write a mean or a spread."""
         return f"{value * self.scale:.{self.digits}f}"
 
     def difference(self, value: float) -> str:
         """Write a difference, with its sign."""
         return f"{value * self.scale:+.{self.digits}f}"
 
+    def interval(self, line: Line) -> tuple[float, float, float]:
+        """Return a line's mean difference to no removal, with the ends of its interval."""
+        name = f"{self.column}_minus_{NONE}"
+        return line[name], line[f"{name}_low"], line[f"{name}_high"]
 
-_FEW = 3
-_NO_WIDTH = 1e-12
+    def mark(self, line: Line) -> str:
+        """Return ``+`` or ``-`` where the interval lies wholly above or below 0, else nothing."""
+        _, low, high = self.interval(line)
+        return "+" if low > 0 else "-" if high < 0 else ""
 
-ACCURACY = Unit("accuracy", "test accuracy", 100, 1, " percentage points", 2)
-LOSS = Unit("loss", "mean test loss", 1, -1, "", 4)
+
+ACCURACY = Metric("accuracy", "test accuracy", 100, 1, " percentage points", 2)
+LOSS = Metric("loss", "mean test loss", 1, -1, "", 4)
 
 
-def unit_of(summary: pd.DataFrame) -> Unit:
+def metric_of(summary: pd.DataFrame) -> Metric:
     """Return what can be shown: the accuracy, or the loss where no class is predicted."""
-    if bool(summary[f"{METRICS[0]}_mean"].notna().any()):
+    if bool(summary["accuracy_mean"].notna().any()):
         return ACCURACY
     # A loss has any size: three digits of the largest difference, or else of the loss itself.
     for name in (f"loss_minus_{NONE}", "loss_mean"):
@@ -70,104 +89,196 @@ def unit_of(summary: pd.DataFrame) -> Unit:
     return LOSS
 
 
-def count_words(counts: pd.Series) -> str:
-    """Say how many seeds a mean is over, also where that differs."""
-    low, high = int(counts.min()), int(counts.max())
-    if low != high:
-        return f"{low} to {high} seeds"
-    return "one seed" if low == 1 else f"{low} seeds"
+def seeds_text(counts: pd.Series) -> str:
+    """Return how many seeds a mean is over, also where that differs."""
+    if counts.max() == 1:
+        return "one seed"
+    return f"{_range(counts)} seeds"
 
 
 @dataclass(frozen=True)
-class Block:
+class Section:
     """The summary of one protocol and batch size.
 
     Attributes:
-        title: Protocol, batch size and seeds, for people.
-        unit: How its numbers are written.
-        plain: The line without removal, if it is there.
+        title: Protocol, batch size and seeds, for the reader.
+        metric: What is shown.
+        plain: The line without removal, if it exists.
         lines: The other lines, by ranking and number of rows.
         flipped: How many labels are flipped, where that is known and the same for all seeds.
     """
 
     title: str
-    unit: Unit
-    plain: dict[str, Any] | None
-    lines: dict[tuple[str, int], dict[str, Any]]
+    metric: Metric
+    plain: Line | None
+    lines: dict[tuple[str, int], Line]
     flipped: int | None = None
 
     @property
     def rankings(self) -> list[str]:
-        """The rankings that are there."""
-        there = {ranking for ranking, _ in self.lines}
-        return [ranking for ranking in ORDER if ranking in there]
+        """The rankings that it has, in the order of `ORDER`."""
+        return [ranking for ranking in ORDER if any(ranking == name for name, _ in self.lines)]
 
     @property
     def counts(self) -> list[int]:
         """The numbers of removed rows, ascending."""
         return sorted({n for _, n in self.lines})
 
+    def table(self, first: str, names: Sequence[str], write: Any) -> list[list[str]]:
+        """Return a header and a line for each count, each line as ``write`` makes it."""
+        rows = [
+            [f"{n:,}", *(write(self.lines.get((name, n)), self.metric) for name in self.rankings)]
+            for n in self.counts
+        ]
+        return [[first, *names], *rows]
 
-def blocks(summary: pd.DataFrame, detection: pd.DataFrame | None = None) -> Iterator[Block]:
+
+def sections(summary: pd.DataFrame, detection: pd.DataFrame | None = None) -> Iterator[Section]:
     """Yield the summary of each protocol and batch size, in the summary's order."""
-    unit = unit_of(summary)
+    metric = metric_of(summary)
     flips = set() if detection is None else set(detection["flipped"])
     flipped = flips.pop() if len(flips) == 1 else None
-    for protocol, batch_size in dict.fromkeys(zip(summary["protocol"], summary["batch_size"])):
-        here = (summary["protocol"] == protocol) & (summary["batch_size"] == batch_size)
-        words = PROTOCOL_WORDS[protocol]
-        seeds = count_words(summary.loc[here, "seeds"])
-        lines = {(line["ranking"], line["n"]): line for line in summary[here].to_dict("records")}
+    for key, part in summary.groupby(["protocol", "batch_size"], sort=False):
+        protocol, size = cast("tuple[str, int]", key)
+        records = cast("list[Line]", part.to_dict("records"))
+        lines = {(line["ranking"], line["n"]): line for line in records}
         plain = lines.pop((NONE, 0), None)
-        title = f"{words[0].upper()}{words[1:]}, batch size {batch_size:,}, {seeds}"
-        yield Block(title, unit, plain, lines, flipped)
+        title = f"{PROTOCOL_NAMES[protocol]}, batch size {size:,}, {seeds_text(part['seeds'])}"
+        yield Section(_capital(title), metric, plain, lines, flipped)
 
 
-def interval(line: dict[str, Any], unit: Unit, partner: str = NONE) -> tuple[float, float, float]:
-    """Return a line's mean difference with the ends of its interval."""
-    name = f"{unit.metric}_minus_{partner}"
-    return line[name], line[f"{name}_low"], line[f"{name}_high"]
+def summary_lines(summary: pd.DataFrame, detection: pd.DataFrame | None = None) -> list[str]:
+    """Return what the terminal shows at the end.
+
+    Args:
+        summary: Of `nnabla_influence.retraining.tables.summarize`.
+        detection: Of `nnabla_influence.retraining.tables.detection_frame`.
+    """
+    lines: list[str] = []
+    for section in sections(summary, detection):
+        metric = section.metric
+        percent = " %" if metric is ACCURACY else ""
+        without = ""
+        if section.plain is not None:
+            mean, std = (section.plain[f"{metric.column}_{what}"] for what in ("mean", "std"))
+            without = f"; {metric.name} without removal: {metric.number(mean)}{percent}"
+            without += "" if math.isnan(std) else f" +- {metric.number(std)}"
+        lines.append(section.title + without)
+        if section.lines:
+            known = any(math.isfinite(metric.interval(x)[1]) for x in section.lines.values())
+            explained = (
+                ": mean +- half of the 95 % interval; + or - behind it: the interval lies wholly"
+                " above or below 0"
+            )
+            points = f", in{metric.points}" if metric.points else ""
+            lines.append(f"Difference to no removal{points}{explained if known else ''}")
+            table = section.table("removed", section.rankings, _terminal_difference)
+            lines += _aligned(table, right=True)
+        lines += [f"{sentence}." for sentence in verdict(section)]
+    for numbers, _, table in _found(detection, "+-", " %", "?"):
+        many = "as many first rows" if numbers["differ"] else f"the first {numbers['flipped']}"
+        lines.append(
+            f"Flipped labels found, batch size {numbers['size']}: the {numbers['flipped']} flipped"
+            f" of {numbers['rows']} rows among {many} of a ranking (chance: {numbers['chance']} %)"
+        )
+        lines += _aligned([["ranking", "found", "ROC AUC"], *table])
+    return lines
 
 
-def mark(line: dict[str, Any], unit: Unit) -> str:
-    """Return ``+`` or ``-`` where the interval lies wholly above or below 0, else nothing."""
-    _, low, high = interval(line, unit)
-    return "+" if low > 0 else "-" if high < 0 else ""
+def summary_markdown(summary: pd.DataFrame, detection: pd.DataFrame | None = None) -> str:
+    """Return the tables as Markdown: levels, paired differences, and flipped labels found.
+
+    Args:
+        summary: Of `nnabla_influence.retraining.tables.summarize`.
+        detection: Of `nnabla_influence.retraining.tables.detection_frame`.
+    """
+    parts: list[str] = []
+    for section in sections(summary, detection):
+        metric, names = section.metric, [NAMES[name] for name in section.rankings]
+        levels = section.table("removed rows", names, _level)
+        if section.plain:
+            levels.insert(1, ["0", *[_level(section.plain, metric)] * len(names)])
+        percent = " (%)" if metric is ACCURACY else ""
+        points = f", in{metric.points}" if metric.points else ""
+        parts += [
+            f"### {section.title}",
+            f"{_capital(metric.name)}{percent}, mean ± standard deviation over the seeds:",
+            _markdown_table(levels),
+            f"Difference to no removal of the same seed{points}, mean [95 % interval]; bold where"
+            " the interval lies wholly on one side of 0:",
+            _markdown_table(section.table("removed rows", names, _markdown_difference)),
+        ]
+        sentences = " ".join(f"{sentence}." for sentence in verdict(section))
+        parts += [sentences] if sentences else []
+    for numbers, names, table in _found(detection, "±", "", ""):
+        each = ", differing from seed to seed" if numbers["differ"] else ""
+        many = "as many first rows" if numbers["differ"] else f"the first {numbers['flipped']}"
+        parts += [
+            f"### Flipped labels found, batch size {numbers['size']}",
+            f"Of {numbers['rows']} rows {numbers['flipped']} are flipped{each}; found: the share of"
+            f" them among {many} of a ranking, by chance {numbers['chance']} %.",
+            _markdown_table(
+                [
+                    ["ranking", "found (%)", "ROC AUC"],
+                    *([name, *cells] for name, (_, *cells) in zip(names, table)),
+                ]
+            ),
+        ]
+    return "\n\n".join(parts) + "\n"
 
 
-def verdict(block: Block) -> Iterator[str]:
-    """Yield sentences: whether removal helped, by how much, and how far that can be believed."""
-    unit = block.unit
-    ranked = {place: line for place, line in block.lines.items() if place[0] != RANDOM}
-    known = {p: line for p, line in ranked.items() if not math.isnan(interval(line, unit)[1])}
-    raised, lowered = ("raised", "lowered") if unit.better > 0 else ("lowered", "raised")
-    good, bad = ("+", "-") if unit.better > 0 else ("-", "+")
+def verdict(section: Section) -> Iterator[str]:
+    """Yield sentences: whether removal helped, by how much, and how reliable that is."""
+    metric = section.metric
+    ranked = {place: line for place, line in section.lines.items() if place[0] != RANDOM}
+    known = {p: line for p, line in ranked.items() if not math.isnan(metric.interval(line)[1])}
+    raised, lowered = ("raised", "lowered") if metric.better > 0 else ("lowered", "raised")
+    good, bad = ("+", "-") if metric.better > 0 else ("-", "+")
     if ranked and not known:
         yield (
-            "There is no interval, which takes two seeds or more: whether removal helped cannot be"
-            " told from chance; run more seeds"
+            "There is no interval, which needs at least two seeds: whether removal helped cannot be"
+            " distinguished from chance; run more seeds"
         )
     elif known:
-        yield from _flipped_words(block, good)
-        helped = [place for place, line in known.items() if mark(line, unit) == good]
-        harmed = sum(mark(line, unit) == bad for line in known.values())
+        yield from _flipped_sentence(section, good)
+        helped = [place for place, line in known.items() if metric.mark(line) == good]
+        harmed = sum(metric.mark(line) == bad for line in known.values())
         if helped:
-            best = max(helped, key=lambda p: unit.better * interval(known[p], unit)[0])
-            yield _best_words(block, best, raised)
+            best = max(helped, key=lambda p: metric.better * metric.interval(known[p])[0])
+            yield _best_sentence(section, best, raised)
         else:
-            side = "above" if unit.better > 0 else "below"
+            side = "above" if metric.better > 0 else "below"
             yield (
                 f"Removal by a ranking did not help: of {len(known)} intervals none lies wholly"
                 f" {side} 0" + (f", and {harmed} on the other side" if harmed else "")
             )
         if helped and len(known) > 1:
             yield (
-                f"That is the best of {len(known)} cells: {len(helped)} {raised} the {unit.name}"
-                f" with the whole interval, {harmed} {lowered} it; the best of many, chosen by the"
-                " test data themselves, promises too much"
+                f"That is the best of {len(known)} differences: {len(helped)} {raised} the"
+                f" {metric.name} with the whole interval, {harmed} {lowered} it; the best of many,"
+                " chosen by the test data themselves, is too optimistic"
             )
-    yield from _caution(block)
-    levels = [*block.lines.values(), *([block.plain] if block.plain else [])]
+    yield from _cautions(section)
+
+
+def _cautions(section: Section) -> Iterator[str]:
+    """Yield where intervals look firmer than they are, and whether trainings diverged."""
+    metric = section.metric
+    lines = [x for x in section.lines.values() if math.isfinite(metric.interval(x)[1])]
+    if min((int(line[f"pairs_{NONE}"]) for line in lines), default=_FEW) < _FEW:
+        yield (
+            "The intervals of two seeds mean little, since two differences are close to each other"
+            " by chance often enough; use at least five seeds"
+        )
+    ends = [metric.interval(line)[1:] for line in lines]
+    # Differences that are equal on paper differ in the last bits.
+    narrow = sum(high - low <= _NO_WIDTH for low, high in ends)
+    if narrow:
+        yield (
+            f"{narrow} of {len(lines)} intervals {'has' if narrow == 1 else 'have'} no width: the"
+            " seeds happen to agree, which makes nothing certain; use more seeds, or more test rows"
+        )
+    levels = [*section.lines.values(), *([section.plain] if section.plain else [])]
     lost = sum(not math.isfinite(line["loss_mean"]) for line in levels)
     if lost:
         yield (
@@ -176,33 +287,14 @@ def verdict(block: Block) -> Iterator[str]:
         )
 
 
-def _caution(block: Block) -> Iterator[str]:
-    """Tell where intervals look firmer than they are: of few seeds, or without any width."""
-    lines = [line for line in block.lines.values() if math.isfinite(interval(line, block.unit)[1])]
-    pairs = min((int(line[f"pairs_{NONE}"]) for line in lines), default=_FEW)
-    if pairs < _FEW:
-        yield (
-            "The intervals of two seeds mean little, since two differences are close to each other"
-            " by chance often enough; use at least five seeds"
-        )
-    ends = [interval(line, block.unit)[1:] for line in lines]
-    # Differences that are equal on paper differ in the last bits.
-    narrow = sum(high - low <= _NO_WIDTH for low, high in ends)
-    if narrow:
-        yield (
-            f"{narrow} of {len(lines)} intervals {'has' if narrow == 1 else 'have'} no width: the"
-            " seeds happen to agree, which makes nothing certain; use more seeds, or more test rows"
-        )
-
-
-def _flipped_words(block: Block, good: str) -> Iterator[str]:
-    """Tell of the one number of rows that is not chosen by its result: as many as are flipped."""
-    n = block.flipped or 0
-    there = [name for name in block.rankings if (name, n) in block.lines]
-    if not there:
+def _flipped_sentence(section: Section, good: str) -> Iterator[str]:
+    """Yield what removing as many rows as are flipped did: a number not chosen by its result."""
+    n = section.flipped or 0
+    names = [name for name in section.rankings if (name, n) in section.lines]
+    if not names:
         return
-    helped = [name for name in there if mark(block.lines[name, n], block.unit) == good]
-    others = [name for name in there if name not in helped]
+    helped = [name for name in names if section.metric.mark(section.lines[name, n]) == good]
+    others = [name for name in names if name not in helped]
     if helped:
         words = f"helped by {', '.join(helped)}" + (f"; not by {', '.join(others)}" * bool(others))
     else:
@@ -210,18 +302,102 @@ def _flipped_words(block: Block, good: str) -> Iterator[str]:
     yield f"Removing as many rows as labels are flipped ({n:,}) {words}"
 
 
-def _best_words(block: Block, best: tuple[str, int], raised: str) -> str:
-    unit, line = block.unit, block.lines[best]
+def _best_sentence(section: Section, best: tuple[str, int], raised: str) -> str:
+    metric, line = section.metric, section.lines[best]
     ranking, n = best
-    mean, low, high = (unit.better * value for value in interval(line, unit))
-    low, high = min(low, high), max(low, high)
-    words = (
-        f"Removing the {n:,} most harmful rows by {ranking} {raised} the {unit.name} over"
-        f" {line[f'pairs_{NONE}']} seeds by {unit.number(mean)}{unit.points} (95 % interval"
-        f" {unit.number(low)} to {unit.number(high)})"
+    mean, *ends = (metric.better * value for value in metric.interval(line))
+    sentence = (
+        f"Removing the {n:,} most harmful rows by {ranking} {raised} the {metric.name} over"
+        f" {line[f'pairs_{NONE}']} seeds by {metric.number(mean)}{metric.points} (95 % interval"
+        f" {metric.number(min(ends))} to {metric.number(max(ends))})"
     )
-    if (RANDOM, n) not in block.lines:
-        return words
-    mean, low, high = interval(block.lines[RANDOM, n], unit)
-    shown = "" if math.isnan(low) else f" ({unit.difference(low)} to {unit.difference(high)})"
-    return f"{words}; as many random rows: {unit.difference(mean)}{shown}"
+    if (RANDOM, n) not in section.lines:
+        return sentence
+    mean, low, high = metric.interval(section.lines[RANDOM, n])
+    shown = "" if math.isnan(low) else f" ({metric.difference(low)} to {metric.difference(high)})"
+    return f"{sentence}; as many random rows: {metric.difference(mean)}{shown}"
+
+
+def _found(
+    detection: pd.DataFrame | None, plus_minus: str, percent: str, missing: str
+) -> Iterator[tuple[dict[str, Any], list[str], list[list[str]]]]:
+    """Yield of each batch size the numbers of its flips, the rankings' names, and what they found.
+
+    The table's columns are the ranking, the share that it found, and its ROC AUC.
+    """
+    if detection is None:
+        return
+
+    def spread(std: float, digits: int) -> str:
+        return "" if math.isnan(std) else f" {plus_minus} {std:.{digits}f}"
+
+    found = found_at_flipped(detection)
+    for size, part in detection.groupby("batch_size"):
+        seeds = part.drop_duplicates("seed")
+        table = []
+        for line in found[found["batch_size"] == size].to_dict("records"):
+            auc = missing if math.isnan(line["roc_auc"]) else f"{line['roc_auc']:.3f}"
+            share = f"{100 * line['precision']:.1f}{percent}"
+            share += spread(100 * line["precision_std"], 1)
+            table.append([line["ranking"], share, auc + spread(line["roc_auc_std"], 3)])
+        numbers = {
+            "size": f"{size:,}",
+            "flipped": _range(seeds["flipped"]),
+            "rows": _range(seeds["rows"]),
+            "differ": seeds["flipped"].nunique() > 1,
+            "chance": f"{100 * float(np.mean(seeds['flipped'] / seeds['rows'])):.1f}",
+        }
+        yield numbers, [NAMES[line[0]] for line in table], table
+
+
+def _terminal_difference(line: Line | None, metric: Metric) -> str:
+    if line is None or math.isnan(metric.interval(line)[0]):
+        return "?"
+    mean, low, high = metric.interval(line)
+    if math.isnan(low):
+        return metric.difference(mean)
+    # The mark has its own place, so that the numbers are aligned.
+    half = metric.number((high - low) / 2)
+    return f"{metric.difference(mean)} +- {half} {metric.mark(line) or ' '}"
+
+
+def _markdown_difference(line: Line | None, metric: Metric) -> str:
+    if line is None or math.isnan(metric.interval(line)[0]):
+        return ""
+    mean, low, high = (metric.difference(value) for value in metric.interval(line))
+    if math.isnan(metric.interval(line)[1]):
+        return mean
+    bold = "**" if metric.mark(line) else ""
+    return f"{bold}{mean} [{low}, {high}]{bold}"
+
+
+def _level(line: Line | None, metric: Metric) -> str:
+    if line is None or math.isnan(line[f"{metric.column}_mean"]):
+        return ""
+    mean, std = line[f"{metric.column}_mean"], line[f"{metric.column}_std"]
+    return metric.number(mean) + ("" if math.isnan(std) else f" ± {metric.number(std)}")
+
+
+def _aligned(table: Sequence[Sequence[str]], right: bool = False) -> Iterator[str]:
+    """Yield the lines of a table, each cell below its column's name."""
+    widths = [max(map(len, column)) for column in zip(*table)]
+    for first, *rest in table:
+        start = first.rjust(widths[0]) if right else first.ljust(widths[0])
+        cells = [cell.ljust(width) for cell, width in zip(rest, widths[1:])]
+        yield "   ".join(["  " + start, *cells]).rstrip()
+
+
+def _markdown_table(table: Sequence[Sequence[str]]) -> str:
+    header, *lines = table
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines))
+
+
+def _range(numbers: pd.Series) -> str:
+    """Return a number, or from which to which it goes: ``7``, ``5 to 9``."""
+    low, high = numbers.min(), numbers.max()
+    return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,8 +1,7 @@
-"""What is finished of a removal curve, on disk: one file for each unit of work.
+"""Finished results on disk, so that an interrupted experiment resumes.
 
-A curve that was interrupted goes on where it stood, and one that is called again does nothing
-twice. Each file says by a fingerprint what it was computed from; a folder that holds results of
-other things is refused, not mixed.
+Each result has a file of its own, with the fingerprint of everything that it was computed from;
+results of something else are refused, not mixed.
 """
 
 from __future__ import annotations
@@ -12,161 +11,235 @@ import dataclasses
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, TypeVar
+from typing import Any, TypeVar
 
 from nnabla_influence.errors import OutputError
-from nnabla_influence.files import replacing_file, take_lock
-from nnabla_influence.retraining.plan import Training
+from nnabla_influence.files import check_writable, replacing_file, take_lock
+from nnabla_influence.retraining.plan import WorkUnit
 
 Record = TypeVar("Record")
 
 FORMAT_VERSION = 1
-CELLS, SCORES, RUNS = "cells", "scores", "runs"
+RECORDS, SCORES, RUNS = "cells", "scores", "runs"
 RESULTS = ".results."
 """Begins the name of a folder in which results are made."""
 _MARK, _LOCK = "curve.json", ".lock"
 
 
-class Store:
-    """The output folder of a removal curve.
+class Records:
+    """A folder of finished results, one JSON file each.
 
     Args:
-        folder: The folder; made if it is missing. Its parent must exist.
-
-    Raises:
-        OutputError: It cannot be written, or holds other things.
+        folder: An existing folder.
+        root: What the user removes to start anew; the folder itself, or one around it.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]):
-        self.folder = Path(os.path.abspath(folder))
-        if not self.folder.parent.is_dir():
-            raise OutputError(
-                f"{folder}: the folder {self.folder.parent} does not exist; make it first"
-            )
-        if self.folder.exists() and not self.folder.is_dir():
-            raise OutputError(f"{folder}: is a file; give the name of a folder")
-        mark = self.folder / CELLS / _MARK
-        foreign = [] if mark.is_file() else _others(self.folder)
-        if foreign:
-            raise OutputError(
-                f"{folder}: holds {foreign[0]}, so it is not a removal curve that may go on; give a"
-                " new folder"
-            )
-        self._is_new = not self.folder.exists()
+    def __init__(self, folder: Path, root: Path):
+        self.folder, self._root = folder, root
+
+    def names(self) -> list[str]:
+        """Return the names of all records."""
+        return sorted(path.stem for path in self.folder.glob("*.json") if path.name != _MARK)
+
+    def read(self, name: str, fingerprint: str, kind: type[Record]) -> Record | None:
+        """Return a record, None where there is none.
+
+        Args:
+            name: Of the record.
+            fingerprint: Of everything that it depends on.
+            kind: The dataclass that was written.
+
+        Raises:
+            OutputError: It was computed from something else, or is damaged.
+        """
+        path = self.folder / f"{name}.json"
         try:
-            for name in (CELLS, SCORES, RUNS):
-                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            record = json.loads(path.read_text("utf-8"))
+            of = record.pop("of")
+            found = kind(**record)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise OutputError(
+                f"{path}: cannot be read ({' '.join(str(error).split())}); remove it to compute it"
+                " again"
+            ) from error
+        if of != fingerprint:
+            raise OutputError(
+                f"{path}: was computed from another definition, other data or settings, on another"
+                " kind of device or by another version of nnabla or nnabla-influence; give a new"
+                f" output folder, or remove {self._root}"
+            )
+        return found
+
+    def write(self, name: str, fingerprint: str, record: Any) -> None:
+        """Keep a record, a dataclass, whole or not at all."""
+        self._write(name, {"of": fingerprint, **dataclasses.asdict(record)})
+
+    def _write(self, name: str, value: Any) -> None:
+        with replacing_file(self.folder / f"{name}.json") as temporary:
+            # repr() of a float, as json writes it, reads back as the same float.
+            temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+    def remove(self) -> None:
+        """Remove all records, and the folder if nothing else is in it."""
+        with contextlib.suppress(OSError):
+            for name in self.names():
+                (self.folder / f"{name}.json").unlink()
+            self.folder.rmdir()
+
+
+@dataclass(frozen=True)
+class FinishedLoss:
+    """The mean validation loss after a retraining."""
+
+    loss: float
+
+
+class PartialValidation(Records):
+    """The finished retrainings of a validation, in ``OUTPUT.partial`` until its output is written.
+
+    Which rows and subsets are left out may change from call to call; what the losses depend on may
+    not.
+
+    Args:
+        output: The folder that the validation writes at its end.
+
+    Raises:
+        OutputError: Nothing can be written beside ``output``.
+    """
+
+    def __init__(self, output: Path):
+        folder = output.with_name(output.name + ".partial")
+        super().__init__(folder, folder)
+        self.losses: dict[str, float] = {}
+        self._fingerprint = ""
+        try:
+            folder.mkdir(exist_ok=True)
+            check_writable(folder / "any.json")
         except OSError as error:
             raise OutputError(
-                f"{folder}: cannot be made ({error.strerror}); choose another output folder"
+                f"{folder}: cannot be written ({error.strerror}), and finished retrainings are kept"
+                " there until the end; choose another output folder"
+            ) from error
+
+    def open(self, fingerprint: str) -> None:
+        """Read what is finished.
+
+        Raises:
+            OutputError: It was computed from something else, or is damaged.
+        """
+        self._fingerprint = fingerprint
+        for name in self.names():
+            record = self.read(name, fingerprint, FinishedLoss)
+            if record is not None:
+                self.losses[name] = record.loss
+
+    def add(self, name: str, loss: float) -> None:
+        """Keep the loss of a retraining."""
+        self.losses[name] = loss
+        self.write(name, self._fingerprint, FinishedLoss(loss))
+
+    def close(self) -> None:
+        """Remove the folder if nothing is finished."""
+        if not self.names():
+            self.remove()
+
+
+class CurveStore(Records):
+    """The output folder of a removal curve, and its records.
+
+    Args:
+        output: The folder; made if it is missing. Its parent must exist.
+
+    Raises:
+        OutputError: It cannot be written, or holds something else.
+    """
+
+    def __init__(self, output: str | os.PathLike[str]):
+        self.output = Path(os.path.abspath(output))
+        super().__init__(self.output / RECORDS, self.output)
+        if not self.output.parent.is_dir():
+            raise OutputError(
+                f"{output}: the folder {self.output.parent} does not exist; make it first"
+            )
+        if self.output.exists() and not self.output.is_dir():
+            raise OutputError(f"{output}: is a file; give the name of a folder")
+        mark = self.folder / _MARK
+        foreign = [] if mark.is_file() else self._foreign()
+        if foreign:
+            raise OutputError(
+                f"{output}: holds {foreign[0]}, so it is not a removal curve; give a new folder"
+            )
+        self._is_new = not self.output.exists()
+        try:
+            for name in (RECORDS, SCORES, RUNS):
+                (self.output / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{output}: cannot be made ({error.strerror}); choose another output folder"
             ) from error
         if not mark.is_file():
-            _write_json(mark, {"format_version": FORMAT_VERSION})
+            self._write(mark.stem, {"format_version": FORMAT_VERSION})
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> CurveStore:
         """Keep other commands out of the folder.
 
         Raises:
-            OutputError: One is at work there, or the folder cannot be written.
+            OutputError: Another command uses it, or it cannot be written.
         """
         try:
-            self._lock = (self.folder / _LOCK).open("w")
+            self._lock = (self.output / _LOCK).open("w")
         except OSError as error:
             raise OutputError(
-                f"{self.folder}: cannot be written ({error.strerror}); choose another output folder"
+                f"{self.output}: cannot be written ({error.strerror}); choose another output folder"
             ) from error
         try:
             take_lock(self._lock)
         except OSError as error:
             self._lock.close()
             raise OutputError(
-                f"{self.folder}: another command is at work there; wait until it ends, or give"
-                " another folder"
+                f"{self.output}: another command is using it; wait until it ends, or give another"
+                " folder"
             ) from error
-        for left in self.folder.glob(f"{RESULTS}*"):  # by a command that was killed
+        for left in self.output.glob(f"{RESULTS}*"):  # by a command that was killed
             shutil.rmtree(left, ignore_errors=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Leave nothing behind where nothing is finished."""
         self._lock.close()
-        (self.folder / _LOCK).unlink(missing_ok=True)
-        if any(path.name != _MARK for path in (self.folder / CELLS).glob("*.json")):
+        (self.output / _LOCK).unlink(missing_ok=True)
+        if self.names():
             return
-        for name in (CELLS, SCORES, RUNS):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for name in (RECORDS, SCORES, RUNS):
+            shutil.rmtree(self.output / name, ignore_errors=True)
         if self._is_new:
             with contextlib.suppress(OSError):
-                self.folder.rmdir()
+                self.output.rmdir()
 
-    def run(self, training: Training) -> Path:
+    def run(self, training: WorkUnit) -> Path:
         """Return where the run of a training lies while it is needed."""
-        return self.folder / RUNS / training.key
+        return self.output / RUNS / training.key
 
-    def scores(self, training: Training, ranking: str) -> Path:
-        """Return where the scores of a ranking lie."""
-        return self.folder / SCORES / f"{training.key}-{ranking}.npy"
+    def scores(self, unit: WorkUnit) -> Path:
+        """Return where the scores of a unit's ranking lie."""
+        return self.output / SCORES / f"{unit.training.key}-{unit.ranking}.npy"
 
-    def read(self, name: str, fingerprint: str, kind: type[Record]) -> Optional[Record]:
-        """Return a record, None where there is none.
-
-        Args:
-            name: Of the record.
-            fingerprint: Of all that it depends on.
-            kind: The dataclass that was written.
-
-        Raises:
-            OutputError: It was computed from other things, or is damaged.
-        """
-        path = self._record(name)
-        try:
-            record = json.loads(path.read_text("utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise OutputError(
-                f"{path}: cannot be read ({' '.join(str(error).split())}); remove it, and it is"
-                " computed again"
-            ) from error
-        if not isinstance(record, dict) or record.pop("of", None) != fingerprint:
-            raise OutputError(
-                f"{path}: was computed from another definition, other data, on another kind of"
-                " device or by another version of nnabla or nnabla-influence; give a new folder,"
-                " or remove this one"
-            )
-        try:
-            return kind(**record)
-        except TypeError as error:
-            raise OutputError(
-                f"{path}: is damaged, or of another version; remove it, and it is computed again"
-            ) from error
-
-    def write(self, name: str, fingerprint: str, record: Any) -> None:
-        """Keep a record, a dataclass."""
-        _write_json(self._record(name), {"of": fingerprint, **dataclasses.asdict(record)})
-
-    def drop_run(self, training: Training) -> None:
-        """Remove the run of a training: nothing needs it any more."""
+    def drop_run(self, training: WorkUnit) -> None:
+        """Remove the run of a training that nothing needs any more."""
         shutil.rmtree(self.run(training), ignore_errors=True)
 
     def tidy(self) -> None:
         """Remove what only an unfinished curve needs."""
-        shutil.rmtree(self.folder / RUNS, ignore_errors=True)
+        shutil.rmtree(self.output / RUNS, ignore_errors=True)
 
-    def _record(self, name: str) -> Path:
-        return self.folder / CELLS / f"{name}.json"
-
-
-def _others(folder: Path) -> list[str]:
-    """Return what a folder holds beside the empty folders that a killed command may leave."""
-    if not folder.is_dir():
-        return []
-    ours = {folder / name for name in (CELLS, SCORES, RUNS)}
-    return sorted(path.name for path in folder.iterdir() if path not in ours or any(path.iterdir()))
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with replacing_file(path) as temporary:
-        # repr() of a float, as json writes it, reads back as the same float.
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    def _foreign(self) -> list[str]:
+        """Return what the folder holds beside the empty folders that a killed command may leave."""
+        if not self.output.is_dir():
+            return []
+        ours = {self.output / name for name in (RECORDS, SCORES, RUNS)}
+        paths = self.output.iterdir()
+        return sorted(path.name for path in paths if path not in ours or any(path.iterdir()))

@@ -1,40 +1,39 @@
 """What the workers of a removal curve do: train, rank, retrain.
 
-Arguments and results are plain, so that they go to other processes; what a task computes depends on
-its arguments and on nothing that was computed before it.
+Arguments and results are plain, so that they go to other processes. What a task computes depends on
+its arguments alone.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Optional
+from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.errors import ScoreError
+from nnabla_influence.errors import RunError, ScoreError
 from nnabla_influence.files import file_hash, replacing_file
+from nnabla_influence.options import Options
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.retraining.evaluation import tested
-from nnabla_influence.retraining.inputs import open_problem
-from nnabla_influence.retraining.plan import PROTOCOLS, RANKINGS
-from nnabla_influence.retraining.problem import Problem
-from nnabla_influence.retraining.rankings import cache_bytes, ranking_scores
-from nnabla_influence.retraining.removal import removed_rows, retrained
-from nnabla_influence.retraining.seeded_training import recorded_training, train
+from nnabla_influence.retraining.influence_functions import influence_functions
+from nnabla_influence.retraining.inputs import Config, Inputs, open_inputs
+from nnabla_influence.retraining.retraining import Parameters, Retraining, replayed
+from nnabla_influence.retraining.seeded import recorded_training, seeded_training, train
+from nnabla_influence.runs.run import Run, last_epochs
+from nnabla_influence.runs.run_folder import CHECKPOINTS, PARAMETERS, SOLVER_STATES
+from nnabla_influence.scoring import score
+from nnabla_influence.solvers import STATE_NAMES
 
-__all__ = ["RANKINGS", "Ranked", "Retrained", "Trained", "rank", "retrain", "train_seed"]
+_OF_RANDOM_RANKINGS = 2
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A training was done and recorded.
-
-    Attributes:
-        seconds: What it took.
-        n_rows: N, of the training data.
-    """
+    """A finished training: seconds that it took, and N of its data."""
 
     seconds: float
     n_rows: int
@@ -42,7 +41,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Ranked:
-    """The rows were ranked.
+    """A finished ranking.
 
     Attributes:
         seconds: What it took.
@@ -57,7 +56,7 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Retrained:
-    """A retraining was done and tested.
+    """A finished retraining.
 
     Attributes:
         accuracy: On the test data; None where the network predicts no class, or it diverged.
@@ -65,64 +64,67 @@ class Retrained:
         seconds: What it took.
     """
 
-    accuracy: Optional[float]
+    accuracy: float | None
     loss: float
     seconds: float
 
 
-def train_seed(problem: Problem, seed: int, run: str) -> Trained:
+def train_seed(config: Config, seed: int, run: str) -> Trained:
     """Train from the start of a seed and write the run folder, whole or not at all.
 
-    A run that is there already is replaced.
+    An existing run is replaced.
 
     Raises:
-        InfluenceError: The problem cannot be trained.
+        InfluenceError: The config cannot be trained.
     """
     began = time.perf_counter()
-    opened = open_problem(problem)
-    train(opened, seed, run)
-    return Trained(time.perf_counter() - began, len(opened.training))
+    inputs = open_inputs(config)
+    train(inputs, seed, run)
+    return Trained(time.perf_counter() - began, len(inputs.training))
 
 
-def rank(problem: Problem, seed: int, ranking: str, run: str, output: str) -> Ranked:
+def rank(config: Config, seed: int, ranking: str, run: str, output: str) -> Ranked:
     """Score the training rows and write the scores as .npy, float64 (N,), in the CSV's order.
 
     The lower a score, the more harmful the row.
 
     Args:
-        problem: What is trained on what.
+        config: What is trained on what.
         seed: Of the training.
-        ranking: One of `RANKINGS`.
+        ranking: One of `nnabla_influence.retraining.plan.RANKINGS`.
         run: Run folder of the training.
         output: The .npy to write, whole or not at all.
 
     Raises:
-        InfluenceError: The ranking cannot be computed, or not be written.
+        InfluenceError: The ranking cannot be computed or written.
     """
     began = time.perf_counter()
-    opened = open_problem(problem)
-    recorded = recorded_training(opened, seed, run)
+    inputs = open_inputs(config)
+    recorded = recorded_training(inputs, seed, run)
     with without_futile_imports():
-        scores = ranking_scores(opened, seed, ranking, recorded)
+        scores = np.asarray(_SCORES[ranking](inputs, seed, recorded), np.float64)
+    if not np.isfinite(scores).all():
+        row = int(np.flatnonzero(~np.isfinite(scores))[0])
+        raise ScoreError(
+            f"{run}: the score of row {row} by {ranking} is not finite; train with a lower learning"
+            " rate, or exclude this ranking"
+        )
     with replacing_file(output) as temporary, temporary.open("wb") as file:
         np.save(file, scores)
-    n_bytes = cache_bytes(opened, ranking, recorded)
+    n_bytes = cache_bytes(inputs, ranking, recorded)
     return Ranked(time.perf_counter() - began, n_bytes, file_hash(output))
 
 
 def retrain(
-    problem: Problem, seed: int, protocol: str, run: str, scores: Optional[str], n: int
+    config: Config, seed: int, protocol: str, run: str, scores: str | None, n: int
 ) -> Retrained:
-    """Train again without the ``n`` most harmful rows, and test.
-
-    The rows have no gradient; the start, the order, each mini-batch's 1/|S| and its statistics stay
-    as they were.
+    """Retrain without the ``n`` most harmful rows, and test.
 
     Args:
-        problem: What is trained on what.
+        config: What is trained on what.
         seed: Of the training.
-        protocol: ``all``: the training from its start; ``last``: its last epoch from the state that
-            it had there.
+        protocol: ``all``: the training from its start; ``last``: its last epoch, from the
+            checkpoint that it had there.
         run: Run folder of the training.
         scores: .npy of `rank`; None where ``n`` is 0.
         n: Rows to remove, those of the lowest scores. 0 tests the training itself.
@@ -131,13 +133,107 @@ def retrain(
         InfluenceError: It cannot be retrained.
     """
     began = time.perf_counter()
-    if protocol not in PROTOCOLS:
-        raise ScoreError(f"the protocol {protocol!r} is unknown; use {' or '.join(PROTOCOLS)}")
-    opened = open_problem(problem)
-    rows = removed_rows(scores, n, len(opened.training))
+    inputs = open_inputs(config)
     with without_futile_imports():
-        parameters = retrained(opened, seed, protocol, run, rows)
-        result = None if parameters is None else tested(opened, parameters)
-    if result is None or not np.isfinite(result.loss):
-        return Retrained(None, math.nan, time.perf_counter() - began)
-    return Retrained(result.accuracy, result.loss, time.perf_counter() - began)
+        accuracy, loss = None, math.nan
+        parameters = _without_lowest(inputs, seed, protocol, run, scores, n)
+        if parameters is not None:
+            test = inputs.test
+            rows = np.arange(len(test))
+            losses, right = inputs.evaluator.evaluate(parameters, test.batch, rows)
+            if np.isfinite(losses.mean()):
+                loss = float(losses.mean())
+                accuracy = None if right is None else float(right.mean())
+    return Retrained(accuracy, loss, time.perf_counter() - began)
+
+
+def _without_lowest(
+    inputs: Inputs, seed: int, protocol: str, run: str, scores: str | None, n: int
+) -> Parameters | None:
+    """Return the parameters after a retraining; None where it diverges."""
+    if n == 0 or scores is None:
+        return recorded_training(inputs, seed, run).parameters()
+    n_rows = len(inputs.training)
+    values = np.load(scores, allow_pickle=False)
+    if values.shape != (n_rows,) or values.dtype != np.float64 or not np.isfinite(values).all():
+        raise ScoreError(
+            f"{scores}: does not hold {n_rows} finite scores, one for each training row; remove it"
+            " and rerun"
+        )
+    training = seeded_training(inputs, seed)
+    start, steps = training.start, training.steps
+    if protocol == "last":
+        steps = tuple(step for step in steps if step.epoch == steps[-1].epoch)
+        recorded = recorded_training(inputs, seed, run)
+        start = replayed(recorded, training.trainer, steps[0].step, training.inputs)
+    retraining = Retraining(training.trainer, start, steps, training.inputs, n_rows)
+    try:
+        return retraining.without(np.argsort(values, kind="stable")[:n].tolist())
+    except RunError:
+        return None
+
+
+def cache_bytes(inputs: Inputs, ranking: str, run: Run) -> int:
+    """Return what a ranking needs of a training on disk, in bytes.
+
+    ``final`` needs the last state, the exact ones those from which they replay their window, and
+    the last. Losses and influence functions need parameters only, a random order nothing.
+    """
+    if ranking == "random":
+        return 0
+    parameters = os.path.getsize(run.folder / PARAMETERS)
+    if ranking in ("loss", "influence-functions"):
+        return parameters
+    stateful = bool(STATE_NAMES[inputs.definition.solver.name])
+    final = parameters + (os.path.getsize(run.folder / SOLVER_STATES) if stateful else 0)
+    if ranking == "final":
+        return final
+    steps = last_epochs(run.steps, 1) if ranking == "exact-last" else run.steps
+    first = max(number for number in run.checkpoints if number <= steps[0].step)
+    folder: Path = run.folder / CHECKPOINTS
+    kept = [number for number in run.checkpoints if number >= first]
+    return final + sum(os.path.getsize(folder / f"{number}.npy") for number in kept)
+
+
+def _traced(method: str, window: str) -> Callable[[Inputs, int, Run], np.ndarray]:
+    def scores(inputs: Inputs, seed: int, run: Run) -> np.ndarray:
+        config = inputs.config
+        ranking = score(
+            config.model,
+            run=run.folder,
+            train=config.training,
+            validation=config.validation,
+            options=Options(
+                method=method,
+                window=window,
+                running_statistics=config.running_statistics and method == "final",
+                any_verdict=True,
+                device=config.device,
+            ),
+        )
+        return ranking.scores.influence
+
+    return scores
+
+
+def _loss(inputs: Inputs, seed: int, run: Run) -> np.ndarray:
+    rows = np.arange(len(inputs.training))
+    return -inputs.evaluator.evaluate(run.parameters(), inputs.training.batch, rows)[0]
+
+
+def _influence_functions(inputs: Inputs, seed: int, run: Run) -> np.ndarray:
+    return influence_functions(inputs, run).influence
+
+
+def _random(inputs: Inputs, seed: int, run: Run) -> np.ndarray:
+    return np.random.default_rng([seed, _OF_RANDOM_RANKINGS]).random(len(inputs.training))
+
+
+_SCORES: Mapping[str, Callable[[Inputs, int, Run], np.ndarray]] = {
+    "final": _traced("final", "last"),
+    "exact-last": _traced("exact", "last"),
+    "exact": _traced("exact", "all"),
+    "influence-functions": _influence_functions,
+    "loss": _loss,
+    "random": _random,
+}

@@ -1,38 +1,49 @@
-"""The whole way from a recorded run and its scores to how well they agree with retraining."""
+"""Compare scores with what leaving rows out really does to the validation loss."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Optional, Union
+from typing import Union
 
 import nnabla as nn
 import numpy as np
 
 from nnabla_influence import __version__
-from nnabla_influence.dataset import Dataset, note_on_equal_data
+from nnabla_influence.dataset import note_on_equal_data
 from nnabla_influence.definition import load_definition, validation_definition, with_seeds
 from nnabla_influence.device import choose_device
-from nnabla_influence.errors import RunError
-from nnabla_influence.files import file_hash
-from nnabla_influence.influence.step_inputs import StepInputs, step_inputs
+from nnabla_influence.errors import InfluenceError, RunError, ScoreError
+from nnabla_influence.files import file_hash, replacing_folder
+from nnabla_influence.influence.step_inputs import step_inputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.retraining.given_scores import GivenScores, PathLike, read_scores
-from nnabla_influence.retraining.journal import Journal
-from nnabla_influence.retraining.measurement import measure
-from nnabla_influence.retraining.retraining import MeanLoss, Retraining
+from nnabla_influence.retraining.evaluation import BLOCK, Evaluator
+from nnabla_influence.retraining.figures import write_scatter
+from nnabla_influence.retraining.given_scores import GivenScores, read_scores
+from nnabla_influence.retraining.retraining import (
+    Parameters,
+    Retraining,
+    checkpoint_before,
+    replayed,
+)
 from nnabla_influence.retraining.sampling import RETEST_WEIGHT, Sample, draw_rows, draw_subsets
-from nnabla_influence.retraining.validation_files import check_output, write_validation
-from nnabla_influence.retraining.validation_result import Question, Validation
-from nnabla_influence.runs.checkpoint import Checkpoint
-from nnabla_influence.runs.run import Run, read_run
-from nnabla_influence.runs.steps import Step
+from nnabla_influence.retraining.store import PartialValidation
+from nnabla_influence.retraining.validation_result import (
+    SCATTER,
+    Base,
+    RetrainedWindow,
+    Validation,
+    check_output,
+    write_numbers,
+)
+from nnabla_influence.runs.run import read_run
 from nnabla_influence.scoring.belonging import check_belongs, check_shapes
 from nnabla_influence.scoring.chunk import default_chunk_size
 from nnabla_influence.scoring.ignored import ignored_rows
@@ -45,7 +56,8 @@ from nnabla_influence.scoring.opening import (
 from nnabla_influence.scoring.resuming import fingerprint
 from nnabla_influence.scoring.window import recorded_window
 
-BLOCK = 256
+PathLike = Union[str, "os.PathLike[str]"]
+Loss = Callable[[Parameters], float]
 
 
 def validate(
@@ -53,15 +65,15 @@ def validate(
     *,
     run: PathLike,
     scores: GivenScores,
-    train: Optional[PathLike] = None,
-    validation: Optional[PathLike] = None,
-    output: Optional[PathLike] = None,
-    window: Union[int, str] = "last",
-    sample: Optional[Sample] = None,
-    validation_rows: Optional[Sequence[int]] = None,
+    train: PathLike | None = None,
+    validation: PathLike | None = None,
+    output: PathLike | None = None,
+    window: int | str = "last",
+    sample: Sample | None = None,
+    validation_rows: Sequence[int] | None = None,
     device: str = "auto",
-    command: Optional[Sequence[str]] = None,
-    progress: Optional[Progress] = None,
+    command: Sequence[str] | None = None,
+    progress: Progress | None = None,
 ) -> Validation:
     """Compare scores with what leaving rows out really does, by retraining the window without them.
 
@@ -74,23 +86,23 @@ def validate(
         scores: A ranking CSV, several, or by name ranking CSVs and arrays of shape ``(N,)``.
         train: The training CSV; by default the one that the model file names.
         validation: The validation CSV; likewise.
-        output: Folder to write; None for nowhere. What is finished is kept beside it until then,
-            in ``OUTPUT.partial``, so that the same call after an interruption goes on.
-        window: Steps to redo: of the ``last`` epoch, of ``all`` epochs that the run holds, or of
-            a number of last epochs.
+        output: Folder to write; None for nowhere. Finished retrainings are kept beside it, in
+            ``OUTPUT.partial``, so that the same call resumes after an interruption.
+        window: Steps to retrain: of the ``last`` epoch, of ``all`` epochs that the run holds, or
+            of a number of last epochs.
         sample: How many rows and subsets to leave out.
-        validation_rows: Rows of the validation CSV whose mean loss is asked about; None for all.
+        validation_rows: Rows of the validation CSV whose mean loss is used; None for all.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         command: What the user typed, for the reader of ``result.json``.
-        progress: Where to tell how far it is.
+        progress: Where to report progress.
 
     Raises:
-        InfluenceError: Something that the user can act on; see `nnabla_influence.errors`.
+        InfluenceError: Something that the user can fix; see `nnabla_influence.errors`.
     """
     options = Options(window=window, validation_rows=validation_rows, device=device)
     sample, progress = sample or Sample(), progress or SilentProgress()
     folder = None if output is None else check_output(output)
-    with _journal(folder) as journal:
+    with _partial(folder) as partial:
         chosen = choose_device(device)
         progress.say(f"Computing on {chosen.description}")
         definition, recorded = load_definition(model), read_run(run)
@@ -103,9 +115,12 @@ def validate(
         note = note_on_equal_data(trained, validated)
         if note:
             progress.say(note)
-        asked = chosen_rows(validation_rows, validated)
-        steps = _window(recorded, trained, options)
-        kept = _kept_before(recorded, steps[0])
+        loss_rows = chosen_rows(validation_rows, validated)
+        is_ranking = any(column.name == "datasource_index" for column in trained.columns)
+        steps = recorded_window(
+            recorded, trained.path, len(trained), options.epochs, is_ranking=is_ranking
+        ).trials[0]
+        checkpoint_before(recorded, steps[0].step)  # now rather than after the scores are read
         times_seen = np.bincount(np.concatenate([s.rows for s in steps]), minlength=len(trained))
         times_seen *= ~ignored_rows(definition, trained)  # as `score` has it
         given, notes = read_scores(scores, trained, times_seen)
@@ -113,55 +128,56 @@ def validate(
         rows, subsets = draw_rows(sample, seen), draw_subsets(sample, seen)
         if len(seen) < len(trained):
             notes.append(
-                f"{len(trained) - len(seen)} rows are not seen in the window: without one of them"
+                f"{len(trained) - len(seen)} rows are not used in the window: without one of them"
                 " nothing changes, so none was sampled"
             )
-        question = Question(steps[0].step, len(steps), len({step.epoch for step in steps}))
+        retrained = RetrainedWindow(steps[0].step, len(steps), len({step.epoch for step in steps}))
         progress.say(
-            f'The question: "{question.words}". To retrain{" twice" if sample.retest else ""}:'
-            f" without {len(rows)} rows, one at a time, and without {len(subsets)} subsets;"
-            f" {len(steps)} steps each"
+            f'"{retrained.words}": {len(steps)} steps each{", twice" if sample.retest else ""},'
+            f" without {len(rows)} rows, one at a time, and without {len(subsets)} subsets"
         )
         solver, final = solver_that_trained(definition, recorded), recorded.parameters()
+        validating, context = validation_definition(definition), chosen.context
         block = default_chunk_size(definition, BLOCK)
-        validating = validation_definition(definition)
-        loss = MeanLoss(validating, chosen.context, final, validated.batch, asked, block)
-        trainer = Trainer(definition, solver, chosen.context)
-        inputs = step_inputs(definition, recorded, trained.batch, chosen.context)
+        evaluator = Evaluator(validating, context, final, block)
+        trainer = Trainer(definition, solver, context)
+        inputs = step_inputs(definition, recorded, trained.batch, context)
         with without_futile_imports():
-            start = _replayed(recorded, trainer, kept, steps[0].step, inputs)
-            base, changes = measure(
-                Retraining(trainer, start, steps, inputs, loss, len(trained)),
-                final,
-                loss,
-                [*rows[:, None], *subsets],
-                progress,
-                journal,
-                fingerprint(
-                    definition.network.SerializeToString(deterministic=True),
-                    [solver, nn.__version__, chosen.description],
-                    [dict(start.parameters), {k: dict(v) for k, v in start.solver.values.items()}],
-                    steps,
-                    [file_hash(trained.path), file_hash(validated.path), asked],
-                ),
-                (0.0, RETEST_WEIGHT) if sample.retest else (0.0,),
+            start = replayed(recorded, trainer, steps[0].step, inputs)
+            of = fingerprint(
+                definition.network.SerializeToString(deterministic=True),
+                [solver, nn.__version__, chosen.description],
+                [dict(start.parameters), {k: dict(v) for k, v in start.solver.values.items()}],
+                steps,
+                [file_hash(trained.path), file_hash(validated.path), loss_rows],
             )
+            changes = LossChanges(
+                Retraining(trainer, start, steps, inputs, len(trained)),
+                lambda parameters: evaluator.mean_loss(parameters, validated.batch, loss_rows),
+                progress,
+            )
+            base = changes.set_base(final)
+            progress.say(base.words)
+            if partial is not None:
+                changes.resume(partial, of)
+            weights = (0.0, RETEST_WEIGHT) if sample.retest else (0.0,)
+            found = changes.without([*rows[:, None], *subsets], weights)
         result = Validation(
-            question=question,
+            window=retrained,
             base=base,
             rows=rows,
-            row_changes=changes[0, : len(rows)],
+            row_changes=found[0, : len(rows)],
             subsets=subsets,
-            subset_changes=changes[0, len(rows) :],
+            subset_changes=found[0, len(rows) :],
             scores=given,
-            retest=changes[1] / (1 - RETEST_WEIGHT) if sample.retest else None,
+            retest=found[1] / (1 - RETEST_WEIGHT) if sample.retest else None,
             times_seen=times_seen,
             settings={
                 "model": str(definition.path),
                 "run": str(recorded.folder),
                 "training": str(trained.path),
                 "validation": str(validated.path),
-                "validation_rows": None if validation_rows is None else asked.tolist(),
+                "validation_rows": None if validation_rows is None else loss_rows.tolist(),
                 "scores": list(given),
                 "window": window,
                 "sample": asdict(sample),
@@ -176,60 +192,146 @@ def validate(
             },
             notes=tuple(notes),
         )
-        if folder is not None and journal is not None:
+        if folder is not None and partial is not None:
             write_validation(folder, result)
-            journal.remove()
+            partial.remove()
         return result
 
 
+def write_validation(folder: Path, validation: Validation) -> None:
+    """Write the output folder, whole or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    with replacing_folder(folder) as temporary:
+        write_numbers(temporary, validation)
+        write_scatter(temporary / SCATTER, validation)
+
+
 @contextlib.contextmanager
-def _journal(folder: Optional[Path]) -> Iterator[Optional[Journal]]:
+def _partial(folder: Path | None) -> Iterator[PartialValidation | None]:
     if folder is None:
         yield None
         return
-    import nnabla_influence.retraining.scatter  # noqa: F401 - a missing matplotlib is told now
-
-    journal = Journal(folder)
+    partial = PartialValidation(folder)
     try:
-        yield journal
+        yield partial
     finally:
-        journal.leave()
+        partial.close()
 
 
-def _window(recorded: Run, trained: Dataset, options: Options) -> tuple[Step, ...]:
-    is_ranking = any(column.name == "datasource_index" for column in trained.columns)
-    window = recorded_window(
-        recorded, trained.path, len(trained), options.epochs, is_ranking=is_ranking
-    )
-    return window.trials[0]
+class LossChanges:
+    """How the mean validation loss changes without rows, against the loss with every row.
+
+    Args:
+        retraining: Of the window.
+        loss: Parameters to mean validation loss.
+        progress: Shows one unit a retraining.
+    """
+
+    def __init__(self, retraining: Retraining, loss: Loss, progress: Progress):
+        self._retraining, self._progress = retraining, progress
+        self._loss_of = loss
+        self._partial: PartialValidation | None = None
+        self._losses: dict[str, float] = {}
+
+    def set_base(self, final: Parameters) -> Base:
+        """Retrain with every row, and compare with the run's ``final`` parameters.
+
+        Raises:
+            RunError: They are another network's, or the retraining diverges.
+            ScoreError: The loss is not finite.
+        """
+        parameters = self._retraining.base(self._progress)
+        loss, difference = self._loss(parameters), _difference(parameters, final)
+        self._base = Base(loss, loss, 0.0, 0.0)
+        if difference:
+            noise = abs(self._loss(self._retraining.base(self._progress)) - loss)
+            self._base = Base(loss, self._loss_of(final), difference, noise)
+        return self._base
+
+    def resume(self, partial: PartialValidation, fingerprint: str) -> None:
+        """Use the retrainings that ``partial`` has, and keep new ones there.
+
+        Args:
+            partial: The store.
+            fingerprint: Of everything that the losses depend on.
+
+        Raises:
+            OutputError: It holds another validation's.
+        """
+        # Where retraining reproduces, a machine with another loss must not continue.
+        same = self._base.loss.hex() if self._base.noise == 0 else ""
+        partial.open(fingerprint + same)
+        self._partial, self._losses = partial, partial.losses
+        if self._losses:
+            self._progress.say(
+                f"{partial.folder}: resuming from {len(self._losses)} finished retrainings"
+            )
+
+    def without(
+        self, left_out: Sequence[np.ndarray], weights: Sequence[float] = (0.0,)
+    ) -> np.ndarray:
+        """Return the changes without each array of row numbers, ``(len(weights), len(left_out))``.
+
+        Args:
+            left_out: Row numbers, an array for each retraining.
+            weights: Of the rows' gradients; 0 leaves them out.
+
+        Raises:
+            ScoreError: A retraining diverges.
+            OutputError: A result cannot be kept.
+        """
+        keys = [(tuple(rows.tolist()), weight) for weight in weights for rows in left_out]
+        names = {key: fingerprint(*key) for key in keys}
+        missing = [key for key in names if names[key] not in self._losses]
+        try:
+            with self._progress.stage("Retraining", len(missing), "retrainings") as stage:
+                for key in missing:
+                    loss = self._loss_without(*key)
+                    if self._partial is None:
+                        self._losses[names[key]] = loss
+                    else:
+                        self._partial.add(names[key], loss)
+                    stage.update()
+        except KeyboardInterrupt:
+            if self._partial is not None and self._losses:
+                self._progress.say(
+                    f"The same command resumes from {self._partial.folder}; remove it to start anew"
+                )
+            raise
+        losses = np.array([self._losses[names[key]] for key in keys])
+        return losses.reshape(len(weights), len(left_out)) - self._base.loss
+
+    def _loss_without(self, rows: tuple[int, ...], weight: float) -> float:
+        try:
+            return self._loss(self._retraining.without(rows, weight))
+        except InfluenceError as error:
+            named = f"row {rows[0]}" if len(rows) == 1 else f"{len(rows)} rows"
+            raise ScoreError(f"without {named}: {error}") from error
+
+    def _loss(self, parameters: Parameters) -> float:
+        loss = self._loss_of(parameters)
+        if not np.isfinite(loss):
+            raise ScoreError(
+                "the retraining diverges (its loss is not finite); choose a shorter window, or"
+                " train with a lower learning rate"
+            )
+        return loss
 
 
-def _kept_before(recorded: Run, first: Step) -> int:
-    """Return the last step, at or before the window's first one, whose checkpoint the run keeps."""
-    earlier = [number for number in recorded.checkpoints if number <= first.step]
-    if not earlier:
-        raise RunError(
-            f"{recorded.folder}: keeps no parameters from before step {first.step}, where the"
-            " window begins, so there is nothing to retrain from; record the training with"
-            " nnabla-influence train --keep sqrt, or with Recorder(..., keep='sqrt')"
-        )
-    return max(earlier)
-
-
-def _replayed(
-    recorded: Run, trainer: Trainer, kept: int, first: int, inputs: StepInputs
-) -> Checkpoint:
-    """Return the checkpoint before step ``first``, replayed from the kept one."""
-    checkpoint = recorded.checkpoint(kept)
-    if kept == first:
-        return checkpoint
-    between = [step for step in recorded.steps if kept <= step.step < first]
-    if not between or between[0].step != kept:
-        raise RunError(
-            f"{recorded.folder}: steps.csv has no step {kept}, which the replay of the window's"
-            " beginning starts with; record the training again"
-        )
-    trainer.start(checkpoint)
-    for step in between:
-        trainer.step(step, inputs, {})
-    return trainer.checkpoint()
+def _difference(parameters: Parameters, final: Parameters) -> float:
+    """Return the largest difference of a parameter, 0.0 only where all bytes are equal."""
+    largest = 0.0
+    for name, value in parameters.items():
+        if name not in final or final[name].shape != value.shape:
+            raise RunError(
+                f"the run's final.h5 has no parameter {name!r} of shape {value.shape}, which the"
+                " network has; give the model file that the run was trained with"
+            )
+        if value.tobytes() != final[name].tobytes():
+            # At least the smallest number: -0.0 and 0.0 differ too.
+            distance = float(np.abs(value.astype(np.float64) - final[name]).max())
+            largest = max(largest, distance, float(np.finfo(np.float64).tiny))
+    return largest

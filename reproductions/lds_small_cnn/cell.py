@@ -141,7 +141,7 @@ def compute(kind: Kind, seed: int, size: Size) -> dict[str, Any]:
             "accuracy": accuracy(definition, run),
             "loss": found.base.loss,
             "difference": found.base.difference,
-            "steps": found.question.n_steps,
+            "steps": found.window.n_steps,
             "failed": failed,
             "agreement": agreement(found),
             "half": {

@@ -1,6 +1,6 @@
 """Least squares by gradient steps with momentum, in float64 NumPy: a trainer with no nnabla in it.
 
-Its losses, leaving rows out and all, are written out again in `redone`, without any shortcut.
+Its losses, leaving rows out and all, are written out again in `retrained`, without any shortcut.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class LinearTrainer:
 
 
 @dataclass(frozen=True)
-class Problem:
+class LinearData:
     n: int = 24
     epochs: int = 3
     batch_size: int = 4
@@ -105,7 +105,7 @@ class Problem:
         x, y = self.validation
         return float(((x @ parameters["theta"] - y) ** 2).mean())
 
-    def redone(self, left_out: Collection[int] = (), weight: float = 0.0) -> np.ndarray:
+    def retrained(self, left_out: Collection[int] = (), weight: float = 0.0) -> np.ndarray:
         """Final theta of the whole run without rows, from the definition."""
         theta, v = np.ones(3), np.zeros(3)
         for step in self.steps:

@@ -20,7 +20,7 @@ class Project:
 
     @property
     def csvs(self) -> dict[str, Path]:
-        return {"training": self.training, "validation": self.validation, "test": self.test}
+        return {"train": self.training, "validation": self.validation, "test": self.test}
 
 
 def write_project(folder: Path, *, n_training: int = 60, flips: int = 9) -> Project:

@@ -1,4 +1,4 @@
-"""A small problem, and its trainings in float64 NumPy: softmax regression by momentum, by hand.
+"""A small data set, and its trainings in float64 NumPy: softmax regression by momentum, by hand.
 
 Nothing of the package is in the yardstick but the drawn start, which a run's first state tells.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.retraining.problem import Problem
+from nnabla_influence.retraining.inputs import Config
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.samples import Scheduler, Training, logistic_regression, write_definition
 
@@ -27,18 +27,18 @@ Theta = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Softmax:
-    """The problem on disk, and its data as the files hold them."""
+    """Model and data on disk, and the data as the files hold them."""
 
     folder: Path
     training: Data
     validation: Data
     test: Data
 
-    def problem(self, **changes: object) -> Problem:
+    def config(self, **changes: object) -> Config:
         given = {"model": "net.nntxt", **{p: f"{p}.csv" for p in ("training", "validation")}}
         given |= {"test": "test.csv"}
         paths = {name: str(self.folder / path) for name, path in given.items()}
-        return Problem(**{**paths, "device": "cpu", **changes})  # type: ignore[arg-type]
+        return Config(**{**paths, "device": "cpu", **changes})  # type: ignore[arg-type]
 
     def trained(
         self, theta: Theta, seed: int, weights: Callable[[int, int], float] = lambda row, epoch: 1.0

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nnabla_influence.retraining.detection_figure import detected
-from nnabla_influence.retraining.detection_table import detection_frame
-from nnabla_influence.retraining.figures import differences, levels, write_figures
-from nnabla_influence.retraining.plan import NONE
-from nnabla_influence.retraining.report import ACCURACY, LOSS, Unit
-from nnabla_influence.retraining.styles import LOOKS
-from nnabla_influence.retraining.summary import summarize
-from nnabla_influence.retraining.tables import ORDER, results_frame
+from nnabla_influence.retraining.figures import STYLES, detected, differences, levels, write_figures
+from nnabla_influence.retraining.plan import NONE, ORDER
+from nnabla_influence.retraining.report import ACCURACY, LOSS, NAMES, Metric
+from nnabla_influence.retraining.tables import summarize
 from tests.retraining import made_up
 
 SIZES = (32, 64, 256)
@@ -27,7 +23,7 @@ FORMS = ("png", "svg")
 
 
 def summary_of(**how):
-    return summarize(results_frame(made_up.cells(**how)))
+    return summarize(made_up.results(**how))
 
 
 def drawn(axes: Axes) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
@@ -44,21 +40,21 @@ def words_of(figure) -> str:
     return figure.legends[0].get_title().get_text()
 
 
-@pytest.mark.parametrize("unit", [ACCURACY, LOSS])
-def test_levels_are_means_with_standard_deviations(unit: Unit):
-    summary = summary_of(batch_sizes=SIZES, classes=unit is ACCURACY)
-    figure = levels(summary, unit, "Title")
+@pytest.mark.parametrize("metric", [ACCURACY, LOSS])
+def test_levels_are_means_with_standard_deviations(metric: Metric):
+    summary = summary_of(batch_sizes=SIZES, classes=metric is ACCURACY)
+    figure = levels(summary, metric, "Title")
     panels = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title("left") for axes in panels] == [f"batch size {n}" for n in SIZES]
     for axes, size in zip(panels, SIZES):
         assert axes.get_xscale() == "log"
         shown = drawn(axes)
-        assert list(shown) == [LOOKS[name].name for name in made_up.RANKINGS]
+        assert list(shown) == [NAMES[name] for name in made_up.RANKINGS]
         for ranking in made_up.RANKINGS:
             lines = summary[(summary["batch_size"] == size) & (summary["ranking"] == ranking)]
-            x, y, ends = shown[LOOKS[ranking].name]
-            mean = lines[f"{unit.metric}_mean"].to_numpy() * unit.scale
-            std = lines[f"{unit.metric}_std"].to_numpy() * unit.scale
+            x, y, ends = shown[NAMES[ranking]]
+            mean = lines[f"{metric.column}_mean"].to_numpy() * metric.scale
+            std = lines[f"{metric.column}_std"].to_numpy() * metric.scale
             np.testing.assert_allclose(x, made_up.REMOVED, rtol=0.06)
             np.testing.assert_allclose(y, mean)
             np.testing.assert_allclose(ends, np.stack([mean - std, mean + std], axis=1))
@@ -66,7 +62,7 @@ def test_levels_are_means_with_standard_deviations(unit: Unit):
             "records"
         )
         (no_removal,) = [one for one in axes.lines if one.get_label() == "no removal"]
-        mean, std = (line[f"{unit.metric}_{what}"] * unit.scale for what in ("mean", "std"))
+        mean, std = (line[f"{metric.column}_{what}"] * metric.scale for what in ("mean", "std"))
         np.testing.assert_allclose(no_removal.get_ydata(), mean)
         (band,) = axes.patches
         np.testing.assert_allclose([band.get_y(), band.get_height()], [mean - std, 2 * std])
@@ -75,24 +71,24 @@ def test_levels_are_means_with_standard_deviations(unit: Unit):
     assert "standard deviation over 3 seeds" in words_of(figure)
 
 
-@pytest.mark.parametrize("unit", [ACCURACY, LOSS])
-def test_differences_are_those_to_no_removal_with_their_intervals(unit: Unit):
-    summary = summary_of(seeds=4, classes=unit is ACCURACY)
-    figure = differences(summary, unit, "Title")
+@pytest.mark.parametrize("metric", [ACCURACY, LOSS])
+def test_differences_are_those_to_no_removal_with_their_intervals(metric: Metric):
+    summary = summary_of(seeds=4, classes=metric is ACCURACY)
+    figure = differences(summary, metric, "Title")
     (axes,) = figure.axes
     for ranking in made_up.RANKINGS:
         lines = summary[summary["ranking"] == ranking]
         mean, low, high = (
-            lines[f"{unit.metric}_minus_none{end}"].to_numpy() * unit.scale
+            lines[f"{metric.column}_minus_none{end}"].to_numpy() * metric.scale
             for end in ("", "_low", "_high")
         )
-        _, y, ends = drawn(axes)[LOOKS[ranking].name]
+        _, y, ends = drawn(axes)[NAMES[ranking]]
         np.testing.assert_allclose(y, mean)
         np.testing.assert_allclose(ends, np.stack([low, high], axis=1))
     (zero,) = [line for line in axes.lines if line.get_label() == "no removal"]
     assert list(zero.get_ydata()) == [0, 0]
     assert "its 95 % interval" in words_of(figure)
-    better = "above" if unit is ACCURACY else "below"
+    better = "above" if metric is ACCURACY else "below"
     assert f"helped where the interval lies wholly {better} 0" in words_of(figure)
 
 
@@ -106,11 +102,11 @@ def test_one_seed_has_no_error_bars():
 
 
 def test_detection_is_mean_and_standard_deviation_beside_chance():
-    detection = detection_frame(made_up.detections(seeds=3))
+    detection = made_up.detections()
     precision, recall = detected(detection, "Title").axes
     for axes, what in ((precision, "precision"), (recall, "recall")):
         for ranking in made_up.RANKINGS:
-            k, y, ends = drawn(axes)[LOOKS[ranking].name]
+            k, y, ends = drawn(axes)[NAMES[ranking]]
             assert tuple(k) == made_up.REMOVED
             for place, count in enumerate(k):
                 here = detection[(detection["ranking"] == ranking) & (detection["k"] == count)]
@@ -127,21 +123,18 @@ def test_detection_is_mean_and_standard_deviation_beside_chance():
 
 
 def test_flips_that_differ_from_seed_to_seed_leave_the_common_counts():
-    some = made_up.detections(seeds=1, flipped=100)
-    some += [d for d in made_up.detections(seeds=2, flipped=110) if d.seed == 1]
-    precision, _ = detected(detection_frame(some), "Title").axes
-    assert tuple(drawn(precision)[LOOKS["final"].name][0]) == made_up.REMOVED
+    some = [made_up.detections((0,), flipped=100), made_up.detections((1,), flipped=110)]
+    precision, _ = detected(pd.concat(some), "Title").axes
+    assert tuple(drawn(precision)[NAMES["final"]][0]) == made_up.REMOVED
 
 
 def test_chance_and_best_possible_are_means_over_the_seeds():
     """A seed whose number of flips is among the counts has fewer lines, and counts as much."""
-    some = made_up.detections(seeds=1, removed=(10, 30, 120), rows=200, flipped=30)
-    some += [
-        d
-        for d in made_up.detections(seeds=2, removed=(10, 30, 120), rows=400, flipped=100)
-        if d.seed == 1
+    some = [
+        made_up.detections((0,), removed=(10, 30, 120), rows=200, flipped=30),
+        made_up.detections((1,), removed=(10, 30, 120), rows=400, flipped=100),
     ]
-    precision, recall = detected(detection_frame(some), "Title").axes
+    precision, recall = detected(pd.concat(some), "Title").axes
     shown = {
         (axes, line.get_label()): (line.get_xdata(), line.get_ydata())
         for axes in (precision, recall)
@@ -158,10 +151,11 @@ def test_chance_and_best_possible_are_means_over_the_seeds():
     np.testing.assert_allclose(best[[0, -1]], [100 * (10 / 30 + 10 / 100) / 2, 100])
 
 
-def test_every_ranking_has_its_own_look():
-    assert tuple(LOOKS) == ORDER
-    for part in ("name", "color", "marker", "line"):
-        assert len({getattr(LOOKS[name], part) for name in ORDER[1:]}) == len(ORDER) - 1
+def test_every_ranking_has_its_own_style_and_name():
+    assert tuple(STYLES) == tuple(NAMES) == ORDER
+    assert len(set(NAMES.values())) == len(ORDER)
+    for part in ("color", "marker", "linestyle"):
+        assert len({STYLES[name][part] for name in ORDER[1:]}) == len(ORDER) - 1
 
 
 def test_numbers_are_labelled_where_there_is_room():
@@ -172,7 +166,7 @@ def test_numbers_are_labelled_where_there_is_room():
 
 
 def test_the_files_are_the_same_each_time(tmp_path: Path):
-    frame = results_frame(made_up.cells(removed=(3, 30)))
+    frame = made_up.results(removed=(3, 30))
     both = []
     # Neither do the user's own settings for plots change them.
     for name, own in (("one", {}), ("two", {"font.size": 20, "svg.fonttype": "none"})):
@@ -188,8 +182,8 @@ def test_the_files_are_the_same_each_time(tmp_path: Path):
 @pytest.mark.parametrize("classes", [True, False])
 def test_which_figures_there_are(classes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: path.touch())
-    frame = results_frame(made_up.cells(seeds=2, protocols=("last", "all"), classes=classes))
-    detection = detection_frame(made_up.detections(seeds=2)) if classes else None
+    frame = made_up.results(seeds=2, protocols=("last", "all"), classes=classes)
+    detection = made_up.detections(seeds=(0, 1)) if classes else None
     paths = write_figures(tmp_path, summarize(frame), detection)
     what = "accuracy" if classes else "loss"
     stems = [f"{what}{part}_{end}" for end in ("all", "last") for part in ("", "_difference")]
@@ -199,27 +193,24 @@ def test_which_figures_there_are(classes: bool, tmp_path: Path, monkeypatch: pyt
 
 
 def test_without_a_removal_there_is_no_curve(tmp_path: Path):
-    frame = results_frame(made_up.cells(rankings=()))
+    frame = made_up.results(rankings=())
     assert write_figures(tmp_path, summarize(frame)) == []
 
 
 def test_trainings_that_diverged_leave_gaps(tmp_path: Path):
-    some = made_up.cells(classes=False, removed=(3, 30), rankings=("final",))
-    lost = [math.nan, math.inf]
-    some = [
-        dataclasses.replace(c, loss=lost[c.seed]) if c.n == 30 and c.seed < 2 else c for c in some
-    ]
+    some = made_up.results(classes=False, removed=(3, 30), rankings=("final",))
+    for seed, lost in ((0, math.nan), (1, math.inf)):
+        some.loc[(some["n"] == 30) & (some["seed"] == seed), "loss"] = lost
     for draw in (levels, differences):
-        figure = draw(summarize(results_frame(some)), LOSS, "Title")
+        figure = draw(summarize(some), LOSS, "Title")
         figure.savefig(tmp_path / "figure.png")
         ((line, _, _),) = (container.lines for container in figure.axes[0].containers)
         assert list(np.isfinite(line.get_ydata())) == [True, False]
 
 
 def test_the_legend_has_what_only_one_panel_shows():
-    some = [
-        c for c in made_up.cells(batch_sizes=SIZES) if (c.batch_size, c.ranking) != (32, "loss")
-    ]
-    figure = levels(summarize(results_frame(some)), ACCURACY, "Title")
+    some = made_up.results(batch_sizes=SIZES)
+    some = some[(some["batch_size"] != 32) | (some["ranking"] != "loss")]
+    figure = levels(summarize(some), ACCURACY, "Title")
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert sorted(labels) == sorted(LOOKS[name].name for name in (NONE, *made_up.RANKINGS))
+    assert sorted(labels) == sorted(NAMES[name] for name in (NONE, *made_up.RANKINGS))

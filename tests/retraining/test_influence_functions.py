@@ -12,8 +12,7 @@ import pytest
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.retraining import influence_functions as module
 from nnabla_influence.retraining.influence_functions import influence_functions
-from nnabla_influence.retraining.inputs import open_problem
-from nnabla_influence.retraining.problem import Problem
+from nnabla_influence.retraining.inputs import Config, open_inputs
 from nnabla_influence.retraining.tasks import rank, train_seed
 from nnabla_influence.runs.run import read_run
 from tests.cases import Case, write_csv
@@ -33,17 +32,15 @@ CASE = Case("penalized", {"x": (3,), "t": (1,)}, network, lambda p, v: None)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> tuple[Problem, Path]:
+def trained(tmp_path_factory) -> tuple[Config, Path]:
     folder = tmp_path_factory.mktemp("penalized")
     for seed, part in enumerate(("training", "validation", "test")):
         write_csv(folder / f"{part}.csv", CASE.inputs(N, seed=seed))
     CASE.save_definition(folder, iter_per_epoch=5, max_epoch=2, weight_decay=DECAY)
-    paths = [str(folder / f"{name}") for name in ("net.nntxt", "training.csv", "validation.csv")]
-    problem = Problem(
-        *(*paths, str(folder / "test.csv")), parameters=str(folder / "net.h5"), device="cpu"
-    )
-    train_seed(problem, 0, str(folder / "run"))
-    return problem, folder / "run"
+    names = ("net.nntxt", "training.csv", "validation.csv", "test.csv", "net.h5")
+    config = Config(*(str(folder / name) for name in names), device="cpu")
+    train_seed(config, 0, str(folder / "run"))
+    return config, folder / "run"
 
 
 def gradients_of_rows(theta: np.ndarray, seed: int) -> np.ndarray:
@@ -74,7 +71,7 @@ def dense(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("block", [16, 256])
 def test_damping_is_the_least_that_makes_the_hessian_positive_definite(trained, monkeypatch, block):
-    problem, run = trained
+    config, run = trained
     hessian, v, gradients = dense(run)
     least = float(np.linalg.eigvalsh(hessian)[0])
     assert least < -0.011  # the yardstick, looked at: the first damping is in vain
@@ -82,7 +79,7 @@ def test_damping_is_the_least_that_makes_the_hessian_positive_definite(trained, 
     monkeypatch.setattr(module, "DAMPINGS", dampings)
     monkeypatch.setattr(module, "TOLERANCE", 1e-4)
     monkeypatch.setattr(module, "BLOCK", block)
-    found = influence_functions(open_problem(problem), read_run(run))
+    found = influence_functions(open_inputs(config), read_run(run))
     assert found.damping == dampings[2]
     damped = hessian + found.damping * np.eye(len(v))
     wanted = gradients @ np.linalg.solve(damped, v) / N
@@ -90,22 +87,22 @@ def test_damping_is_the_least_that_makes_the_hessian_positive_definite(trained, 
 
 
 def test_a_hessian_that_no_damping_makes_positive_definite_is_told(trained, monkeypatch, tmp_path):
-    problem, run = trained
+    config, run = trained
     monkeypatch.setattr(module, "DAMPINGS", (0.001, 0.01))
     output = tmp_path / "scores.npy"
     with pytest.raises(
         ScoreError, match=r"run: influence functions cannot be .* even with 0.01 .*; train longer"
     ):
-        rank(problem, 0, "influence-functions", str(run), str(output))
+        rank(config, 0, "influence-functions", str(run), str(output))
     assert not output.exists()
 
 
 def test_a_system_that_needs_too_many_products_goes_on_with_more_damping(trained, monkeypatch):
-    problem, run = trained
+    config, run = trained
     monkeypatch.setattr(module, "DAMPINGS", (2.0, 1e4))
     monkeypatch.setattr(module, "TOLERANCE", 1e-3)
     monkeypatch.setattr(module, "MAX_PRODUCTS", 2)
-    found = influence_functions(open_problem(problem), read_run(run))
+    found = influence_functions(open_inputs(config), read_run(run))
     assert found.damping == 1e4
     hessian, v, gradients = dense(run)
     wanted = gradients @ np.linalg.solve(hessian + 1e4 * np.eye(len(v)), v) / N

@@ -1,4 +1,4 @@
-"""Problems of other kinds than softmax regression: random layers, losses, starts, refusals."""
+"""Networks of other kinds than softmax regression: random layers, losses, starts, refusals."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from nnabla_influence.definition.initial import initial_parameters
 from nnabla_influence.device import cpu_device
 from nnabla_influence.errors import ModelError, RunError, UnsupportedError
 from nnabla_influence.options import Options
-from nnabla_influence.retraining.evaluation import evaluate, label_of
-from nnabla_influence.retraining.inputs import open_problem
-from nnabla_influence.retraining.problem import Problem
+from nnabla_influence.retraining.evaluation import label_of
+from nnabla_influence.retraining.inputs import Config, open_inputs
 from nnabla_influence.retraining.tasks import rank, retrain, train_seed
 from nnabla_influence.runs.parameter_file import write_parameters
 from nnabla_influence.runs.run import read_run
@@ -31,21 +30,21 @@ from tests.small_projects import edit
 BY_NAME = {case.name: case for case in CASES}
 
 
-def problem_of(folder: Path, **changes) -> Problem:
+def config_of(folder: Path, **changes) -> Config:
     paths = {part: str(folder / f"{part}.csv") for part in ("training", "validation", "test")}
-    return Problem(str(folder / "net.nntxt"), **{**paths, "device": "cpu", **changes})
+    return Config(str(folder / "net.nntxt"), **{**paths, "device": "cpu", **changes})
 
 
-def write_case(folder: Path, case: Case, n: int = 14, **settings) -> Problem:
+def write_case(folder: Path, case: Case, n: int = 14, **settings) -> Config:
     """Write a case's definition, which draws nothing, with parameters to start from and data."""
     for seed, part in enumerate(("training", "validation", "test")):
         write_csv(folder / f"{part}.csv", case.inputs(n, seed=seed))
     settings = {"batch_size": 4, "iter_per_epoch": 3, **settings}
     case.save_definition(folder, **settings)
-    return problem_of(folder, parameters=str(folder / "net.h5"))
+    return config_of(folder, parameters=str(folder / "net.h5"))
 
 
-def write_mlp(folder: Path, n: int = 20, **settings) -> Problem:
+def write_mlp(folder: Path, n: int = 20, **settings) -> Config:
     rng = np.random.default_rng(0)
     for part in ("training", "validation", "test"):
         x = rng.normal(size=(n, 4)).astype(np.float32)
@@ -53,7 +52,7 @@ def write_mlp(folder: Path, n: int = 20, **settings) -> Problem:
     settings = {"n_rows": n, "batch_size": 4, "epochs": 2, **settings}
     network = mlp((4,), 2, hidden=(5,), activation="tanh")
     write_definition(folder / "net.nntxt", network, Training(**settings))
-    return problem_of(folder)
+    return config_of(folder)
 
 
 # --------------------------------------------------------------- random layers
@@ -76,21 +75,21 @@ RANDOM = Case(
 
 
 @pytest.fixture(scope="module")
-def dropout(tmp_path_factory) -> Problem:
+def dropout(tmp_path_factory) -> Config:
     """Dropout without a seed and batch statistics, from given parameters, rows in their order.
 
     Two epochs of three mini-batches of 4, end to end: the last two of 26 rows are never seen.
     """
     folder = tmp_path_factory.mktemp("dropout")
-    problem = write_case(folder, RANDOM, n=26)
+    config = write_case(folder, RANDOM, n=26)
 
     def unshuffled(proto):
         proto.dataset[0].shuffle = False
 
     edit(folder / "net.nntxt", unshuffled)
     for seed in (0, 1):
-        train_seed(problem, seed, str(folder / f"run{seed}"))
-    return problem
+        train_seed(config, seed, str(folder / f"run{seed}"))
+    return config
 
 
 def test_random_layers_draw_by_the_seed(dropout):
@@ -121,8 +120,8 @@ def test_a_run_with_random_layers_is_replayed_to_the_bit_by_exact_rankings(
 @pytest.mark.parametrize("running_statistics", [False, True])
 def test_final_takes_the_statistics_that_were_asked_for(dropout, tmp_path, running_statistics):
     run = Path(dropout.model).parent / "run1"
-    problem = dataclasses.replace(dropout, running_statistics=running_statistics)
-    rank(problem, 1, "final", str(run), str(tmp_path / "scores.npy"))
+    config = dataclasses.replace(dropout, running_statistics=running_statistics)
+    rank(config, 1, "final", str(run), str(tmp_path / "scores.npy"))
     options = Options(method="final", running_statistics=running_statistics, device="cpu")
     expected, other = (
         score(
@@ -154,12 +153,12 @@ def test_random_layers_draw_in_a_retraining_what_they_drew_in_the_training(
 
 def test_monitors_of_the_file_do_not_disturb_a_training_without_them(tmp_path):
     """nnabla_cli's monitor would draw between the epochs; here there is none."""
-    problem = write_case(tmp_path, dataclasses.replace(RANDOM, statistics=None))
-    assert load_definition(problem.model).proto.monitor
-    train_seed(problem, 0, str(tmp_path / "run"))
+    config = write_case(tmp_path, dataclasses.replace(RANDOM, statistics=None))
+    assert load_definition(config.model).proto.monitor
+    train_seed(config, 0, str(tmp_path / "run"))
     assert len(read_run(tmp_path / "run").steps) == 6
     with pytest.raises(UnsupportedError, match="the monitor 'valid_error' runs the network"):
-        rank(problem, 0, "exact", str(tmp_path / "run"), str(tmp_path / "scores.npy"))
+        rank(config, 0, "exact", str(tmp_path / "run"), str(tmp_path / "scores.npy"))
 
 
 # --------------------------------------------------------------- another solver
@@ -167,14 +166,14 @@ def test_monitors_of_the_file_do_not_disturb_a_training_without_them(tmp_path):
 
 @pytest.mark.parametrize("removed", [[], [3, 11, 17]])
 def test_adam_is_that_of_a_plain_loop_of_nnabla(tmp_path, removed):
-    problem = write_mlp(tmp_path, solver="Adam", learning_rate=0.05, weight_decay=0.01)
-    train_seed(problem, 2, str(tmp_path / "run"))
+    config = write_mlp(tmp_path, solver="Adam", learning_rate=0.05, weight_decay=0.01)
+    train_seed(config, 2, str(tmp_path / "run"))
     run = read_run(tmp_path / "run")
     scores = np.ones(20)
     scores[removed] = -1
     np.save(tmp_path / "scores.npy", scores)
     arguments = ("all", str(tmp_path / "run"), str(tmp_path / "scores.npy"), len(removed))
-    got = retrain(problem, 2, *arguments)
+    got = retrain(config, 2, *arguments)
 
     arrays = {
         part: np.loadtxt(tmp_path / f"{part}.csv", delimiter=",", skiprows=1)
@@ -209,9 +208,9 @@ def test_adam_is_that_of_a_plain_loop_of_nnabla(tmp_path, removed):
 
 
 def test_a_solver_without_states_needs_none_on_disk(tmp_path):
-    problem = write_mlp(tmp_path)
-    train_seed(problem, 0, str(tmp_path / "run"))
-    done = rank(problem, 0, "final", str(tmp_path / "run"), str(tmp_path / "scores.npy"))
+    config = write_mlp(tmp_path)
+    train_seed(config, 0, str(tmp_path / "run"))
+    done = rank(config, 0, "final", str(tmp_path / "run"), str(tmp_path / "scores.npy"))
     assert done.cache_bytes == (tmp_path / "run" / "final.h5").stat().st_size
 
 
@@ -229,29 +228,29 @@ def test_a_start_is_drawn_by_the_definitions_initialisers(tmp_path):
 
 
 def test_given_parameters_are_every_seeds_start_and_the_others_are_drawn(tmp_path):
-    problem = write_mlp(tmp_path)
+    config = write_mlp(tmp_path)
     given = np.full((4, 5), 0.25, np.float32)
     write_parameters(tmp_path / "some.h5", {"Affine/affine/W": given}, None)
-    problem = dataclasses.replace(problem, parameters=str(tmp_path / "some.h5"))
+    config = dataclasses.replace(config, parameters=str(tmp_path / "some.h5"))
     starts = []
     for seed in (0, 1):
-        train_seed(problem, seed, str(tmp_path / "run"))
+        train_seed(config, seed, str(tmp_path / "run"))
         starts.append(read_run(tmp_path / "run").checkpoint(0).parameters)
         np.testing.assert_array_equal(starts[-1]["Affine/affine/W"], given)
     other = "Affine_2/affine/W"
     assert not np.isclose(starts[0][other], starts[1][other]).any()
     np.testing.assert_array_equal(
         starts[1][other],
-        initial_parameters(load_definition(problem.model), 1)[other],  # as without the given ones
+        initial_parameters(load_definition(config.model), 1)[other],  # as without the given ones
     )
 
 
 def test_a_definition_without_initialisers_is_refused(tmp_path):
-    problem = dataclasses.replace(write_case(tmp_path, BY_NAME["mlp-softmax"]), parameters=None)
+    config = dataclasses.replace(write_case(tmp_path, BY_NAME["mlp-softmax"]), parameters=None)
     with pytest.raises(
         ModelError, match=r"net.nntxt: the parameter 'h1/affine/W' has no initialiser .* with -p"
     ):
-        train_seed(problem, 0, str(tmp_path / "run"))
+        train_seed(config, 0, str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
@@ -263,11 +262,11 @@ def test_a_definition_without_initialisers_is_refused(tmp_path):
     ],
 )
 def test_parameters_of_another_network_are_refused(tmp_path, name, message):
-    problem = write_mlp(tmp_path)
+    config = write_mlp(tmp_path)
     write_parameters(tmp_path / "other.h5", {name: np.zeros(3)}, None)
     with pytest.raises(ModelError, match=message):
         train_seed(
-            dataclasses.replace(problem, parameters=str(tmp_path / "other.h5")),
+            dataclasses.replace(config, parameters=str(tmp_path / "other.h5")),
             0,
             str(tmp_path / "run"),
         )
@@ -277,25 +276,25 @@ def test_parameters_of_another_network_are_refused(tmp_path, name, message):
 
 
 def test_a_training_that_diverges_says_so(tmp_path):
-    problem = write_case(tmp_path, BY_NAME["linear-squared"], max_epoch=40, solver=S.Sgd(1e3))
+    config = write_case(tmp_path, BY_NAME["linear-squared"], max_epoch=40, solver=S.Sgd(1e3))
     with pytest.raises(
         RunError, match=r"net.nntxt: seed 3: the checkpoint before step \d+: .*diverged"
     ):
-        train_seed(problem, 3, str(tmp_path / "run"))
+        train_seed(config, 3, str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
     np.save(tmp_path / "scores.npy", np.arange(14.0))
-    got = retrain(problem, 3, "all", str(tmp_path / "run"), str(tmp_path / "scores.npy"), 2)
+    got = retrain(config, 3, "all", str(tmp_path / "run"), str(tmp_path / "scores.npy"), 2)
     assert np.isnan(got.loss)
     assert got.accuracy is None
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_a_test_loss_that_is_not_finite_is_no_result(tmp_path):
-    problem = write_case(tmp_path, BY_NAME["linear-squared"])
-    train_seed(problem, 0, str(tmp_path / "run"))
+    config = write_case(tmp_path, BY_NAME["linear-squared"])
+    train_seed(config, 0, str(tmp_path / "run"))
     arrays = BY_NAME["linear-squared"].inputs(14)
     write_csv(tmp_path / "test.csv", {k: v * 1e30 for k, v in arrays.items()})
-    assert np.isnan(retrain(problem, 0, "all", str(tmp_path / "run"), None, 0).loss)
+    assert np.isnan(retrain(config, 0, "all", str(tmp_path / "run"), None, 0).loss)
 
 
 def test_a_network_that_mixes_examples_is_refused(tmp_path):
@@ -304,37 +303,42 @@ def test_a_network_that_mixes_examples_is_refused(tmp_path):
         return F.softmax_cross_entropy(h - F.mean(h, axis=0, keepdims=True), v["y"])
 
     case = Case("mixing", {"x": (3,), "y": (1,)}, build, lambda p, v: None, classes={"y": 2})
-    problem = write_case(tmp_path, case)
-    train_seed(problem, 0, str(tmp_path / "run"))
+    config = write_case(tmp_path, case)
+    train_seed(config, 0, str(tmp_path / "run"))
     with pytest.raises(UnsupportedError, match="mixes the examples of a mini-batch"):
-        retrain(problem, 0, "all", str(tmp_path / "run"), None, 0)
+        retrain(config, 0, "all", str(tmp_path / "run"), None, 0)
 
 
 def test_a_definition_that_names_no_batch_size_needs_one(tmp_path):
-    problem = write_mlp(tmp_path)
+    config = write_mlp(tmp_path)
 
     def without_dataset(proto):
         del proto.optimizer[0].dataset_name[:]
 
     edit(tmp_path / "net.nntxt", without_dataset)
     with pytest.raises(ModelError, match=r"net.nntxt: names no batch size; give one"):
-        train_seed(problem, 0, str(tmp_path / "run"))
-    train_seed(dataclasses.replace(problem, batch_size=10), 0, str(tmp_path / "run"))
+        train_seed(config, 0, str(tmp_path / "run"))
+    train_seed(dataclasses.replace(config, batch_size=10), 0, str(tmp_path / "run"))
     assert len(read_run(tmp_path / "run").steps) == 4
 
 
 def test_a_solver_that_cannot_be_traced_is_refused_before_the_training(tmp_path):
-    problem = write_mlp(tmp_path)
+    config = write_mlp(tmp_path)
 
     def other_solver(proto):
         proto.optimizer[0].solver.type = "AdaBound"
 
     edit(tmp_path / "net.nntxt", other_solver)
     with pytest.raises(UnsupportedError, match="the solver AdaBound cannot be traced back; train"):
-        train_seed(problem, 0, str(tmp_path / "run"))
+        train_seed(config, 0, str(tmp_path / "run"))
 
 
 # --------------------------------------------------------------- tests
+
+
+def evaluated(inputs, parameters):
+    rows = np.arange(len(inputs.test))
+    return inputs.evaluator.evaluate(parameters, inputs.test.batch, rows)
 
 
 def test_a_binary_cross_entropys_accuracy_is_that_of_a_threshold_of_a_half(tmp_path):
@@ -344,9 +348,11 @@ def test_a_binary_cross_entropys_accuracy_is_that_of_a_threshold_of_a_half(tmp_p
     for part in ("training", "validation", "test"):
         write_csv(tmp_path / f"{part}.csv", {"x": x, "y": y})
     write_definition(tmp_path / "net.nntxt", logistic_regression((3,)), Training(n_rows=300))
-    opened = open_problem(problem_of(tmp_path))
-    parameters = initial_parameters(opened.definition, 0)
-    losses, right = evaluate(opened, opened.test, parameters)
+    inputs = open_inputs(config_of(tmp_path))
+    parameters = initial_parameters(inputs.definition, 0)
+    losses, right = inputs.evaluator.evaluate(
+        parameters, inputs.test.batch, np.arange(len(inputs.test))
+    )
     score = x @ parameters["Affine/affine/W"] + parameters["Affine/affine/b"]
     np.testing.assert_array_equal(right, ((score > 0) == y)[:, 0])
     assert 0.1 < right.mean() < 0.9
@@ -368,11 +374,11 @@ def test_a_binary_cross_entropys_accuracy_is_that_of_a_threshold_of_a_half(tmp_p
     ],
 )
 def test_what_the_predicted_class_is_compared_with(tmp_path, name, column):
-    problem = write_case(tmp_path, BY_NAME[name])
-    label = label_of(load_definition(problem.model))
+    config = write_case(tmp_path, BY_NAME[name])
+    label = label_of(load_definition(config.model))
     assert (None if label is None else label.column) == column
-    train_seed(problem, 0, str(tmp_path / "run"))
-    got = retrain(problem, 0, "all", str(tmp_path / "run"), None, 0)
+    train_seed(config, 0, str(tmp_path / "run"))
+    got = retrain(config, 0, "all", str(tmp_path / "run"), None, 0)
     assert (got.accuracy is None) == (column is None)
 
 
@@ -382,8 +388,8 @@ def test_a_category_compared_as_one_hot_is_a_class(tmp_path):
         return F.squared_error(PF.affine(v["x"], 3, name="out"), hot)
 
     case = Case("one-hot", {"x": (4,), "y": (1,)}, build, lambda p, v: None, classes={"y": 3})
-    opened = open_problem(write_case(tmp_path, case))
-    parameters, arrays = initial_parameters(opened.definition, 0), case.inputs(14, seed=2)
+    inputs = open_inputs(write_case(tmp_path, case))
+    parameters, arrays = initial_parameters(inputs.definition, 0), case.inputs(14, seed=2)
     outputs = arrays["x"] @ parameters["out/affine/W"] + parameters["out/affine/b"]
-    _, right = evaluate(opened, opened.test, parameters)
+    _, right = evaluated(inputs, parameters)
     np.testing.assert_array_equal(right, outputs.argmax(1) == arrays["y"][:, 0])

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,11 @@ import pytest
 from nnabla_influence.device import cpu_device
 from nnabla_influence.errors import DatasetError, InfluenceError, ModelError, OutputError
 from nnabla_influence.files import file_hash
-from nnabla_influence.retraining import preparation as preparing
-from nnabla_influence.retraining import removal_curve as experiment
-from nnabla_influence.retraining import tasks
-from nnabla_influence.retraining.plan import Training
-from nnabla_influence.retraining.problem import Problem
+from nnabla_influence.progress import SilentProgress
+from nnabla_influence.retraining import removal_curve, tasks
+from nnabla_influence.retraining.inputs import Config
 from nnabla_influence.retraining.removal_curve import curve
+from nnabla_influence.retraining.schedule import CurveSchedule
 from tests.retraining.projects import write_project
 
 SMALL = {"seeds": [0, 1], "removed": [5, 9], "rankings": ["final", "random"], "device": "cpu"}
@@ -54,12 +52,12 @@ def same_results(one: Path, other: Path) -> bool:
 
 def by_hand(project, folder: Path, seed: int, ranking: str, n: int, protocol: str):
     """Train, rank and retrain without a plan, a store or an executor."""
-    problem = Problem(str(project.model), *map(str, project.csvs.values()), device="cpu")
+    config = Config(str(project.model), *map(str, project.csvs.values()), device="cpu")
     folder.mkdir()
     run, scores = str(folder / "run"), str(folder / "scores.npy")
-    tasks.train_seed(problem, seed, run)
-    tasks.rank(problem, seed, ranking, run, scores)
-    return tasks.retrain(problem, seed, protocol, run, scores, n)
+    tasks.train_seed(config, seed, run)
+    tasks.rank(config, seed, ranking, run, scores)
+    return tasks.retrain(config, seed, protocol, run, scores, n)
 
 
 @pytest.mark.parametrize(("seed", "ranking", "n"), [(0, "final", 9), (1, "random", 5)])
@@ -128,7 +126,7 @@ class StoppedError(Exception):
 def test_a_curve_that_was_stopped_goes_on_to_the_same_table(
     project, undisturbed, tmp_path, monkeypatch, after
 ):
-    finished = experiment.Schedule.finished
+    finished = CurveSchedule.finished
     done = []
 
     def stop(self, task, result):
@@ -137,7 +135,7 @@ def test_a_curve_that_was_stopped_goes_on_to_the_same_table(
         if len(done) == after:
             raise StoppedError
 
-    monkeypatch.setattr(experiment.Schedule, "finished", stop)
+    monkeypatch.setattr(CurveSchedule, "finished", stop)
     with pytest.raises(StoppedError):
         curve(project.model, **project.csvs, output=tmp_path / "out", **SMALL)
     assert not (tmp_path / "out" / "results.csv").exists()
@@ -153,9 +151,9 @@ def test_more_numbers_of_rows_add_to_what_is_there(project, tmp_path, monkeypatc
     curve(project.model, **project.csvs, output=tmp_path / "out", **{**settings, "removed": [5]})
     first = (tmp_path / "out" / "results.csv").read_bytes().splitlines()
     done = []
-    finished = experiment.Schedule.finished
+    finished = CurveSchedule.finished
     monkeypatch.setattr(
-        experiment.Schedule,
+        CurveSchedule,
         "finished",
         lambda self, task, result: (done.append(task.name), finished(self, task, result)),
     )
@@ -172,28 +170,38 @@ def test_worker_processes_give_the_same_table(project, undisturbed, tmp_path):
     assert same_results(tmp_path / "out", undisturbed)
 
 
+KILLED = """
+import os, signal, sys
+from nnabla_influence.commands.main import main
+from nnabla_influence.retraining.schedule import CurveSchedule
+finished = CurveSchedule.finished
+def killed(self, task, result):
+    finished(self, task, result)
+    if self.n_finished:
+        os.kill(os.getpid(), signal.SIGKILL)
+CurveSchedule.finished = killed
+main(sys.argv[1:])
+"""
+
+
 def test_a_curve_that_was_killed_goes_on_to_the_same_table(project, undisturbed, tmp_path):
     out = tmp_path / "out"
     options = [*("-m", project.model), *("-o", out), *("-t", project.training)]
     options += [*("-v", project.validation), *("-e", project.test), *("-n", "5,9")]
     options += [*("--seeds", "0-1"), *("--rankings", "final,random"), *("--device", "cpu")]
-    command = [sys.executable, "-m", "nnabla_influence", "curve", *map(str, options)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and len(list(out.glob("cells/*removed*.json"))) < 1:
-        if len(list(out.glob("cells/*.json"))) >= 5:
-            break
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    words = ["curve", *map(str, options)]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     kept = set(out.glob("cells/*.json"))
     assert kept
     assert not (out / "results.csv").exists()
 
+    command = [sys.executable, "-m", "nnabla_influence", *words]
     completed = subprocess.run(command, capture_output=True, text=True)
     assert completed.returncode == 0, completed.stderr
 
     assert same_results(out, undisturbed)
-    assert "cells are there already" in completed.stderr
+    assert "retrainings are already finished" in completed.stderr
     assert "no removal" in completed.stdout.lower()
 
 
@@ -213,14 +221,15 @@ def test_each_seed_may_have_its_own_csvs(project, undisturbed, tmp_path):
     lines = project.training.read_text().splitlines()
     (tmp_path / "training0.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "training1.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
-    own = {**project.csvs, "training": tmp_path / "training{seed}.csv"}
+    own = {**project.csvs, "train": tmp_path / "training{seed}.csv"}
     settings = {**SMALL, "rankings": ["random"], "removed": [5]}
 
     computed = curve(project.model, **own, output=tmp_path / "out", **settings)
 
     with (undisturbed / "results.csv").open() as file:
         shared = {line["seed"]: line["loss"] for line in csv.DictReader(file) if line["n"] == "0"}
-    losses = {str(cell.seed): repr(cell.loss) for cell in computed.cells if cell.n == 0}
+    plain = computed.results[computed.results["n"] == 0]
+    losses = {str(seed): repr(float(loss)) for seed, loss in zip(plain["seed"], plain["loss"])}
     assert losses["0"] == shared["0"]
     assert losses["1"] != shared["1"]
 
@@ -229,9 +238,9 @@ def test_csvs_of_other_lengths_are_refused(project, tmp_path):
     lines = project.training.read_text().splitlines()
     (tmp_path / "training0.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "training1.csv").write_text("\n".join(lines[:-1]) + "\n")
-    own = {**project.csvs, "training": tmp_path / "training{seed}.csv"}
+    own = {**project.csvs, "train": tmp_path / "training{seed}.csv"}
 
-    with pytest.raises(DatasetError, match=r"training1.csv: has 59 rows, and that of seed 0 has"):
+    with pytest.raises(DatasetError, match=r"training1\.csv: has 59 rows"):
         curve(project.model, **own, output=tmp_path / "out", **SMALL)
 
 
@@ -242,14 +251,14 @@ def test_other_data_in_the_same_folder_are_refused_and_nothing_is_lost(
     other = tmp_path / "other.csv"
     other.write_text(project.training.read_text().replace(",0", ",1", 1))
 
-    with pytest.raises(OutputError, match="was computed from another definition, other data"):
-        curve(project.model, **{**project.csvs, "training": other}, output=undisturbed, **SMALL)
+    with pytest.raises(OutputError, match="computed from another"):
+        curve(project.model, **{**project.csvs, "train": other}, output=undisturbed, **SMALL)
 
     assert (undisturbed / "results.csv").read_bytes() == before
 
 
 def test_more_rows_than_there_are_are_refused_and_nothing_is_left(project, tmp_path):
-    with pytest.raises(InfluenceError, match="60 rows cannot be removed from a training CSV of 60"):
+    with pytest.raises(InfluenceError, match="60 rows"):
         curve(project.model, **project.csvs, output=tmp_path / "out", **{**SMALL, "removed": [60]})
 
     assert os.listdir(tmp_path) == []
@@ -258,14 +267,14 @@ def test_more_rows_than_there_are_are_refused_and_nothing_is_left(project, tmp_p
 def test_what_fails_is_told_and_what_succeeds_is_kept(project, tmp_path, monkeypatch):
     said = []
 
-    class Progress(experiment.SilentProgress):
+    class Progress(SilentProgress):
         def say(self, message):
             said.append(message)
 
-    def fails(problem, seed, ranking, run, output):
+    def fails(config, seed, ranking, run, output):
         if ranking == "final" and seed == 1:
             raise InfluenceError("the trace diverges")
-        return tasks.rank(problem, seed, ranking, run, output)
+        return tasks.rank(config, seed, ranking, run, output)
 
     monkeypatch.setattr("nnabla_influence.retraining.schedule.rank", fails)
     with pytest.raises(InfluenceError, match=r"3 of 16 tasks failed, .*scores by final: the trace"):
@@ -281,16 +290,16 @@ def test_what_fails_is_told_and_what_succeeds_is_kept(project, tmp_path, monkeyp
 def test_a_file_that_changes_meanwhile_is_noticed(project, tmp_path, monkeypatch):
     test = tmp_path / "test.csv"
     test.write_bytes(project.test.read_bytes())
-    finished = experiment.Schedule.finished
+    finished = CurveSchedule.finished
 
     def then_changed(self, task, result):
         finished(self, task, result)
         if "nothing removed" in task.name:
             test.write_text("\n".join(project.test.read_text().splitlines()[:4]) + "\n")
 
-    monkeypatch.setattr(experiment.Schedule, "finished", then_changed)
+    monkeypatch.setattr(CurveSchedule, "finished", then_changed)
     settings = {**SMALL, "seeds": [0], "rankings": ["random"]}
-    with pytest.raises(InfluenceError, match=r"test.csv: has changed since the command started"):
+    with pytest.raises(InfluenceError, match=r"test\.csv: has changed"):
         curve(project.model, **{**project.csvs, "test": test}, output=tmp_path / "out", **settings)
 
     assert not (tmp_path / "out" / "results.csv").exists()
@@ -323,10 +332,10 @@ def test_files_of_an_earlier_plan_do_not_stay_beside_the_new_ones(project, tmp_p
 
 
 def test_a_retraining_that_diverges_is_a_gap_and_not_the_end(project, tmp_path, monkeypatch):
-    def diverges(problem, seed, protocol, run, scores, n):
+    def diverges(config, seed, protocol, run, scores, n):
         if n == 9:
             return tasks.Retrained(None, float("nan"), 1.0)
-        return tasks.retrain(problem, seed, protocol, run, scores, n)
+        return tasks.retrain(config, seed, protocol, run, scores, n)
 
     monkeypatch.setattr("nnabla_influence.retraining.schedule.retrain", diverges)
     settings = {**SMALL, "rankings": ["random"]}
@@ -343,7 +352,7 @@ def test_nothing_to_start_from_is_said_at_once(project, tmp_path):
     model = tmp_path / "net.nntxt"
     model.write_text(re.sub(r"initializer \{[^}]*\}", "", project.model.read_text()))
 
-    with pytest.raises(ModelError, match=r"net.nntxt: the parameter .* has no initialiser"):
+    with pytest.raises(ModelError, match=r"net\.nntxt: .*initialiser"):
         curve(model, **project.csvs, output=tmp_path / "out", **SMALL)
 
     assert not (tmp_path / "out").exists()
@@ -352,10 +361,6 @@ def test_nothing_to_start_from_is_said_at_once(project, tmp_path):
 def test_the_same_device_by_another_name_goes_on(project, undisturbed, monkeypatch):
     for name in ("train_seed", "rank", "retrain"):
         monkeypatch.setattr(f"nnabla_influence.retraining.schedule.{name}", None)
-    monkeypatch.setattr(preparing, "choose_device", lambda name: cpu_device("no GPU"))
+    monkeypatch.setattr(removal_curve, "choose_device", lambda name: cpu_device("no GPU"))
 
     curve(project.model, **project.csvs, output=undisturbed, **{**SMALL, "device": "auto"})
-
-
-def test_trainings_are_named_for_files():
-    assert Training(3, 32).key == "seed3-batch32"

@@ -1,3 +1,5 @@
+"""The finished results of a curve and of a validation, on disk."""
+
 from __future__ import annotations
 
 import json
@@ -7,129 +9,137 @@ import os
 import pytest
 
 from nnabla_influence.errors import OutputError
-from nnabla_influence.retraining.plan import Training
-from nnabla_influence.retraining.store import Store
+from nnabla_influence.retraining.plan import WorkUnit
+from nnabla_influence.retraining.store import CurveStore, FinishedLoss, PartialValidation
 from nnabla_influence.retraining.tasks import Retrained
 
-TRAINING = Training(0, 4)
 RESULT = Retrained(0.5, 0.1 + 0.2, 1.0)
 
 
 def test_a_record_comes_back_exactly(tmp_path):
     diverged = Retrained(None, math.nan, 2.0)
-    Store(tmp_path / "out").write("one", "of this", RESULT)
-    Store(tmp_path / "out").write("two", "of this", diverged)
+    CurveStore(tmp_path / "out").write("one", "of this", RESULT)
+    CurveStore(tmp_path / "out").write("two", "of this", diverged)
 
-    assert Store(tmp_path / "out").read("one", "of this", Retrained) == RESULT
-    again = Store(tmp_path / "out").read("two", "of this", Retrained)
+    assert CurveStore(tmp_path / "out").read("one", "of this", Retrained) == RESULT
+    again = CurveStore(tmp_path / "out").read("two", "of this", Retrained)
     assert again.accuracy is None
     assert math.isnan(again.loss)
+    assert CurveStore(tmp_path / "out").read("three", "of this", Retrained) is None
 
 
-def test_what_is_not_there_is_none(tmp_path):
-    assert Store(tmp_path / "out").read("one", "of this", Retrained) is None
+def test_a_record_of_0_1_0_is_read(tmp_path):
+    """Its bytes, as version 0.1.0 wrote them."""
+    store = CurveStore(tmp_path / "out")
+    text = '{\n "of": "f",\n "accuracy": 0.5,\n "loss": 0.30000000000000004,\n "seconds": 1.0\n}\n'
+    (tmp_path / "out" / "cells" / "one.json").write_text(text)
+    assert store.read("one", "f", Retrained) == RESULT
+    store.write("two", "f", RESULT)
+    assert (tmp_path / "out" / "cells" / "two.json").read_text() == text
+    mark = json.loads((tmp_path / "out" / "cells" / "curve.json").read_text())
+    assert mark == {"format_version": 1}
 
 
-def test_a_record_of_other_things_is_refused(tmp_path):
-    store = Store(tmp_path / "out")
+@pytest.mark.parametrize(
+    "content",
+    ['{"of": ', "[]", '{"of": "this", "loss": 1.0}', '{"accuracy": 1, "loss": 1, "seconds": 1}'],
+)
+def test_a_damaged_record_is_named(tmp_path, content):
+    store = CurveStore(tmp_path / "out")
+    (tmp_path / "out" / "cells" / "one.json").write_text(content)
+    with pytest.raises(OutputError, match=r"one\.json.*remove it"):
+        store.read("one", "this", Retrained)
+
+
+def test_a_record_of_something_else_is_refused(tmp_path):
+    store = CurveStore(tmp_path / "out")
     store.write("one", "of this", RESULT)
-
-    with pytest.raises(OutputError, match=r"one.json: was computed from another definition, other"):
+    with pytest.raises(OutputError, match=r"one\.json.*another definition.* remove .*out$"):
         store.read("one", "of that", Retrained)
-
-
-def test_a_damaged_record_is_named(tmp_path):
-    store = Store(tmp_path / "out")
-    (tmp_path / "out" / "cells" / "one.json").write_text('{"of": ')
-
-    with pytest.raises(OutputError, match=r"one.json: cannot be read .* remove it"):
-        store.read("one", "of this", Retrained)
-    (tmp_path / "out" / "cells" / "one.json").write_text('{"of": "of this", "loss": 1.0}')
-    with pytest.raises(OutputError, match=r"one.json: is damaged, or of another version; remove"):
-        store.read("one", "of this", Retrained)
 
 
 def test_what_killed_commands_leave_does_no_harm(tmp_path):
     """One before it had marked the folder, one while it wrote the results."""
     for name in ("cells", "scores", "runs"):
         (tmp_path / "out" / name).mkdir(parents=True)
-    with Store(tmp_path / "out") as store:
+    with CurveStore(tmp_path / "out") as store:
         store.write("one", "of this", RESULT)
     (tmp_path / "out" / ".results.x1y2").mkdir()
 
-    with Store(tmp_path / "out"):
+    with CurveStore(tmp_path / "out"):
         pass
 
     assert sorted(os.listdir(tmp_path / "out")) == ["cells", "runs", "scores"]
 
 
-def test_a_folder_of_other_things_is_refused_and_stays_as_it_is(tmp_path):
+def test_other_outputs_are_refused_and_stay_as_they_are(tmp_path):
     (tmp_path / "photo.png").write_bytes(b"mine")
-
-    with pytest.raises(OutputError, match=r"holds photo.png, so it is not a removal curve"):
-        Store(tmp_path)
-
+    for output, named in (
+        (tmp_path, "photo.png"),
+        (tmp_path / "photo.png", "photo.png"),
+        (tmp_path / "none" / "out", "none"),
+    ):
+        with pytest.raises(OutputError, match=named):
+            CurveStore(output)
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
-def test_a_file_and_a_missing_parent_are_refused(tmp_path):
-    (tmp_path / "file").write_text("")
-
-    with pytest.raises(OutputError, match="is a file; give the name of a folder"):
-        Store(tmp_path / "file")
-    with pytest.raises(OutputError, match="does not exist; make it first"):
-        Store(tmp_path / "none" / "out")
-
-
-def test_a_failure_before_anything_is_finished_leaves_nothing_behind(tmp_path):
-    with pytest.raises(RuntimeError), Store(tmp_path / "out"):
+@pytest.mark.parametrize("existed", [False, True])
+def test_a_failure_before_anything_is_finished_leaves_nothing_behind(tmp_path, existed):
+    if existed:
+        (tmp_path / "out").mkdir()
+    with pytest.raises(RuntimeError), CurveStore(tmp_path / "out"):
         raise RuntimeError
 
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ["out"] * existed
+    assert not existed or os.listdir(tmp_path / "out") == []
 
 
-def test_what_is_finished_stays(tmp_path):
-    with Store(tmp_path / "out") as store:
-        store.write("one", "of this", RESULT)
-
-    assert Store(tmp_path / "out").read("one", "of this", Retrained) == RESULT
-
-
-def test_a_folder_that_the_user_made_stays(tmp_path):
-    (tmp_path / "out").mkdir()
-    with Store(tmp_path / "out"):
-        pass
-
-    assert os.listdir(tmp_path / "out") == []
-
-
-def test_a_run_goes_alone(tmp_path):
-    store = Store(tmp_path / "out")
-    for training in (TRAINING, Training(1, 4)):
-        store.run(training).mkdir()
-
-    store.drop_run(TRAINING)
-
+def test_the_run_of_one_training_is_dropped_alone(tmp_path):
+    store = CurveStore(tmp_path / "out")
+    for seed in (0, 1):
+        store.run(WorkUnit(seed, 4)).mkdir()
+    store.drop_run(WorkUnit(0, 4))
     assert os.listdir(tmp_path / "out" / "runs") == ["seed1-batch4"]
-    assert json.loads((tmp_path / "out" / "cells" / "curve.json").read_text()) == {
-        "format_version": 1
-    }
 
 
-def test_two_commands_do_not_work_in_one_folder(tmp_path):
-    with Store(tmp_path / "out") as store:
+def test_two_commands_do_not_use_one_folder(tmp_path):
+    with CurveStore(tmp_path / "out") as store:
         store.write("one", "of this", RESULT)
-        with pytest.raises(OutputError, match="out: another command is at work there; wait until"):
-            Store(tmp_path / "out").__enter__()
+        with pytest.raises(OutputError, match="out: another command"):
+            CurveStore(tmp_path / "out").__enter__()
 
-    with Store(tmp_path / "out") as again:
+    with CurveStore(tmp_path / "out") as again:
         assert again.read("one", "of this", Retrained) == RESULT
     assert not (tmp_path / "out" / ".lock").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    store = Store(tmp_path / "out")
+    store = CurveStore(tmp_path / "out")
     (tmp_path / "out" / ".lock").mkdir()  # stands for a folder without permission: root has all
-
-    with pytest.raises(OutputError, match=r"out: cannot be written .* choose another output"):
+    with pytest.raises(OutputError, match="out: cannot be written"):
         store.__enter__()
+    (tmp_path / "result.partial").write_text("a file")
+    with pytest.raises(OutputError, match=r"result\.partial: cannot be written"):
+        PartialValidation(tmp_path / "result")
+
+
+def test_the_losses_of_a_validation_are_kept_beside_its_output(tmp_path):
+    with_nothing = PartialValidation(tmp_path / "result")
+    with_nothing.close()
+    assert not list(tmp_path.iterdir())
+
+    partial = PartialValidation(tmp_path / "result")
+    partial.open("f")
+    partial.add("one", 0.1 + 0.2)
+    partial.close()
+    again = PartialValidation(tmp_path / "result")
+    again.open("f")
+    assert again.losses == {"one": 0.1 + 0.2}
+    assert again.read("one", "f", FinishedLoss) == FinishedLoss(0.1 + 0.2)
+    with pytest.raises(OutputError, match=r"another definition.* remove .*result\.partial$"):
+        PartialValidation(tmp_path / "result").open("g")
+    assert again.names() == ["one"]  # hours of work are the user's to remove
+    (tmp_path / "result.partial" / "mine.txt").write_text("mine")
+    again.remove()
+    assert os.listdir(tmp_path / "result.partial") == ["mine.txt"]

@@ -20,14 +20,14 @@ from tests.runs.changing import with_new_checksums
 @pytest.mark.parametrize(
     ("window", "first_epoch", "words"),
     [
-        ("last", EPOCHS - 1, "redo the last epoch without it"),
-        (2, EPOCHS - 2, "redo the last 2 epochs without it"),
+        ("last", EPOCHS - 1, "retrain the last epoch without it"),
+        (2, EPOCHS - 2, "retrain the last 2 epochs without it"),
         ("all", 0, "retrain without it"),
     ],
 )
 def test_agrees_with_retraining_in_float64(project: Project, window, first_epoch, words):
     got = project.validate(window=window, sample=Sample(rows=12, subsets=4))
-    assert got.question.words == words
+    assert got.window.words == words
     assert (got.base.difference, got.base.noise) == (0, 0)
     before = project.true_loss(first_epoch)
     assert got.base.loss == pytest.approx(before, rel=1e-5)
@@ -60,7 +60,7 @@ def test_rows_that_the_window_never_saw_are_not_sampled(project: Project):
     seen = {int(row) for line in last for row in line["rows"].split()}
     assert len(seen) < N
     assert set(got.rows) == seen
-    note = f"{N - len(seen)} rows are not seen in the window"
+    note = f"{N - len(seen)} rows are not used in the window"
     assert any(note in line for line in got.table())
 
 

@@ -12,8 +12,13 @@ from PIL import Image
 from scipy.stats import kendalltau, spearmanr
 
 from nnabla_influence.errors import OutputError
-from nnabla_influence.retraining.validation_files import check_output, write_validation
-from nnabla_influence.retraining.validation_result import Base, Question, Validation
+from nnabla_influence.retraining.validation import write_validation
+from nnabla_influence.retraining.validation_result import (
+    Base,
+    RetrainedWindow,
+    Validation,
+    check_output,
+)
 
 N = 30
 RNG = np.random.default_rng(0)
@@ -28,7 +33,7 @@ EVERY_SECOND = np.arange(0, N, 2)
 def validation(rows=EVERY_SECOND, subsets=SUBSETS, **more) -> Validation:
     return Validation(
         **{
-            "question": Question(first_step=40, n_steps=10, epochs=1),
+            "window": RetrainedWindow(first_step=40, n_steps=10, epochs=1),
             "base": Base(loss=0.5, final_loss=0.5, difference=0.0, noise=0.0),
             "rows": rows,
             "row_changes": TRUE[rows],
@@ -54,14 +59,14 @@ def read(path: Path) -> list[dict[str, str]]:
     [
         (0, 3, "retrain without it"),
         (0, 1, "retrain without it"),
-        (40, 1, "redo the last epoch without it"),
-        (40, 3, "redo the last 3 epochs without it"),
+        (40, 1, "retrain the last epoch without it"),
+        (40, 3, "retrain the last 3 epochs without it"),
     ],
 )
-def test_the_question(first_step: int, epochs: int, words: str, tmp_path):
-    assert Question(first_step, 10, epochs).words == words
-    asked = validation(question=Question(first_step, 10, epochs))
-    assert f'"{words}" (10 steps, 22 of 30 rows seen)' in next(asked.table())
+def test_what_is_retrained(first_step: int, epochs: int, words: str, tmp_path):
+    assert RetrainedWindow(first_step, 10, epochs).words == words
+    asked = validation(window=RetrainedWindow(first_step, 10, epochs))
+    assert f'"{words}" (10 steps, 22 of 30 rows used)' in next(asked.table())
     write_validation(tmp_path / "out", asked)
     assert json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))["question"] == words
 
@@ -142,16 +147,16 @@ def test_an_earlier_validation_is_replaced(tmp_path: Path):
 
 
 def test_folders_that_may_not_be_written(tmp_path: Path, monkeypatch):
-    with pytest.raises(OutputError, match=r"nowhere does not exist; make it first"):
+    with pytest.raises(OutputError, match="nowhere"):
         check_output(tmp_path / "nowhere" / "out")
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="file: is a file; give the name of a folder"):
+    with pytest.raises(OutputError, match="file: "):
         check_output(tmp_path / "file")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
-    with pytest.raises(OutputError, match=r"mine: holds thesis\.txt, so it is not a validation"):
+    with pytest.raises(OutputError, match=r"mine: holds thesis\.txt"):
         check_output(tmp_path / "mine")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(OutputError, match=r"\.: is the current folder"):
+    with pytest.raises(OutputError, match="current folder"):
         check_output(".")

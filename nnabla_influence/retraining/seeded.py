@@ -1,4 +1,4 @@
-"""The training of a seed: where it starts, its steps, and how it is recorded."""
+"""The training of a seed: its start, its steps, and its run folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +18,13 @@ from nnabla_influence.definition import (
     with_seeds,
 )
 from nnabla_influence.definition.initial import initial_parameters
-from nnabla_influence.errors import InfluenceError, RunError
+from nnabla_influence.errors import RunError
 from nnabla_influence.files import file_hash
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.nnabla_cli.seeded_order import seeded_steps
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.retraining.inputs import Opened
+from nnabla_influence.retraining.inputs import Inputs
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.checkpoints import read_layout, write_checkpoints, write_layout
 from nnabla_influence.runs.keep import Plan
@@ -48,15 +49,15 @@ _OF_RANDOM_LAYERS = 1
 
 @dataclass(frozen=True, eq=False)
 class SeededTraining:
-    """The whole training of one seed, before it is done.
+    """The whole training of one seed, ready to start.
 
     Attributes:
         seed: The seed.
-        trainer: Does the steps; shared by the seeds of a problem.
+        trainer: Does the steps; shared by the seeds of a config.
         start: What it starts from.
         steps: All of them.
         inputs: Gives each step's data.
-        random_seeds: Of the random layers that the definition gives no seed, by layer.
+        random_seeds: Of the random layers without a seed in the definition, by layer.
     """
 
     seed: int
@@ -68,74 +69,67 @@ class SeededTraining:
 
 
 @functools.lru_cache(maxsize=2)
-def seeded_training(opened: Opened, seed: int) -> SeededTraining:
+def seeded_training(inputs: Inputs, seed: int) -> SeededTraining:
     """Return the training of a seed.
 
     Parameters come from ``RandomState(seed)``, the order of the rows and the random layers' seeds
     from generators of it, so that a seed is the same training in any process.
 
     Raises:
-        InfluenceError: The seed is none, or the definition cannot be trained from one.
+        InfluenceError: The definition cannot be trained from a seed.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise InfluenceError(f"seed {seed!r} is not a whole number from 0 to {2**32 - 1}")
-    definition = opened.definition
+    definition = inputs.definition
     random_seeds = _random_seeds(definition, seed)
     start = initial_parameters(definition, seed)
     steps = seeded_steps(
-        definition, len(opened.training), seed=seed, batch_size=opened.problem.batch_size
+        definition, len(inputs.training), seed=seed, batch_size=inputs.config.batch_size
     )
-    seeded = with_seeds(_to_train(opened), random_seeds)
-    random = RandomLayers(seeded, opened.batch_size, opened.device.context)
+    seeded = with_seeds(_to_train(inputs), random_seeds)
+    random = RandomLayers(seeded, inputs.batch_size, inputs.device.context)
     zeros = {name: np.zeros_like(start[name]) for name in definition.trainable}
     states = STATE_NAMES[definition.solver.name]
     return SeededTraining(
         seed=seed,
-        trainer=_trainer(opened),
+        trainer=_trainer(inputs),
         start=Checkpoint(0, start, SolverState(0, dict.fromkeys(states, zeros))),
         steps=steps,
-        inputs=StepInputs(opened.training.batch, random, steps),
+        inputs=StepInputs(inputs.training.batch, random, steps),
         random_seeds=random_seeds,
     )
 
 
-def train(opened: Opened, seed: int, folder: str | os.PathLike[str]) -> int:
+def train(inputs: Inputs, seed: int, folder: str | os.PathLike[str]) -> None:
     """Do the training of a seed and write its run folder, whole or not at all.
 
-    States of about the square root of the number of steps are kept, so that any other is replayed
-    from one of them.
-
-    Returns:
-        The number of steps.
+    About the square root of the number of steps are kept as checkpoints, for replays.
 
     Raises:
         InfluenceError: It cannot be trained or written, or it diverged.
     """
-    training = seeded_training(opened, seed)
+    training = seeded_training(inputs, seed)
     remove_leftovers(Path(os.path.realpath(folder)), ".tmp")
     with replacing_run(folder) as staged, in_use(staged):
         checkpoints = staged / CHECKPOINTS
         checkpoints.mkdir()
-        end = _train_keeping(opened, training, checkpoints)
+        end = _train_keeping(inputs, training, checkpoints)
         write_run_files(
             staged,
             parameters=end.parameters,
             steps=training.steps,
-            settings=_settings(opened, training),
-            trainable=opened.definition.trainable,
+            settings=_settings(inputs, training),
+            trainable=inputs.definition.trainable,
             solver_state=end.solver,
         )
-    return len(training.steps)
 
 
-def recorded_training(opened: Opened, seed: int, folder: str | os.PathLike[str]) -> Run:
+def recorded_training(inputs: Inputs, seed: int, folder: str | os.PathLike[str]) -> Run:
     """Read the run folder of a seed's training.
 
     Raises:
         RunError: It cannot be read, or is of another training.
     """
-    run, training = read_run(folder), seeded_training(opened, seed)
-    recorded_window(run, opened.training.path, len(opened.training), None)  # of these data?
+    run, training = read_run(folder), seeded_training(inputs, seed)
+    recorded_window(run, inputs.training.path, len(inputs.training), None)  # of these data?
     same = len(run.steps) == len(training.steps) and all(
         one.learning_rate == other.learning_rate and np.array_equal(one.rows, other.rows)
         for one, other in zip(run.steps, training.steps)
@@ -143,12 +137,12 @@ def recorded_training(opened: Opened, seed: int, folder: str | os.PathLike[str])
     if not same:
         raise RunError(
             f"{run.folder}: is not the run of seed {seed} with mini-batches of"
-            f" {opened.batch_size}; train it again"
+            f" {inputs.batch_size}; train it again"
         )
     return run
 
 
-def _train_keeping(opened: Opened, training: SeededTraining, folder: Path) -> Checkpoint:
+def _train_keeping(inputs: Inputs, training: SeededTraining, folder: Path) -> Checkpoint:
     steps, trainer, kept = training.steps, training.trainer, []
     checksums: list[int] = []
     spacing = Plan(0, len(steps)).spacing(KEEP)
@@ -164,7 +158,7 @@ def _train_keeping(opened: Opened, training: SeededTraining, folder: Path) -> Ch
                 trainer.step(step, training.inputs)
             end = trainer.checkpoint()
     except RunError as error:
-        raise RunError(f"{opened.definition.path}: seed {training.seed}: {error}") from error
+        raise RunError(f"{inputs.definition.path}: seed {training.seed}: {error}") from error
     layout = dataclasses.replace(
         read_layout(folder), checkpoints=tuple(kept), checksums=tuple(checksums)
     )
@@ -172,50 +166,53 @@ def _train_keeping(opened: Opened, training: SeededTraining, folder: Path) -> Ch
     return end
 
 
-def _settings(opened: Opened, training: SeededTraining) -> RunSettings:
-    definition, solver = opened.definition, opened.definition.solver
+def _settings(inputs: Inputs, training: SeededTraining) -> RunSettings:
+    definition, solver = inputs.definition, inputs.definition.solver
     return RunSettings(
-        n_rows=len(opened.training),
+        n_rows=len(inputs.training),
         total_steps=len(training.steps),
         solver=solver.name,
         hyperparameters=solver.hyperparameters,
         weight_decay=solver.weight_decay,
         network=definition.network_name,
         definition=os.path.abspath(definition.path),
-        dataset=os.path.abspath(opened.training.path),
-        dataset_hash=file_hash(opened.training.path),
+        dataset=os.path.abspath(inputs.training.path),
+        dataset_hash=file_hash(inputs.training.path),
         window="all",
         keep=KEEP,
         random_seeds=training.random_seeds,
-        context=str(opened.device.context),
+        context=str(inputs.device.context),
         recorded_by="curve",
     )
 
 
 def _random_seeds(definition: Definition, seed: int) -> dict[str, int]:
-    proto = type(definition.proto)()
-    proto.CopyFrom(definition.proto)
-    layers = list(seed_random_layers(proto))
+    layers = list(seed_random_layers(_copy(definition)))
     rng = np.random.default_rng([seed, _OF_RANDOM_LAYERS])
     drawn = rng.choice(2**31 - 1, size=len(layers), replace=False)
     return {layer: int(number) for layer, number in zip(layers, drawn)}
 
 
-def _to_train(opened: Opened) -> Definition:
-    """Return the definition with the problem's batch size and no monitors, which do not run."""
-    definition = opened.definition
-    proto = type(definition.proto)()
-    proto.CopyFrom(definition.proto)
+def _to_train(inputs: Inputs) -> Definition:
+    """Return the definition with the config's batch size and no monitors, which do not run."""
+    definition = inputs.definition
+    proto = _copy(definition)
     del proto.monitor[:]
     settings = definition.training
     if settings is not None:
-        settings = dataclasses.replace(settings, batch_size=opened.batch_size)
+        settings = dataclasses.replace(settings, batch_size=inputs.batch_size)
     return dataclasses.replace(definition, proto=proto, training=settings)
 
 
+def _copy(definition: Definition) -> Any:
+    proto = type(definition.proto)()
+    proto.CopyFrom(definition.proto)
+    return proto
+
+
 @functools.lru_cache(maxsize=2)
-def _trainer(opened: Opened) -> Trainer:
+def _trainer(inputs: Inputs) -> Trainer:
     """Return the trainer that all seeds share: what random layers draw comes in from outside."""
-    definition = _to_train(opened)
+    definition = _to_train(inputs)
     seeded = with_seeds(definition, _random_seeds(definition, 0))
-    return Trainer(seeded, definition.solver, opened.device.context)
+    return Trainer(seeded, definition.solver, inputs.device.context)
