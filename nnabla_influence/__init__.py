@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from nnabla_influence.options import Options
     from nnabla_influence.progress import ConsoleProgress, SilentProgress, TerminalProgress
     from nnabla_influence.ranking import Ranking, read_ranking
+    from nnabla_influence.retraining.agreement import Sample
     from nnabla_influence.retraining.removal_curve import curve
-    from nnabla_influence.retraining.sampling import Sample
     from nnabla_influence.retraining.validation import validate
     from nnabla_influence.runs.recorder import Recorder
     from nnabla_influence.scoring import score
@@ -46,7 +46,7 @@ _PACKAGES = {
     "Options": "options",
     "Ranking": "ranking",
     "Recorder": "runs.recorder",
-    "Sample": "retraining.sampling",
+    "Sample": "retraining.agreement",
     "SilentProgress": "progress",
     "TerminalProgress": "progress",
     "cleanse": "cleansing",

@@ -27,7 +27,7 @@ from nnabla_influence.execution import Failure, open_executor
 from nnabla_influence.files import file_hash, replacing_file, replacing_folder, working_folder
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.retraining.figures import write_figures
-from nnabla_influence.retraining.inputs import Config
+from nnabla_influence.retraining.inputs import PARTS, Config, SeedData, csv_of_seed, open_seed
 from nnabla_influence.retraining.plan import (
     DEFAULT_RANKINGS,
     DEFAULT_REMOVED,
@@ -36,13 +36,12 @@ from nnabla_influence.retraining.plan import (
     RANKINGS,
     Amount,
     CurvePlan,
+    CurveSchedule,
     WorkUnit,
     check_choices,
     numbers_of_rows,
 )
 from nnabla_influence.retraining.report import summary_lines, summary_markdown
-from nnabla_influence.retraining.schedule import CurveSchedule
-from nnabla_influence.retraining.seed_data import PARTS, SeedData, csv_of_seed, open_seed
 from nnabla_influence.retraining.store import RESULTS, CurveStore
 from nnabla_influence.retraining.tables import (
     detect,
@@ -243,7 +242,7 @@ def _open_data(
     for data in of_seed.values():
         if data.n_rows != first.n_rows:
             raise DatasetError(
-                f"{data.training}: has {data.n_rows} rows, but that of seed {seeds[0]} has"
+                f"{data.paths[0]}: has {data.n_rows} rows, but that of seed {seeds[0]} has"
                 f" {first.n_rows}, so their curves cannot be averaged; give CSVs of one length"
             )
     return of_seed
@@ -256,13 +255,13 @@ def _configs(
     hashes: dict[str, str] = {}
     configs = {}
     for training in plan.trainings():
-        of_seed = data[training.seed]
+        training_csv, validation, test = map(str, data[training.seed].paths)
         one = dataclasses.replace(
             config,
             model=os.path.abspath(config.model),
-            training=str(of_seed.training),
-            validation=str(of_seed.validation),
-            test=str(of_seed.test),
+            training=training_csv,
+            validation=validation,
+            test=test,
             parameters=config.parameters and os.path.abspath(config.parameters),
             batch_size=training.batch_size,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -124,13 +124,12 @@ class Section:
         """The numbers of removed rows, ascending."""
         return sorted({n for _, n in self.lines})
 
-    def table(self, first: str, names: Sequence[str], write: Any) -> list[list[str]]:
-        """Return a header and a line for each count, each line as ``write`` makes it."""
-        rows = [
+    def table(self, write: Callable[[Line | None, Metric], str]) -> list[list[str]]:
+        """Return a line for each number of rows, and in it what ``write`` makes of each ranking."""
+        return [
             [f"{n:,}", *(write(self.lines.get((name, n)), self.metric) for name in self.rankings)]
             for n in self.counts
         ]
-        return [[first, *names], *rows]
 
 
 def sections(summary: pd.DataFrame, detection: pd.DataFrame | None = None) -> Iterator[Section]:
@@ -155,76 +154,101 @@ def summary_lines(summary: pd.DataFrame, detection: pd.DataFrame | None = None) 
         detection: Of `nnabla_influence.retraining.tables.detection_frame`.
     """
     lines: list[str] = []
-    for section in sections(summary, detection):
-        metric = section.metric
-        percent = " %" if metric is ACCURACY else ""
-        without = ""
-        if section.plain is not None:
-            mean, std = (section.plain[f"{metric.column}_{what}"] for what in ("mean", "std"))
-            without = f"; {metric.name} without removal: {metric.number(mean)}{percent}"
-            without += "" if math.isnan(std) else f" +- {metric.number(std)}"
-        lines.append(section.title + without)
-        if section.lines:
-            known = any(math.isfinite(metric.interval(x)[1]) for x in section.lines.values())
-            explained = (
-                ": mean +- half of the 95 % interval; + or - behind it: the interval lies wholly"
-                " above or below 0"
-            )
-            points = f", in{metric.points}" if metric.points else ""
-            lines.append(f"Difference to no removal{points}{explained if known else ''}")
-            table = section.table("removed", section.rankings, _terminal_difference)
-            lines += _aligned(table, right=True)
-        lines += [f"{sentence}." for sentence in verdict(section)]
-    for numbers, _, table in _found(detection, "+-", " %", "?"):
-        many = "as many first rows" if numbers["differ"] else f"the first {numbers['flipped']}"
-        lines.append(
-            f"Flipped labels found, batch size {numbers['size']}: the {numbers['flipped']} flipped"
-            f" of {numbers['rows']} rows among {many} of a ranking (chance: {numbers['chance']} %)"
-        )
-        lines += _aligned([["ranking", "found", "ROC AUC"], *table])
-    return lines
+    for part in _parts(summary, detection, {name: name for name in ORDER}, "between **"):
+        if isinstance(part, str):
+            lines.append(part.replace("### ", ""))
+        elif isinstance(part, Table):
+            lines += part.aligned()
+        else:
+            lines += part
+    return [line.replace("±", "+-") for line in lines]
 
 
 def summary_markdown(summary: pd.DataFrame, detection: pd.DataFrame | None = None) -> str:
-    """Return the tables as Markdown: levels, paired differences, and flipped labels found.
+    """Return the same as Markdown.
 
     Args:
         summary: Of `nnabla_influence.retraining.tables.summarize`.
         detection: Of `nnabla_influence.retraining.tables.detection_frame`.
     """
-    parts: list[str] = []
+    parts = []
+    for part in _parts(summary, detection, NAMES, "bold"):
+        if isinstance(part, list):
+            part = " ".join(part)
+        parts.append(part if isinstance(part, str) else part.markdown())
+    return "\n\n".join(parts) + "\n"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A header and lines of text."""
+
+    header: list[str]
+    lines: list[list[str]]
+
+    def markdown(self) -> str:
+        """Return it in Markdown."""
+        rule = ["---"] + ["---:"] * (len(self.header) - 1)
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in (self.header, rule, *self.lines))
+
+    def aligned(self) -> Iterator[str]:
+        """Yield its lines for a terminal, each cell below its column's name."""
+        table = [
+            [cell.replace("±", "+-") for cell in cells] for cells in (self.header, *self.lines)
+        ]
+        widths = [max(map(len, column)) for column in zip(*table)]
+        for cells in table:
+            rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:])]
+            yield "  ".join([cells[0].ljust(widths[0]), *rest])
+
+
+def _parts(
+    summary: pd.DataFrame, detection: pd.DataFrame | None, names: Mapping[str, str], bold: str
+) -> Iterator[str | Table | list[str]]:
+    """Yield headings, captions, tables and lists of sentences."""
     for section in sections(summary, detection):
-        metric, names = section.metric, [NAMES[name] for name in section.rankings]
-        levels = section.table("removed rows", names, _level)
-        if section.plain:
-            levels.insert(1, ["0", *[_level(section.plain, metric)] * len(names)])
+        metric, rankings = section.metric, [names[name] for name in section.rankings]
+        header = ["removed rows", *rankings]
         percent = " (%)" if metric is ACCURACY else ""
         points = f", in{metric.points}" if metric.points else ""
-        parts += [
-            f"### {section.title}",
-            f"{_capital(metric.name)}{percent}, mean ± standard deviation over the seeds:",
-            _markdown_table(levels),
-            f"Difference to no removal of the same seed{points}, mean [95 % interval]; bold where"
-            " the interval lies wholly on one side of 0:",
-            _markdown_table(section.table("removed rows", names, _markdown_difference)),
-        ]
-        sentences = " ".join(f"{sentence}." for sentence in verdict(section))
-        parts += [sentences] if sentences else []
-    for numbers, names, table in _found(detection, "±", "", ""):
-        each = ", differing from seed to seed" if numbers["differ"] else ""
-        many = "as many first rows" if numbers["differ"] else f"the first {numbers['flipped']}"
-        parts += [
-            f"### Flipped labels found, batch size {numbers['size']}",
-            f"Of {numbers['rows']} rows {numbers['flipped']} are flipped{each}; found: the share of"
-            f" them among {many} of a ranking, by chance {numbers['chance']} %.",
-            _markdown_table(
-                [
-                    ["ranking", "found (%)", "ROC AUC"],
-                    *([name, *cells] for name, (_, *cells) in zip(names, table)),
-                ]
-            ),
-        ]
-    return "\n\n".join(parts) + "\n"
+        yield f"### {section.title}"
+        yield f"{_capital(metric.name)}{percent}, mean ± standard deviation over the seeds:"
+        plain = ["0", *[_level(section.plain, metric)] * len(rankings)]
+        yield Table(header, [*([plain] if section.plain else []), *section.table(_level)])
+        yield (
+            f"Difference to no removal of the same seed{points}, mean [95 % interval]; {bold} where"
+            " the interval lies wholly on one side of 0:"
+        )
+        yield Table(header, section.table(_difference))
+        sentences = [f"{sentence}." for sentence in verdict(section)]
+        if sentences:
+            yield sentences
+    if detection is not None:
+        yield from _detection_parts(detection, names)
+
+
+def _detection_parts(
+    detection: pd.DataFrame, names: Mapping[str, str]
+) -> Iterator[str | Table | list[str]]:
+    found = found_at_flipped(detection)
+    for size, part in detection.groupby("batch_size"):
+        seeds = part.drop_duplicates("seed")
+        flipped, rows = _range(seeds["flipped"]), _range(seeds["rows"])
+        differ = seeds["flipped"].nunique() > 1
+        each = ", differing from seed to seed" if differ else ""
+        first = "as many first rows" if differ else f"the first {flipped}"
+        chance = 100 * float(np.mean(seeds["flipped"] / seeds["rows"]))
+        yield f"### Flipped labels found, batch size {size:,}"
+        yield (
+            f"Of {rows} rows {flipped} are flipped{each}; found: the share of them among {first} of"
+            f" a ranking, by chance {chance:.1f} %."
+        )
+        lines = []
+        for line in found[found["batch_size"] == size].to_dict("records"):
+            share = f"{100 * line['precision']:.1f}{_spread(100 * line['precision_std'], 1)}"
+            auc = "" if math.isnan(line["roc_auc"]) else f"{line['roc_auc']:.3f}"
+            lines.append([names[line["ranking"]], share, auc + _spread(line["roc_auc_std"], 3)])
+        yield Table(["ranking", "found (%)", "ROC AUC"], lines)
 
 
 def verdict(section: Section) -> Iterator[str]:
@@ -318,50 +342,7 @@ def _best_sentence(section: Section, best: tuple[str, int], raised: str) -> str:
     return f"{sentence}; as many random rows: {metric.difference(mean)}{shown}"
 
 
-def _found(
-    detection: pd.DataFrame | None, plus_minus: str, percent: str, missing: str
-) -> Iterator[tuple[dict[str, Any], list[str], list[list[str]]]]:
-    """Yield of each batch size the numbers of its flips, the rankings' names, and what they found.
-
-    The table's columns are the ranking, the share that it found, and its ROC AUC.
-    """
-    if detection is None:
-        return
-
-    def spread(std: float, digits: int) -> str:
-        return "" if math.isnan(std) else f" {plus_minus} {std:.{digits}f}"
-
-    found = found_at_flipped(detection)
-    for size, part in detection.groupby("batch_size"):
-        seeds = part.drop_duplicates("seed")
-        table = []
-        for line in found[found["batch_size"] == size].to_dict("records"):
-            auc = missing if math.isnan(line["roc_auc"]) else f"{line['roc_auc']:.3f}"
-            share = f"{100 * line['precision']:.1f}{percent}"
-            share += spread(100 * line["precision_std"], 1)
-            table.append([line["ranking"], share, auc + spread(line["roc_auc_std"], 3)])
-        numbers = {
-            "size": f"{size:,}",
-            "flipped": _range(seeds["flipped"]),
-            "rows": _range(seeds["rows"]),
-            "differ": seeds["flipped"].nunique() > 1,
-            "chance": f"{100 * float(np.mean(seeds['flipped'] / seeds['rows'])):.1f}",
-        }
-        yield numbers, [NAMES[line[0]] for line in table], table
-
-
-def _terminal_difference(line: Line | None, metric: Metric) -> str:
-    if line is None or math.isnan(metric.interval(line)[0]):
-        return "?"
-    mean, low, high = metric.interval(line)
-    if math.isnan(low):
-        return metric.difference(mean)
-    # The mark has its own place, so that the numbers are aligned.
-    half = metric.number((high - low) / 2)
-    return f"{metric.difference(mean)} +- {half} {metric.mark(line) or ' '}"
-
-
-def _markdown_difference(line: Line | None, metric: Metric) -> str:
+def _difference(line: Line | None, metric: Metric) -> str:
     if line is None or math.isnan(metric.interval(line)[0]):
         return ""
     mean, low, high = (metric.difference(value) for value in metric.interval(line))
@@ -375,22 +356,11 @@ def _level(line: Line | None, metric: Metric) -> str:
     if line is None or math.isnan(line[f"{metric.column}_mean"]):
         return ""
     mean, std = line[f"{metric.column}_mean"], line[f"{metric.column}_std"]
-    return metric.number(mean) + ("" if math.isnan(std) else f" ± {metric.number(std)}")
+    return metric.number(mean) + _spread(std * metric.scale, metric.digits)
 
 
-def _aligned(table: Sequence[Sequence[str]], right: bool = False) -> Iterator[str]:
-    """Yield the lines of a table, each cell below its column's name."""
-    widths = [max(map(len, column)) for column in zip(*table)]
-    for first, *rest in table:
-        start = first.rjust(widths[0]) if right else first.ljust(widths[0])
-        cells = [cell.ljust(width) for cell, width in zip(rest, widths[1:])]
-        yield "   ".join(["  " + start, *cells]).rstrip()
-
-
-def _markdown_table(table: Sequence[Sequence[str]]) -> str:
-    header, *lines = table
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines))
+def _spread(std: float, digits: int) -> str:
+    return "" if math.isnan(std) else f" ± {std:.{digits}f}"
 
 
 def _range(numbers: pd.Series) -> str:

@@ -7,11 +7,12 @@ of each of them, the learning rates and the batch statistics of BatchNormalizati
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from nnabla_influence.errors import RunError
+from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run
@@ -22,19 +23,6 @@ SNAPSHOT_BYTES = 2**28
 """How many checkpoints of the base are held, and in how much memory, to start a retraining from."""
 
 Parameters = Mapping[str, np.ndarray]
-
-
-class AnyTrainer(Protocol):
-    """What is used of a `nnabla_influence.influence.trainer.Trainer`."""
-
-    def start(self, checkpoint: Checkpoint) -> None:
-        """Go to a checkpoint."""
-
-    def step(self, step: Step, inputs: Any, weights: Mapping[int, float]) -> None:
-        """Do the next update, each row's gradient with its weight, 1 by default."""
-
-    def checkpoint(self) -> Checkpoint:
-        """Return the current checkpoint."""
 
 
 class Retraining:
@@ -52,7 +40,7 @@ class Retraining:
 
     def __init__(
         self,
-        trainer: AnyTrainer,
+        trainer: Trainer,
         start: Checkpoint,
         steps: Sequence[Step],
         inputs: Any,
@@ -114,7 +102,7 @@ def checkpoint_before(run: Run, first: int) -> int:
     return max(earlier)
 
 
-def replayed(run: Run, trainer: AnyTrainer, first: int, inputs: Any) -> Checkpoint:
+def replayed(run: Run, trainer: Trainer, first: int, inputs: Any) -> Checkpoint:
     """Return the checkpoint before step ``first``, replayed from the run's last one before it.
 
     Raises:

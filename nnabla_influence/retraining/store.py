@@ -13,11 +13,13 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import check_writable, replacing_file, take_lock
-from nnabla_influence.retraining.plan import WorkUnit
+
+if TYPE_CHECKING:
+    from nnabla_influence.retraining.plan import WorkUnit
 
 Record = TypeVar("Record")
 
@@ -118,12 +120,9 @@ class PartialValidation(Records):
         self._fingerprint = ""
         try:
             folder.mkdir(exist_ok=True)
-            check_writable(folder / "any.json")
         except OSError as error:
-            raise OutputError(
-                f"{folder}: cannot be written ({error.strerror}), and finished retrainings are kept"
-                " there until the end; choose another output folder"
-            ) from error
+            raise _cannot_write(folder, error) from error
+        check_writable(folder / "any.json")
 
     def open(self, fingerprint: str) -> None:
         """Read what is finished.
@@ -161,26 +160,18 @@ class CurveStore(Records):
     def __init__(self, output: str | os.PathLike[str]):
         self.output = Path(os.path.abspath(output))
         super().__init__(self.output / RECORDS, self.output)
-        if not self.output.parent.is_dir():
-            raise OutputError(
-                f"{output}: the folder {self.output.parent} does not exist; make it first"
-            )
-        if self.output.exists() and not self.output.is_dir():
-            raise OutputError(f"{output}: is a file; give the name of a folder")
+        self._is_new = not check_folder(self.output).exists()
         mark = self.folder / _MARK
-        foreign = [] if mark.is_file() else self._foreign()
-        if foreign:
+        others = [] if self._is_new or mark.is_file() else sorted(self.output.iterdir())
+        if others:
             raise OutputError(
-                f"{output}: holds {foreign[0]}, so it is not a removal curve; give a new folder"
+                f"{output}: holds {others[0].name}, so it is not a removal curve; give a new folder"
             )
-        self._is_new = not self.output.exists()
         try:
             for name in (RECORDS, SCORES, RUNS):
                 (self.output / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(
-                f"{output}: cannot be made ({error.strerror}); choose another output folder"
-            ) from error
+            raise _cannot_write(self.output, error) from error
         if not mark.is_file():
             self._write(mark.stem, {"format_version": FORMAT_VERSION})
 
@@ -193,9 +184,7 @@ class CurveStore(Records):
         try:
             self._lock = (self.output / _LOCK).open("w")
         except OSError as error:
-            raise OutputError(
-                f"{self.output}: cannot be written ({error.strerror}); choose another output folder"
-            ) from error
+            raise _cannot_write(self.output, error) from error
         try:
             take_lock(self._lock)
         except OSError as error:
@@ -236,10 +225,21 @@ class CurveStore(Records):
         """Remove what only an unfinished curve needs."""
         shutil.rmtree(self.output / RUNS, ignore_errors=True)
 
-    def _foreign(self) -> list[str]:
-        """Return what the folder holds beside the empty folders that a killed command may leave."""
-        if not self.output.is_dir():
-            return []
-        ours = {self.output / name for name in (RECORDS, SCORES, RUNS)}
-        paths = self.output.iterdir()
-        return sorted(path.name for path in paths if path not in ours or any(path.iterdir()))
+
+def check_folder(path: Path) -> Path:
+    """Check early that a folder may be made or replaced at an absolute path, and return it.
+
+    Raises:
+        OutputError: It is a file, or its parent does not exist.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path}: is a file; give the name of a folder")
+    return path
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path}: cannot be written ({error.strerror}); choose another output folder"
+    )

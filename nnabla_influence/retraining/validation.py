@@ -24,6 +24,7 @@ from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
+from nnabla_influence.retraining.agreement import RETEST_WEIGHT, Sample, draw_rows, draw_subsets
 from nnabla_influence.retraining.evaluation import BLOCK, Evaluator
 from nnabla_influence.retraining.figures import write_scatter
 from nnabla_influence.retraining.given_scores import GivenScores, read_scores
@@ -33,7 +34,6 @@ from nnabla_influence.retraining.retraining import (
     checkpoint_before,
     replayed,
 )
-from nnabla_influence.retraining.sampling import RETEST_WEIGHT, Sample, draw_rows, draw_subsets
 from nnabla_influence.retraining.store import PartialValidation
 from nnabla_influence.retraining.validation_result import (
     SCATTER,

@@ -22,8 +22,10 @@ from nnabla_influence.retraining.agreement import (
     SubsetAgreement,
     row_agreement,
     subset_agreement,
+    subset_sums,
 )
-from nnabla_influence.retraining.sampling import subset_sums
+from nnabla_influence.retraining.report import Table
+from nnabla_influence.retraining.store import check_folder
 
 RETEST = "(retest)"
 RESULT, TRUTH, SUBSETS, SCATTER = "result.json", "truth.csv", "subsets.csv", "scatter.png"
@@ -185,10 +187,7 @@ class Validation:
                 f"{RETEST}: the true changes against themselves, nine tenths left out; where that"
                 " is far from 1, the training is chaotic and the true changes mostly noise"
             )
-        widths = [max(map(len, column)) for column in zip(titles, *lines)]
-        for line in (titles, *lines):
-            figures = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:])]
-            yield "  ".join([line[0].ljust(widths[0]), *figures])
+        yield from Table(titles, lines).aligned()
 
 
 def check_output(folder: str | os.PathLike[str]) -> Path:
@@ -197,11 +196,7 @@ def check_output(folder: str | os.PathLike[str]) -> Path:
     Raises:
         OutputError: It is a file, has no parent folder, or holds something else than a validation.
     """
-    path = Path(os.path.abspath(folder))
-    if not path.parent.is_dir():
-        raise OutputError(f"{folder}: the folder {path.parent} does not exist; make it first")
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{folder}: is a file; give the name of a folder")
+    path = check_folder(Path(os.path.abspath(folder)))
     if path == Path.cwd():
         raise OutputError(f"{folder}: is the current folder; give the name of a new folder")
     if path.is_dir():

@@ -18,8 +18,13 @@ from nnabla_influence.device import choose_device
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.retraining.agreement import RowAgreement, SubsetAgreement, subset_agreement
-from nnabla_influence.retraining.sampling import Sample, subset_sums
+from nnabla_influence.retraining.agreement import (
+    RowAgreement,
+    Sample,
+    SubsetAgreement,
+    subset_agreement,
+    subset_sums,
+)
 from nnabla_influence.retraining.validation import validate
 from nnabla_influence.retraining.validation_result import Validation
 from nnabla_influence.runs.run import Run

@@ -1,4 +1,4 @@
-"""The figures against scipy, against counting by hand, and against what is known of them."""
+"""Which rows are drawn; agreement against scipy, by hand, and against what is known of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, spearmanr
 
-from nnabla_influence.retraining.agreement import row_agreement, subset_agreement
+from nnabla_influence.errors import InfluenceError
+from nnabla_influence.retraining.agreement import (
+    Sample,
+    draw_rows,
+    draw_subsets,
+    row_agreement,
+    subset_agreement,
+    subset_sums,
+)
 
 
 def counted_tau(a, b) -> float:
@@ -123,3 +131,87 @@ def test_the_interval_covers_the_true_lds():
         got = subset_agreement(a, rho * a + math.sqrt(1 - rho**2) * b)
         covered += got.low <= truth <= got.high
     assert 0.90 <= covered / n_samples <= 0.99
+
+
+# --------------------------------------------------------------- which rows are left out
+
+SEEN = np.array([1, 3, 4, 8, *range(10, 70)])
+
+
+def test_rows_are_seen_ones_each_once_and_more_contain_fewer():
+    few, many = draw_rows(Sample(rows=7), SEEN), draw_rows(Sample(rows=30), SEEN)
+    assert len(set(few)) == 7
+    assert set(few) < set(many) <= set(SEEN)
+    assert list(many) == sorted(many)
+    assert set(draw_rows(Sample(rows=30, seed=1), SEEN)) != set(many)
+
+
+def test_rows_are_50_by_default_or_all_of_fewer():
+    assert len(draw_rows(Sample(), SEEN)) == 50
+    np.testing.assert_array_equal(draw_rows(Sample(), SEEN[:20]), SEEN[:20])
+    assert len(draw_rows(Sample(rows=0), SEEN)) == 0
+
+
+@pytest.mark.parametrize(("leave", "size"), [(5, 5), (0.25, 16), (0.1, 6), (1, 1)])
+def test_subsets_are_distinct_and_of_the_size_asked_for(leave, size: int):
+    subsets = draw_subsets(Sample(subsets=20, leave=leave), SEEN)
+    assert {len(rows) for rows in subsets} == {size}
+    assert len({tuple(rows) for rows in subsets}) == 20
+    assert all(len(set(rows)) == size and set(rows) <= set(SEEN) for rows in subsets)
+
+
+def test_more_subsets_contain_fewer():
+    few, many = (draw_subsets(Sample(subsets=m), SEEN) for m in (5, 12))
+    for one, other in zip(few, many):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_every_row_is_left_out_as_often_as_any_other():
+    subsets = draw_subsets(Sample(subsets=800, leave=0.25), SEEN)
+    counts = np.bincount(np.concatenate(subsets), minlength=70)[SEEN]
+    assert counts.sum() == 800 * 16
+    assert 150 < counts.min() <= counts.max() < 250  # 200 expected, standard deviation 12
+
+
+def test_sums():
+    scores = np.array([1.0, 2, 4, 8])
+    np.testing.assert_array_equal(subset_sums(scores, [np.array([0, 3]), np.array([1, 2])]), [9, 6])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"rows": -1}, "rows -1"),
+        ({"rows": 1}, "rows 1"),
+        ({"subsets": 1}, "subsets 1"),
+        ({"subsets": 2.5}, "subsets 2.5"),
+        ({"seed": -3}, "seed -3"),
+        ({"leave": 0}, "leave 0"),
+        ({"leave": 1.0}, "leave 1.0"),
+        ({"leave": -0.5}, "leave -0.5"),
+        ({"rows": 0, "subsets": 0}, "0 rows and 0 subsets"),
+    ],
+)
+def test_a_sample_checks_itself(wrong, message: str):
+    with pytest.raises(InfluenceError, match=message):
+        Sample(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        (Sample(rows=65), "65 rows .* 64"),
+        (Sample(leave=0.001), "leave 0.001 .* 64"),
+        (Sample(leave=64), "leave 64: .* 64"),
+        (Sample(subsets=40, leave=1), "40 subsets .* 64 rows"),
+    ],
+)
+def test_more_than_there_is(sample: Sample, message: str):
+    draw = draw_rows if sample.rows else draw_subsets
+    with pytest.raises(InfluenceError, match=message):
+        draw(sample, SEEN)
+
+
+def test_a_single_row_has_no_order():
+    with pytest.raises(InfluenceError, match="one row"):
+        draw_rows(Sample(), np.array([4]))

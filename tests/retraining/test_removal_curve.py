@@ -18,8 +18,8 @@ from nnabla_influence.files import file_hash
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.retraining import removal_curve, tasks
 from nnabla_influence.retraining.inputs import Config
+from nnabla_influence.retraining.plan import CurveSchedule
 from nnabla_influence.retraining.removal_curve import curve
-from nnabla_influence.retraining.schedule import CurveSchedule
 from tests.retraining.projects import write_project
 
 SMALL = {"seeds": [0, 1], "removed": [5, 9], "rankings": ["final", "random"], "device": "cpu"}
@@ -111,7 +111,7 @@ def test_known_flips_are_counted(project, undisturbed):
 def test_the_second_call_does_nothing_twice(project, undisturbed, monkeypatch):
     before = (undisturbed / "results.csv").read_bytes()
     for name in ("train_seed", "rank", "retrain"):
-        monkeypatch.setattr(f"nnabla_influence.retraining.schedule.{name}", None)
+        monkeypatch.setattr(f"nnabla_influence.retraining.plan.{name}", None)
 
     curve(project.model, **project.csvs, output=undisturbed, **SMALL)
 
@@ -173,7 +173,7 @@ def test_worker_processes_give_the_same_table(project, undisturbed, tmp_path):
 KILLED = """
 import os, signal, sys
 from nnabla_influence.commands.main import main
-from nnabla_influence.retraining.schedule import CurveSchedule
+from nnabla_influence.retraining.plan import CurveSchedule
 finished = CurveSchedule.finished
 def killed(self, task, result):
     finished(self, task, result)
@@ -276,7 +276,7 @@ def test_what_fails_is_told_and_what_succeeds_is_kept(project, tmp_path, monkeyp
             raise InfluenceError("the trace diverges")
         return tasks.rank(config, seed, ranking, run, output)
 
-    monkeypatch.setattr("nnabla_influence.retraining.schedule.rank", fails)
+    monkeypatch.setattr("nnabla_influence.retraining.plan.rank", fails)
     with pytest.raises(InfluenceError, match=r"3 of 16 tasks failed, .*scores by final: the trace"):
         curve(project.model, **project.csvs, output=tmp_path / "out", progress=Progress(), **SMALL)
 
@@ -337,7 +337,7 @@ def test_a_retraining_that_diverges_is_a_gap_and_not_the_end(project, tmp_path, 
             return tasks.Retrained(None, float("nan"), 1.0)
         return tasks.retrain(config, seed, protocol, run, scores, n)
 
-    monkeypatch.setattr("nnabla_influence.retraining.schedule.retrain", diverges)
+    monkeypatch.setattr("nnabla_influence.retraining.plan.retrain", diverges)
     settings = {**SMALL, "rankings": ["random"]}
 
     computed = curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
@@ -360,7 +360,7 @@ def test_nothing_to_start_from_is_said_at_once(project, tmp_path):
 
 def test_the_same_device_by_another_name_goes_on(project, undisturbed, monkeypatch):
     for name in ("train_seed", "rank", "retrain"):
-        monkeypatch.setattr(f"nnabla_influence.retraining.schedule.{name}", None)
+        monkeypatch.setattr(f"nnabla_influence.retraining.plan.{name}", None)
     monkeypatch.setattr(removal_curve, "choose_device", lambda name: cpu_device("no GPU"))
 
     curve(project.model, **project.csvs, output=undisturbed, **{**SMALL, "device": "auto"})

@@ -59,9 +59,6 @@ def test_a_record_of_something_else_is_refused(tmp_path):
 
 
 def test_what_killed_commands_leave_does_no_harm(tmp_path):
-    """One before it had marked the folder, one while it wrote the results."""
-    for name in ("cells", "scores", "runs"):
-        (tmp_path / "out" / name).mkdir(parents=True)
     with CurveStore(tmp_path / "out") as store:
         store.write("one", "of this", RESULT)
     (tmp_path / "out" / ".results.x1y2").mkdir()

@@ -12,8 +12,8 @@ import pytest
 
 from nnabla_influence.commands.main import main
 from nnabla_influence.errors import DatasetError, InfluenceError, OutputError, RunError
+from nnabla_influence.retraining.agreement import Sample
 from nnabla_influence.retraining.retraining import Retraining
-from nnabla_influence.retraining.sampling import Sample
 from nnabla_influence.retraining.validation import validate
 from tests.retraining.conftest import Project
 from tests.small_projects import REPOSITORY, environment
@@ -58,7 +58,7 @@ def test_the_command_writes_the_folder_and_prints_the_table(project, tmp_path, c
 
 KILLED = """
 import os, signal, sys
-from nnabla_influence.retraining.sampling import Sample
+from nnabla_influence.retraining.agreement import Sample
 from nnabla_influence.retraining.validation import validate
 from nnabla_influence.retraining.store import PartialValidation
 add = PartialValidation.add

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.retraining.seed_data import csv_of_seed, open_seed
+from nnabla_influence.retraining.inputs import csv_of_seed, open_seed
 from nnabla_influence.samples import Training, mlp, write_definition
 
 HEADER = "x__0,x__1,y"
@@ -44,7 +42,7 @@ def test_the_seed_of_a_path_is_filled_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     assert csv_of_seed("split {seed}/a{seed}.csv", 12) == tmp_path / "split 12" / "a12.csv"
-    assert csv_of_seed(tmp_path / "plain.csv", 12) == tmp_path / "plain.csv"
+    assert csv_of_seed("plain.csv", 12) == tmp_path / "plain.csv"
 
 
 def test_disjoint_csvs_have_nothing_to_report(definition, tmp_path):
@@ -55,19 +53,14 @@ def test_disjoint_csvs_have_nothing_to_report(definition, tmp_path):
     assert data.flipped is None
 
 
-def test_a_row_that_stands_in_two_csvs_is_reported_whatever_its_label_and_its_text(
-    definition, tmp_path
-):
+def test_a_row_in_two_csvs_is_reported_whatever_its_label_and_its_text(definition, tmp_path):
     data = opened(definition, tmp_path, [A, B, C], ["9,9,0", "3.0,4e0,2"], ["1,2,1", "5,6,2"])
 
-    assert data.shared == (
-        f"1 row of the validation CSV {tmp_path / 'validation.csv'} stands in the training CSV"
-        f" {tmp_path / 'training.csv'} too (row 1 as its row 1), whatever their label; the curve"
-        " is more honest without them",
-        f"2 rows of the test CSV {tmp_path / 'test.csv'} stand in the training CSV"
-        f" {tmp_path / 'training.csv'} too (row 0 as its row 0, row 1 as its row 2), whatever"
-        " their label; the curve is more honest without them",
-    )
+    one, two = data.shared
+    assert one.startswith(f"1 row of the validation CSV {tmp_path / 'validation.csv'} also in")
+    assert f"the training CSV {tmp_path / 'training.csv'} (row 1 as its row 1)" in one
+    assert two.startswith("2 rows of the test CSV ")
+    assert "(row 0 as its row 0, row 1 as its row 2)" in two
 
 
 def test_many_shared_rows_are_counted_and_a_few_named(definition, tmp_path):
@@ -102,25 +95,14 @@ def test_the_column_of_true_labels_can_be_named(definition, tmp_path):
 
 
 def test_a_missing_column_of_true_labels_is_named(definition, tmp_path):
-    with pytest.raises(DatasetError, match=r"training.csv: has no column 'right' of true labels"):
+    with pytest.raises(DatasetError, match=r"training\.csv: .*'right'"):
         opened(definition, tmp_path, [A], [C], [D], true_label="right")
 
 
-@pytest.mark.parametrize(
-    ("cell", "shown"),
-    [
-        *((cell, f"'{cell}'") for cell in ("cat", "nan", "inf", "-inf", "-1", "1.5")),
-        ("", "the cell is empty, which"),
-        (" ", "the cell is empty, which"),
-    ],
-)
-def test_a_true_label_that_is_no_class_is_named_with_its_place(definition, tmp_path, cell, shown):
+@pytest.mark.parametrize("cell", ["cat", "nan", "inf", "-inf", "-1", "1.5", "", " "])
+def test_a_true_label_that_is_not_a_class_is_named_with_its_place(definition, tmp_path, cell):
     rows = ["1,2,0,0", f"3,4,1,{cell}"]
-    message = (
-        f"training.csv, line 3, column '#true_label': {shown} is not a class label; write a whole"
-        " number from 0"
-    )
-    with pytest.raises(DatasetError, match=re.escape(message)):
+    with pytest.raises(DatasetError, match=f"training.csv, line 3, column '#true_label': '{cell}'"):
         opened(definition, tmp_path, rows, [C], [D], header="x__0,x__1,y,#true_label")
 
 
@@ -136,56 +118,39 @@ def test_a_true_label_of_two_classes_is_0_or_1(tmp_path, cell):
     header = "x__0,x__1,y,#true_label"
     data = opened(binary, tmp_path, ["1,2,0,0", "3,4,1,0.0"], [C1], [D], header=header)
     np.testing.assert_array_equal(data.flipped, [False, True])
-    with pytest.raises(DatasetError, match=f"line 2, .*: '{cell}' is not a .*; write 0 or 1"):
+    with pytest.raises(DatasetError, match=f"line 2, .*'{cell}'.* 0 or 1"):
         opened(binary, tmp_path, [f"1,2,0,{cell}"], [C1], [D], header=header)
-
-
-def test_a_test_csv_with_other_columns_is_refused(definition, tmp_path):
-    training, validation = written(tmp_path, "a", [A]), written(tmp_path, "b", [B])
-    shorter = written(tmp_path, "c", ["1,2"], "x__0,y")
-    lacking = written(tmp_path, "d", ["1,2"], "x__0,x__1")
-
-    with pytest.raises(DatasetError, match=r"c.csv: the input 'x' has 1 columns, and 2 in the tr"):
-        open_seed(definition, (training, validation, shorter), None, SilentProgress())
-    with pytest.raises(DatasetError, match=r"d.csv, line 1: the network.s input 'y' has no"):
-        open_seed(definition, (training, validation, lacking), None, SilentProgress())
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
 @pytest.mark.parametrize(
-    ("header", "line", "column", "place", "other"),
+    ("header", "line", "named"),
     [
-        ("x__1,x__0,y:label", "2,1,0", "x__1", 1, "x__0"),
-        ("x__0,y,x__2", "1,0,2", "x__2", 2, "x__1"),
+        ("x__0,y", "1,2", "'x' has 1 columns"),
+        ("x__0,x__1", "1,2", "line 1: .*'y'"),
+        ("x__1,x__0,y:label", "2,1,0", "line 1, column 'x__1': .*'x__0'"),
+        ("x__0,y,x__2", "1,0,2", "line 1, column 'x__2': .*'x__1'"),
     ],
 )
-def test_columns_in_another_order_are_refused(
-    definition, tmp_path, part, header, line, column, place, other
+def test_other_columns_or_in_another_order_are_refused(
+    definition, tmp_path, part, header, line, named
 ):
-    """nnabla reads by position: nothing else would tell that the columns are mixed up."""
+    """nnabla reads by position: nothing else would show that the columns are mixed up."""
     paths = {name: written(tmp_path, name, [A]) for name in ("training", "validation", "test")}
     written(tmp_path, part, [line], header)
-    message = (
-        f"{paths[part]}, line 1, column '{column}': is column {place} of the input 'x', which is"
-        f" '{other}' in the training CSV {paths['training']}; nnabla reads by position, so give"
-        " CSVs of the same columns in the same order"
-    )
-    with pytest.raises(DatasetError, match=re.escape(message)):
+    with pytest.raises(DatasetError, match=rf"{part}\.csv.*{named}"):
         open_seed(definition, tuple(paths.values()), None, SilentProgress())
 
 
 def test_a_column_of_its_own_is_not_an_element(tmp_path):
     path = tmp_path / "net.nntxt"
     write_definition(path, mlp((1,), 3, hidden=(2,)), Training(n_rows=4, batch_size=2))
-    training, validation = (
-        written(tmp_path, "training", ["1,0"], "x__0,y"),
-        written(tmp_path, "validation", ["2,0"], "x:image,y"),
-    )
-    test = written(tmp_path, "test", ["3,0"], "x__0,y")
-    with pytest.raises(
-        DatasetError, match=r"column 'x:image': is column 1 of .* which is 'x__0' in"
-    ):
-        open_seed(load_definition(path), (training, validation, test), None, SilentProgress())
+    paths = [
+        written(tmp_path, name, ["1,0"], f"{x},y")
+        for name, x in (("training", "x__0"), ("validation", "x:image"), ("test", "x__0"))
+    ]
+    with pytest.raises(DatasetError, match=r"column 'x:image': .*'x__0'"):
+        open_seed(load_definition(path), paths, None, SilentProgress())
 
 
 def test_other_labels_of_columns_and_other_places_of_inputs_do_no_harm(definition, tmp_path):
@@ -198,5 +163,5 @@ def test_other_labels_of_columns_and_other_places_of_inputs_do_no_harm(definitio
 def test_the_same_file_twice_is_refused(definition, tmp_path):
     training, validation = written(tmp_path, "a", [A]), written(tmp_path, "b", [B])
 
-    with pytest.raises(DatasetError, match="is given as the validation and as the test CSV"):
+    with pytest.raises(DatasetError, match=r"validation and .* test CSV"):
         open_seed(definition, (training, validation, validation), None, SilentProgress())
