@@ -15,7 +15,7 @@ DEFAULT_ROWS = 50
 DEFAULT_SUBSETS = 50
 DEFAULT_LEAVE = 0.1
 RETEST_WEIGHT = 0.1
-"""What is left of the gradients in the retest. Where the loss is smooth in them, the change is
+"""Of the gradients in the retest. Where the loss is smooth in them, the change is
 nine tenths of the whole one; where training is chaotic, it is another number."""
 
 EXTREMES = 10
@@ -35,8 +35,8 @@ class Sample:
         subsets: How many subsets to leave out; 0 for none.
         leave: Rows of a subset: a number of rows, or a fraction of those that the window uses.
         seed: Draws them. More rows, or more subsets, with the same seed contain the fewer.
-        retest: Whether everything is done once more with nine tenths of the gradients left out, to
-            see how far the truth itself can be relied on.
+        retest: Whether everything is retrained again with nine tenths of the gradients left out, to
+            see how reliable the true changes are.
 
     Raises:
         InfluenceError: A value is not one of these.

@@ -41,7 +41,7 @@ class Evaluator:
         self._context = context
         self.objective: Objective = build_objective(definition, block, context, parameters)
         self._prediction = self.objective.prediction
-        self._label = None if self._prediction is None else label_of(definition)
+        self._label = None if self._prediction is None else find_label(definition)
         outputs = [self.objective.losses]
         if self._prediction is not None:
             outputs.append(self._prediction)
@@ -107,7 +107,7 @@ class Label:
         return flat >= 0.5 if self.binary else flat
 
 
-def label_of(definition: Definition) -> Label | None:
+def find_label(definition: Definition) -> Label | None:
     """Return the label that the loss compares with; None where the network predicts no class."""
     network = definition.network
     data = {a.variable_name: a.data_name for a in definition.optimizer.data_variable}

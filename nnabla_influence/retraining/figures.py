@@ -74,16 +74,10 @@ def write_figures(
     detection: pd.DataFrame | None = None,
     title: str = "Removal curves",
 ) -> list[Path]:
-    """Draw every figure of a removal curve, each as PNG and SVG.
+    """Draw every figure of a removal curve as PNG and SVG into an existing folder.
 
     ``accuracy_all``, ``accuracy_difference_all`` and so on for each protocol (``loss_...`` where
     the network predicts no class), and ``detection`` where flips are known.
-
-    Args:
-        folder: An existing folder.
-        summary: Of `nnabla_influence.retraining.tables.summarize`.
-        detection: Of `nnabla_influence.retraining.tables.detection_frame`.
-        title: Of each figure.
 
     Returns:
         The files, in the order in which they were drawn.
@@ -132,7 +126,7 @@ def differences(summary: pd.DataFrame, metric: Metric, title: str) -> Figure:
     column = f"{metric.column}_minus_{NONE}"
     pairs = seeds_text(summary.loc[summary["ranking"] != NONE, f"pairs_{NONE}"])
     if summary[f"{column}_low"].isna().all():
-        caption = f"Difference to no removal, {pairs}; an interval takes two seeds or more"
+        caption = f"Difference to no removal, {pairs}; an interval needs two seeds or more"
     else:
         better = "above" if metric is ACCURACY else "below"
         caption = (

@@ -29,7 +29,7 @@ from nnabla_influence.engine.guard import check_derivatives
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.influence.trace import validation_gradient
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.retraining.inputs import Inputs
+from nnabla_influence.retraining.inputs import CurveInputs
 from nnabla_influence.runs.run import Run
 from nnabla_influence.scoring.chunk import default_chunk_size
 from nnabla_influence.solvers import FUSED_DECAY
@@ -68,7 +68,7 @@ class _NotSolvedError(Exception):
         self.curvature = curvature
 
 
-def influence_functions(opened: Inputs, run: Run) -> InfluenceFunctions:
+def influence_functions(opened: CurveInputs, run: Run) -> InfluenceFunctions:
     """Compute the influence functions at a run's final parameters.
 
     Raises:
@@ -146,7 +146,7 @@ def _solve(
 
 
 def _products(
-    opened: Inputs, derivatives: Derivatives, u: np.ndarray
+    opened: CurveInputs, derivatives: Derivatives, u: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return H u, (p,), without weight decay, and <grad l_j, u> of each training row, (N,)."""
     dataset = opened.training

@@ -27,7 +27,7 @@ from nnabla_influence.device import Device, choose_device
 from nnabla_influence.errors import DatasetError, ModelError
 from nnabla_influence.files import file_hash
 from nnabla_influence.progress import Progress, SilentProgress
-from nnabla_influence.retraining.evaluation import BLOCK, Evaluator, Label, label_of
+from nnabla_influence.retraining.evaluation import BLOCK, Evaluator, Label, find_label
 from nnabla_influence.scoring.chunk import default_chunk_size
 from nnabla_influence.scoring.opening import open_training, open_validation
 from nnabla_influence.solvers import check_solver
@@ -76,7 +76,7 @@ class Config:
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class CurveInputs:
     """A config whose files have been read and checked.
 
     ``definition`` is as the file has it, with the parameters to start from if such were given.
@@ -105,7 +105,7 @@ class Inputs:
         return evaluator
 
 
-def open_inputs(config: Config) -> Inputs:
+def open_inputs(config: Config) -> CurveInputs:
     """Read and check a config's files; once for tasks that follow each other in a process.
 
     Raises:
@@ -124,7 +124,7 @@ def _stamp(path: str) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=2)
-def _opened(config: Config, stamps: tuple[tuple[int, int], ...]) -> Inputs:
+def _opened(config: Config, stamps: tuple[tuple[int, int], ...]) -> CurveInputs:
     definition = load_definition(config.model, config.parameters)
     progress = SilentProgress()
     training = open_training(definition, config.training, progress)
@@ -148,19 +148,27 @@ def _opened(config: Config, stamps: tuple[tuple[int, int], ...]) -> Inputs:
             )
     check_solver(definition.solver.name, definition.path)
     check_differentiable(definition)
-    defined = definition.training.batch_size if definition.training else 0
-    batch_size = config.batch_size or defined
-    if not batch_size:
-        raise ModelError(f"{definition.path}: names no batch size; give one")
-    return Inputs(
+    return CurveInputs(
         config=config,
         definition=definition,
         training=training,
         validation=validation,
         test=test,
-        batch_size=batch_size,
+        batch_size=config.batch_size or batch_size_of(definition),
         device=choose_device(config.device),
     )
+
+
+def batch_size_of(definition: Definition) -> int:
+    """Return the batch size of the definition's training.
+
+    Raises:
+        ModelError: It has none.
+    """
+    size = definition.training.batch_size if definition.training else 0
+    if not size:
+        raise ModelError(f"{definition.path}: names no batch size; give it with -bs")
+    return size
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +224,7 @@ def open_seed(
     opened = [open_dataset(p, columns, normalize=normalize, progress=progress) for p in paths]
     for dataset in opened[1:]:
         _check_same_columns(dataset, opened[0])
-    label = label_of(definition)
+    label = find_label(definition)
     content = hashlib.blake2b(digest_size=16)
     examples = []
     for dataset in opened:

@@ -95,15 +95,7 @@ class WorkUnit:
 
 @dataclass(frozen=True)
 class CurvePlan:
-    """The whole experiment; it checks itself.
-
-    Attributes:
-        n_rows: N, of the training CSV.
-        seeds: Of initial parameters and orders, each another training.
-        rankings: Names out of `RANKINGS`.
-        removed: Numbers of rows, ascending.
-        protocols: Names out of `PROTOCOLS`.
-        batch_sizes: Of the trainings.
+    """The whole experiment; it checks itself. ``n_rows`` is N, of the training CSV.
 
     Raises:
         InfluenceError: A value is invalid, or more rows are removed than there are.
@@ -215,11 +207,7 @@ class CurveSchedule:
     A training is needed for its rankings, for testing it as it is, and wherever its last epoch is
     retrained; its run folder is removed as soon as nothing needs it.
 
-    Args:
-        plan: What is wanted.
-        store: Where results are.
-        configs: Of each training.
-        fingerprints: Of everything that a training's results depend on.
+    ``fingerprints`` are of everything that a training's results depend on.
 
     Raises:
         OutputError: The store holds results of something else.

@@ -22,12 +22,19 @@ from nnabla_influence import __version__
 from nnabla_influence.definition import Definition, load_definition
 from nnabla_influence.definition.initial import check_start
 from nnabla_influence.device import choose_device
-from nnabla_influence.errors import DatasetError, InfluenceError, ModelError, OutputError
-from nnabla_influence.execution import Failure, open_executor
+from nnabla_influence.errors import DatasetError, InfluenceError, OutputError
+from nnabla_influence.execution import open_executor
 from nnabla_influence.files import file_hash, replacing_file, replacing_folder, working_folder
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.retraining.figures import write_figures
-from nnabla_influence.retraining.inputs import PARTS, Config, SeedData, csv_of_seed, open_seed
+from nnabla_influence.retraining.inputs import (
+    PARTS,
+    Config,
+    SeedData,
+    batch_size_of,
+    csv_of_seed,
+    open_seed,
+)
 from nnabla_influence.retraining.plan import (
     DEFAULT_RANKINGS,
     DEFAULT_REMOVED,
@@ -60,7 +67,7 @@ _PACKAGES = ("nnabla", "numpy", "scipy", "pandas", "matplotlib")
 """On which the results' bytes depend."""
 
 _SHOWN = 20
-"""Failures that are reported one by one."""
+"""Failures that are listed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,8 +155,11 @@ def curve(
         running_statistics=running_statistics,
         device=device,
     )
-    definition = _open_definition(config)
-    sizes = tuple(batch_sizes or (_defined_batch_size(definition),))
+    definition = load_definition(model, parameters)
+    check_solver(definition.solver.name, definition.path)
+    if parameters is None:
+        check_start(definition, {})
+    sizes = tuple(batch_sizes or (batch_size_of(definition),))
     with CurveStore(output) as store:
         if scheduler is None:
             progress.say(f"Computing on {choose_device(device).description}")
@@ -166,7 +176,7 @@ def curve(
         configs = _configs(config, data, plan)
         of = _fingerprints(definition, config, data, plan, scheduler)
         schedule = CurveSchedule(plan, store, configs, of)
-        _execute(schedule, plan, jobs, scheduler, progress)
+        _execute(schedule, jobs, scheduler, progress)
         computed = _curve(plan, schedule, store, data)
         settings = {
             "command": None if command is None else shlex.join(command),
@@ -193,27 +203,6 @@ def curve(
         }
         _write(store, computed, title or definition.path.stem, settings, definition.path)
         return computed
-
-
-def _open_definition(config: Config) -> Definition:
-    """Read the definition, and check that a seed can start.
-
-    Raises:
-        ModelError: It cannot be read, or a parameter has no initial value.
-        UnsupportedError: Its solver cannot be traced.
-    """
-    definition = load_definition(config.model, config.parameters)
-    check_solver(definition.solver.name, definition.path)
-    if config.parameters is None:
-        check_start(definition, {})
-    return definition
-
-
-def _defined_batch_size(definition: Definition) -> int:
-    size = definition.training.batch_size if definition.training is not None else 0
-    if not size:
-        raise ModelError(f"{definition.path}: names no batch size; give it with -bs")
-    return size
 
 
 def _open_data(
@@ -305,46 +294,29 @@ def _device_kind(device: str, scheduler: str | None) -> str:
     return "cuda" if any(backend.startswith("cudnn") for backend in backends) else "cpu"
 
 
-def _execute(
-    schedule: CurveSchedule, plan: CurvePlan, jobs: int, scheduler: str | None, progress: Progress
-) -> None:
+def _execute(schedule: CurveSchedule, jobs: int, scheduler: str | None, progress: Progress) -> None:
     """Compute what is missing.
 
     Raises:
         InfluenceError: Something failed; what succeeded is kept.
     """
-    tasks = schedule.tasks()
-    n_retrainings = sum(1 for one in plan.trainings() for _ in plan.retrainings(one))
-    if schedule.n_finished:
-        progress.say(f"{schedule.n_finished} of {n_retrainings} retrainings are already finished")
+    tasks, n_finished = schedule.tasks(), schedule.n_finished
+    if n_finished:
+        progress.say(f"{n_finished} retrainings are already finished")
     if not tasks:
         return
     with open_executor(jobs, scheduler) as executor:
-        progress.say(
-            f"{n_retrainings} retrainings: seeds {_listed(plan.seeds)}, batch size"
-            f" {_listed(plan.batch_sizes)}, rankings {_listed(plan.rankings)},"
-            f" {_listed(plan.removed)} rows removed, retraining {_listed(plan.protocols)}; to do:"
-            f" {len(tasks)} tasks {executor.description}"
-        )
+        progress.say(f"To do: {len(tasks)} tasks (train, rank, retrain) {executor.description}")
         failures = executor.run(tasks, schedule.finished, progress, "Removal curve", "tasks")
     if failures:
-        _report(failures, len(tasks), schedule.n_finished, progress)
-
-
-def _listed(values: Sequence[object]) -> str:
-    return ", ".join(map(str, values))
-
-
-def _report(failures: Sequence[Failure], n_tasks: int, n_finished: int, progress: Progress) -> None:
-    for failure in failures[:_SHOWN]:
-        progress.say(f"Failed: {failure.task}: {failure.reason}")
-    if len(failures) > _SHOWN:
-        progress.say(f"... and {len(failures) - _SHOWN} more")
-    kept = f"; {n_finished} retrainings are finished and kept" if n_finished else ""
-    raise InfluenceError(
-        f"{len(failures)} of {n_tasks} tasks failed, the first one: {failures[0].task}:"
-        f" {failures[0].reason}{kept}; fix the cause and rerun, or exclude that seed or ranking"
-    )
+        for failure in failures[:_SHOWN]:
+            progress.say(f"Failed: {failure.task}: {failure.reason}")
+        first, n_finished = failures[0], schedule.n_finished
+        kept = f"; {n_finished} retrainings are finished and kept" if n_finished else ""
+        raise InfluenceError(
+            f"{len(failures)} of {len(tasks)} tasks failed, the first one: {first.task}:"
+            f" {first.reason}{kept}; fix the cause and rerun, or exclude that seed or ranking"
+        )
 
 
 def _curve(

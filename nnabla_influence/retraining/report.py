@@ -36,13 +36,8 @@ Line = dict[str, Any]
 class Metric:
     """How the numbers of accuracy or loss are written.
 
-    Attributes:
-        column: ``accuracy`` or ``loss``.
-        name: For the reader.
-        scale: Factor for display.
-        better: The sign of a difference that is an improvement.
-        points: The unit of a difference.
-        digits: Behind the decimal point.
+    ``scale`` is the factor for display, ``better`` the sign of an improvement, ``points`` the unit
+    of a difference.
     """
 
     column: str
@@ -100,12 +95,8 @@ def seeds_text(counts: pd.Series) -> str:
 class Section:
     """The summary of one protocol and batch size.
 
-    Attributes:
-        title: Protocol, batch size and seeds, for the reader.
-        metric: What is shown.
-        plain: The line without removal, if it exists.
-        lines: The other lines, by ranking and number of rows.
-        flipped: How many labels are flipped, where that is known and the same for all seeds.
+    ``plain`` is the line without removal; ``lines`` are the others, by ranking and number of rows;
+    ``flipped`` is how many labels are flipped, where that is known and the same for all seeds.
     """
 
     title: str
@@ -147,17 +138,12 @@ def sections(summary: pd.DataFrame, detection: pd.DataFrame | None = None) -> It
 
 
 def summary_lines(summary: pd.DataFrame, detection: pd.DataFrame | None = None) -> list[str]:
-    """Return what the terminal shows at the end.
-
-    Args:
-        summary: Of `nnabla_influence.retraining.tables.summarize`.
-        detection: Of `nnabla_influence.retraining.tables.detection_frame`.
-    """
+    """Return what the terminal shows at the end: tables and sentences."""
     lines: list[str] = []
     for part in _parts(summary, detection, {name: name for name in ORDER}, "between **"):
         if isinstance(part, str):
             lines.append(part.replace("### ", ""))
-        elif isinstance(part, Table):
+        elif isinstance(part, TextTable):
             lines += part.aligned()
         else:
             lines += part
@@ -165,12 +151,7 @@ def summary_lines(summary: pd.DataFrame, detection: pd.DataFrame | None = None) 
 
 
 def summary_markdown(summary: pd.DataFrame, detection: pd.DataFrame | None = None) -> str:
-    """Return the same as Markdown.
-
-    Args:
-        summary: Of `nnabla_influence.retraining.tables.summarize`.
-        detection: Of `nnabla_influence.retraining.tables.detection_frame`.
-    """
+    """Return the same as Markdown."""
     parts = []
     for part in _parts(summary, detection, NAMES, "bold"):
         if isinstance(part, list):
@@ -180,7 +161,7 @@ def summary_markdown(summary: pd.DataFrame, detection: pd.DataFrame | None = Non
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A header and lines of text."""
 
     header: list[str]
@@ -204,7 +185,7 @@ class Table:
 
 def _parts(
     summary: pd.DataFrame, detection: pd.DataFrame | None, names: Mapping[str, str], bold: str
-) -> Iterator[str | Table | list[str]]:
+) -> Iterator[str | TextTable | list[str]]:
     """Yield headings, captions, tables and lists of sentences."""
     for section in sections(summary, detection):
         metric, rankings = section.metric, [names[name] for name in section.rankings]
@@ -214,12 +195,12 @@ def _parts(
         yield f"### {section.title}"
         yield f"{_capital(metric.name)}{percent}, mean ± standard deviation over the seeds:"
         plain = ["0", *[_level(section.plain, metric)] * len(rankings)]
-        yield Table(header, [*([plain] if section.plain else []), *section.table(_level)])
+        yield TextTable(header, [*([plain] if section.plain else []), *section.table(_level)])
         yield (
             f"Difference to no removal of the same seed{points}, mean [95 % interval]; {bold} where"
             " the interval lies wholly on one side of 0:"
         )
-        yield Table(header, section.table(_difference))
+        yield TextTable(header, section.table(_difference))
         sentences = [f"{sentence}." for sentence in verdict(section)]
         if sentences:
             yield sentences
@@ -229,7 +210,7 @@ def _parts(
 
 def _detection_parts(
     detection: pd.DataFrame, names: Mapping[str, str]
-) -> Iterator[str | Table | list[str]]:
+) -> Iterator[str | TextTable | list[str]]:
     found = found_at_flipped(detection)
     for size, part in detection.groupby("batch_size"):
         seeds = part.drop_duplicates("seed")
@@ -248,7 +229,7 @@ def _detection_parts(
             share = f"{100 * line['precision']:.1f}{_spread(100 * line['precision_std'], 1)}"
             auc = "" if math.isnan(line["roc_auc"]) else f"{line['roc_auc']:.3f}"
             lines.append([names[line["ranking"]], share, auc + _spread(line["roc_auc_std"], 3)])
-        yield Table(["ranking", "found (%)", "ROC AUC"], lines)
+        yield TextTable(["ranking", "found (%)", "ROC AUC"], lines)
 
 
 def verdict(section: Section) -> Iterator[str]:

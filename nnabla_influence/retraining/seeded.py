@@ -24,7 +24,7 @@ from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.nnabla_cli.seeded_order import seeded_steps
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.retraining.inputs import Inputs
+from nnabla_influence.retraining.inputs import CurveInputs
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.checkpoints import read_layout, write_checkpoints, write_layout
 from nnabla_influence.runs.keep import Plan
@@ -51,13 +51,8 @@ _OF_RANDOM_LAYERS = 1
 class SeededTraining:
     """The whole training of one seed, ready to start.
 
-    Attributes:
-        seed: The seed.
-        trainer: Does the steps; shared by the seeds of a config.
-        start: What it starts from.
-        steps: All of them.
-        inputs: Gives each step's data.
-        random_seeds: Of the random layers without a seed in the definition, by layer.
+    ``trainer`` is shared by the seeds of a config; ``random_seeds`` are those of the random layers
+    without a seed in the definition, by layer.
     """
 
     seed: int
@@ -69,7 +64,7 @@ class SeededTraining:
 
 
 @functools.lru_cache(maxsize=2)
-def seeded_training(inputs: Inputs, seed: int) -> SeededTraining:
+def seeded_training(inputs: CurveInputs, seed: int) -> SeededTraining:
     """Return the training of a seed.
 
     Parameters come from ``RandomState(seed)``, the order of the rows and the random layers' seeds
@@ -98,7 +93,7 @@ def seeded_training(inputs: Inputs, seed: int) -> SeededTraining:
     )
 
 
-def train(inputs: Inputs, seed: int, folder: str | os.PathLike[str]) -> None:
+def train(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> None:
     """Do the training of a seed and write its run folder, whole or not at all.
 
     About the square root of the number of steps are kept as checkpoints, for replays.
@@ -122,7 +117,7 @@ def train(inputs: Inputs, seed: int, folder: str | os.PathLike[str]) -> None:
         )
 
 
-def recorded_training(inputs: Inputs, seed: int, folder: str | os.PathLike[str]) -> Run:
+def recorded_training(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> Run:
     """Read the run folder of a seed's training.
 
     Raises:
@@ -142,7 +137,7 @@ def recorded_training(inputs: Inputs, seed: int, folder: str | os.PathLike[str])
     return run
 
 
-def _train_keeping(inputs: Inputs, training: SeededTraining, folder: Path) -> Checkpoint:
+def _train_keeping(inputs: CurveInputs, training: SeededTraining, folder: Path) -> Checkpoint:
     steps, trainer, kept = training.steps, training.trainer, []
     checksums: list[int] = []
     spacing = Plan(0, len(steps)).spacing(KEEP)
@@ -166,7 +161,7 @@ def _train_keeping(inputs: Inputs, training: SeededTraining, folder: Path) -> Ch
     return end
 
 
-def _settings(inputs: Inputs, training: SeededTraining) -> RunSettings:
+def _settings(inputs: CurveInputs, training: SeededTraining) -> RunSettings:
     definition, solver = inputs.definition, inputs.definition.solver
     return RunSettings(
         n_rows=len(inputs.training),
@@ -193,7 +188,7 @@ def _random_seeds(definition: Definition, seed: int) -> dict[str, int]:
     return {layer: int(number) for layer, number in zip(layers, drawn)}
 
 
-def _to_train(inputs: Inputs) -> Definition:
+def _to_train(inputs: CurveInputs) -> Definition:
     """Return the definition with the config's batch size and no monitors, which do not run."""
     definition = inputs.definition
     proto = _copy(definition)
@@ -211,7 +206,7 @@ def _copy(definition: Definition) -> Any:
 
 
 @functools.lru_cache(maxsize=2)
-def _trainer(inputs: Inputs) -> Trainer:
+def _trainer(inputs: CurveInputs) -> Trainer:
     """Return the trainer that all seeds share: what random layers draw comes in from outside."""
     definition = _to_train(inputs)
     seeded = with_seeds(definition, _random_seeds(definition, 0))

@@ -31,11 +31,9 @@ _MARK, _LOCK = "curve.json", ".lock"
 
 
 class Records:
-    """A folder of finished results, one JSON file each.
+    """An existing folder of finished results, one JSON file each.
 
-    Args:
-        folder: An existing folder.
-        root: What the user removes to start anew; the folder itself, or one around it.
+    ``root`` is what the user removes to start anew: the folder itself, or one around it.
     """
 
     def __init__(self, folder: Path, root: Path):
@@ -46,15 +44,10 @@ class Records:
         return sorted(path.stem for path in self.folder.glob("*.json") if path.name != _MARK)
 
     def read(self, name: str, fingerprint: str, kind: type[Record]) -> Record | None:
-        """Return a record, None where there is none.
-
-        Args:
-            name: Of the record.
-            fingerprint: Of everything that it depends on.
-            kind: The dataclass that was written.
+        """Return a record of a dataclass ``kind``, None if it does not exist.
 
         Raises:
-            OutputError: It was computed from something else, or is damaged.
+            OutputError: Its fingerprint is another one, or it is damaged.
         """
         path = self.folder / f"{name}.json"
         try:
@@ -106,9 +99,6 @@ class PartialValidation(Records):
     Which rows and subsets are left out may change from call to call; what the losses depend on may
     not.
 
-    Args:
-        output: The folder that the validation writes at its end.
-
     Raises:
         OutputError: Nothing can be written beside ``output``.
     """
@@ -148,10 +138,7 @@ class PartialValidation(Records):
 
 
 class CurveStore(Records):
-    """The output folder of a removal curve, and its records.
-
-    Args:
-        output: The folder; made if it is missing. Its parent must exist.
+    """The output folder of a removal curve, made if it is missing, and its records.
 
     Raises:
         OutputError: It cannot be written, or holds something else.

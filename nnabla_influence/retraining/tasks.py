@@ -20,7 +20,7 @@ from nnabla_influence.files import file_hash, replacing_file
 from nnabla_influence.options import Options
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.retraining.influence_functions import influence_functions
-from nnabla_influence.retraining.inputs import Config, Inputs, open_inputs
+from nnabla_influence.retraining.inputs import Config, CurveInputs, open_inputs
 from nnabla_influence.retraining.retraining import Parameters, Retraining, replayed
 from nnabla_influence.retraining.seeded import recorded_training, seeded_training, train
 from nnabla_influence.runs.run import Run, last_epochs
@@ -41,13 +41,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Ranked:
-    """A finished ranking.
-
-    Attributes:
-        seconds: What it took.
-        cache_bytes: Bytes on disk of the states that the ranking needs.
-        scores_hash: `file_hash` of the scores' file.
-    """
+    """A finished ranking; ``cache_bytes`` are those of the states that it needs on disk."""
 
     seconds: float
     cache_bytes: int
@@ -56,12 +50,9 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Retrained:
-    """A finished retraining.
+    """A finished retraining, on the test data.
 
-    Attributes:
-        accuracy: On the test data; None where the network predicts no class, or it diverged.
-        loss: The mean on the test data; NaN where the training diverged.
-        seconds: What it took.
+    ``accuracy`` is None where the network predicts no class; both are missing where it diverged.
     """
 
     accuracy: float | None
@@ -148,7 +139,7 @@ def retrain(
 
 
 def _without_lowest(
-    inputs: Inputs, seed: int, protocol: str, run: str, scores: str | None, n: int
+    inputs: CurveInputs, seed: int, protocol: str, run: str, scores: str | None, n: int
 ) -> Parameters | None:
     """Return the parameters after a retraining; None where it diverges."""
     if n == 0 or scores is None:
@@ -173,7 +164,7 @@ def _without_lowest(
         return None
 
 
-def cache_bytes(inputs: Inputs, ranking: str, run: Run) -> int:
+def cache_bytes(inputs: CurveInputs, ranking: str, run: Run) -> int:
     """Return what a ranking needs of a training on disk, in bytes.
 
     ``final`` needs the last state, the exact ones those from which they replay their window, and
@@ -195,8 +186,8 @@ def cache_bytes(inputs: Inputs, ranking: str, run: Run) -> int:
     return final + sum(os.path.getsize(folder / f"{number}.npy") for number in kept)
 
 
-def _traced(method: str, window: str) -> Callable[[Inputs, int, Run], np.ndarray]:
-    def scores(inputs: Inputs, seed: int, run: Run) -> np.ndarray:
+def _traced(method: str, window: str) -> Callable[[CurveInputs, int, Run], np.ndarray]:
+    def scores(inputs: CurveInputs, seed: int, run: Run) -> np.ndarray:
         config = inputs.config
         ranking = score(
             config.model,
@@ -216,20 +207,20 @@ def _traced(method: str, window: str) -> Callable[[Inputs, int, Run], np.ndarray
     return scores
 
 
-def _loss(inputs: Inputs, seed: int, run: Run) -> np.ndarray:
+def _loss(inputs: CurveInputs, seed: int, run: Run) -> np.ndarray:
     rows = np.arange(len(inputs.training))
     return -inputs.evaluator.evaluate(run.parameters(), inputs.training.batch, rows)[0]
 
 
-def _influence_functions(inputs: Inputs, seed: int, run: Run) -> np.ndarray:
+def _influence_functions(inputs: CurveInputs, seed: int, run: Run) -> np.ndarray:
     return influence_functions(inputs, run).influence
 
 
-def _random(inputs: Inputs, seed: int, run: Run) -> np.ndarray:
+def _random(inputs: CurveInputs, seed: int, run: Run) -> np.ndarray:
     return np.random.default_rng([seed, _OF_RANDOM_RANKINGS]).random(len(inputs.training))
 
 
-_SCORES: Mapping[str, Callable[[Inputs, int, Run], np.ndarray]] = {
+_SCORES: Mapping[str, Callable[[CurveInputs, int, Run], np.ndarray]] = {
     "final": _traced("final", "last"),
     "exact-last": _traced("exact", "last"),
     "exact": _traced("exact", "all"),

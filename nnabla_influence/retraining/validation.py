@@ -27,13 +27,13 @@ from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.retraining.agreement import RETEST_WEIGHT, Sample, draw_rows, draw_subsets
 from nnabla_influence.retraining.evaluation import BLOCK, Evaluator
 from nnabla_influence.retraining.figures import write_scatter
-from nnabla_influence.retraining.given_scores import GivenScores, read_scores
 from nnabla_influence.retraining.retraining import (
     Parameters,
     Retraining,
     checkpoint_before,
     replayed,
 )
+from nnabla_influence.retraining.scores import ScoreSources, read_scores
 from nnabla_influence.retraining.store import PartialValidation
 from nnabla_influence.retraining.validation_result import (
     SCATTER,
@@ -64,7 +64,7 @@ def validate(
     model: PathLike,
     *,
     run: PathLike,
-    scores: GivenScores,
+    scores: ScoreSources,
     train: PathLike | None = None,
     validation: PathLike | None = None,
     output: PathLike | None = None,
@@ -224,10 +224,7 @@ def _partial(folder: Path | None) -> Iterator[PartialValidation | None]:
 class LossChanges:
     """How the mean validation loss changes without rows, against the loss with every row.
 
-    Args:
-        retraining: Of the window.
-        loss: Parameters to mean validation loss.
-        progress: Shows one unit a retraining.
+    ``loss`` returns the mean validation loss of parameters.
     """
 
     def __init__(self, retraining: Retraining, loss: Loss, progress: Progress):
@@ -252,11 +249,7 @@ class LossChanges:
         return self._base
 
     def resume(self, partial: PartialValidation, fingerprint: str) -> None:
-        """Use the retrainings that ``partial`` has, and keep new ones there.
-
-        Args:
-            partial: The store.
-            fingerprint: Of everything that the losses depend on.
+        """Use the retrainings in ``partial`` with this fingerprint, and keep new ones there.
 
         Raises:
             OutputError: It holds another validation's.

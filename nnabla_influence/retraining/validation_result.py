@@ -24,7 +24,7 @@ from nnabla_influence.retraining.agreement import (
     subset_agreement,
     subset_sums,
 )
-from nnabla_influence.retraining.report import Table
+from nnabla_influence.retraining.report import TextTable
 from nnabla_influence.retraining.store import check_folder
 
 RETEST = "(retest)"
@@ -187,7 +187,7 @@ class Validation:
                 f"{RETEST}: the true changes against themselves, nine tenths left out; where that"
                 " is far from 1, the training is chaotic and the true changes mostly noise"
             )
-        yield from Table(titles, lines).aligned()
+        yield from TextTable(titles, lines).aligned()
 
 
 def check_output(folder: str | os.PathLike[str]) -> Path:

@@ -94,7 +94,7 @@ def test_differences_are_those_to_no_removal_with_their_intervals(metric: Metric
 
 def test_one_seed_has_no_error_bars():
     summary = summary_of(seeds=1)
-    for draw, words in ((levels, "one seed; black"), (differences, "an interval takes two seeds")):
+    for draw, words in ((levels, "one seed; black"), (differences, "an interval needs two seeds")):
         figure = draw(summary, ACCURACY, "Title")
         assert all(ends is None for _, _, ends in drawn(figure.axes[0]).values())
         assert not figure.axes[0].patches

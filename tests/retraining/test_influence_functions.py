@@ -90,9 +90,7 @@ def test_a_hessian_that_no_damping_makes_positive_definite_is_told(trained, monk
     config, run = trained
     monkeypatch.setattr(module, "DAMPINGS", (0.001, 0.01))
     output = tmp_path / "scores.npy"
-    with pytest.raises(
-        ScoreError, match=r"run: influence functions cannot be .* even with 0.01 .*; train longer"
-    ):
+    with pytest.raises(ScoreError, match=r"run: influence functions .* 0\.01"):
         rank(config, 0, "influence-functions", str(run), str(output))
     assert not output.exists()
 

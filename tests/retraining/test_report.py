@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -228,13 +226,3 @@ def test_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     text = summary_markdown(summary, found)
     assert (tmp_path / "a" / "table.md").read_text("utf-8") == text
     assert not {name for name in files(tmp_path / "b") if "detection" in name}
-
-
-def test_nothing_heavy_is_imported_with_what_workers_and_commands_import():
-    code = (
-        "import sys, nnabla_influence.retraining.tasks, nnabla_influence.retraining.plan\n"
-        "import nnabla_influence.commands.main\n"
-        "print([m for m in ('pandas', 'matplotlib') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[-2] == "[]"

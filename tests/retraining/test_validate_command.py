@@ -95,13 +95,14 @@ def test_an_interrupted_validation_goes_on(project, tmp_path, monkeypatch, end):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_other_commands_import_neither_scipy_nor_matplotlib():
+def test_other_commands_and_workers_import_nothing_heavy():
     code = (
         "import sys; from nnabla_influence.commands.main import main, build_parser\n"
         "import nnabla_influence.scoring.scoring, nnabla_influence.nnabla_cli.training\n"
         "build_parser().parse_args(['validate', '-m', 'a', '--run', 'b', '-i', 'c', '-o', 'd'])\n"
-        "assert 'matplotlib' not in sys.modules\n"
         "assert not [m for m in sys.modules if m.startswith('nnabla_influence.retraining')]\n"
+        "import nnabla_influence.retraining.tasks\n"
+        "assert not {'matplotlib', 'pandas'} & set(sys.modules)\n"
     )
     subprocess.run(
         [sys.executable, "-c", code], env=environment(PYTHONPATH=str(REPOSITORY)), check=True

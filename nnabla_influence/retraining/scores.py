@@ -15,13 +15,13 @@ from nnabla_influence.errors import DatasetError, ScoreError
 from nnabla_influence.ranking import RESULT_COLUMNS, Ranking, read_ranking
 
 PathLike = Union[str, "os.PathLike[str]"]
-GivenScores = Union[PathLike, Sequence[PathLike], Mapping[str, Union[PathLike, np.ndarray]]]
+ScoreSources = Union[PathLike, Sequence[PathLike], Mapping[str, Union[PathLike, np.ndarray]]]
 
 _COMPARED = 100
 
 
 def read_scores(
-    given: GivenScores, train: Dataset, times_seen: np.ndarray
+    given: ScoreSources, train: Dataset, times_seen: np.ndarray
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Return the scores by name, each of shape ``(N,)`` in the order of the training CSV.
 
@@ -50,14 +50,14 @@ def read_scores(
         if seen is not None and not np.array_equal(seen[position], times_seen):
             notes.append(
                 f"{source}: was scored on another window than the one that is validated (its"
-                " times_seen differ), so it answers another question"
+                " times_seen differ), so it predicts another change"
             )
     if not scores:
         raise ScoreError("no scores are given; name a ranking with -i")
     return scores, notes
 
 
-def _by_name(given: GivenScores) -> Mapping[str, Union[PathLike, np.ndarray]]:
+def _by_name(given: ScoreSources) -> Mapping[str, Union[PathLike, np.ndarray]]:
     if isinstance(given, Mapping):
         return given
     paths = [given] if isinstance(given, (str, os.PathLike)) else list(given)

@@ -11,7 +11,7 @@ import pytest
 from nnabla_influence.dataset import Dataset, open_dataset
 from nnabla_influence.errors import DatasetError, ScoreError
 from nnabla_influence.ranking import Ranking, Scores
-from nnabla_influence.retraining.given_scores import read_scores
+from nnabla_influence.retraining.scores import read_scores
 
 N = 12
 SEEN = np.arange(N) % 3
@@ -97,11 +97,11 @@ def other_numbers(lines):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (one_less, r"influence\.csv: ranks 11 rows up to datasource_index 1\d, but .*csv has 12"),
-        (other_numbers, r"ranks 12 rows up to datasource_index 12, but .*train\.csv has 12"),
-        (other_column, r"influence\.csv: has other columns than .*train\.csv"),
-        (other_label, r"influence\.csv, line 5, column 'y:label': '9' is not the '\d' of row \d"),
-        (other_image, r"influence\.csv, line 5, column 'x:image': '../images/\d+\.png' is not the"),
+        (one_less, r"influence\.csv: .*11 rows.*train\.csv.* 12"),
+        (other_numbers, r"influence\.csv: .*datasource_index 12.*train\.csv"),
+        (other_column, r"influence\.csv: .*columns.*train\.csv"),
+        (other_label, r"influence\.csv, line 5, column 'y:label': '9'"),
+        (other_image, r"influence\.csv, line 5, column 'x:image': '../images/\d+\.png'"),
     ],
 )
 def test_a_ranking_of_another_csv(train: Dataset, ranking: Path, change, message: str):
@@ -111,15 +111,15 @@ def test_a_ranking_of_another_csv(train: Dataset, ranking: Path, change, message
 
 
 def test_a_file_that_is_no_ranking(train: Dataset):
-    with pytest.raises(DatasetError, match=r"train\.csv: is no ranking, since it has no column"):
+    with pytest.raises(DatasetError, match=r"train\.csv"):
         read_scores(train.path, train, SEEN)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.zeros(5), r"scores 'mine' have the shape \(5,\), but the training CSV has 12 rows"),
-        (np.full(N, np.nan), "scores 'mine': that of row 0 is nan, not finite"),
+        (np.zeros(5), r"'mine'.*\(5,\).* 12 rows"),
+        (np.full(N, np.nan), "'mine'.*row 0.*nan"),
     ],
 )
 def test_arrays_that_do_not_fit(train: Dataset, values, message: str):
@@ -128,5 +128,5 @@ def test_arrays_that_do_not_fit(train: Dataset, values, message: str):
 
 
 def test_no_scores(train: Dataset):
-    with pytest.raises(ScoreError, match="no scores are given"):
+    with pytest.raises(ScoreError, match="-i"):
         read_scores([], train, SEEN)
