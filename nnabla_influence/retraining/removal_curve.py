@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Union
+from typing import Union
 
 import nnabla as nn
 import numpy as np
@@ -22,9 +22,9 @@ from nnabla_influence import __version__
 from nnabla_influence.definition import Definition, load_definition
 from nnabla_influence.definition.initial import check_start
 from nnabla_influence.device import choose_device
-from nnabla_influence.errors import DatasetError, InfluenceError, OutputError
+from nnabla_influence.errors import DatasetError, InfluenceError
 from nnabla_influence.execution import open_executor
-from nnabla_influence.files import file_hash, replacing_file, replacing_folder, working_folder
+from nnabla_influence.files import file_hash, replacing_file, replacing_folder
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.retraining.figures import write_figures
 from nnabla_influence.retraining.inputs import (
@@ -49,7 +49,7 @@ from nnabla_influence.retraining.plan import (
     numbers_of_rows,
 )
 from nnabla_influence.retraining.report import summary_lines, summary_markdown
-from nnabla_influence.retraining.store import RESULTS, CurveStore
+from nnabla_influence.retraining.store import CurveStore
 from nnabla_influence.retraining.tables import (
     detect,
     detection_frame,
@@ -62,7 +62,6 @@ from nnabla_influence.solvers import check_solver
 
 PathLike = Union[str, "os.PathLike[str]"]
 
-FIGURES, DETECTION = "figures", "detection.csv"
 _PACKAGES = ("nnabla", "numpy", "scipy", "pandas", "matplotlib")
 """On which the results' bytes depend."""
 
@@ -201,7 +200,14 @@ def curve(
                 **{name: version(name) for name in _PACKAGES},
             },
         }
-        _write(store, computed, title or definition.path.stem, settings, definition.path)
+        write_results(store.output, computed, title or definition.path.stem)
+        with replacing_file(store.output / "settings.json") as temporary:
+            text = json.dumps(settings, indent=2, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+        suffix = definition.path.suffix.lower()
+        with replacing_file(store.output / f"model{suffix}") as temporary:
+            shutil.copyfile(definition.path, temporary)
+        store.tidy()
         return computed
 
 
@@ -348,47 +354,27 @@ def _curve(
     )
 
 
-def _write(
-    store: CurveStore, curve: Curve, title: str, settings: Mapping[str, Any], model: Path
-) -> None:
-    """Write tables and figures, each file whole or not at all, in place of an earlier call's.
+def write_results(folder: Path, curve: Curve, title: str) -> None:
+    """Write tables and figures, each whole or not at all, in place of an earlier call's.
+
+    All but the seconds depends on the trainings alone, not on which of them finished first.
 
     Raises:
         OutputError: One cannot be written.
     """
-    with working_folder(store.output / RESULTS) as made:
-        try:
-            write_results(made, curve, title)
-            text = json.dumps(settings, indent=2, ensure_ascii=False)
-            (made / "settings.json").write_text(text + "\n", encoding="utf-8")
-            shutil.copyfile(model, made / f"model{model.suffix.lower()}")
-        except OSError as error:
-            raise OutputError(
-                f"{store.output}: the results cannot be written ({error.strerror}); what is"
-                " computed is kept, so free some space and rerun"
-            ) from error
-        with replacing_folder(store.output / FIGURES) as folder:
-            shutil.copytree(made / FIGURES, folder, dirs_exist_ok=True)
-        for path in sorted(path for path in made.iterdir() if path.is_file()):
-            with replacing_file(store.output / path.name) as sibling:
-                os.replace(path, sibling)
-    if curve.detection is None:
-        (store.output / DETECTION).unlink(missing_ok=True)
-    store.tidy()
-
-
-def write_results(folder: Path, curve: Curve, title: str) -> None:
-    """Write the tables and figures into an existing folder.
-
-    All but the seconds depends on the trainings alone, not on which of them finished first.
-    """
     summary = summarize(curve.results)
-    write_table(folder / "results.csv", curve.results)
-    write_table(folder / "summary.csv", summary)
-    write_table(folder / "costs.csv", curve.costs)
-    if curve.detection is not None:
-        write_table(folder / DETECTION, curve.detection)
-    markdown = summary_markdown(summary, curve.detection)
-    (folder / "table.md").write_bytes(markdown.encode())
-    (folder / FIGURES).mkdir(exist_ok=True)
-    write_figures(folder / FIGURES, summary, curve.detection, title)
+    for name, table in (
+        ("results.csv", curve.results),
+        ("summary.csv", summary),
+        ("costs.csv", curve.costs),
+        ("detection.csv", curve.detection),
+    ):
+        if table is None:
+            (folder / name).unlink(missing_ok=True)
+            continue
+        with replacing_file(folder / name) as temporary:
+            write_table(temporary, table)
+    with replacing_file(folder / "table.md") as temporary:
+        temporary.write_bytes(summary_markdown(summary, curve.detection).encode())
+    with replacing_folder(folder / "figures") as temporary:
+        write_figures(temporary, summary, curve.detection, title)

@@ -25,8 +25,6 @@ Record = TypeVar("Record")
 
 FORMAT_VERSION = 1
 RECORDS, SCORES, RUNS = "cells", "scores", "runs"
-RESULTS = ".results."
-"""Begins the name of a folder in which results are made."""
 _MARK, _LOCK = "curve.json", ".lock"
 
 
@@ -180,8 +178,6 @@ class CurveStore(Records):
                 f"{self.output}: another command is using it; wait until it ends, or give another"
                 " folder"
             ) from error
-        for left in self.output.glob(f"{RESULTS}*"):  # by a command that was killed
-            shutil.rmtree(left, ignore_errors=True)
         return self
 
     def __exit__(self, *_: object) -> None:

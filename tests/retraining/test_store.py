@@ -58,17 +58,6 @@ def test_a_record_of_something_else_is_refused(tmp_path):
         store.read("one", "of that", Retrained)
 
 
-def test_what_killed_commands_leave_does_no_harm(tmp_path):
-    with CurveStore(tmp_path / "out") as store:
-        store.write("one", "of this", RESULT)
-    (tmp_path / "out" / ".results.x1y2").mkdir()
-
-    with CurveStore(tmp_path / "out"):
-        pass
-
-    assert sorted(os.listdir(tmp_path / "out")) == ["cells", "runs", "scores"]
-
-
 def test_other_outputs_are_refused_and_stay_as_they_are(tmp_path):
     (tmp_path / "photo.png").write_bytes(b"mine")
     for output, named in (
