@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from nnabla_influence.archive import open_archive
 from nnabla_influence.cleansing.table import Line, column_names
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.file_safety import open_archive
 
 if TYPE_CHECKING:
     from openpyxl import Workbook

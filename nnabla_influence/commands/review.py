@@ -1,4 +1,4 @@
-"""The options of ``nnabla-influence review``, and what it calls."""
+"""The command ``nnabla-influence review``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnabla_influence.arguments import count_or_none
+from nnabla_influence.commands import options
 from nnabla_influence.process import show
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from nnabla_influence.review.reviewed import Reviewed
 
 DESCRIPTION = (
-    "Make a page, or a workbook, on which a person looks at the rows of a ranking, the most harmful"
-    " ones first, and decides what to keep, remove or relabel."
+    "Write a page or a workbook of a ranking's rows, the most harmful first, in which to decide"
+    " which rows to keep, remove or relabel."
 )
 
 _ALL = -1
@@ -27,15 +28,8 @@ _DECISIONS = "decisions.csv"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add every option."""
-    parser.add_argument(
-        "-i", "--input", required=True, metavar="RANKING", help="ranking, as `score` writes it"
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="HTML",
-        help="review page to write: one file, which a browser opens from disk",
-    )
+    options.add_ranking(parser)
+    options.add(parser, "output", "HTML", "review page to write, one file")
     parser.add_argument(
         "--xlsx", metavar="XLSX", help="workbook to write, with thumbnails beside the rows"
     )
@@ -44,21 +38,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="1000",
         metavar="K|all",
         type=_thumbnails,
-        help="show the pictures of this many rows, the most harmful ones; the others stay rows"
-        " without pictures (default: %(default)s)",
+        help="show pictures of this many rows, the most harmful ones (default: %(default)s)",
     )
     parser.add_argument(
         "--class-names",
         metavar="FILE|A,B,C",
-        help="what people call the classes: names of the classes 0, 1, 2 ... with commas between,"
-        " or a text file with one on each line, or a CSV of numbers and names (default: those in"
-        " the label's header, such as y:label;cat;dog)",
+        help="names of the classes 0, 1, 2, ...: separated by commas, or a text file with one on"
+        " each line, or a CSV of numbers and names (default: those in the label's header, such as"
+        " y:label;cat;dog)",
     )
-    parser.add_argument(
-        "--label-column",
-        metavar="NAME",
-        help="column of the labels (default: y, where there is one)",
-    )
+    options.add_label_column(parser)
     parser.add_argument(
         "--title", metavar="TEXT", help="heading of the page (default: the ranking's name)"
     )
@@ -66,7 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Write what was asked for, and print what it is and how to go on."""
+    """Write page and workbook, and print what they hold and the next command."""
     if parsed.output is None and parsed.xlsx is None:
         parsed.usage_error("give -o for a page, --xlsx for a workbook, or both")
 
@@ -74,9 +63,9 @@ def run(parsed: argparse.Namespace) -> None:
     from nnabla_influence.review.outputs import check_outputs
     from nnabla_influence.review.reviewed import read_reviewed
 
-    check_outputs(parsed.input, page=parsed.output, workbook=parsed.xlsx)
+    check_outputs(parsed.ranking, page=parsed.output, workbook=parsed.xlsx)
     reviewed = read_reviewed(
-        parsed.input, label_column=parsed.label_column, class_names=parsed.class_names
+        parsed.ranking, label_column=parsed.label_column, class_names=parsed.class_names
     )
     thumbnails = len(reviewed) if parsed.thumbnails == _ALL else parsed.thumbnails
     progress = TerminalProgress()
@@ -98,7 +87,7 @@ def run(parsed: argparse.Namespace) -> None:
         write_workbook(reviewed, parsed.xlsx, thumbnails=thumbnails, progress=progress)
         shown = min(thumbnails, len(reviewed)) if reviewed.image_columns else 0
         show(f"{parsed.xlsx}: {len(reviewed)} rows, the most harmful first; {_pictured(shown)}")
-    for line in (*_notes(reviewed), *_how_to_go_on(parsed)):
+    for line in (*_notes(reviewed), *_next_command(parsed)):
         show(line)
 
 
@@ -137,9 +126,9 @@ def _notes(reviewed: Reviewed) -> Iterator[str]:
         )
 
 
-def _how_to_go_on(parsed: argparse.Namespace) -> Iterator[str]:
-    clean = os.fspath(Path(parsed.input).parent / "clean.csv")
-    words = ["nnabla-influence", "cleanse", "-i", parsed.input, "-o", clean]
+def _next_command(parsed: argparse.Namespace) -> Iterator[str]:
+    clean = os.fspath(Path(parsed.ranking).parent / "clean.csv")
+    words = ["nnabla-influence", "cleanse", "-i", parsed.ranking, "-o", clean]
     if parsed.label_column is not None:
         words += ["--label-column", parsed.label_column]
     made = {parsed.output: _DECISIONS, parsed.xlsx: parsed.xlsx}

@@ -17,17 +17,19 @@ from nnabla_influence.dataset import ColumnSpec, Dataset, open_dataset
 from nnabla_influence.dataset.header import columns_of
 from nnabla_influence.definition import (
     Definition,
+    Label,
     check_differentiable,
     check_independence,
+    find_label,
     load_definition,
 )
-from nnabla_influence.definition.expansion import expand
-from nnabla_influence.definition.initial import initial_parameters
+from nnabla_influence.definition.training_network import initial_parameters
+from nnabla_influence.definition.unrolled import expand
 from nnabla_influence.device import Device, choose_device
 from nnabla_influence.errors import DatasetError, ModelError
 from nnabla_influence.files import file_hash
 from nnabla_influence.progress import Progress, SilentProgress
-from nnabla_influence.retraining.evaluation import BLOCK, Evaluator, Label, find_label
+from nnabla_influence.retraining.evaluation import BLOCK, Evaluator
 from nnabla_influence.scoring.chunk import default_chunk_size
 from nnabla_influence.scoring.opening import open_training, open_validation
 from nnabla_influence.solvers import check_solver

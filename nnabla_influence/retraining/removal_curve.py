@@ -20,7 +20,7 @@ import pandas as pd
 
 from nnabla_influence import __version__
 from nnabla_influence.definition import Definition, load_definition
-from nnabla_influence.definition.initial import check_start
+from nnabla_influence.definition.training_network import check_start
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import DatasetError, InfluenceError
 from nnabla_influence.execution import open_executor

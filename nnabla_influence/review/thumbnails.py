@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nnabla_influence.content import check_content
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.file_safety import check_content
 
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff")
 """Files that are pictures; an ``.npy`` file is one if its shape says so."""

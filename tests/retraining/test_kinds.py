@@ -12,17 +12,16 @@ import nnabla.solvers as S
 import numpy as np
 import pytest
 
-from nnabla_influence.definition import load_definition
-from nnabla_influence.definition.initial import initial_parameters
+from network_defs.samples import Training, logistic_regression, mlp, write_definition
+from nnabla_influence.definition import find_label, load_definition
+from nnabla_influence.definition.training_network import initial_parameters
 from nnabla_influence.device import cpu_device
 from nnabla_influence.errors import ModelError, RunError, UnsupportedError
 from nnabla_influence.options import Options
-from nnabla_influence.retraining.evaluation import find_label
 from nnabla_influence.retraining.inputs import Config, open_inputs
 from nnabla_influence.retraining.tasks import rank, retrain, train_seed
 from nnabla_influence.runs.parameter_file import write_parameters
 from nnabla_influence.runs.run import read_run
-from nnabla_influence.samples import Training, logistic_regression, mlp, write_definition
 from nnabla_influence.scoring import score
 from tests.cases import CASES, Case, write_csv
 from tests.small_projects import edit
