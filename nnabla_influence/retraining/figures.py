@@ -185,45 +185,45 @@ def detected(detection: pd.DataFrame, title: str) -> Figure:
 
 def write_scatter(path: Path, validation: Validation) -> None:
     """Draw a column for each of the scores: single rows above, subsets below."""
-    panels: list[tuple[int, int, str, np.ndarray, np.ndarray, str]] = []
-    for column, (name, scores) in enumerate(validation.scores.items()):
-        # A name is the user's: no $ in it begins a formula.
-        shown = name[-_SCATTER_NAME:].replace("$", r"\$")
-        rows = validation.row_agreements.get(name)
-        if rows is not None:
-            heading = f"{shown}: tau {rows.kendall_tau:.2f}, slope {rows.slope:.2f}"
-            predicted = scores[validation.rows]
-            panels.append((0, column, heading, validation.row_changes, predicted, "the row"))
-        of = validation.subset_agreements.get(name)
-        if of is not None:
-            heading = f"{shown}: LDS {of.lds:.2f} [{of.low:.2f}, {of.high:.2f}]"
-            sums, size = subset_sums(scores, validation.subsets), len(validation.subsets[0])
-            line = 0 if rows is None else 1
-            panels.append((line, column, heading, validation.subset_changes, sums, f"{size} rows"))
-    n_lines, n_columns = panels[-1][0] + 1, panels[-1][1] + 1
-    inches = (_SCATTER_INCHES * n_columns + 0.6, _SCATTER_INCHES * n_lines + 0.6)
+    rows, subsets, scores = validation.rows, validation.subsets, validation.scores
+    # Of each line of panels: what is left out, the true changes, the label and name of the
+    # predicted ones, and of each of the scores their agreement and these.
+    lines: list[tuple[str, np.ndarray, str, list[tuple[str, np.ndarray]]]] = []
+    if len(rows):
+        found = [
+            (f"tau {a.kendall_tau:.2f}, slope {a.slope:.2f}", scores[name][rows])
+            for name, a in validation.row_agreements.items()
+        ]
+        lines.append(("the row", validation.row_changes, "influence (predicted change)", found))
+    if subsets:
+        found = [
+            (f"LDS {a.lds:.2f} [{a.low:.2f}, {a.high:.2f}]", subset_sums(scores[name], subsets))
+            for name, a in validation.subset_agreements.items()
+        ]
+        size = len(subsets[0])
+        lines.append((f"{size} rows", validation.subset_changes, "sum of their influences", found))
+    inches = (_SCATTER_INCHES * len(scores) + 0.6, _SCATTER_INCHES * len(lines) + 0.6)
     figure = Figure(figsize=inches, dpi=_DPI)
     FigureCanvasAgg(figure)
-    figure.suptitle(
-        f'"{validation.window.words}"\nline: the predicted change is the true one', fontsize=10
-    )
-    grid = figure.subplots(n_lines, n_columns, squeeze=False)
-    for line, column, heading, truth, predicted, left_out in panels:
-        axes = grid[line][column]
-        # A line of slope 1 through the origin, where the score has the right size too.
-        axes.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
-        axes.axhline(0, color="0.9", linewidth=0.8, zorder=0)
-        axes.axvline(0, color="0.9", linewidth=0.8, zorder=0)
-        axes.scatter(truth, predicted, s=14, alpha=0.7, linewidths=0)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(5))
-            axis.set_major_formatter("{x:.3g}")
-        axes.tick_params(labelsize=8)
-        axes.set_title(heading, fontsize=9)
-        axes.set_xlabel(f"true change of the validation loss without {left_out}")
-        axes.set_ylabel(
-            "influence (predicted change)" if left_out == "the row" else "sum of their influences"
-        )
+    title = f'"{validation.window.words}"\nline: the predicted change is the true one'
+    figure.suptitle(title, fontsize=10)
+    grid = figure.subplots(len(lines), len(scores), squeeze=False)
+    for line, (left_out, truth, label, found) in zip(grid, lines):
+        for axes, name, (words, predicted) in zip(line, scores, found):
+            # A line of slope 1 through the origin, where the score has the right size too.
+            axes.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
+            axes.axhline(0, color="0.9", linewidth=0.8, zorder=0)
+            axes.axvline(0, color="0.9", linewidth=0.8, zorder=0)
+            axes.scatter(truth, predicted, s=14, alpha=0.7, linewidths=0)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(MaxNLocator(5))
+                axis.set_major_formatter("{x:.3g}")
+            axes.tick_params(labelsize=8)
+            # A name is the user's: no $ in it begins a formula.
+            shown = name[-_SCATTER_NAME:].replace("$", r"\$")
+            axes.set_title(f"{shown}: {words}", fontsize=9)
+            axes.set_xlabel(f"true change of the validation loss without {left_out}")
+            axes.set_ylabel(label)
     with _without_glyph_warnings():
         figure.tight_layout()
         figure.savefig(path)

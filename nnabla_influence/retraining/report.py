@@ -241,7 +241,7 @@ def verdict(section: Section) -> Iterator[str]:
     good, bad = ("+", "-") if metric.better > 0 else ("-", "+")
     if ranked and not known:
         yield (
-            "There is no interval, which needs at least two seeds: whether removal helped cannot be"
+            "An interval needs at least two seeds, so whether removal helped cannot be"
             " distinguished from chance; run more seeds"
         )
     elif known:

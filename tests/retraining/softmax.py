@@ -1,6 +1,6 @@
 """A small data set, and its trainings in float64 NumPy: softmax regression by momentum, by hand.
 
-Nothing of the package is in the yardstick but the drawn start, which a run's first state tells.
+Nothing of the package is in the yardstick but the drawn start, read from a run's first checkpoint.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def test_intervals_without_width_are_reported_with_many_seeds_too(classes: bool)
 def test_two_seeds_are_few(n_seeds: int, warned: bool):
     lines = lines_of(lines_with({("final", 5): [0.1, 0.2, 0.15][:n_seeds]}))
     assert (TWO_SEEDS in lines) == warned
-    assert any("There is no interval" in line for line in lines) == (n_seeds == 1)
+    assert any("An interval needs at least two seeds" in line for line in lines) == (n_seeds == 1)
     assert lines[0].endswith({1: "one seed", 2: "2 seeds", 3: "3 seeds"}[n_seeds])
 
 

@@ -105,7 +105,7 @@ def test_first_order_scores_agree_with_small_steps():
 
 
 def test_a_retraining_starts_where_its_first_row_is_met(monkeypatch):
-    """With the base's checkpoints at hand it does fewer steps, and gives the very same bits."""
+    """With the base's checkpoints it does fewer steps, and gives the very same bits."""
     data, quick, slow = LinearData(epochs=1), LinearTrainer(), LinearTrainer()
     _, changes = measured(data, SETS, quick)
     monkeypatch.setattr(retraining_module, "SNAPSHOTS", 1)

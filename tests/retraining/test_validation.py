@@ -87,7 +87,7 @@ def test_scores_in_memory(project: Project, tmp_path: Path):
 
 
 def test_a_run_that_the_retraining_does_not_reproduce(project: Project, tmp_path: Path):
-    """final.h5 that is a bit off: said, and the redone training is compared with."""
+    """A final.h5 that is a bit off is reported; changes are from the retrained loss."""
     shutil.copytree(project.run, tmp_path / "run")
     with h5py.File(tmp_path / "run" / "final.h5", "r+") as file:
         file["out/affine/b"][0] += 0.25
