@@ -19,7 +19,7 @@ ROOMS = [
     "ranking",
     *("scoring", "cleansing", "retraining", "review"),
     *("arguments", "process", "report"),
-    *("console", "installation", "commands"),
+    *("console", "commands"),
     "__main__",
 ]
 

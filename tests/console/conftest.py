@@ -1,4 +1,4 @@
-"""A job of NNCD with a trained table, for calls within this process."""
+"""A job of NNCD with a trained table, and Consoles to install into."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from nnabla_influence.console import parent
+from nnabla_influence.console.payload import Release
 from tests.console import nncd
+from tests.console.consoles import nncd_home, release, windows_nnc
 from tests.small_projects import Trained, trained_table
 
 
@@ -24,3 +26,21 @@ def job(trained: Trained, tmp_path: Path, monkeypatch) -> Path:
     folder = nncd.job_folder(tmp_path / "home")
     shutil.copy(trained.final, folder / nncd.MODEL)
     return folder
+
+
+@pytest.fixture
+def plugins(japanese_path: Path) -> Path:
+    """The folder of plugins of a Windows NNC."""
+    return windows_nnc(japanese_path)
+
+
+@pytest.fixture
+def database(japanese_path: Path) -> Path:
+    """The database of a NNCD."""
+    return nncd_home(japanese_path)
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Release:
+    """A version of the plugins."""
+    return release(tmp_path / "source")

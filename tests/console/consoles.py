@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from nnabla_influence.console.installation import Installation
+from nnabla_influence.console.payload import Release
+from nnabla_influence.console.places import Place
 from nnabla_influence.console.registration import Parameter, Plugin
-from nnabla_influence.installation import Installing, Place, Uninstalling
-from nnabla_influence.installation.payload import Source
 
+TIME = "2024-05-01 02:03:04.000005"
 SAMPLE_TENANT = "ccbf15a0-bcb6-4ba6-b10e-27fc877c4348"
 IMAGE_ID = "11111111-aaaa-4aaa-8aaa-111111111111"
 TABLE_ID = "22222222-bbbb-4bbb-8bbb-222222222222"
@@ -36,14 +38,14 @@ CREATE INDEX plugins_owner_tenant_id ON plugins (owner_tenant_id);
 
 
 def row(plugin_id: str, name: str, file: str, *, owner: str = SAMPLE_TENANT, deleted: int = 0):
-    time = "2024-05-01 02:03:04.000005"
-    return (plugin_id, time, time, owner, name, file, "[]", "of somebody", None, deleted)
+    return (plugin_id, TIME, TIME, owner, name, file, "[]", "of somebody", None, deleted)
 
 
 def insert(database: Path, *rows: tuple) -> None:
     with sqlite3.connect(database) as connection:
         for values in rows:
-            connection.execute(f"INSERT INTO plugins VALUES ({','.join('?' * 10)})", values)
+            marks = ",".join("?" * len(values))
+            connection.execute(f"INSERT OR REPLACE INTO plugins VALUES ({marks})", values)
     connection.close()
 
 
@@ -70,51 +72,42 @@ def nncd_home(folder: Path) -> Path:
     connection = sqlite3.connect(database)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(TABLES)
-    time = "2024-05-01 02:03:04.000005"
+    values = (SAMPLE_TENANT, TIME, TIME)
     with connection:
-        connection.execute(
-            "INSERT INTO tenants VALUES (?, ?, ?, 'sample', 2)", (SAMPLE_TENANT, time, time)
-        )
+        connection.execute("INSERT INTO tenants VALUES (?, ?, ?, 'sample', 2)", values)
     connection.close()
     insert(database, row("7de3c778-849b-48bf-8fb5-3956fd22f98f", "Grad-CAM", "plugins/gradcam.py"))
     return database
 
 
-def source(
-    folder: Path, version: str = "1.0", *, without: str | None = None, **texts: str
-) -> Source:
+def release(folder: Path, version: str = "1.0", **texts: str) -> Release:
     """Write a tiny package and two scripts."""
-    scripts = {IMAGE: "Image", TABLE: "Table"}
+    root = folder / version
+    script = f"from nnabla_influence.inner.part import VERSION  # {version}\nprint('%s', VERSION)\n"
     files = {
         "nnabla_influence/__init__.py": f'__version__ = "{version}"  # nnabla_influence\n',
         "nnabla_influence/inner/__init__.py": "",
         "nnabla_influence/inner/part.py": f"VERSION = {version!r}\n",
         "nnabla_influence/__pycache__/__init__.cpython-310.pyc": "compiled",
         "nnabla_influence/_plugins/copy.py": "bundled with the package",
-        **{
-            f"plugins/{name}": f"from nnabla_influence.inner.part import VERSION  # {version}\n"
-            f"print('{label}', VERSION)\n"
-            for name, label in scripts.items()
-        },
+        f"plugins/{IMAGE}": script % "Image",
+        f"plugins/{TABLE}": script % "Table",
         **{name.replace("__", "/") + ".py": text for name, text in texts.items()},
     }
     for name, text in files.items():
-        if name != without:
-            path = folder / version / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
     model = Parameter("model", "input", "the model", "path", "result.nnp", readonly=True)
     output = Parameter("output", "output", "the result", "path", "影響")
     registered = (
         Plugin(IMAGE_ID, "SGD Influence", IMAGE, "ranks", (model, output)),
         Plugin(TABLE_ID, "SGD Influence (tabular)", TABLE, "ranks rows", (model, output)),
     )
-    root = folder / version
-    return Source(root / "plugins", root / "nnabla_influence", version, registered)
+    return Release(root / "plugins", root / "nnabla_influence", version, registered)
 
 
 def tree(folder: Path) -> dict[str, object]:
-    """Return every file with its bytes and its time, and every folder; databases by `dump`."""
+    """Return every file with its bytes, and every folder; databases by `dump`."""
     found: dict[str, object] = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
@@ -123,7 +116,7 @@ def tree(folder: Path) -> dict[str, object]:
         elif path.is_symlink():
             found[name] = f"link to {os.readlink(path)}"
         elif not path.name.startswith("nncd.db"):
-            found[name] = (path.read_bytes(), path.stat().st_mtime_ns)
+            found[name] = path.read_bytes()
     return found
 
 
@@ -151,14 +144,14 @@ def state(database: Path) -> tuple[dict[str, object], list[str]]:
     return tree(database.parents[2]), dump(database)
 
 
-def install(place: Place, what: Source) -> list[str]:
-    work = Installing(place, what)
-    return work.lines() + ([] if work.is_done else work.do())
+def install(place: Place, what: Release) -> list[str]:
+    work = Installation(place, what)
+    return work.lines() + ([] if work.is_done else work.apply())
 
 
-def uninstall(place: Place) -> list[str]:
-    work = Uninstalling(place)
-    return work.lines() + ([] if work.is_done else work.do())
+def uninstall(place: Place, what: Release | None = None) -> list[str]:
+    work = Installation(place, what, remove=True)
+    return work.lines() + ([] if work.is_done else work.apply())
 
 
 def says(script: Path) -> str:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from nnabla_influence import score
+from nnabla_influence.console.installation import Installation
+from nnabla_influence.console.places import recognise
 from nnabla_influence.console.registration import DESKTOP_PLUGINS
-from nnabla_influence.installation import Installing, recognise
-from nnabla_influence.installation.libraries import NEEDED
-from tests.installation.consoles import nncd_home, table, windows_nnc
+from tests.console.consoles import nncd_home, table, windows_nnc
 from tests.small_projects import environment, trained_table
 
 TABLE = "_Post_Process/_XAI/_Table/nnabla_sgd_influence_tabular.py"
@@ -55,7 +55,7 @@ def bundled_python(tmp_path_factory) -> Path:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     site = home / "lib" / version / "site-packages"
     site.mkdir(parents=True)
-    for package in needed_by(*NEEDED):
+    for package in needed_by("h5py", "nnabla", "numpy", "pillow", "tqdm"):
         for file in package.files or ():
             top = file.parts[0]
             if top not in ("..", "__pycache__") and not (site / top).exists():
@@ -74,7 +74,7 @@ def run(python: Path, *arguments: object, **more) -> subprocess.CompletedProcess
 def test_the_installed_scripts_run(bundled_python: Path, japanese_path: Path, tmp_path_factory):
     trained = trained_table(tmp_path_factory.getbasetemp())
     plugins = windows_nnc(japanese_path)
-    Installing(recognise(plugins)).do()
+    Installation(recognise(plugins)).apply()
     absent = "import importlib.util as u; print([u.find_spec(n) for n in ('pandas', 'jinja2')])"
     assert run(bundled_python, "-c", absent).stdout == "[None, None]\n"
     results = japanese_path / "結果 1"
@@ -91,7 +91,7 @@ def test_the_installed_scripts_run(bundled_python: Path, japanese_path: Path, tm
 
 def test_every_row_names_a_script_that_shows_its_help(bundled_python: Path, japanese_path: Path):
     database = nncd_home(japanese_path)
-    Installing(recognise(japanese_path)).do()
+    Installation(recognise(japanese_path)).apply()
     rows = table(database)
     assert {plugin.id for plugin in DESKTOP_PLUGINS} < set(rows)
     for plugin in DESKTOP_PLUGINS:
