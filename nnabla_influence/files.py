@@ -177,10 +177,12 @@ def working_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         folder, lock = _folder_beside(path, _TEMPORARY)
     except OSError as error:
         raise _cannot_write(path, error) from error
+    creator = os.getpid()
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if os.getpid() == creator:  # not in a fork that ends
+            shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
 

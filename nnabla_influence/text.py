@@ -50,3 +50,20 @@ class _PrintableRecords(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = printable(record.getMessage()), ()
         return True
+
+
+def size_text(n_bytes: int) -> str:
+    """Return bytes in words: ``1.2 MB``, ``214 MB``."""
+    value = float(n_bytes)
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if value < 999.5 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.1f} {unit}" if value < 9.95 and unit != "bytes" else f"{value:,.0f} {unit}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return seconds in words: ``0.03 s``, ``12 s``, ``5 min``."""
+    if seconds < 0.995:
+        return f"{seconds:.2f} s"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"

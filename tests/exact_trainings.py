@@ -19,7 +19,7 @@ from nnabla_influence.device import cpu_device
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.runs.checkpoint import Checkpoint
-from nnabla_influence.runs.checkpoints import write_checkpoints
+from nnabla_influence.runs.checkpoint_folder import write_checkpoints
 from nnabla_influence.runs.run import read_run, write_run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.past_training import train_again

@@ -11,7 +11,7 @@ import nnabla_influence
 PACKAGE = Path(nnabla_influence.__file__).parent
 ROOMS = [
     *("errors", "text", "wording", "files", "file_safety", "hdf5"),
-    *("options", "progress", "device", "quick_imports", "resources"),
+    *("options", "progress", "device", "quick_imports", "resources", "lifeline"),
     "execution",
     *("dataset", "definition", "solvers"),
     *("engine", "runs"),
@@ -61,7 +61,7 @@ def test_a_room_imports_only_from_those_below_it():
 
 def test_whatever_is_shown_goes_through_the_few_functions_that_make_it_printable():
     shows = {"process.py", "progress.py", "commands/main.py", "console/dialog.py"}
-    shows.add("runs/nnabla_cli_training.py")  # in a process of nnabla_cli
+    shows.add("runs/nnabla_cli_recorder.py")  # in a process of nnabla_cli
     others = [
         f"{path.relative_to(PACKAGE)}: {ast.unparse(node.func)}"
         for path in PACKAGE.rglob("*.py")

@@ -85,15 +85,13 @@ class Result:
 
     @contextlib.contextmanager
     def files(self, name: str) -> Iterator[Path]:
-        """Yield a temporary folder that replaces the sidecar folder when the block succeeds."""
-        from nnabla_influence.runs.staging import in_use, remove_leftovers
+        """Yield a temporary folder that becomes the sidecar folder when the block succeeds.
 
-        target = self.sidecar(name)
-        remove_leftovers(target, ".tmp")
-        with replacing_folder(target) as staged:
+        An earlier one of this name is replaced whole.
+        """
+        with replacing_folder(self.sidecar(name)) as staged:
             self._staged = staged
-            with in_use(staged):
-                yield staged
+            yield staged
         self._staged = None
 
     def show(self, image: Image.Image) -> None:

@@ -144,10 +144,10 @@ def _result(arguments: Sequence[str]) -> Iterator[Result | None]:
         yield None
         return
     from nnabla_influence.console.desktop import Result
-    from nnabla_influence.console.parent import end_with_parent
+    from nnabla_influence.lifeline import end_with_application
 
     with Result(Path(named["--output"])) as result:
-        end_with_parent(result.remove_unfinished)
+        end_with_application(result.remove_unfinished)
         yield result
 
 

@@ -22,12 +22,12 @@ from nnabla_influence.errors import RunError
 from nnabla_influence.files import file_hash
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
-from nnabla_influence.nnabla_cli.seeded_order import seeded_steps
+from nnabla_influence.nnabla_cli.order import seeded_steps
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.retraining.inputs import CurveInputs
 from nnabla_influence.runs.checkpoint import Checkpoint
-from nnabla_influence.runs.checkpoints import read_layout, write_checkpoints, write_layout
-from nnabla_influence.runs.keep import Plan
+from nnabla_influence.runs.checkpoint_folder import read_layout, write_checkpoints, write_layout
+from nnabla_influence.runs.checkpoint_plan import WindowPlan
 from nnabla_influence.runs.run import (
     Run,
     RunSettings,
@@ -36,7 +36,6 @@ from nnabla_influence.runs.run import (
     write_run_files,
 )
 from nnabla_influence.runs.run_folder import CHECKPOINTS
-from nnabla_influence.runs.staging import in_use, remove_leftovers
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.window import recorded_window
 from nnabla_influence.solvers import STATE_NAMES, SolverState
@@ -102,8 +101,7 @@ def train(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> Non
         InfluenceError: It cannot be trained or written, or it diverged.
     """
     training = seeded_training(inputs, seed)
-    remove_leftovers(Path(os.path.realpath(folder)), ".tmp")
-    with replacing_run(folder) as staged, in_use(staged):
+    with replacing_run(folder) as staged:
         checkpoints = staged / CHECKPOINTS
         checkpoints.mkdir()
         end = _train_keeping(inputs, training, checkpoints)
@@ -140,7 +138,7 @@ def recorded_training(inputs: CurveInputs, seed: int, folder: str | os.PathLike[
 def _train_keeping(inputs: CurveInputs, training: SeededTraining, folder: Path) -> Checkpoint:
     steps, trainer, kept = training.steps, training.trainer, []
     checksums: list[int] = []
-    spacing = Plan(0, len(steps)).spacing(KEEP)
+    spacing = WindowPlan(0, len(steps)).spacing(KEEP)
     try:
         with without_futile_imports():
             trainer.start(training.start)

@@ -35,7 +35,6 @@ from nnabla_influence.options import Options
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import FetchRows
-from nnabla_influence.runs.storage import size_text
 from nnabla_influence.scoring.chunk import LEAST, default_chunk_size
 from nnabla_influence.scoring.opening import solver_that_trained
 from nnabla_influence.solvers import (
@@ -45,6 +44,7 @@ from nnabla_influence.solvers import (
     read_solver_state,
     with_still_elements,
 )
+from nnabla_influence.text import size_text
 from nnabla_influence.wording import with_option
 
 

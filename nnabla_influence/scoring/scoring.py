@@ -31,7 +31,6 @@ from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns, check_replaceable
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.runs.storage import seconds_text
 from nnabla_influence.scoring.belonging import check_belongs, check_shapes
 from nnabla_influence.scoring.choice import Choice, Given, choose
 from nnabla_influence.scoring.ignored import ignored_rows, note_on_ignored
@@ -58,6 +57,7 @@ from nnabla_influence.scoring.trials import (
 from nnabla_influence.scoring.verdict import advice, judge, signs_of
 from nnabla_influence.scoring.window import Window
 from nnabla_influence.solvers import check_solver
+from nnabla_influence.text import seconds_text
 
 
 def score(

@@ -20,7 +20,6 @@ from nnabla_influence.progress import Progress
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.runs.storage import seconds_text
 from nnabla_influence.scoring.opening import PathLike
 from nnabla_influence.scoring.past_training import (
     PastTraining,
@@ -30,6 +29,7 @@ from nnabla_influence.scoring.past_training import (
 )
 from nnabla_influence.scoring.window import check_same_training
 from nnabla_influence.solvers import STATE_NAMES, SolverState
+from nnabla_influence.text import seconds_text
 from nnabla_influence.wording import with_option
 
 NO_REPLAY = "no checkpoints and no replay"

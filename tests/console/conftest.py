@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nnabla_influence.console import parent
+from nnabla_influence import lifeline
 from nnabla_influence.console.payload import Release
 from tests.console import nncd
 from tests.console.consoles import nncd_home, release, windows_nnc
@@ -21,7 +21,7 @@ def trained(tmp_path_factory) -> Trained:
 
 @pytest.fixture
 def job(trained: Trained, tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.setattr(parent, "end_with_parent", lambda _: None)
+    monkeypatch.setattr(lifeline, "end_with_application", lambda _: None)
     monkeypatch.delenv("SERVER_PORT", raising=False)
     folder = nncd.job_folder(tmp_path / "home")
     shutil.copy(trained.final, folder / nncd.MODEL)

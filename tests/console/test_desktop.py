@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnabla_influence import score
+from nnabla_influence import lifeline, score
 from nnabla_influence.cleansing import cleanse
-from nnabla_influence.console import parent, sgd_influence
+from nnabla_influence.console import sgd_influence
 from nnabla_influence.console import strip as strips
 from tests.console import nncd
 from tests.console.nncd import clean, rank
@@ -136,7 +136,7 @@ def test_a_failure_names_the_field_of_the_dialog(job: Path, caplog, dialog):
 
 
 def test_images_are_shown_and_imported(tmp_path: Path, unjudged, monkeypatch, caplog):
-    monkeypatch.setattr(parent, "end_with_parent", lambda _: None)
+    monkeypatch.setattr(lifeline, "end_with_application", lambda _: None)
     net = write_images(tmp_path)
     edit(net, lambda proto: [setattr(d, "uri", str(tmp_path / d.uri)) for d in proto.dataset])
     job = nncd.job_folder(tmp_path / "home")

@@ -1,4 +1,4 @@
-"""``nnabla_cli train`` in a process of its own, recorded by the callback module."""
+"""``nnabla_cli train`` in a child process, recorded by the callback module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from nnabla_influence import nnabla_cli_callback
 from nnabla_influence.definition import Definition
@@ -21,7 +20,7 @@ from nnabla_influence.progress import Progress
 
 _EPOCH = re.compile(r"epoch (\d+) of \d+ cost=")
 _NOT_RECORDED = re.compile(r"This training is not recorded for nnabla-influence: (.*)")
-# nnabla_cli's exit code does not tell a training that stopped from one that finished.
+# nnabla_cli's exit code is the same for a training that stopped and one that finished.
 _FINISHED = "Training Completed."
 _DIVERGED = "Cost is Nan"
 
@@ -34,18 +33,18 @@ def run_nnabla_cli(
     log: Path,
     progress: Progress,
 ) -> None:
-    """Run ``nnabla_cli train`` until it is finished, and say why if it did not.
+    """Run ``nnabla_cli train`` until it has finished.
 
     Args:
-        definition: What it trains.
-        arguments: Of ``nnabla_cli train``.
+        definition: The definition that it trains.
+        arguments: The arguments of ``nnabla_cli train``.
         recorded: The run folder that the callback module writes.
-        variables: The callback module's environment variables beside that for the folder.
-        log: File for what it prints.
-        progress: Where to tell how far it is.
+        variables: Further environment variables of the callback module.
+        log: File for its output.
+        progress: Where to report progress.
 
     Raises:
-        RunError: It did not finish, or recorded nothing.
+        RunError: It did not finish, or recorded nothing; the message gives its reason.
     """
     lines: deque[str] = deque(maxlen=200)
     with (
@@ -63,8 +62,8 @@ def run_nnabla_cli(
     if _FINISHED not in output:
         raise RunError(f"{definition.path}: {_reason(list(lines))}")
     if not recorded.is_dir():
-        said = _NOT_RECORDED.search(output)
-        reason = said.group(1) if said else "nnabla_cli did not load the callback module"
+        logged = _NOT_RECORDED.search(output)
+        reason = logged.group(1) if logged else "nnabla_cli did not load the callback module"
         raise RunError(f"{definition.path}: trained, but the run was not recorded: {reason}")
 
 
@@ -84,13 +83,13 @@ def _nnabla_cli(
                 "NNABLA_CONFIG_FILE_PATH": configuration,
                 "PYTHONPATH": path,
                 "PYTHONIOENCODING": "utf-8",
-                # nnabla decodes the data into it, and leaves that behind where it is stopped.
+                # nnabla decodes the data there, and does not remove them where it is stopped.
                 **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder),
                 nnabla_cli_callback.RUN_VARIABLE: str(recorded),
                 **variables,
                 nnabla_cli_callback.PARENT_VARIABLE: json.dumps([folder, str(recorded.parent)]),
             },
-            # This process's end of the pipe closes when it ends, however it ends.
+            # `end_with_pipe` watches it.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -101,19 +100,19 @@ def _nnabla_cli(
             try:
                 yield process
             except BaseException:
-                process.kill()  # At once; without it the child would see the pipe close.
+                process.kill()  # at once, rather than when the pipe closes
                 raise
 
 
 def _reason(lines: list[str]) -> str:
-    """Return one line for what nnabla_cli says at its end."""
+    """Return the reason why nnabla_cli stopped, from its last lines."""
     if any(_DIVERGED in line for line in lines):
         epoch = 1 + max((int(m.group(1)) for m in map(_EPOCH.search, lines) if m), default=0)
         return (
             f"the training diverged in epoch {epoch} (the cost is not finite); lower the learning"
-            " rate, or look for values that are not numbers in the dataset"
+            " rate, or check the dataset for values that are not numbers"
         )
     errors = [line for line in lines if re.match(r"[A-Za-z_.]+(Error|Exception|Interrupt)\b", line)]
     logged = [line.split("]: ", 1)[1] for line in lines if re.search(r"\[(CRITICAL|Fatal)", line)]
-    said: Any = (logged[-1:] + errors[-1:]) or lines[-1:] or ["nothing"]
-    return f"nnabla_cli did not finish the training; it said: {'; '.join(said)[:500]}"
+    reasons = (logged[-1:] + errors[-1:]) or lines[-1:] or ["no output"]
+    return f"nnabla_cli did not finish the training: {'; '.join(reasons)[:500]}"

@@ -1,7 +1,8 @@
-"""A plugin ends with the application that started it, and leaves nothing behind."""
+"""A process ends with its parent or its application, and leaves nothing behind."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -10,13 +11,15 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from nnabla_influence import lifeline
 from tests.console import nncd
 from tests.small_projects import REPOSITORY, edit, environment, write_table
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="looks into /proc")
+_IN_PROC = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="looks into /proc")
 
 # Between it and the plugin stands a process that goes on without it, as in NNCD.
 # NNCD's server ignores Ctrl-C, and so does whatever it starts.
@@ -69,6 +72,7 @@ def long_job(folder: Path, epochs: int) -> Path:
     return job
 
 
+@_IN_PROC
 @pytest.mark.parametrize(
     ("method", "epochs", "window", "seen", "processes"),
     [
@@ -107,15 +111,16 @@ def test_a_kill_of_the_application_ends_all(
     assert set(tmp_path.rglob("*")) == before - {call.placeholder}
 
 
-def test_a_process_that_does_not_listen_is_ended(tmp_path: Path):
+@_IN_PROC
+def test_a_process_that_ignores_the_signal_is_ended(tmp_path: Path):
     left = tmp_path / "left behind"
     left.touch()
     deaf = (
         "import signal, sys, time; from pathlib import Path\n"
-        "from nnabla_influence.console import parent\n"
-        "parent.PATIENCE = parent.INTERVAL = 0.2\n"
+        "from nnabla_influence import lifeline\n"
+        "lifeline.PATIENCE = lifeline.INTERVAL = 0.2\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "parent.end_with_parent(Path(sys.argv[1]).unlink)\n"
+        "lifeline.end_with_application(Path(sys.argv[1]).unlink)\n"
         "print('watching', flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -136,3 +141,102 @@ def test_a_process_that_does_not_listen_is_ended(tmp_path: Path):
             os.kill(pid, signal.SIGKILL)
         application.stdout.close()
     assert not left.exists()
+
+
+@_IN_PROC
+def test_the_ancestors_are_parent_first():
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from nnabla_influence import lifeline; print(lifeline._ancestors())",
+        ],
+        env=environment(PYTHONPATH=str(REPOSITORY)),
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    assert said.startswith(f"[{os.getpid()}, {os.getppid()}, ")
+
+
+def test_ancestors_are_read_before_the_wait_begins(monkeypatch):
+    """An application that ends before the watching thread runs is missed otherwise."""
+    lines = iter([[3, 2], [1]])
+    monkeypatch.setattr(lifeline, "_ancestors", lambda: next(lines))
+    monkeypatch.setattr(sys, "platform", "linux")
+    wait = lifeline.end_of_an_ancestor(0.0)
+    wait()  # at once: another look would raise StopIteration
+    assert list(lines) == []
+
+
+@pytest.mark.parametrize("how", [b"", b"kill"])
+def test_a_process_ends_when_its_pipe_closes_and_folders_are_removed(tmp_path: Path, how: bytes):
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    (folder / "file").touch()
+    script = (
+        "import sys, time; from nnabla_influence.lifeline import end_with_pipe\n"
+        "end_with_pipe(remove=sys.argv[1:]); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)],
+        env=environment(PYTHONPATH=str(REPOSITORY)),
+        stdin=subprocess.PIPE,
+    ) as process:
+        process.communicate(how)
+        assert process.returncode == 1
+    wait_until(lambda: not folder.exists(), 30)
+
+
+class Kernel:
+    """Windows' kernel32, with a few processes."""
+
+    def __init__(self, parents: dict[int, int]):
+        def open_process(access: int, _inherit: bool, pid: int) -> int | None:
+            assert access == 0x00100000  # SYNCHRONIZE
+            return None if pid == 13 else 1000 + pid
+
+        def entry_at(number: int, entry: object) -> bool:
+            if number >= len(parents):
+                return False
+            pid, parent = list(parents.items())[number]
+            entry._obj.th32ProcessID = pid  # type: ignore[attr-defined]
+            entry._obj.th32ParentProcessID = parent  # type: ignore[attr-defined]
+            self.place = number
+            return True
+
+        def wait(count: int, handles: object, every: bool, milliseconds: int) -> int:
+            self.waited = ([*handles], every, milliseconds)  # type: ignore[misc]
+            assert count == len(self.waited[0])
+            return 0
+
+        def function(do):
+            made = lambda *arguments: do(*arguments)  # noqa: E731 (takes attributes)
+            return made
+
+        self.closed: list[int] = []
+        self.OpenProcess = function(open_process)
+        self.WaitForMultipleObjects = function(wait)
+        self.CreateToolhelp32Snapshot = function(lambda flags, _: 7 if flags == 2 else None)
+        self.Process32FirstW = function(lambda _, entry: entry_at(0, entry))
+        self.Process32NextW = function(lambda _, entry: entry_at(self.place + 1, entry))
+        self.CloseHandle = function(self.closed.append)
+
+
+@pytest.mark.parametrize(
+    ("parents", "watched"),
+    [
+        # A shell, the one that waits for it, the connector, the application; not what started that.
+        ({10: 20, 20: 30, 30: 40, 40: 50, 99: 10}, [1010, 1020, 1030, 1040]),
+        ({10: 20}, [1010, 1020]),
+        ({10: 13, 13: 20}, [1010, 1020]),  # one may not be watched
+        ({}, [1010]),
+    ],
+)
+def test_on_windows_the_end_of_any_ancestor_is_awaited(monkeypatch, parents, watched):
+    kernel = Kernel(parents)
+    monkeypatch.setattr(ctypes, "WinDLL", lambda *_, **__: kernel, raising=False)
+    monkeypatch.setattr(lifeline, "os", SimpleNamespace(getppid=lambda: 10))
+    lifeline._end_on_windows()()
+    assert kernel.waited == (watched, False, 0xFFFFFFFF)
+    assert kernel.closed == [7]

@@ -1,4 +1,4 @@
-"""The folder ``checkpoints`` of a run: the checkpoints of the training that were kept.
+"""The folder ``checkpoints`` of a run.
 
 ``layout.json``
     The names and shapes of the parameters and of the solver's states, in the order in which a
@@ -34,12 +34,12 @@ from nnabla_influence.solvers.state import SolverState
 LAYOUT = "layout.json"
 FORMAT_VERSION = 1
 HEADER_BYTES = 128
-"""What numpy writes before the values."""
+"""Bytes of NumPy's header before the values."""
 
 
 @dataclass(frozen=True)
 class Array:
-    """Where values of a checkpoint belong.
+    """The name and shape of an array in a checkpoint.
 
     Attributes:
         parameter: Name of the parameter.
@@ -65,11 +65,11 @@ class Array:
 
 @dataclass(frozen=True)
 class Layout:
-    """What lies where in the files of checkpoints.
+    """The contents of ``layout.json``.
 
     Attributes:
         arrays: In the order of the values.
-        seconds: What keeping the checkpoints took of the training.
+        seconds: Seconds of the training that writing the checkpoints took.
         checkpoints: Step and the solver's t of each checkpoint, ascending.
         checksums: CRC-32 of each checkpoint's file, in the same order; none in older runs.
     """
@@ -85,7 +85,7 @@ class Layout:
         if not all(map(_is_count, numbers)) or steps != sorted(set(steps)):
             raise RunError("the checkpoints are not in the order of their steps")
         if self.checksums and len(self.checksums) != len(steps):
-            raise RunError("the checksums are not as many as the checkpoints")
+            raise RunError("there are not as many checksums as checkpoints")
 
     @functools.cached_property
     def t_of(self) -> Mapping[int, int]:
@@ -116,7 +116,7 @@ class Layout:
 
 
 def write_values(path: Path, flat: np.ndarray) -> int:
-    """Write a checkpoint's flat values, float32, as numpy.save does, which takes twice as long.
+    """Write a checkpoint's flat values, float32, in the format of numpy.save, in half its time.
 
     Returns:
         The file's checksum.
@@ -130,19 +130,19 @@ def write_values(path: Path, flat: np.ndarray) -> int:
 
 
 def _write_all(file: io.RawIOBase, content: memoryview) -> None:
-    while content:  # the system may take less than it is given
+    while content:  # the system may write only a part
         content = content[file.write(content) or 0 :]
 
 
 def write_layout(folder: Path, layout: Layout) -> None:
-    """Write ``layout.json``; it comes last, since only with it the folder is whole."""
+    """Write ``layout.json``, after all other files: it makes the folder complete."""
     values = {"format_version": FORMAT_VERSION, **_written(layout)}
     text = json.dumps({**values, "checksum": _checksum_of(values)})
     (folder / LAYOUT).write_text(text + "\n", encoding="utf-8")
 
 
 def _written(layout: Layout) -> dict[str, object]:
-    """Return the layout as the file has it, whose format calls checkpoints moments."""
+    """Return the entries of the file, whose format calls checkpoints moments."""
     values = asdict(layout)
     return {"moments" if key == "checkpoints" else key: value for key, value in values.items()}
 
@@ -173,7 +173,7 @@ def write_checkpoints(folder: Path, checkpoints: Sequence[Checkpoint]) -> tuple[
 
 
 def read_layout(folder: Path) -> Layout:
-    """Read ``layout.json`` and check that the files of all checkpoints are there and whole.
+    """Read ``layout.json`` and check that the files of all checkpoints exist and are complete.
 
     Raises:
         RunError: They are not; the message names the file.
@@ -184,26 +184,25 @@ def read_layout(folder: Path) -> Layout:
         values = json.loads(path.read_text(encoding="utf-8"))
         checksum = values.pop("checksum", None)
         if checksum not in (None, _checksum_of(values)):
-            raise RunError("has changed since it was written, so it is damaged")
+            raise RunError("is damaged: it has changed since it was written")
         layout = _layout_of(values)
     except RunError as error:
-        raise RunError(f"{path}: {error}; train again to record checkpoints") from error
+        raise RunError(f"{path}: {error}; record the training again") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(
-            f"{path}: is not a readable layout of checkpoints ({reason}); train again to record"
-            " them"
+            f"{path}: is not a readable layout of checkpoints ({reason}); record the training again"
         ) from error
     with os.scandir(folder) as entries:
         sizes = {entry.name: entry.stat().st_size for entry in entries}
     for step, _ in layout.checkpoints:
         name = f"{step}.npy"
         if name not in sizes:
-            raise RunError(f"{folder / name}: is missing; train again to record checkpoints")
+            raise RunError(f"{folder / name}: is missing; record the training again")
         if sizes[name] != layout.file_bytes:
             raise RunError(
-                f"{folder / name}: has {sizes[name]} bytes, and {layout.file_bytes} would fit"
-                f" {LAYOUT}; train again to record checkpoints"
+                f"{folder / name}: has {sizes[name]} bytes, not the {layout.file_bytes} of"
+                f" {LAYOUT}; record the training again"
             )
     return layout
 
@@ -217,7 +216,7 @@ def read_checkpoint(folder: Path, layout: Layout, step: int) -> Checkpoint:
     path = folder / f"{step}.npy"
     t = layout.t_of.get(step)
     if t is None:
-        raise RunError(f"{path}: no checkpoint was kept before step {step}")
+        raise RunError(f"{path}: there is no checkpoint before step {step}")
     try:
         content = np.fromfile(path, np.uint8)
         if layout.checksum_of.get(step) not in (None, zlib.crc32(content.data)):
@@ -227,13 +226,11 @@ def read_checkpoint(folder: Path, layout: Layout, step: int) -> Checkpoint:
         shape, _, dtype = npy.read_array_header_1_0(header)
     except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise RunError(
-            f"{path}: cannot be read ({reason}); train again to record checkpoints"
-        ) from error
+        raise RunError(f"{path}: cannot be read ({reason}); record the training again") from error
     if dtype != np.float32 or shape != (layout.size,):
         raise RunError(
             f"{path}: holds {dtype} of shape {shape}, not the float32 of shape"
-            f" ({layout.size},) of {LAYOUT}; train again to record checkpoints"
+            f" ({layout.size},) of {LAYOUT}; record the training again"
         )
     flat = content[HEADER_BYTES:].view(np.float32)
     parameters: dict[str, np.ndarray] = {}
@@ -249,9 +246,7 @@ def read_checkpoint(folder: Path, layout: Layout, step: int) -> Checkpoint:
 def _layout_of(values: Any) -> Layout:
     version = values.get("format_version")
     if version != FORMAT_VERSION:
-        raise RunError(
-            f"format version {version!r} is unknown, this program reads {FORMAT_VERSION}"
-        )
+        raise RunError(f"format version {version!r} is unknown (expected {FORMAT_VERSION})")
     arrays = (Array(a["parameter"], a["state"], tuple(a["shape"])) for a in values["arrays"])
     return Layout(
         tuple(arrays),

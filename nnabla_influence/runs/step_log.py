@@ -1,4 +1,4 @@
-"""What is noted while a training runs, and how it becomes the steps of a run."""
+"""The log of a training's steps, and the solver that writes it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
 from nnabla_influence.dataset.contents import hash_contents
 from nnabla_influence.errors import DatasetError, RunError, UnsupportedError
-from nnabla_influence.runs.capture import CheckpointKeeper
+from nnabla_influence.runs.checkpoint_writer import CheckpointWriter
 from nnabla_influence.runs.steps import Step
 
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """One solver update as it was noted; ``epoch`` is None where nobody said."""
+    """One logged solver update; ``epoch`` is None where it was not given."""
 
     batches: tuple[np.ndarray, ...]
     learning_rate: float
     weight_decay: float
-    epoch: Optional[int]
+    epoch: int | None
 
     @property
     def n_rows(self) -> int:
@@ -34,31 +34,31 @@ class Update:
         return sum(len(batch) for batch in self.batches)
 
 
-class Recording:
-    """The updates of the window so far; older ones are let go, so that memory stays bounded.
+class StepLog:
+    """The updates of the window so far; older ones are dropped, so that memory stays bounded.
 
     Args:
-        n_rows: Rows of the training data set.
+        n_rows: Rows of the training dataset.
         window: How many epochs back to keep; None for all.
         epoch_of: The epoch of an update, from the number of updates before it and the number of
             mini-batches drawn, its own included; None to count epochs back from the end.
 
     Attributes:
-        keeper: Keeps the checkpoints of the training; the updates then reach back to the last
-            checkpoint at or before the window, from where it can be replayed. None keeps none.
+        checkpoints: Writes the checkpoints of the training, if there are any. The log then reaches
+            back to the last checkpoint at or before the window, from where it can be replayed.
     """
 
     def __init__(
         self,
         n_rows: int,
-        window: Optional[int],
-        epoch_of: Optional[Callable[[int, int], int]] = None,
+        window: int | None,
+        epoch_of: Callable[[int, int], int] | None = None,
     ):
         self.n_rows = n_rows
         self.window = window
         self.n_updates = 0
         self.n_batches = 0
-        self.keeper: Optional[CheckpointKeeper] = None
+        self.checkpoints: CheckpointWriter | None = None
         self._epoch_of = epoch_of
         self._updates: deque[Update] = deque()
         self._n_before = 0  # updates that are kept for the replay, before the window
@@ -67,7 +67,11 @@ class Recording:
         self._decay = 0.0
 
     def batch(self, rows: Any) -> None:
-        """Note that the next update adds the gradient of a mini-batch."""
+        """Log that the next update adds the gradient of a mini-batch.
+
+        Raises:
+            RunError: These are not rows of the dataset; where they are an exception, that.
+        """
         if isinstance(rows, Exception):
             raise rows
         rows = np.asarray(rows)
@@ -85,24 +89,28 @@ class Recording:
         self.n_batches += 1
 
     def zeroed(self) -> None:
-        """Note that gradients were set to zero: of what was drawn before, only the last counts.
+        """Log that the gradients were set to zero, which drops all mini-batches but the last.
 
-        Whether the mini-batch at hand was drawn before or after zeroing, its gradient comes later.
+        The last one may be drawn before zeroing, but its gradient is computed after it.
         """
         del self._pending[:-1]
 
     def decayed(self, rate: float, *, replaces: bool = False) -> None:
-        """Note ``weight_decay(rate)``: it adds up, or is replaced where the solver fuses it."""
+        """Log ``weight_decay(rate)``: rates add up, or are replaced where the solver fuses them."""
         rate = float(np.float32(rate))
         self._decay = rate if replaces else self._decay + rate
 
-    def updated(self, learning_rate: float, epoch: Optional[int] = None) -> None:
-        """Note that the solver updated the parameters."""
+    def updated(self, learning_rate: float, epoch: int | None = None) -> None:
+        """Log that the solver updated the parameters.
+
+        Raises:
+            RunError: No mini-batch was drawn.
+        """
         if not self._pending:
             raise RunError(
                 "the solver updated the parameters, but no mini-batch was drawn since the last"
-                " update; take the mini-batches from recorder.iterator, or use your own solver and"
-                " call recorder.step(rows)"
+                " update; draw from recorder.iterator, or use your own solver and call"
+                " recorder.step(rows)"
             )
         if epoch is None and self._epoch_of is not None:
             epoch = self._epoch_of(self.n_updates, self.n_batches)
@@ -111,54 +119,52 @@ class Recording:
         self.n_updates += 1
         self._rows_in_window += update.n_rows
         self._pending, self._decay = [], 0.0
-        self._let_go()
-        if self.keeper is not None:
-            self.keeper.take(self.n_updates)
+        self._drop_old()
+        if self.checkpoints is not None:
+            self.checkpoints.write(self.n_updates)
 
-    def begun(self) -> None:
-        """Note that the first update comes next: the training starts from the checkpoint of now."""
-        if self.keeper is not None and self.n_updates == 0:
-            self.keeper.take(0)
+    def started(self) -> None:
+        """Log that the first update comes next: the training starts from the current state."""
+        if self.checkpoints is not None and self.n_updates == 0:
+            self.checkpoints.write(0)
 
-    def _let_go(self) -> None:
+    def _drop_old(self) -> None:
         if self.window is None:
             return
         last = self._updates[-1]
         while True:
             first = self._updates[self._n_before]
             if last.epoch is not None and first.epoch is not None:
-                spare = first.epoch <= last.epoch - self.window
+                is_before = first.epoch <= last.epoch - self.window
             else:
-                spare = self._rows_in_window - first.n_rows >= self.window * self.n_rows
-            if not spare:
+                is_before = self._rows_in_window - first.n_rows >= self.window * self.n_rows
+            if not is_before:
                 break
             self._rows_in_window -= first.n_rows
             self._n_before += 1
         window_start = self.n_updates - len(self._updates) + self._n_before
-        if self.keeper is not None:
-            self.keeper.release(window_start)
+        if self.checkpoints is not None:
+            self.checkpoints.release(window_start)
         needed = self._needed_from(window_start)
         while self.n_updates - len(self._updates) < needed:
             self._updates.popleft()
             self._n_before -= 1
 
     def _needed_from(self, number: int) -> int:
-        return number if self.keeper is None else self.keeper.anchor(number)
+        return number if self.checkpoints is None else self.checkpoints.anchor(number)
 
     def steps(self, first_step: int = 0, first_epoch: int = 0) -> tuple[Step, ...]:
-        """Return the window's steps.
+        """Return the steps of the window, after those that a replay to its start needs.
+
+        Where epochs were not given, they are counted from the end: the last one is the last updates
+        that hold no more rows than the dataset, and so on.
 
         Args:
-            first_step: Number of the recording's first update within the whole training.
-            first_epoch: Added to each epoch that was said.
-
-        Before the window's own come those that a replay to its first step needs.
-
-        Where nobody said the epochs, the last epoch is the last updates that hold no more rows
-        than the data set, the one before that the updates before these, and so on.
+            first_step: Number of the first logged update within the whole training.
+            first_epoch: Added to each given epoch.
         """
         updates = list(self._updates)
-        n_gone = self.n_updates - len(updates)
+        n_dropped = self.n_updates - len(updates)
         in_window = self._n_before
         if any(update.epoch is None for update in updates):
             epochs = _epochs_from_the_end([u.n_rows for u in updates], self.n_rows, self.n_updates)
@@ -166,22 +172,22 @@ class Recording:
                 in_window = next(i for i, e in enumerate(epochs) if e > epochs[-1] - self.window)
         else:
             epochs = [update.epoch or 0 for update in updates]
-        first = self._needed_from(n_gone + in_window)
+        first = self._needed_from(n_dropped + in_window)
         return tuple(
             Step(first_step + number, first_epoch + epoch, update.learning_rate, update.batches)
-            for number, (update, epoch) in enumerate(zip(updates, epochs), n_gone)
+            for number, (update, epoch) in enumerate(zip(updates, epochs), n_dropped)
             if number >= first
         )
 
-    def window_start(self, steps: Sequence[Step]) -> Optional[int]:
-        """Return the first step of the window, if `steps` reach further back than that."""
+    def window_start(self, steps: Sequence[Step]) -> int | None:
+        """Return the first step of the window; None where it is the first of ``steps``."""
         if self.window is None or not steps:
             return None
         first = next(s.step for s in steps if s.epoch > steps[-1].epoch - self.window)
         return None if first == steps[0].step else first
 
     def weight_decay(self) -> float:
-        """Return the rate that every recorded step used.
+        """Return the weight decay of every recorded step.
 
         Raises:
             UnsupportedError: It changed within the window.
@@ -204,21 +210,21 @@ def _epochs_from_the_end(sizes: Sequence[int], n_rows: int, n_updates: int) -> l
         rows += sizes[i]
         lengths[-1] += 1
         back[i] = len(lengths) - 1
-    # How many epochs the updates that were let go made up is inferred from the last one's length.
+    # The number of epochs that were dropped is inferred from the length of the last one.
     last = max(math.ceil(n_updates / lengths[0]) if sizes else 1, len(lengths)) - 1
     return [last - behind for behind in back]
 
 
 class RecordedSolver:
-    """A solver whose updates are noted; otherwise as it was."""
+    """A solver that logs its updates, and otherwise behaves as before."""
 
-    def __init__(self, solver: Any, recording: Recording):
+    def __init__(self, solver: Any, log: StepLog):
         self._solver = solver
-        self._recording = recording
+        self._log = log
 
     def zero_grad(self) -> None:
         """Set the gradients to zero."""
-        self._recording.zeroed()
+        self._log.zeroed()
         self._solver.zero_grad()
 
     def weight_decay(self, decay_rate: float, *hooks: Any, **named_hooks: Any) -> None:
@@ -226,24 +232,24 @@ class RecordedSolver:
         fused = self._solver.weight_decay_is_fused()
         if fused and not decay_rate and hyperparameters(self._solver).get("wd"):
             raise UnsupportedError(
-                "solver.weight_decay(0) cannot be told in a run from the solver's own decay wd;"
-                " make the solver with wd=0 and leave the call out"
+                "a run cannot record solver.weight_decay(0) of a solver with its own decay wd; make"
+                " the solver with wd=0 and remove the call"
             )
         self._solver.weight_decay(decay_rate, *hooks, **named_hooks)
-        self._recording.decayed(decay_rate, replaces=fused)
+        self._log.decayed(decay_rate, replaces=fused)
 
     def update(self, *hooks: Any, **named_hooks: Any) -> None:
         """Update the parameters."""
         rate = self._solver.learning_rate()
         self._solver.update(*hooks, **named_hooks)
-        self._recording.updated(rate)
+        self._log.updated(rate)
 
     def clip_grad_by_norm(self, *arguments: Any, **named: Any) -> None:
         """Refuse: a clipped gradient is not the mean of the examples' gradients."""
         raise _cannot_be_traced("clip_grad_by_norm")
 
     def scale_grad(self, *arguments: Any, **named: Any) -> None:
-        """Refuse: the trace would not know of the scale."""
+        """Refuse: the trace does not know the scale."""
         raise _cannot_be_traced("scale_grad")
 
     def __getattr__(self, name: str) -> Any:
@@ -253,16 +259,15 @@ class RecordedSolver:
 def _cannot_be_traced(method: str) -> UnsupportedError:
     return UnsupportedError(
         f"solver.{method}() changes the gradients in a way that cannot be traced; train without it"
-        " to record a run"
     )
 
 
 def contents_of(
-    dataset: Optional[str], names: Optional[Sequence[str]] = None
-) -> Optional[dict[str, list[str]]]:
-    """Return hashes of the files that a dataset CSV names; None where they cannot be had.
+    dataset: str | None, names: Sequence[str] | None = None
+) -> dict[str, list[str]] | None:
+    """Return hashes of the files that a dataset CSV names; None where one cannot be read.
 
-    So it is with a prepared cache whose pictures have gone.
+    The pictures of a prepared cache, say, may have been removed.
     """
     if dataset is None or not os.path.isfile(dataset):
         return None
@@ -278,10 +283,7 @@ def solver_name(solver: Any) -> str:
 
 
 def hyperparameters(solver: Any) -> dict[str, float]:
-    """Return the hyper-parameters by name; the learning rate (Adam: alpha) is ``lr``.
-
-    They are those that the solver was made with, whatever a schedule has set since.
-    """
+    """Return a solver's initial hyper-parameters by name; the learning rate is ``lr``."""
     return {
         "lr" if name in ("lr", "alpha", "eta") else name: float(value)
         for name, value in (solver.info or {}).items()

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from nnabla_influence.errors import RunError
-from nnabla_influence.runs.solver_states import read_solver_state, write_solver_state
+from nnabla_influence.runs.state_files import (
+    read_parameters,
+    read_solver_state,
+    write_solver_state,
+)
 from nnabla_influence.solvers import SolverState, get_state
 
 SOLVERS = [S.Sgd, S.Momentum, S.Adam, S.AdamW, S.RMSprop, S.Adadelta]
@@ -64,19 +68,34 @@ def test_what_nnabla_saved_is_read(tmp_path, make):
     assert values_of(found) == values_of(wanted)
 
 
-def test_files_that_cannot_be_read(tmp_path):
-    path = tmp_path / "states.h5"
-    path.write_bytes(b"no file of this kind")
-    with pytest.raises(RunError, match=r"states.h5: is not a readable file of a solver's states"):
-        read_solver_state(path)
-    with h5py.File(path, "w"):
-        pass
-    with pytest.raises(RunError, match=r"states.h5: holds no solver's states; write it with solve"):
-        read_solver_state(path)
+def write_state(path):
     write_solver_state(path, SolverState(1, {"m": {"w": np.array([np.nan], np.float32)}}), ["w"])
-    with pytest.raises(RunError, match=r"states.h5: state m of w is not finite; the training dive"):
-        read_solver_state(path)
-    with h5py.File(path, "w") as file:
-        file["a/t"], file["b/t"] = 1, 2
-    with pytest.raises(RunError, match=r"states.h5: .*updated 1 times and others 2 times"):
-        read_solver_state(path)
+
+
+def in_h5(**arrays):
+    def write(path):
+        with h5py.File(path, "w") as file:
+            for name, value in arrays.items():
+                file[name.replace("__", "/")] = value
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("read", "write", "message"),
+    [
+        (read_solver_state, lambda path: path.write_bytes(b"no HDF5"), "solver.save_states"),
+        (read_solver_state, in_h5(), "holds no solver states"),
+        (read_solver_state, write_state, "state m of w is not finite"),
+        (read_solver_state, in_h5(a__t=1, b__t=2), "updated 1 times and others 2 times"),
+        (read_solver_state, in_h5(a__t=[1, 2]), "a/t"),
+        (read_parameters, lambda path: path.write_bytes(b"no HDF5"), "nnabla.save_parameters"),
+        (read_parameters, in_h5(), "holds no parameters"),
+        (read_parameters, in_h5(affine__W=[1.0, np.inf]), "affine/W is not finite"),
+        (read_parameters, in_h5(affine__W="text"), "nnabla.save_parameters"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, read, write, message):
+    write(tmp_path / "states.h5")
+    with pytest.raises(RunError, match=rf"states.h5: .*{message}"):
+        read(tmp_path / "states.h5")

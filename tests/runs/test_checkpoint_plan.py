@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnabla_influence.errors import RunError
-from nnabla_influence.runs.keep import (
-    Kept,
-    Plan,
+from nnabla_influence.runs.checkpoint_plan import (
+    CheckpointSelection,
+    WindowPlan,
     check_keep,
     nnabla_cli_plan,
     recorder_plan,
@@ -28,8 +28,8 @@ def test_windows(window, epochs):
 
 
 @pytest.mark.parametrize("window", ["0", "-1", "1.5", "", "last 2", 0, -3, 1.5, True, "²"])
-def test_windows_that_are_none(window):
-    with pytest.raises(RunError, match=r"window: .* is neither a number of epochs from 1 nor 'las"):
+def test_windows_that_are_wrong(window):
+    with pytest.raises(RunError, match="window: "):
         window_epochs(window)
 
 
@@ -37,9 +37,9 @@ def test_windows_in_words():
     assert [window_words(epochs) for epochs in (None, 3)] == ["all", "last 3 epochs"]
 
 
-def test_a_choice_that_is_none():
+def test_a_wrong_choice():
     assert check_keep("sqrt") == "sqrt"
-    with pytest.raises(RunError, match="keep: 'some' is none of final, sqrt, all"):
+    with pytest.raises(RunError, match="keep: 'some'"):
         check_keep("some")
 
 
@@ -48,7 +48,7 @@ def test_a_choice_that_is_none():
     [(1, 1, 1), (2, 2, 1), (10, 4, 3), (37, 7, 6), (36, 6, 6), (31250, 177, 177)],
 )
 def test_the_spacing_is_the_square_root_rounded_up(n_steps, spacing, n_checkpoints):
-    plan = Plan(5, 5 + n_steps)
+    plan = WindowPlan(5, 5 + n_steps)
     assert (plan.spacing("sqrt"), plan.n_checkpoints("sqrt")) == (spacing, n_checkpoints)
     assert plan.spacing("sqrt") == math.ceil(math.sqrt(n_steps))
     assert (plan.spacing("all"), plan.n_checkpoints("all")) == (1, n_steps)
@@ -83,10 +83,10 @@ def test_the_window_of_nnabla_cli_is_that_of_the_loop(
         ((None, None, None), None),
         ((20, None, 2), None),
         ((None, 5, 2), None),
-        ((20, None, None), Plan(0, 20)),
-        ((20, 5, 2), Plan(10, 20)),
-        ((18, 5, 2), Plan(10, 18)),
-        ((18, 5, 9), Plan(0, 18)),
+        ((20, None, None), WindowPlan(0, 20)),
+        ((20, 5, 2), WindowPlan(10, 20)),
+        ((18, 5, 2), WindowPlan(10, 18)),
+        ((18, 5, 9), WindowPlan(0, 18)),
     ],
 )
 def test_the_window_of_a_script(told, plan):
@@ -94,7 +94,7 @@ def test_the_window_of_a_script(told, plan):
 
 
 def test_a_total_that_is_none():
-    with pytest.raises(RunError, match="total_steps: 0 is not a whole number from 1"):
+    with pytest.raises(RunError, match="total_steps: 0"):
         recorder_plan(0, None, None)
 
 
@@ -125,15 +125,15 @@ def kept_of(kept, n_steps, window=None):
     ],
 )
 def test_a_known_window_is_kept_in_steps_of_its_square_root(n_steps, numbers):
-    assert kept_of(Kept("sqrt", Plan(0, n_steps)), n_steps)[0] == numbers
-    certain = Kept("sqrt", Plan(5, 5 + n_steps), certain=True)
+    assert kept_of(CheckpointSelection("sqrt", WindowPlan(0, n_steps)), n_steps)[0] == numbers
+    certain = CheckpointSelection("sqrt", WindowPlan(5, 5 + n_steps), certain=True)
     assert kept_of(certain, 5 + n_steps + 1)[0] == [5 + number for number in numbers]
-    assert kept_of(Kept("all", Plan(5, 7), certain=True), 9)[0] == [5, 6]
+    assert kept_of(CheckpointSelection("all", WindowPlan(5, 7), certain=True), 9)[0] == [5, 6]
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 10, 37, 1000])
 def test_an_unknown_number_of_steps_thins_out(n_steps):
-    numbers, most = kept_of(Kept("sqrt"), n_steps)
+    numbers, most = kept_of(CheckpointSelection("sqrt"), n_steps)
     gaps = {b - a for a, b in zip(numbers, numbers[1:])}
     assert numbers[0] == 0
     assert len(gaps) <= 1
@@ -147,7 +147,7 @@ def test_an_unknown_number_of_steps_thins_out(n_steps):
 def test_an_unknown_number_of_steps_with_a_window_at_its_end(keep):
     # Every one, as the checkpoint before the window may be the one that would thin out.
     for window, n_steps in itertools.product(range(1, 60), (1, 36, 37, 38, 99)):
-        numbers, most = kept_of(Kept(keep), n_steps, window)
+        numbers, most = kept_of(CheckpointSelection(keep), n_steps, window)
         start = max(n_steps - window, 0)
         assert numbers[0] <= start  # from where the window's first step can be replayed
         assert len([n for n in numbers if n <= start]) == 1
@@ -159,9 +159,9 @@ def test_an_unknown_number_of_steps_with_a_window_at_its_end(keep):
             assert most <= 2 * math.sqrt(2 * window) + 2
 
 
-def test_the_moment_before_the_window_does_not_thin_out():
+def test_the_checkpoint_before_the_window_does_not_thin_out():
     """Epochs that a script says may be of any length."""
-    kept = Kept("sqrt")
+    kept = CheckpointSelection("sqrt")
     for number in (0, 1):
         assert kept.add(number) == []
     assert kept.release(1) == [0]

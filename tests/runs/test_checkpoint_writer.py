@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import nnabla as nn
 import nnabla.functions as F
 import nnabla.solvers as S
@@ -7,7 +13,14 @@ import numpy as np
 import pytest
 
 from nnabla_influence.errors import RunError
-from nnabla_influence.runs.snapshot import Snapshot, final_solver_state, trained_names
+from nnabla_influence.files import replacing_folder
+from nnabla_influence.runs.checkpoint_plan import CheckpointSelection
+from nnabla_influence.runs.checkpoint_writer import (
+    CheckpointWriter,
+    Snapshot,
+    final_solver_state,
+    trained_names,
+)
 
 
 def trained(n, solver=None, shapes=((2, 3), (), (1,))):
@@ -115,3 +128,58 @@ def test_names_and_state_at_the_end():
     state = final_solver_state(solver, parameters, "final")
     assert state.t == 3
     assert np.array_equal(state.values["m"]["p0"], solver.get_states()["net/p0"].pstate["m"].d)
+
+
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+from tests.runs.test_checkpoint_writer import writer_of
+writer = writer_of(Path(sys.argv[1]))
+if sys.argv[2] == "fork" and os.fork() == 0:
+    sys.exit()
+if sys.argv[2] == "fork":
+    os.wait()
+    assert list(Path(sys.argv[1]).parent.glob(".run.*/0.npy"))
+if sys.argv[2] == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+raise KeyboardInterrupt
+"""
+
+
+def writer_of(run_folder):
+    writer = CheckpointWriter(run_folder, *trained(1), CheckpointSelection("all"))
+    writer.write(0)
+    return writer
+
+
+def test_checkpoints_are_hidden_beside_the_run_until_it_is_closed(tmp_path):
+    writer = writer_of(tmp_path / "run")
+    (folder,) = tmp_path.iterdir()
+    assert folder.name.startswith(".run.")
+    assert [path.name for path in folder.iterdir()] == ["0.npy"]
+    with replacing_folder(tmp_path / "run"):  # a run that is written meanwhile leaves them alone
+        pass
+    assert folder.exists()
+    writer.close()
+    writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks and kills")
+@pytest.mark.parametrize("how", ["interrupt", "fork", "kill"])
+def test_an_ended_process_leaves_nothing_and_a_killed_one_what_the_next_run_removes(tmp_path, how):
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "run"), how],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if how == "kill":
+        assert process.returncode == -signal.SIGKILL
+        assert len(list(tmp_path.iterdir())) == 1
+        with replacing_folder(tmp_path / "run"):
+            pass
+        assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    else:
+        assert "KeyboardInterrupt" in process.stderr
+        assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,6 @@
-"""What a definition has nnabla_cli read: every data set and cache, checked before it does.
+"""Unsafe inputs of nnabla_cli: datasets and caches that would run code or reach the web.
 
-nnabla unpickles arrays, which runs code that somebody may have put there, and fetches from the web.
+nnabla unpickles arrays, which runs code that somebody may have put there, and downloads addresses.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def check_datasets(definition: Definition) -> None:
-    """Refuse what would run code, reach the web or wait for ever when nnabla_cli trains.
+    """Refuse datasets that would run code, reach the web or block when nnabla_cli reads them.
 
     Raises:
-        DatasetError: One of the data sets does; names the file, and row and column of a CSV.
+        DatasetError: A dataset is unsafe; names the file, and row and column of a CSV.
     """
     beside = definition.path.parent
     for dataset in definition.proto.dataset:
         for name in (dataset.uri, dataset.cache_dir):
             if "://" in name:
                 raise DatasetError(
-                    f"{definition.path}: the dataset {dataset.name!r} names {name}, a web address;"
-                    " download it, and name the copy"
+                    f"{definition.path}: the dataset {dataset.name!r} is at a web address, {name};"
+                    " download it and name the copy"
                 )
-        # As train finds it, and as nnabla_cli does; what is missing is left to them.
+        # As train finds it, and as nnabla_cli does; they report what is missing.
         for path in {Path(os.path.abspath(folder / dataset.uri)) for folder in (beside, Path())}:
             if path.exists() and not path.is_dir():
                 check_files(path)
@@ -45,13 +45,14 @@ def check_datasets(definition: Definition) -> None:
 
 
 def check_cache(folder: Path) -> None:
-    """Refuse a cache of nnabla's that holds more than numbers.
+    """Refuse a cache of nnabla that holds anything but numbers.
 
     Raises:
-        DatasetError: It does; names the file.
+        DatasetError: A file of it does; names the file.
     """
     indexed = set(_indexed(folder))
-    for path in sorted({*_entries(folder), *indexed}):
+    entries = folder.iterdir() if folder.is_dir() else ()
+    for path in sorted({*entries, *indexed}):
         try:
             check_regular(path)
             if (path in indexed or path.suffix.lower() in _KINDS) and path.is_file():
@@ -61,8 +62,8 @@ def check_cache(folder: Path) -> None:
         except Exception as error:  # the libraries raise whatever a damaged file leads to
             cause = " ".join(str(error).split())[:200] or type(error).__name__
             raise DatasetError(
-                f"{path}: is not a cache that is read ({cause}); remove the cache, which nnabla"
-                " then makes again"
+                f"{path}: is not a safe cache file ({cause}); remove the cache, nnabla will make it"
+                " again"
             ) from error
 
 
@@ -77,11 +78,6 @@ def _check_cache_file(path: Path) -> None:
         pass
 
 
-def _entries(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        yield from folder.iterdir()
-
-
 def _indexed(folder: Path) -> Iterator[Path]:
     index = folder / "cache_index.csv"
     if not index.is_file():
@@ -90,4 +86,4 @@ def _indexed(folder: Path) -> Iterator[Path]:
         with index.open(encoding="utf-8-sig") as file:
             yield from (folder / cells[0] for cells in csv.reader(file) if cells)
     except (ValueError, csv.Error):
-        return  # nnabla stops there too
+        return  # nnabla cannot read it either
