@@ -24,7 +24,6 @@ from PIL import Image
 
 from nnabla_influence import Options, file_safety, score
 from nnabla_influence.cleansing.book import read_book
-from nnabla_influence.curves.experiment import curve
 from nnabla_influence.dataset import ColumnSpec, check_files, open_dataset
 from nnabla_influence.definition import load_definition
 from nnabla_influence.definition.model_file import read_parameters as read_model_parameters
@@ -33,13 +32,14 @@ from nnabla_influence.nnabla_cli import training
 from nnabla_influence.nnabla_cli.order import nnabla_cli_steps, seeded_steps, shuffled_steps
 from nnabla_influence.nnabla_cli.unsafe_inputs import check_datasets
 from nnabla_influence.ranking import read_ranking
+from nnabla_influence.retraining.removal_curve import curve
 from nnabla_influence.review.thumbnails import shows_a_picture, thumbnail
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.run_folder import check_replaceable
 from nnabla_influence.runs.state_files import read_parameters
 from nnabla_influence.runs.state_files import read_solver_state as read_run_state
 from nnabla_influence.solvers.saved_state import read_solver_state as read_model_state
-from tests.curves.projects import Project, write_project
+from tests.retraining.projects import Project, write_project
 from tests.small_projects import edit
 
 PLACE = re.escape("x.csv, line 2, datasource_index 0, column 'x'")

@@ -17,7 +17,7 @@ ROOMS = [
     *("engine", "runs"),
     *("nnabla_cli_callback", "nnabla_cli", "influence"),
     "ranking",
-    *("scoring", "validation", "cleansing", "curves", "review"),
+    *("scoring", "cleansing", "retraining", "review"),
     *("arguments", "process", "report"),
     *("console", "commands"),
     "__main__",

@@ -18,8 +18,8 @@ from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.solvers import SolverState, build_adjoint
 from tests.cases import CASES, Case, write_csv
-from tests.curves.projects import write_project
 from tests.influence.test_trace import as_steps, some_steps
+from tests.retraining.projects import write_project
 
 pytestmark = pytest.mark.gpu
 

@@ -20,18 +20,18 @@ from nnabla_influence.device import choose_device
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.runs.run import Run
-from nnabla_influence.scoring import score
-from nnabla_influence.scoring.inputs import open_validation
-from nnabla_influence.validation import (
+from nnabla_influence.retraining.agreement import (
     RowAgreement,
     Sample,
     SubsetAgreement,
-    Validation,
     subset_agreement,
-    validate,
+    subset_sums,
 )
-from nnabla_influence.validation.sampling import subset_sums
+from nnabla_influence.retraining.validation import validate
+from nnabla_influence.retraining.validation_result import Validation
+from nnabla_influence.runs.run import Run
+from nnabla_influence.scoring import score
+from nnabla_influence.scoring.inputs import open_validation
 from reproductions.lds_small_cnn.half import half_changes
 
 RETEST = "retest"
@@ -146,7 +146,7 @@ def compute(kind: Kind, seed: int, size: Size) -> dict[str, Any]:
             "accuracy": accuracy(definition, run),
             "loss": found.base.loss,
             "difference": found.base.difference,
-            "steps": found.question.n_steps,
+            "steps": found.window.n_steps,
             "failed": failed,
             "agreement": agreement(found),
             "half": {

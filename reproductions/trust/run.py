@@ -25,13 +25,12 @@ import numpy as np
 from nnabla.logger import logger
 from scipy.stats import spearmanr
 
-from nnabla_influence import Options, TerminalProgress
+from nnabla_influence import Options, Sample, TerminalProgress, validate
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.ranking import RELIABLE, Verdict
 from nnabla_influence.scoring import score
 from nnabla_influence.scoring.verdict import Signs
-from nnabla_influence.validation import Sample, validate
 from reproductions.trust.table import FIELDS, write_table
 from reproductions.trust.trainings import Kind, trainings, write_training
 

@@ -11,7 +11,7 @@ from nnabla.utils.data_iterator import data_iterator_csv_dataset
 from nnabla_influence.cleansing import cleanse
 from nnabla_influence.dataset import open_dataset
 from nnabla_influence.ranking import Ranking, Scores, read_ranking
-from nnabla_influence.validation.given_scores import read_scores
+from nnabla_influence.retraining.scores import read_scores
 from tests.cleansing.common import read_cells
 from tests.dataset.common import write_csv
 

@@ -49,7 +49,7 @@ def serve(answer: bytes) -> Callable[[socket.socket], None]:
     ],
 )
 def test_what_is_not_a_scheduler_is_reported(listen, reason: str, monkeypatch, capfd):
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5 if reason == "no answer" else 10)
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5 if reason == "no answer" else 3)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         listen(server)

@@ -355,7 +355,7 @@ def test_a_second_run_computes_nothing_and_writes_the_same_results(small, monkey
     def fail(*_, **__):
         raise AssertionError("it trains again")
 
-    monkeypatch.setattr("nnabla_influence.curves.experiment.open_executor", fail)
+    monkeypatch.setattr("nnabla_influence.retraining.removal_curve.open_executor", fail)
     script.run([SMALL], small)
     assert (small / SMALL.name / "results.csv").read_bytes() == before
 
