@@ -12,9 +12,9 @@ import shutil
 import stat
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Optional
+from typing import IO, Any, Optional, Union
 
 from nnabla_influence.errors import OutputError
 
@@ -22,6 +22,9 @@ try:
     import fcntl
 except ImportError:  # Windows, where an open file cannot be removed
     fcntl = None  # type: ignore[assignment]
+
+PathLike = Union[str, "os.PathLike[str]"]
+"""What names a file."""
 
 _TEMPORARY, _OUTGOING = ".tmp", ".old"
 _LONG = 60  # characters
@@ -69,6 +72,45 @@ def take_lock(file: IO[Any] | int) -> None:
     """
     if fcntl is not None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def is_same_file(one: PathLike, other: PathLike) -> bool:
+    """Whether two paths name the same file, or will once it exists."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # One of them does not exist.
+        return len({os.path.normcase(os.path.realpath(path)) for path in (one, other)}) == 1
+
+
+def check_output(
+    output: PathLike,
+    inputs: Iterable[PathLike | None] = (),
+    is_ours: Callable[[PathLike], bool] | None = None,
+    kind: str = "",
+) -> None:
+    """Check before a long computation that its result can be written and overwrites no data.
+
+    Args:
+        output: The file to write.
+        inputs: The files that are read; None for one that is not given.
+        is_ours: Whether an existing file, which is not empty, may be replaced; by default any.
+        kind: What alone is replaced, with its article: ``a ranking``.
+
+    Raises:
+        OutputError: It is an input, it may not be replaced, or as for `check_writable`.
+    """
+    for path in inputs:
+        if path is not None and is_same_file(output, path):
+            raise OutputError(
+                f"{output}: is the same file as {path}, which is read; choose another output path"
+            )
+    with contextlib.suppress(OSError):  # Writing reports what is wrong.
+        if is_ours is not None and os.path.getsize(output) and not is_ours(output):
+            raise OutputError(
+                f"{output}: exists and is not {kind}, so it is not replaced; choose another output"
+                " path, or remove it first"
+            )
+    check_writable(output)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 # Control characters (C0, DEL, C1), those that turn the direction of others, and half characters,
@@ -50,3 +50,10 @@ class _PrintableRecords(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = printable(record.getMessage()), ()
         return True
+
+
+def listed(items: Iterable[object], limit: int = 8) -> str:
+    """Return ``a, b, c``, or the first ones: ``a, b and 7 more``."""
+    texts = [str(item) for item in items]
+    shown = ", ".join(texts[:limit])
+    return shown if len(texts) <= limit else f"{shown} and {len(texts) - limit} more"
