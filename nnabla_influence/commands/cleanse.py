@@ -1,4 +1,4 @@
-"""The options of ``nnabla-influence cleanse``, and what it calls."""
+"""The command ``nnabla-influence cleanse``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from nnabla_influence.arguments import count_or_fraction
 from nnabla_influence.process import show
 
 DESCRIPTION = (
-    "Make a dataset CSV without the rows that a ranking, or a person, found harmful, and list what"
-    " left it."
+    "Write a copy of the dataset CSV with harmful rows removed or relabelled, plus a list of the"
+    " changes."
 )
 
 
@@ -19,7 +19,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     # argparse takes -1e-5 for an option; later versions of Python do not.
     parser._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
     parser.add_argument(
-        "-i", "--input", required=True, metavar="RANKING", help="ranking, as `score` writes it"
+        "-i",
+        "--ranking",
+        "--input",
+        dest="ranking",
+        required=True,
+        metavar="RANKING",
+        help="ranking, as `score` writes it",
     )
     parser.add_argument(
         "-o",
@@ -33,8 +39,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "-n",
         metavar="COUNT|FRACTION",
         type=count_or_fraction,
-        help="remove this many rows, such as 100, or this part of them, such as 0.05: the most"
-        " harmful ones",
+        help="remove the most harmful rows: this many, such as 100, or this part of all, such as"
+        " 0.05",
     )
     choice.add_argument(
         "--below",
@@ -45,45 +51,47 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     choice.add_argument(
         "--decisions",
         metavar="CSV|XLSX",
-        help="do what this CSV or workbook says in its columns datasource_index, decision (keep,"
-        " remove or relabel) and label (the new one)",
+        help="remove and relabel the rows that this CSV or workbook lists, in the columns"
+        " datasource_index, decision (keep, remove or relabel) and label (the new one)",
     )
     parser.add_argument(
         "-t",
+        "--train",
         "--input-train",
+        dest="train",
         metavar="CSV",
-        help="the training CSV that the ranking is of: its cells are taken, and checked against"
-        " the ranking's (default: the ranking's own cells)",
+        help="training CSV of the ranking: its cells are used, and checked against the ranking's"
+        " (default: the ranking's own cells)",
     )
     parser.add_argument(
         "--removed",
         metavar="CSV",
-        help="list of what was removed or relabelled (default: beside OUTPUT, as .removed.csv)",
+        help="list of the removed and relabelled rows to write (default: beside OUTPUT, as"
+        " .removed.csv)",
     )
     parser.add_argument(
         "--label-column",
         metavar="NAME",
-        help="column of the labels, to count classes and to relabel (default: y, where there is"
-        " one)",
+        help="label column, to count classes and to relabel (default: y, where there is one)",
     )
     parser.add_argument(
         "--allow-empty-class",
         action="store_true",
-        help="go on also where every row of a class would leave it",
+        help="allow a class to lose all of its rows",
     )
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Cleanse, and print what left."""
+    """Cleanse, and print a summary."""
     from nnabla_influence.cleansing import cleanse
 
     cleansed = cleanse(
-        parsed.input,
+        parsed.ranking,
         output=parsed.output,
         n=parsed.n,
         below=parsed.below,
         decisions=parsed.decisions,
-        train=parsed.input_train,
+        train=parsed.train,
         removed=parsed.removed,
         label_column=parsed.label_column,
         allow_empty_class=parsed.allow_empty_class,

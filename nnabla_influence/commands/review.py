@@ -1,4 +1,4 @@
-"""The options of ``nnabla-influence review``, and what it calls."""
+"""The command ``nnabla-influence review``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 from nnabla_influence.arguments import count_or_none
 from nnabla_influence.process import show
+from nnabla_influence.text import listed
 
 if TYPE_CHECKING:
     from nnabla_influence.review.page import WrittenPage
     from nnabla_influence.review.reviewed import Reviewed
 
 DESCRIPTION = (
-    "Make a page, or a workbook, on which a person looks at the rows of a ranking, the most harmful"
-    " ones first, and decides what to keep, remove or relabel."
+    "Write a page or a workbook to review the rows of a ranking, the most harmful first, and to"
+    " decide which to keep, remove or relabel."
 )
 
 _ALL = -1
@@ -28,7 +29,13 @@ _DECISIONS = "decisions.csv"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add every option."""
     parser.add_argument(
-        "-i", "--input", required=True, metavar="RANKING", help="ranking, as `score` writes it"
+        "-i",
+        "--ranking",
+        "--input",
+        dest="ranking",
+        required=True,
+        metavar="RANKING",
+        help="ranking, as `score` writes it",
     )
     parser.add_argument(
         "-o",
@@ -44,20 +51,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="1000",
         metavar="K|all",
         type=_thumbnails,
-        help="show the pictures of this many rows, the most harmful ones; the others stay rows"
-        " without pictures (default: %(default)s)",
+        help="number of rows with pictures, the most harmful first (default: %(default)s)",
     )
     parser.add_argument(
         "--class-names",
         metavar="FILE|A,B,C",
-        help="what people call the classes: names of the classes 0, 1, 2 ... with commas between,"
-        " or a text file with one on each line, or a CSV of numbers and names (default: those in"
-        " the label's header, such as y:label;cat;dog)",
+        help="class names: comma-separated names of the classes 0, 1, 2, ..., or a file with a name"
+        " or `number,name` on each line (default: those in the label's header, such as"
+        " y:label;cat;dog)",
     )
     parser.add_argument(
         "--label-column",
         metavar="NAME",
-        help="column of the labels (default: y, where there is one)",
+        help="label column (default: y, where there is one)",
     )
     parser.add_argument(
         "--title", metavar="TEXT", help="heading of the page (default: the ranking's name)"
@@ -66,7 +72,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Write what was asked for, and print what it is and how to go on."""
+    """Write the outputs, and print what they are and the next command."""
     if parsed.output is None and parsed.xlsx is None:
         parsed.usage_error("give -o for a page, --xlsx for a workbook, or both")
 
@@ -74,9 +80,9 @@ def run(parsed: argparse.Namespace) -> None:
     from nnabla_influence.review.outputs import check_outputs
     from nnabla_influence.review.reviewed import read_reviewed
 
-    check_outputs(parsed.input, page=parsed.output, workbook=parsed.xlsx)
+    check_outputs(parsed.ranking, page=parsed.output, workbook=parsed.xlsx)
     reviewed = read_reviewed(
-        parsed.input, label_column=parsed.label_column, class_names=parsed.class_names
+        parsed.ranking, label_column=parsed.label_column, class_names=parsed.class_names
     )
     thumbnails = len(reviewed) if parsed.thumbnails == _ALL else parsed.thumbnails
     progress = TerminalProgress()
@@ -98,7 +104,7 @@ def run(parsed: argparse.Namespace) -> None:
         write_workbook(reviewed, parsed.xlsx, thumbnails=thumbnails, progress=progress)
         shown = min(thumbnails, len(reviewed)) if reviewed.image_columns else 0
         show(f"{parsed.xlsx}: {len(reviewed)} rows, the most harmful first; {_pictured(shown)}")
-    for line in (*_notes(reviewed), *_how_to_go_on(parsed)):
+    for line in (*_notes(reviewed), *_next(parsed)):
         show(line)
 
 
@@ -122,33 +128,29 @@ def _notes(reviewed: Reviewed) -> Iterator[str]:
         yield reviewed.verdict.sentence
     if reviewed.unseen:
         yield (
-            f"{reviewed.unseen} rows were not seen in the window, or the loss ignores them, so they"
-            " are not judged; their influence of 0 says nothing"
+            f"{reviewed.unseen} rows are not judged: the window never saw them, or the loss ignores"
+            " them; their influence of 0 says nothing"
         )
     nameless = [c.value for c in reviewed.classes if c.name is None]
     if 0 < len(nameless) < len(reviewed.classes):
-        shown = ", ".join(nameless[:8])
-        more = f" and {len(nameless) - 8} more" if len(nameless) > 8 else ""
-        yield f"no name was given for the classes {shown}{more}; they are shown as numbers"
+        yield f"no name was given for the classes {listed(nameless)}; they are shown as numbers"
     if reviewed.label_column is None:
         yield (
-            "no labels are shown, since there is no single column 'y' that holds them; name the"
-            " column of the labels with --label-column"
+            "no labels are shown, since there is no single column 'y'; name the label column with"
+            " --label-column"
         )
 
 
-def _how_to_go_on(parsed: argparse.Namespace) -> Iterator[str]:
-    clean = os.fspath(Path(parsed.input).parent / "clean.csv")
-    words = ["nnabla-influence", "cleanse", "-i", parsed.input, "-o", clean]
+def _next(parsed: argparse.Namespace) -> Iterator[str]:
+    clean = os.fspath(Path(parsed.ranking).parent / "clean.csv")
+    words = ["nnabla-influence", "cleanse", "-i", parsed.ranking, "-o", clean]
     if parsed.label_column is not None:
         words += ["--label-column", parsed.label_column]
     made = {parsed.output: _DECISIONS, parsed.xlsx: parsed.xlsx}
     for output, decisions in made.items():
         if output is not None:
             saved = "it" if output == decisions else "the decisions"
-            yield (
-                f"Decide in {output} what to keep, remove or relabel, save {saved}, and go on with:"
-            )
+            yield f"Decide in {output} what to keep, remove or relabel, save {saved}, and run:"
             yield f"  {shlex.join([*words, '--decisions', decisions])}"
 
 

@@ -5,48 +5,29 @@ from __future__ import annotations
 import os
 
 from nnabla_influence.errors import OutputError
-from nnabla_influence.files import check_writable
+from nnabla_influence.files import PathLike, check_output
 
 _PAGE, _WORKBOOK = (".html", ".htm"), (".xlsx",)
 
 
 def check_outputs(
-    ranking: str | os.PathLike[str],
-    *,
-    page: str | os.PathLike[str] | None = None,
-    workbook: str | os.PathLike[str] | None = None,
+    ranking: PathLike, *, page: PathLike | None = None, workbook: PathLike | None = None
 ) -> None:
-    """Check, before the work begins, that the outputs can be written and harm nothing.
+    """Check, before the work begins, that the outputs can be written and overwrite no data.
 
-    Which CSV the ranking is of, and which files a reader may have beside it, is not known here. But
-    none of them is a page or a workbook, and what is written must have such a name: so a training
-    CSV is safe, also behind a link.
+    Which CSV the ranking is of is not known here. But no CSV has the name of a page or a workbook,
+    which the outputs must have, also where they are links.
 
     Raises:
         OutputError: An output is the ranking, has another kind of name, or cannot be written.
     """
-    for output, suffixes, kind in (
-        (page, _PAGE, "a page"),
-        (workbook, _WORKBOOK, "a workbook"),
-    ):
+    for output, suffixes in ((page, _PAGE), (workbook, _WORKBOOK)):
         if output is None:
             continue
-        if _same_file(output, ranking):
-            raise OutputError(
-                f"{output}: is the ranking itself, which is never changed; choose another path to"
-                " write"
-            )
+        check_output(output, [ranking])
         names = (os.fspath(output), os.path.realpath(output))
         if not all(name.lower().endswith(suffixes) for name in names):
             raise OutputError(
-                f"{output}: does not end with {suffixes[0]}, by which programs know {kind}, and may"
-                f" be the training CSV or other data; choose a path that ends with {suffixes[0]}"
+                f"{output}: must end with {suffixes[0]}, so that no dataset is overwritten; choose"
+                " another output path"
             )
-        check_writable(output)
-
-
-def _same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:  # one of them does not exist
-        return os.path.realpath(one) == os.path.realpath(other)

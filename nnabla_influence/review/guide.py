@@ -1,4 +1,4 @@
-"""What the workbook says beside the rows: how to read it, and a summary of the classes."""
+"""The workbook's other sheets: how to read it, and a summary of the classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nnabla_influence.review.reviewed import Class, Reviewed, ReviewedRow
-from nnabla_influence.review.sheet_columns import Value, as_text, write_text
+from nnabla_influence.review.sheet import Value, as_text, write_text
 
 if TYPE_CHECKING:
     import xlsxwriter
@@ -17,27 +17,29 @@ CLASSES = "Classes"
 
 
 def guide_lines(reviewed: Reviewed, notes: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the lines of the sheet that explains the others: a title and a text each."""
+    """Return the lines of the sheet that explains the others: each a title and a text."""
     lines = [
         ("Ranking", f"{as_text(reviewed.path.name)}: {len(reviewed):,} rows, most harmful first"),
-        ("influence", "How the mean validation loss would change, to first order, if the traced"
-         " part of the training were done again without this row."),
+        ("influence", "The first-order change of the mean validation loss if this row is left out"
+         " of the traced part of the training."),
         ("effect: harmful", "Below 0. Without it the validation loss falls."),
         ("effect: helpful", "Above 0. Without it the validation loss rises."),
         ("effect: not judged", "The traced part of the training never saw the row (times_seen 0);"
          " its influence of 0 says nothing."),
-        ("differs", "The network predicts another class than the given one. Look at these first"
-         " where you look for wrong labels."),
+        ("differs", "The network predicts another class than the given one. To find wrong labels,"
+         " review these first."),
         ("When not to delete", "A harmful row may be right and rare: the only picture of its kind,"
          " or one that the validation data lack. A wrong label is better relabelled. Scores near"
          " 0 are noise. Never choose rows by a ranking made with your test data, and see what a"
          " removal does before you rely on it (nnabla-influence curve)."),
         ("decision", "keep, remove or relabel, picked from the list of the cell. Empty: keep."),
         ("label", "For relabel: the right class's number, picked from the list of the cell."),
-        ("How to go on", "Save the workbook, close it, and make the cleansed dataset:"
+        ("ranking", "The id of the ranking. Leave it as it is: cleanse refuses decisions about"
+         " another ranking."),
+        ("Next", "Save the workbook, close it, and make the cleansed dataset:"
          " nnabla-influence cleanse -i RANKING.csv --decisions THIS.xlsx -o clean.csv"),
-        ("As CSV", "The sheet Ranking saved as CSV under another name does as well. Never save"
-         " over the ranking itself: a spreadsheet cuts its numbers."),
+        ("As CSV", "The sheet Ranking may be saved as CSV under another name instead. Never"
+         " save over the ranking itself: a spreadsheet rounds its numbers."),
         ("Sorting", "The pictures go with their rows when you sort or filter by the arrows in"
          " the header."),
     ]  # fmt: skip
@@ -56,10 +58,10 @@ class _Counts:
 
 
 class ClassCounts:
-    """Counts the rows of each class while they go by."""
+    """Counts the rows of each class."""
 
     def __init__(self, classes: Sequence[Class]):
-        # Those that no row has yet come last: none can be given as a new label.
+        # Those that no row has come last: they cannot be given as a new label.
         self._classes = sorted(classes, key=lambda c: c.rows == 0)
         self._counts = {c.value: _Counts() for c in classes}
         self.titles = (
@@ -85,7 +87,7 @@ class ClassCounts:
         counts.lowest = row.influence if counts.lowest is None else counts.lowest
 
     def lines(self) -> Iterator[tuple[Value, ...]]:
-        """Yield for each class what stands below the titles."""
+        """Yield the cells of each class, as the titles name them."""
         for c in self._classes:
             n = self._counts[c.value]
             yield (
@@ -109,7 +111,7 @@ def write_guide(book: xlsxwriter.Workbook, sheet: Worksheet, lines: list[tuple[s
     sheet.set_landscape()
     sheet.fit_to_pages(1, 0)
     for line, (left, right) in enumerate(lines):
-        # Nobody fits the heights of rows that were never shown, so they are told.
+        # A spreadsheet does not fit the heights of rows that were never shown.
         sheet.set_row(line, 15 * max(1, -(-len(right) // 95)))
         write_text(sheet, line, 0, left, title)
         write_text(sheet, line, 1, right, text)
