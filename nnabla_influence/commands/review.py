@@ -128,8 +128,8 @@ def _notes(reviewed: Reviewed) -> Iterator[str]:
         yield reviewed.verdict.sentence
     if reviewed.unseen:
         yield (
-            f"{reviewed.unseen} rows are not judged: the window never saw them, or the loss ignores"
-            " them; their influence of 0 says nothing"
+            f"not judged: {reviewed.unseen} of {len(reviewed)} rows, which the window never saw or"
+            " the loss ignores; their influence of 0 says nothing"
         )
     nameless = [c.value for c in reviewed.classes if c.name is None]
     if 0 < len(nameless) < len(reviewed.classes):

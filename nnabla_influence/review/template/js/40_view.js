@@ -27,7 +27,7 @@ function sortOrders(review) {
   return orders;
 }
 
-/** Numbers ascending; what is no number comes as the lowest. */
+/** Numbers ascending; what is not a number comes as the lowest. */
 function compare(a, b) {
   if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(b) - Number.isNaN(a);
   return a - b;
