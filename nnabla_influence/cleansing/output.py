@@ -61,9 +61,9 @@ def check_outputs(output: Path, removed_list: Path, inputs: Iterable[PathLike | 
             f" another path {with_option('--removed')}"
         )
     inputs = list(inputs)
-    check_output(removed_list, inputs, _may_be_list, "a list of removed rows")
     kind = "an earlier result, which has its list of removed rows beside it"
     check_output(output, inputs, lambda _: _may_be_result(output, removed_list), kind)
+    check_output(removed_list, inputs, _may_be_list, "a list of removed rows")
 
 
 def check_not_the_training_csv(output: Path, removed_list: Path, rows: TrainingRows) -> None:

@@ -137,7 +137,7 @@ _CLEANSING = (
     Parameter(
         "allow-empty-class",
         "input",
-        "a class may vanish: yes or no",
+        "a class may lose all rows: yes or no",
         "str",
         "no",
     ),

@@ -156,7 +156,7 @@ def test_files_that_are_not_an_earlier_result_are_kept(table, given):
         table.cleanse(n=1, **train)
     table.removed.write_text("datasource_index,influence\n")
     with pytest.raises(OutputError, match=r"clean\.removed\.csv: exists and is not a list of"):
-        table.cleanse(n=1, **train)
+        table.cleanse(n=1, output=table.folder / "new.csv", removed=table.removed, **train)
     assert table.output.read_bytes() == before
     assert table.removed.read_text() == "datasource_index,influence\n"
 
