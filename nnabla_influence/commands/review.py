@@ -77,7 +77,7 @@ def run(parsed: argparse.Namespace) -> None:
         parsed.usage_error("give -o for a page, --xlsx for a workbook, or both")
 
     from nnabla_influence.progress import TerminalProgress
-    from nnabla_influence.review.outputs import check_outputs
+    from nnabla_influence.review.page import check_outputs
     from nnabla_influence.review.reviewed import read_reviewed
 
     check_outputs(parsed.ranking, page=parsed.output, workbook=parsed.xlsx)

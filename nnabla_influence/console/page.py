@@ -19,8 +19,7 @@ def write_page_of(ranking: str | Path, page: Path) -> bool:
         Whether it was written.
     """
     from nnabla_influence.progress import ConsoleProgress
-    from nnabla_influence.review.outputs import check_outputs
-    from nnabla_influence.review.page import write_page
+    from nnabla_influence.review.page import check_outputs, write_page
     from nnabla_influence.review.reviewed import read_reviewed
 
     try:

@@ -139,12 +139,6 @@ class ClassNames:
     are_in_order: bool
 
 
-@dataclass(frozen=True)
-class _Line:
-    number: int
-    text: str
-
-
 def read_class_names(given: PathLike) -> ClassNames:
     """Read the names of classes.
 
@@ -180,28 +174,25 @@ def _distinct(names: Mapping[int, str]) -> dict[int, str]:
 
 def _of_file(path: Path) -> tuple[dict[int, str], bool]:
     lines = _lines(path)
-    while lines and not lines[-1].text.strip():
-        lines.pop()
-    if not lines:
-        raise DatasetError(f"{path}: is empty; write a class name on each line")
-    separator = _separator(lines)
+    separator = next(filter(None, map(_separator, lines)), None)
     if separator is not None:
         return _paired(path, lines, separator), False
-    if len(lines) == 1 and "," in lines[0].text:
-        return _numbered([" ".join(c.split()) for c in _cells(path, lines[0], ",")]), True
+    if len(lines) == 1 and "," in lines[0]:
+        return _numbered(_cells(path, 1, lines[0], ",")), True
     names = {}
     for value, line in enumerate(lines):
-        cells = _cells(path, line, ",") if line.text.lstrip().startswith('"') else [line.text]
-        names[value] = " ".join(cells[0].split())
-        if not names[value] or len(cells) > 1:
+        is_quoted = line.lstrip().startswith('"')
+        cells = _cells(path, value + 1, line, ",") if is_quoted else [" ".join(line.split())]
+        if len(cells) != 1 or not cells[0]:
             raise DatasetError(
-                f"{path}, line {line.number}: is not the name of class {value}; write one name on"
+                f"{path}, line {value + 1}: is not the name of class {value}; write one name on"
                 " each line, or the class's number, a comma and its name"
             )
+        names[value] = cells[0]
     return names, True
 
 
-def _lines(path: Path) -> list[_Line]:
+def _lines(path: Path) -> list[str]:
     try:
         check_regular(path)
         data = path.read_bytes()
@@ -218,55 +209,53 @@ def _lines(path: Path) -> list[_Line]:
             f"{path}: is not UTF-8 text; save the file as UTF-8 ('CSV UTF-8' in Excel)"
         ) from error
     # str.splitlines would split at more than these.
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return [_Line(number, line) for number, line in enumerate(lines, 1)]
+    lines = re.split("\r\n|\r|\n", text.rstrip())
+    if lines == [""]:
+        raise DatasetError(f"{path}: is empty; write a class name on each line")
+    return lines
 
 
-def _separator(lines: Sequence[_Line]) -> str | None:
-    """Return what separates number and name; None where the lines are names alone."""
-    # The first line may be a header, so one such line is enough.
-    for line in lines:
-        number = re.split(f"[{_SEPARATORS}]", line.text, maxsplit=1)[0]
-        if len(number) < len(line.text) and _value(number) is not None:
-            return line.text[len(number)]
-    return None
+def _separator(line: str) -> str | None:
+    """Return what separates a line's number and name; None where it is a name alone."""
+    number = re.split(f"[{_SEPARATORS}]", line, maxsplit=1)[0]
+    return line[len(number)] if number != line and _value(number) is not None else None
 
 
-def _paired(path: Path, lines: Sequence[_Line], separator: str) -> dict[int, str]:
+def _paired(path: Path, lines: Sequence[str], separator: str) -> dict[int, str]:
     names: dict[int, str] = {}
     line_of: dict[int, int] = {}
-    header_may_come = True
-    for line in lines:
-        cells = [" ".join(cell.split()) for cell in _cells(path, line, separator)]
-        while cells and not cells[-1]:
-            cells.pop()
-        if not cells:
-            continue
+    cells_of = {n: _cells(path, n, line, separator) for n, line in enumerate(lines, 1)}
+    filled = [(n, cells) for n, cells in cells_of.items() if cells]
+    if _value(filled[0][1][0]) is None:
+        del filled[0]  # a header
+    for n, cells in filled:
         value = _value(cells[0])
-        is_header, header_may_come = header_may_come and value is None, False
-        if is_header:
-            continue
         if value is None or len(cells) != 2:
             raise DatasetError(
-                f"{path}, line {line.number}: is not a class's whole number and its name; write"
-                f" such as 3{separator}cat, and a name with a separator in quotes"
+                f"{path}, line {n}: is not a class's whole number and its name; write such as"
+                f" 3{separator}cat, and a name with a separator in quotes"
             )
         if value in names:
             raise DatasetError(
-                f"{path}, line {line.number}: names class {value}, as line {line_of[value]} does;"
-                " keep one of them"
+                f"{path}, line {n}: names class {value}, as line {line_of[value]} does; keep one of"
+                " them"
             )
-        names[value], line_of[value] = cells[1], line.number
+        names[value], line_of[value] = cells[1], n
     return names
 
 
-def _cells(path: Path, line: _Line, separator: str) -> list[str]:
+def _cells(path: Path, number: int, line: str, separator: str) -> list[str]:
+    """Return a line's cells, without empty ones at its end."""
     try:
-        return next(csv.reader([line.text], delimiter=separator, strict=True), [])
+        cells = next(csv.reader([line], delimiter=separator, strict=True), [])
     except csv.Error as error:
         raise DatasetError(
-            f"{path}, line {line.number}: cannot be read as CSV ({error}); check its quotes"
+            f"{path}, line {number}: cannot be read as CSV ({error}); check its quotes"
         ) from error
+    cells = [" ".join(cell.split()) for cell in cells]
+    while cells and not cells[-1]:
+        cells.pop()
+    return cells
 
 
 def _numbered(names: Sequence[str]) -> dict[int, str]:

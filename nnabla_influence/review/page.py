@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from string import Template
 from typing import Any
 
 from nnabla_influence.cleansing.ranking_id import ranking_key
-from nnabla_influence.files import PathLike, replacing_file
+from nnabla_influence.errors import OutputError
+from nnabla_influence.files import PathLike, check_output, replacing_file
 from nnabla_influence.progress import Progress, SilentProgress
-from nnabla_influence.review.pictures import Pictures, make_pictures
 from nnabla_influence.review.reviewed import Reviewed
+from nnabla_influence.review.thumbnails import Pictures, make_pictures
 
 DEFAULT_THUMBNAILS = 1000
 FORMAT = 1
@@ -95,6 +97,29 @@ def write_page(
         missing=pictures.missing,
         first_problem=pictures.first_problem,
     )
+
+
+def check_outputs(
+    ranking: PathLike, *, page: PathLike | None = None, workbook: PathLike | None = None
+) -> None:
+    """Check, before the work begins, that the outputs can be written and overwrite no data.
+
+    Which CSV the ranking is of is not known here. But no CSV has the name of a page or a workbook,
+    which the outputs must have, also where they are links.
+
+    Raises:
+        OutputError: An output is the ranking, has another kind of name, or cannot be written.
+    """
+    for output, suffixes in ((page, (".html", ".htm")), (workbook, (".xlsx",))):
+        if output is None:
+            continue
+        check_output(output, [ranking])
+        names = (os.fspath(output), os.path.realpath(output))
+        if not all(name.lower().endswith(suffixes) for name in names):
+            raise OutputError(
+                f"{output}: must end with {suffixes[0]}, so that no dataset is overwritten; choose"
+                " another output path"
+            )
 
 
 def _rendered(title: str, data: str) -> str:

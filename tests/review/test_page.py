@@ -19,8 +19,8 @@ from PIL import Image
 from nnabla_influence.errors import OutputError
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.review.page import script_json, write_page
-from nnabla_influence.review.pictures import SIZE
 from nnabla_influence.review.reviewed import read_reviewed
+from nnabla_influence.review.thumbnails import PAGE_SIZE as SIZE
 from tests.dataset.common import noise, save_image
 from tests.review.common import write_pictures, write_ranking
 
