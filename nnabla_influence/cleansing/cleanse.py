@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from numbers import Integral
 from pathlib import Path
@@ -161,20 +162,15 @@ def _decision_notes(ranking: PathLike, path: PathLike, decided: Decisions) -> It
 
 
 def _class_changes(labels: LabelColumn, changes: Mapping[int, Decision]) -> tuple[ClassChange, ...]:
-    counts = {value: [0, 0, 0, 0] for value in labels.classes or ()}
-    if not counts:
+    if labels.classes is None:
         return ()
-    for index, value in enumerate(labels.values):
-        assert value is not None
-        counts[value][0] += 1
-        change = changes.get(index)
-        if change is None:
-            continue
-        counts[value][1 if change.action == REMOVE else 2] += 1
-        if change.action == RELABEL and change.label is not None:
-            counts[number(change.label)][3] += 1  # type: ignore[index]
-    assert labels.classes is not None
-    return tuple(ClassChange(labels.classes[value], *count) for value, count in counts.items())
+    rows = Counter(labels.values)
+    lost = Counter((labels.values[i], change.action) for i, change in changes.items())
+    gained = Counter(number(change.label) for change in changes.values() if change.label)
+    return tuple(
+        ClassChange(name, rows[v], lost[v, REMOVE], lost[v, RELABEL], gained[v])
+        for v, name in labels.classes.items()
+    )
 
 
 def _check_empty(classes: tuple[ClassChange, ...], allowed: bool) -> None:

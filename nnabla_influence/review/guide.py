@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnabla_influence.review.reviewed import Class, Reviewed, ReviewedRow
-from nnabla_influence.review.sheet import Value, as_text, write_text
+from nnabla_influence.review.sheet import as_text, write_text
 
 if TYPE_CHECKING:
     import xlsxwriter
@@ -48,58 +47,35 @@ def guide_lines(reviewed: Reviewed, notes: Sequence[str]) -> list[tuple[str, str
     return [*lines, *(("Note", as_text(note)) for note in notes)]
 
 
-@dataclass
-class _Counts:
-    harmful: int = 0
-    helpful: int = 0
-    differs: int = 0
-    total: float = 0.0
-    lowest: float | None = None
-
-
 class ClassCounts:
     """Counts the rows of each class."""
 
+    titles = (
+        *("class", "name", "rows", "harmful", "helpful"),
+        *("predicted otherwise", "sum of influence", "lowest influence"),
+    )
+
     def __init__(self, classes: Sequence[Class]):
         # Those that no row has come last: they cannot be given as a new label.
-        self._classes = sorted(classes, key=lambda c: c.rows == 0)
-        self._counts = {c.value: _Counts() for c in classes}
-        self.titles = (
-            "class",
-            "name",
-            "rows",
-            "harmful",
-            "helpful",
-            "predicted otherwise",
-            "sum of influence",
-            "lowest influence",
-        )
+        self._lines: dict[str, list[Any]] = {
+            c.value: [int(c.value), c.name and as_text(c.name), c.rows, 0, 0, 0, 0.0, None]
+            for c in sorted(classes, key=lambda c: c.rows == 0)
+        }
 
     def add(self, row: ReviewedRow) -> None:
-        """Count a row."""
-        counts = self._counts.get(row.given or "")
-        if counts is None:
+        """Count a row, which comes in the order of harm."""
+        line = self._lines.get(row.given or "")
+        if line is None:
             return
-        counts.harmful += row.influence < 0
-        counts.helpful += row.influence > 0
-        counts.differs += row.predicted is not None and row.predicted != row.given
-        counts.total += row.influence
-        counts.lowest = row.influence if counts.lowest is None else counts.lowest
+        line[3] += row.influence < 0
+        line[4] += row.influence > 0
+        line[5] += row.predicted is not None and row.predicted != row.given
+        line[6] += row.influence
+        line[7] = row.influence if line[7] is None else line[7]
 
-    def lines(self) -> Iterator[tuple[Value, ...]]:
+    def lines(self) -> Iterator[list[Any]]:
         """Yield the cells of each class, as the titles name them."""
-        for c in self._classes:
-            n = self._counts[c.value]
-            yield (
-                int(c.value),
-                None if c.name is None else as_text(c.name),
-                c.rows,
-                n.harmful,
-                n.helpful,
-                n.differs,
-                n.total,
-                n.lowest,
-            )
+        yield from self._lines.values()
 
 
 def write_guide(book: xlsxwriter.Workbook, sheet: Worksheet, lines: list[tuple[str, str]]) -> None:
