@@ -64,12 +64,12 @@ class RankingCheck:
         Raises:
             OtherRankingError: It names another one.
         """
-        found = {
-            cell for cell in (normal(line.cell(at)) for at in self._ids) if _ID.fullmatch(cell)
-        }
-        if found - {self._id}:
+        cells = [normal(line.cell(at)) for at in self._ids]
+        found = [cell for cell in cells if _ID.fullmatch(cell)]
+        others = [id_ for id_ in found if id_ != self._id]
+        if others:
             raise OtherRankingError(
-                f"column {RANKING!r}: {min(found - {self._id})} is not {self._id}, the id of"
+                f"column {RANKING!r}: {others[0]} is not {self._id}, the id of"
                 f" {self._rows.ranking.dataset.path}: the decisions are about another ranking;"
                 " decide on this one, or delete the columns 'ranking' and 'influence' if both rank"
                 " the same rows"
