@@ -81,7 +81,7 @@ def open_rows(path: PathLike, train: PathLike | None) -> TrainingRows:
 
 
 def _ranked_rows(ranking: Ranking) -> np.ndarray:
-    """Return where each row of the training CSV stands in the ranking, (N,)."""
+    """Return the place of each row of the training CSV in the ranking, (N,)."""
     assert ranking.indices is not None
     return np.argsort(ranking.indices)
 

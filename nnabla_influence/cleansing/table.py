@@ -141,7 +141,7 @@ def _open_text(path: Path) -> TextIO:
 def _full_width_encodings() -> Iterator[str]:
     own = locale.getpreferredencoding(False)
     try:
-        # Others, such as Windows' western one, accept any bytes, and help nobody here.
+        # Others, such as Windows' western one, accept any bytes.
         if _FULL_WIDTH_ZERO.encode(own) and codecs.lookup(own).name != "utf-8":
             yield own
     except (LookupError, UnicodeError):

@@ -40,8 +40,8 @@ def build_parser(label: str) -> Dialog:
     """
     parser = Dialog(
         label,
-        "Makes a training dataset without the rows that a ranking of SGD Influence, or your own\n"
-        "decisions, found harmful, and a list of what left it. What is read is never changed.\n",
+        "Writes a copy of the training dataset with harmful rows removed or relabelled, and a list\n"
+        "of the changes: by a ranking of SGD Influence, or by your own decisions.\n",
     )
     parser.add_argument(
         "-i",
@@ -167,7 +167,7 @@ def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
 
 
 def _ranking(given: str, result: Result) -> Path:
-    """Return the ranking that a person typed, or the job's newest one."""
+    """Return the ranking that the user typed, or the job's newest one."""
     if given.lower() != _LATEST:
         return Path(given)
     own = [p.id for p in DESKTOP_PLUGINS if "sgd_influence" in p.script]

@@ -24,7 +24,7 @@ from nnabla_influence.review.thumbnails import Pictures, make_pictures
 DEFAULT_THUMBNAILS = 1000
 FORMAT = 1
 MOST_FEATURES = 32
-"""How many features of a row the page shows; nobody reads hundreds."""
+"""The features of a row that the page shows at most."""
 
 _TEMPLATE = Path(__file__).resolve().parent / "template"
 _LABELS = ("given", "predicted")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DECISION, LABEL, INFLUENCE = "decision", "label", "influence"
 MOST_FEATURES = 100
-"""A sheet could hold more, but nobody reads it, and a spreadsheet opens it slowly."""
+"""A sheet could hold more, but a spreadsheet opens it slowly."""
 
 Value = Union[str, float, None]
 _MOST_CHARACTERS = 32_767  # of a cell, in units of UTF-16

@@ -18,7 +18,7 @@ function remember(storage, name, value) {
   try {
     storage?.setItem(STORAGE_PREFIX + name, value);
   } catch {
-    // A setting of the page is no loss.
+    // A lost setting of the page does no harm.
   }
 }
 
