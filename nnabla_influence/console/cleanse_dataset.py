@@ -40,8 +40,8 @@ def build_parser(label: str) -> Dialog:
     """
     parser = Dialog(
         label,
-        "Writes a copy of the training dataset with harmful rows removed or relabelled, and a list\n"
-        "of the changes: by a ranking of SGD Influence, or by your own decisions.\n",
+        "Writes a copy of the training dataset with harmful rows removed or relabelled, and a\n"
+        "list of the changes: by a ranking of SGD Influence, or by your own decisions.\n",
     )
     parser.add_argument(
         "-i",
