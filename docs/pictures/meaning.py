@@ -39,7 +39,7 @@ class LastEpoch:
         validated = open_validation(definition, None, SilentProgress())
         rows = np.arange(len(validated))
         self.steps: tuple[Step, ...] = run.steps
-        self._start = run.moment(run.steps[0].step)
+        self._start = run.checkpoint(run.steps[0].step)
         self._inputs = step_inputs(definition, run, trained.batch, context)
         self._trainer = Trainer(definition, solver_that_trained(definition, run), context)
         self._loss = MeanLoss(definition, context, run.parameters(), validated.batch, rows, 256)
@@ -51,10 +51,10 @@ class LastEpoch:
         """Return the mean validation loss before the epoch's first step and after each step."""
         weights = {} if left_out is None else {left_out: 0.0}
         self._trainer.start(self._start)
-        found = [self._loss(self._trainer.moment().parameters)]
+        found = [self._loss(self._trainer.checkpoint().parameters)]
         for step in self.steps:
             self._trainer.step(step, self._inputs, weights)
-            found.append(self._loss(self._trainer.moment().parameters))
+            found.append(self._loss(self._trainer.checkpoint().parameters))
         return np.array(found)
 
 

@@ -6,7 +6,6 @@ import csv
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -113,7 +112,9 @@ def write_cleansed(
         DatasetError: A file that is read has changed meanwhile.
     """
     listed = tuple(_listed_columns(rows))
-    form = _form(rows)
+    first = _first_line(rows.dataset.path)
+    is_ascii = rows.dataset.is_ascii and not first.startswith(_BOM)
+    end = "\r\n" if first.endswith(b"\r\n") else "\n"
     ranking = rows.ranking.dataset.path
     id_ = ranking_id(ranking)
     lines: dict[int, str] = {}
@@ -121,10 +122,10 @@ def write_cleansed(
         # Both are whole before the first one is put in its place.
         temporaries = [stack.enter_context(replacing_file(p)) for p in (output, removed_list)]
         kept, aside = _Cells(rows, rows.columns, output), _Cells(rows, listed, removed_list)
-        line = _with_line_end(line_writer(), form.line_end)
+        line = _with_line_end(line_writer(), end)
         # The list is opened in a spreadsheet; the dataset's cells stay as they were.
-        listed_line = _with_line_end(spreadsheet_line_writer(), form.line_end)
-        with _opened(temporaries[0], form, kept) as file:
+        listed_line = _with_line_end(spreadsheet_line_writer(), end)
+        with _opened(temporaries[0], is_ascii and kept.is_ascii) as file:
             file.write(line([column.cell for column in rows.columns]))
             for index, cells in enumerate(rows.iter_cells()):
                 change = changes.get(index)
@@ -138,11 +139,11 @@ def write_cleansed(
                     if label is not None and change.label is not None:
                         cells[label.position] = change.label
                 file.write(line(kept(cells)))
-        with _opened(temporaries[1], form, aside) as file:
+        with _opened(temporaries[1], is_ascii and aside.is_ascii) as file:
             header = [*_LIST_COLUMNS, *(column.cell for column in listed)]
             if all(change.action != REMOVE for change in changes.values()):
                 header.append(_made_of(ranking, temporaries[0]))
-                end = form.line_end  # The column is empty.
+                # Its column is empty.
                 lines = {index: f"{text.removesuffix(end)},{end}" for index, text in lines.items()}
             file.write(listed_line(header))
             for index in changes:
@@ -234,30 +235,18 @@ def _listed_columns(rows: TrainingRows) -> Iterator[Column]:
             yield column
 
 
-@dataclass(frozen=True)
-class _Form:
-    """How a CSV is written: what its text needs, and the line end of the training CSV."""
-
-    is_ascii: bool
-    line_end: str
-
-
-def _form(rows: TrainingRows) -> _Form:
-    path = rows.dataset.path
+def _first_line(path: Path) -> bytes:
     try:
         with open(path, "rb") as file:
-            first = file.readline()
+            return file.readline()
     except OSError as error:
         raise DatasetError(
             f"{path}: cannot be read any more ({error.strerror or error})"
         ) from error
+
+
+def _opened(path: Path, is_ascii: bool) -> TextIO:
     # A spreadsheet needs the byte-order mark where a cell is not ASCII.
-    is_ascii = rows.dataset.is_ascii and not first.startswith(_BOM)
-    return _Form(is_ascii, "\r\n" if first.endswith(b"\r\n") else "\n")
-
-
-def _opened(path: Path, form: _Form, cells: _Cells) -> TextIO:
-    is_ascii = form.is_ascii and cells.is_ascii
     return open(path, "w", encoding="utf-8" if is_ascii else "utf-8-sig", newline="")
 
 

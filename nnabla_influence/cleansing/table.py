@@ -6,7 +6,6 @@ import codecs
 import csv
 import datetime
 import itertools
-import locale
 import math
 import re
 import unicodedata
@@ -30,7 +29,6 @@ SPREADSHEET_DIGITS = 1e-5
 _SEPARATORS = ",;\t"
 _SEPARATOR_LINE = re.compile(r"sep=[,;\t|]?", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
-_FULL_WIDTH_ZERO = "\uff10"
 _ZIP, _OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 
 
@@ -56,9 +54,8 @@ def read_table(path: Path, wanted: Sequence[str]) -> tuple[list[str], Iterator[L
 
     CSV: the separator is the one with which the header has the wanted columns; a line such as
     ``sep=;`` before it, which Excel understands, is skipped. UTF-16 is known by its byte-order
-    mark. Text that is not UTF-8 is read in the computer's own encoding, if that has full-width
-    letters, or in Windows' Shift-JIS. The cells that count are ASCII or full-width, so any other
-    encoding that contains ASCII will do: what cannot be decoded is escaped.
+    mark. Text that is not UTF-8 is read as Windows' Shift-JIS, or else as Latin-1: the cells that
+    count are ASCII or full-width.
 
     Workbook: one sheet must have the columns. Numbers and the results of formulas become text.
 
@@ -132,21 +129,10 @@ def _open_text(path: Path) -> TextIO:
         begin = file.read(2)
     if begin in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return open(path, encoding="utf-16", newline="")
-    for encoding in ("utf-8-sig", *_full_width_encodings()):
-        if _is_text(path, encoding):
-            return open(path, encoding=encoding, newline="")
-    return open(path, encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def _full_width_encodings() -> Iterator[str]:
-    own = locale.getpreferredencoding(False)
-    try:
-        # Others, such as Windows' western one, accept any bytes.
-        if _FULL_WIDTH_ZERO.encode(own) and codecs.lookup(own).name != "utf-8":
-            yield own
-    except (LookupError, UnicodeError):
-        pass
-    yield "cp932"
+    # Every byte is text in Latin-1.
+    encodings = ("utf-8-sig", "cp932", "latin-1")
+    found = next(encoding for encoding in encodings if _is_text(path, encoding))
+    return open(path, encoding=found, newline="")
 
 
 def _is_text(path: Path, encoding: str) -> bool:

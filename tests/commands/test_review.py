@@ -92,15 +92,6 @@ def test_page_and_workbook_at_once_with_every_option(ranking, capsys):
     assert load_workbook(workbook).worksheets[0].max_row == 6
 
 
-def test_a_workbook_alone(ranking, capsys):
-    code, lines, _ = command(capsys, "-i", ranking, "--xlsx", ranking.with_name("r.xlsx"))
-    assert code == 0
-    assert lines[0].startswith(f"{ranking.with_name('r.xlsx')}: 5 rows, the most harmful first;")
-    assert sorted(path.name for path in ranking.parent.iterdir()) == [
-        *("r.xlsx", "ranking.csv", "画像")
-    ]
-
-
 def test_pictures_that_cannot_be_shown_are_reported(ranking, capsys):
     for name in ("1.png", "3.png"):
         (ranking.parent / "画像" / name).unlink()

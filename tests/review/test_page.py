@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nnabla_influence.errors import OutputError
-from nnabla_influence.progress import SilentProgress
 from nnabla_influence.review.page import script_json, write_page
 from nnabla_influence.review.reviewed import read_reviewed
 from nnabla_influence.review.thumbnails import PAGE_SIZE as SIZE
@@ -130,11 +129,6 @@ def test_the_data_of_a_table(tmp_path):
     assert (data["orders"], data["method"]) == (None, None)
 
 
-def test_without_a_label_column_there_is_none_given(tmp_path):
-    data = written(write_ranking(tmp_path / "r.csv", ["x"], [["1"], ["2"]]))
-    assert (data["label"], data["columns"]["given"], data["columns"]["predicted"]) == (None,) * 3
-
-
 @pytest.mark.parametrize(("asked", "shown"), [(0, 0), (1, 1), (5, 5), (6, 5)])
 def test_as_many_rows_have_pictures_as_are_asked_for(tmp_path, asked, shown):
     path = write_pictures(tmp_path)
@@ -168,19 +162,6 @@ def test_large_pictures_are_made_small_and_small_ones_kept_exactly(tmp_path):
     assert np.array_equal(pixels_of(pictures[0]), small)
     assert pixels_of(pictures[1]).shape == (SIZE, SIZE * 3 // 4, 3)
     assert pixels_of(pictures[2]).shape == (SIZE, SIZE, 4)
-
-
-def test_its_stages_are_reported(tmp_path):
-    class Counting(SilentProgress):
-        stages: tuple = ()
-
-        def stage(self, description, total, unit="it"):
-            self.stages = (*self.stages, (description, total, unit))
-            return super().stage(description, total, unit)
-
-    progress = Counting()
-    write_page(read_reviewed(write_pictures(tmp_path)), tmp_path / "p.html", progress=progress)
-    assert progress.stages == (("Thumbnails", 5, "rows"), ("Rows", 5, "rows"))
 
 
 def test_the_same_ranking_gives_the_same_bytes(tmp_path):

@@ -33,7 +33,9 @@ function columnTracks(review, columns) {
     labels: `minmax(${review.features ? 9 : 7.75}rem, 1.3fr)`,
     influence: "minmax(9.5rem, 1fr)",
     loss: "4.75rem",
-    about: review.features ? "minmax(8rem, 3fr)" : "minmax(5rem, 0.8fr)",
+    about: review.features
+      ? "minmax(8rem, 3fr)"
+      : `minmax(${review.comments ? 8 : 5}rem, 0.8fr)`,
     decision: review.canRelabel ? "12.25rem" : "8.5rem",
   };
   return columns.map(([key]) => tracks[key]).join(" ");
