@@ -8,7 +8,6 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -138,15 +137,11 @@ def _rendered(title: str, data: str) -> str:
 
 def _inlined(kind: str, element: str) -> str:
     """Return the template's files of a kind, in the order of their names, safe in an element."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in _files(kind))
+    text = "\n".join(
+        path.read_text(encoding="utf-8") for path in sorted((_TEMPLATE / kind).glob(f"*.{kind}"))
+    )
     # Only inside a string or a comment can these stand, where the backslash changes nothing.
     return re.sub(f"<(?=/{element}|!--)", r"\\x3c" if kind == "js" else r"\\3c ", text)
-
-
-def _files(kind: str) -> Iterator[Path]:
-    for folder in (_TEMPLATE, _TEMPLATE / kind):
-        if folder.is_dir():
-            yield from sorted(folder.glob(f"*.{kind}"))
 
 
 def _content_hash(text: str) -> str:

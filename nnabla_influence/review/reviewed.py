@@ -12,6 +12,7 @@ import numpy as np
 
 from nnabla_influence.cleansing.rows import picked
 from nnabla_influence.dataset.harmless import restored
+from nnabla_influence.files import PathLike
 from nnabla_influence.ranking import Ranking, Verdict, read_ranking
 from nnabla_influence.review.classes import Class, find_classes, number_text
 from nnabla_influence.review.columns import (
@@ -135,7 +136,7 @@ class Reviewed(Sequence[ReviewedRow]):
         folder = str(self.path.parent)
         label = None if columns.label is None else columns.label.position
         given_of = _text_of if not self.classes else _class_of
-        rows = numbers[np.asarray(places, np.int64)] if len(places) else numbers[:0]
+        rows = numbers[np.asarray(places, np.int64)]
         for place, row, cells in zip(places, rows, ranking.dataset.iter_cells(rows)):
             files = images(cells)
             yield ReviewedRow(
@@ -160,17 +161,13 @@ class Reviewed(Sequence[ReviewedRow]):
 
 
 def read_reviewed(
-    ranking: str | os.PathLike[str],
-    *,
-    label_column: str | None = None,
-    class_names: str | os.PathLike[str] | None = None,
+    ranking: PathLike, *, label_column: str | None = None, class_names: PathLike | None = None
 ) -> Reviewed:
     """Read a ranking for review.
 
     Args:
         ranking: The CSV, as `score` writes it; columns may have been added at the end.
-        label_column: Variable (``y``) or header cell of the label column; by default ``y``, where
-            there is a single such column.
+        label_column: As for `find_label`.
         class_names: As for `read_class_names`; by default those in the label's header cell.
 
     Raises:

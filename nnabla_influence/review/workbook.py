@@ -199,7 +199,7 @@ class _RankingSheet:
         return pictures
 
     def _insert(self, line: int, position: int, image: Image, row: ReviewedRow) -> None:
-        scale = _scale(image)
+        scale = _THUMBNAIL / max(image.size)  # A small picture is enlarged.
         self._sheet.insert_image(
             line,
             position,
@@ -222,11 +222,12 @@ class _RankingSheet:
         last = self._n_images + len(self._columns) - 1
         self._sheet.autofilter(0, 0, n_rows, last)
         position = {c.title: self._n_images + i for i, c in enumerate(self._columns)}
+
+        def cells(title: str) -> tuple[int, int, int, int]:
+            return 1, position[title], n_rows, position[title]
+
         self._sheet.data_validation(
-            1,
-            position[DECISION],
-            n_rows,
-            position[DECISION],
+            *cells(DECISION),
             {
                 "validate": "list",
                 "source": ["keep", "remove", "relabel"],
@@ -239,10 +240,7 @@ class _RankingSheet:
         n_given = sum(c.rows > 0 for c in self._reviewed.classes)
         if n_given:
             self._sheet.data_validation(
-                1,
-                position[LABEL],
-                n_rows,
-                position[LABEL],
+                *cells(LABEL),
                 {
                     "validate": "list",
                     "source": f"={CLASSES}!$A$2:$A${1 + n_given}",
@@ -253,10 +251,7 @@ class _RankingSheet:
                 },
             )
         self._sheet.conditional_format(
-            1,
-            position[INFLUENCE],
-            n_rows,
-            position[INFLUENCE],
+            *cells(INFLUENCE),
             {
                 "type": "data_bar",
                 "data_bar_2010": True,
@@ -270,18 +265,12 @@ class _RankingSheet:
     def notes(self) -> Iterator[str]:
         """Yield what is missing on the sheet."""
         if self._not_shown:
-            more = len(self._not_shown) - 1
             yield (
-                f"{len(self._not_shown)} pictures cannot be shown: {self._not_shown[0]}"
-                + (f" (and {more} more)" if more else "")
+                f"{len(self._not_shown)} pictures cannot be shown, the first of them:"
+                f" {self._not_shown[0]}"
             )
         if self._n_left_out:
             yield f"{self._n_left_out:,} more features of each row are left out."
-
-
-def _scale(image: Image) -> float:
-    """Return how much larger a small picture is shown."""
-    return _THUMBNAIL / max(image.size)
 
 
 def _width_of(pixels: int) -> float:
