@@ -8,6 +8,16 @@ either.
 import os
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+
+class WithoutWriters(build_py):
+    """Leave out the scripts that write the network definitions."""
+
+    def find_package_modules(self, package, package_dir):
+        """Return the modules of a package; those of the definitions are not installed."""
+        bundled = package.startswith("nnabla_influence._network_defs")
+        return [] if bundled else super().find_package_modules(package, package_dir)
 
 
 def folders(top):
@@ -18,15 +28,16 @@ def folders(top):
 
 BUNDLED = {
     "nnabla_influence._" + folder.replace(os.sep, "."): folder
-    for top in ("plugins", "network_defs")
-    for folder in folders(top)
+    for folder in [*folders("plugins"), "network_defs"]
 }
 
 setup(
+    cmdclass={"build_py": WithoutWriters},
     packages=[*find_packages(include=["nnabla_influence", "nnabla_influence.*"]), *BUNDLED],
     package_dir=BUNDLED,
     package_data={  # MANIFEST.in names the bundled files
         "nnabla_influence": ["py.typed"],
         "nnabla_influence.review": ["template/*", "template/*/*"],
     },
+    exclude_package_data={"nnabla_influence._network_defs": ["samples/*"]},
 )

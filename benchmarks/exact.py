@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -20,16 +21,9 @@ from statistics import median
 from exact_sizes import BATCH_SIZE, compute, measure_sizes, paper_windows, show_storage
 from nnabla.logger import logger
 
-from nnabla_influence import Options
-from nnabla_influence.definition import load_definition
-from nnabla_influence.device import choose_device
-from nnabla_influence.influence.step_inputs import step_inputs
-from nnabla_influence.influence.trainer import Trainer
-from nnabla_influence.nnabla_cli.training import train
-from nnabla_influence.progress import SilentProgress, Stage
-from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.runs.run import Run
-from nnabla_influence.samples import (
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from network_defs.samples import (
     Network,
     SampleData,
     Training,
@@ -39,6 +33,15 @@ from nnabla_influence.samples import (
     write_definition,
     write_digits,
 )
+from nnabla_influence import Options
+from nnabla_influence.definition import load_definition
+from nnabla_influence.device import choose_device
+from nnabla_influence.influence.step_inputs import step_inputs
+from nnabla_influence.influence.trainer import Trainer
+from nnabla_influence.nnabla_cli.training import train
+from nnabla_influence.progress import SilentProgress, Stage
+from nnabla_influence.quick_imports import without_futile_imports
+from nnabla_influence.runs.run import Run
 from nnabla_influence.scoring import score
 from nnabla_influence.scoring.opening import open_training
 

@@ -22,11 +22,13 @@ import nnabla.functions as NF
 import nnabla.solvers as NS
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from network_defs.samples import Network, Training, mlp, six_convolutions, write_definition
 from nnabla_influence.definition import Definition, build_objective, load_definition
 from nnabla_influence.device import cpu_device
 from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.samples import Network, Training, mlp, six_convolutions, write_definition
 from nnabla_influence.scoring.chunk import default_chunk_size
 
 CONTEXT = cpu_device("benchmark").context

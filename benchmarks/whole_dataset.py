@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from network_defs.samples import Training, mlp, write_definition, write_fashion_mnist
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import Stage
-from nnabla_influence.samples import Training, mlp, write_definition, write_fashion_mnist
 
 BATCH_SIZE = 32
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ from pathlib import Path
 import nnabla as nn
 import numpy as np
 
-from nnabla_influence.samples.sheet import Layer, Sheet
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from network_defs.samples.sheet import Layer, Sheet
 
 MB = 1e6
 

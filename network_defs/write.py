@@ -10,7 +10,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from nnabla_influence.samples import (
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from network_defs.samples import (
     Network,
     Training,
     lenet,

@@ -15,7 +15,7 @@ from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 from PIL import Image
 
-from nnabla_influence.samples import Training, mlp, write_definition
+from network_defs.samples import Training, mlp, write_definition
 from tests.cases import CASES, write_csv
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -22,12 +22,12 @@ import pytest
 from nnabla.utils import nnabla_pb2
 from PIL import Image
 
-from nnabla_influence import Options, limits, score
+from nnabla_influence import Options, file_safety, score
 from nnabla_influence.cleansing.table import read_table
 from nnabla_influence.curves.experiment import curve
 from nnabla_influence.dataset import ColumnSpec, check_files, open_dataset
 from nnabla_influence.definition import load_definition
-from nnabla_influence.definition.reading import read_parameters as read_model_parameters
+from nnabla_influence.definition.model_file import read_parameters as read_model_parameters
 from nnabla_influence.errors import DatasetError, ModelError, OutputError, RunError
 from nnabla_influence.nnabla_cli import training
 from nnabla_influence.nnabla_cli.checking import check_datasets
@@ -310,10 +310,10 @@ def test_a_prepared_cache_holds_its_own_numbers(make, project, secret, tmp_path)
 
 def test_what_the_user_trusts_may_be_larger(secret, tmp_path, monkeypatch):
     path = hdf5(lambda file, _: file.create_dataset("W", (2**16,), "f4"), tmp_path / "p.h5", secret)
-    monkeypatch.setattr(limits, "_LEAST_BYTES", 2**10)
+    monkeypatch.setattr(file_safety, "_LEAST_BYTES", 2**10)
     with pytest.raises(ModelError, match="NNABLA_INFLUENCE_LIMITS"):
         read_model_parameters(path)
-    monkeypatch.setenv(limits.VARIABLE, "10")
+    monkeypatch.setenv(file_safety.VARIABLE, "10")
     assert read_model_parameters(path)["W"].shape == (2**16,)
 
 
@@ -331,7 +331,7 @@ def test_archives_that_unpack_to_gigabytes(project, tmp_path):
 
 
 def test_a_workbook_of_decisions_that_unpacks_to_gigabytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "_LEAST_BYTES", 2**20)
+    monkeypatch.setattr(file_safety, "_LEAST_BYTES", 2**20)
     path = tmp_path / "decisions.xlsx"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/workbook.xml", bytes(2**24))
@@ -389,7 +389,7 @@ def long_chain(proto: Any) -> None:
 @pytest.mark.parametrize("change", [repeated, repeated_variable, long_chain])
 def test_networks_that_would_be_unrolled_for_hours(change, project):
     edit(project.model, change)
-    with pytest.raises(ModelError, match=r"has \d+,000,000|has [\d,]+ (functions|variables), with"):
+    with pytest.raises(ModelError, match=r"has [\d,]+ (functions|variables) with"):
         load_definition(project.model)
 
 

@@ -10,14 +10,14 @@ import nnabla_influence
 
 PACKAGE = Path(nnabla_influence.__file__).parent
 ROOMS = [
-    *("errors", "text", "wording", "limits", "files", "archive", "content", "hdf5"),
+    *("errors", "text", "wording", "files", "file_safety", "hdf5"),
     *("options", "progress", "device", "quick_imports", "resources"),
     "execution",
     *("dataset", "definition", "solvers"),
     *("engine", "runs"),
     *("nnabla_cli_callback", "nnabla_cli", "influence"),
     "ranking",
-    *("scoring", "validation", "samples", "cleansing", "curves", "review"),
+    *("scoring", "validation", "cleansing", "curves", "review"),
     *("arguments", "process", "report"),
     *("console", "installation", "commands"),
     "__main__",

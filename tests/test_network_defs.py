@@ -21,9 +21,9 @@ from nnabla.utils import nnabla_pb2
 from nnabla.utils.get_file_handle import FileHandlerContext, get_initial_file_loader, load_files
 from PIL import Image
 
-from nnabla_influence import samples
+from network_defs import samples
+from network_defs.samples import Scheduler, Training
 from nnabla_influence.errors import ModelError, OutputError
-from nnabla_influence.samples import Scheduler, Training
 
 FOLDER = Path(__file__).resolve().parent.parent / "network_defs"
 DEFINITIONS = runpy.run_path(str(FOLDER / "write.py"))["DEFINITIONS"]

@@ -11,9 +11,10 @@ import pytest
 from nnabla.utils.data_iterator import data_iterator_csv_dataset
 from PIL import Image
 
-from nnabla_influence import samples
+from network_defs import samples
+from network_defs.samples import fashion_mnist, tables
+from nnabla_influence.commands import digits
 from nnabla_influence.errors import DatasetError, InfluenceError, OutputError
-from nnabla_influence.samples import digits, fashion_mnist, tables
 
 
 def read_rows(path):
@@ -91,7 +92,7 @@ def test_an_image_lies_in_the_folder_of_the_label_it_is_given(digits_folder):
 
 def test_a_flip_makes_each_other_class_equally_likely():
     truth = np.repeat(np.arange(10), 900)
-    flipped = samples.parts.flip_labels(truth, 1.0, 10, np.random.RandomState(0))
+    flipped = digits.flip_labels(truth, 1.0, 10, np.random.RandomState(0))
     counts = np.bincount((flipped.given - truth) % 10, minlength=10)
     assert counts[0] == 0
     # Pearson's statistic of 9 equal cells: above 26.1 one time in 1,000.
@@ -99,7 +100,7 @@ def test_a_flip_makes_each_other_class_equally_likely():
 
 
 def test_flips_do_not_follow_the_order_of_the_rows():
-    flipped = samples.parts.flip_labels(np.zeros(1000, int), 0.1, 2, np.random.RandomState(0))
+    flipped = digits.flip_labels(np.zeros(1000, int), 0.1, 2, np.random.RandomState(0))
     assert len(flipped.flipped) == 100
     # The mean of 100 of the rows 0..999 has a standard deviation of about 27.
     assert abs(flipped.flipped.mean() - 499.5) < 110

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 from looks import FOLDER, HARMFUL, HELPFUL, NEUTRAL, plt
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from network_defs.samples import load_breast_cancer, write_table
 from nnabla_influence import Options, score
 from nnabla_influence.definition import load_definition
 from nnabla_influence.device import choose_device
@@ -18,7 +22,6 @@ from nnabla_influence.progress import SilentProgress
 from nnabla_influence.resources import network_defs_folder
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.samples import load_breast_cancer, write_table
 from nnabla_influence.scoring.opening import open_training, open_validation, solver_that_trained
 from nnabla_influence.validation.retraining import MeanLoss
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from nnabla_influence.archive import open_archive
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.file_safety import open_archive
 from nnabla_influence.files import check_regular
 
 if TYPE_CHECKING:

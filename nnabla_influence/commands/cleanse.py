@@ -6,10 +6,11 @@ import argparse
 import re
 
 from nnabla_influence.arguments import count_or_fraction
+from nnabla_influence.commands import options
 from nnabla_influence.process import show
 
 DESCRIPTION = (
-    "Write a copy of the dataset CSV with harmful rows removed or relabelled, plus a list of the"
+    "Write a copy of the dataset CSV with harmful rows removed or relabelled, and a list of the"
     " changes."
 )
 
@@ -18,29 +19,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add every option."""
     # argparse takes -1e-5 for an option; later versions of Python do not.
     parser._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
-    parser.add_argument(
-        "-i",
-        "--ranking",
-        "--input",
-        dest="ranking",
+    options.add_ranking(parser)
+    options.add(
+        parser,
+        "output",
+        "CSV",
+        "dataset CSV to write, with the columns and the order of the training CSV",
         required=True,
-        metavar="RANKING",
-        help="ranking, as `score` writes it",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        metavar="CSV",
-        help="dataset CSV to write, with the columns and the order of the training CSV",
     )
     choice = parser.add_mutually_exclusive_group(required=True)
     choice.add_argument(
         "-n",
         metavar="COUNT|FRACTION",
         type=count_or_fraction,
-        help="remove the most harmful rows: this many, such as 100, or this part of all, such as"
-        " 0.05",
+        help="remove the most harmful rows: this many, such as 100, or this fraction, such as 0.05",
     )
     choice.add_argument(
         "--below",
@@ -51,38 +43,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     choice.add_argument(
         "--decisions",
         metavar="CSV|XLSX",
-        help="remove and relabel the rows that this CSV or workbook lists, in the columns"
-        " datasource_index, decision (keep, remove or relabel) and label (the new one)",
+        help="apply the decisions of this CSV or workbook: its columns datasource_index, decision"
+        " (keep, remove or relabel) and label (the new one)",
     )
-    parser.add_argument(
-        "-t",
-        "--train",
-        "--input-train",
-        dest="train",
-        metavar="CSV",
-        help="training CSV of the ranking: its cells are used, and checked against the ranking's"
+    options.add(
+        parser,
+        "train",
+        "CSV",
+        "training CSV of the ranking, whose cells are copied after a check against the ranking"
         " (default: the ranking's own cells)",
     )
     parser.add_argument(
         "--removed",
         metavar="CSV",
-        help="list of the removed and relabelled rows to write (default: beside OUTPUT, as"
-        " .removed.csv)",
+        help="list of removed and relabelled rows (default: beside OUTPUT, as .removed.csv)",
     )
-    parser.add_argument(
-        "--label-column",
-        metavar="NAME",
-        help="label column, to count classes and to relabel (default: y, where there is one)",
-    )
+    options.add_label_column(parser)
     parser.add_argument(
         "--allow-empty-class",
         action="store_true",
-        help="allow a class to lose all of its rows",
+        help="allow the removal of every row of a class",
     )
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Cleanse, and print a summary."""
+    """Cleanse, and print the changes."""
     from nnabla_influence.cleansing import cleanse
 
     cleansed = cleanse(

@@ -1,51 +1,41 @@
-"""The options of ``nnabla-influence curve``, and what it calls."""
+"""The command ``nnabla-influence curve``."""
 
 from __future__ import annotations
 
 import argparse
 
 from nnabla_influence.arguments import counts_or_fractions, numbers_from, texts
+from nnabla_influence.commands import options
 from nnabla_influence.process import show
 
 DESCRIPTION = (
-    "See on your own data whether removing rows helps: train, rank, remove the most harmful rows,"
-    " train again and test, for several seeds, rankings and numbers of rows."
+    "Measure on your own data whether removing rows helps: train, rank, remove the most harmful"
+    " rows, retrain and test, for several seeds, rankings and numbers of rows."
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add every option but ``--device``, ``--jobs`` and ``--scheduler``."""
-    parser.add_argument(
-        "-m",
-        "--model",
-        required=True,
-        metavar="MODEL",
-        help="network definition with its training's settings (.nntxt, .prototxt, .nnp)",
-    )
-    for option, name, text in (
-        ("-t", "train", "CSV to train on and to remove rows from"),
-        ("-v", "val", "CSV whose mean loss the rankings look at"),
-        ("-e", "test", "CSV that the results are measured on; no ranking looks at it"),
+    """Add every option."""
+    options.add_model(parser)
+    for name, text in (
+        ("train", "CSV to train on and to remove rows from"),
+        ("validation", "CSV whose mean loss the rankings use"),
+        ("test", "CSV that the results are measured on; no ranking uses it"),
     ):
-        parser.add_argument(
-            option,
-            f"--input-{name}",
-            required=True,
-            metavar="CSV",
-            help=f"{text}; {{seed}} in its path stands for the seed, if each has its own split",
-        )
-    parser.add_argument(
-        "-o",
-        "--output",
+        text += "; {seed} in its path stands for the seed, if each seed has its own CSV"
+        options.add(parser, name, "CSV", text, required=True)
+    options.add(
+        parser,
+        "output",
+        "FOLDER",
+        "folder to write; after an interruption the same command resumes there",
         required=True,
-        metavar="FOLDER",
-        help="folder to write; the same command goes on there after an interruption",
     )
-    parser.add_argument(
-        "-p",
-        "--param",
-        metavar="H5",
-        help="parameters that every seed starts from (default: each seed draws its own)",
+    options.add(
+        parser,
+        "parameters",
+        "H5",
+        "parameters that every seed starts from (default: each seed draws its own)",
     )
     parser.add_argument(
         "-n",
@@ -58,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--rankings",
         metavar="NAME,...",
         type=texts,
-        help="out of final, exact-last, exact, influence-functions, loss, random (default:"
+        help="from final, exact-last, exact, influence-functions, loss, random (default:"
         " final,exact-last,loss,random)",
     )
     parser.add_argument(
@@ -66,34 +56,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="I,J,...|A-B",
         type=numbers_from(0),
         default=[0, 1, 2, 3, 4],
-        help="of initial parameters and order, each a training of its own (default: 0-4)",
+        help="of initial parameters and order; one training for each (default: 0-4)",
     )
     parser.add_argument(
         "--retrain",
         choices=["all", "last", "both"],
         default="all",
-        help="all: train again from the start without the rows; last: do only the last epoch again"
-        " (default: %(default)s)",
+        help="retrain from the start without the rows, or only the last epoch (default:"
+        " %(default)s)",
     )
-    parser.add_argument(
-        "-bs",
-        "--batch_size",
-        metavar="N,...",
+    options.add(
+        parser,
+        "batch_size",
+        "N,...",
+        "batch sizes of the trainings (default: the model file's)",
         type=numbers_from(1),
-        help="batch sizes of the trainings (default: the model file's)",
     )
-    parser.add_argument(
-        "--running-statistics",
-        action="store_true",
-        help="ranking final: BatchNormalization with its running statistics, in place of those of"
-        " each mini-batch",
-    )
+    options.add_running_statistics(parser)
     parser.add_argument(
         "--true-label",
         metavar="COLUMN",
-        help="header of the training CSV's column of true labels, to see how many flipped ones are"
-        " found (default: #true_label, if it is there)",
+        help="header of the training CSV's column of true labels, to count the flipped ones that"
+        " are found (default: #true_label, if it exists)",
     )
+    options.add_workers(parser)
+    options.add_device(parser)
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -105,16 +92,16 @@ def run(parsed: argparse.Namespace) -> None:
 
     computed = curve(
         parsed.model,
-        train=parsed.input_train,
-        validation=parsed.input_val,
-        test=parsed.input_test,
+        train=parsed.train,
+        validation=parsed.validation,
+        test=parsed.test,
         output=parsed.output,
         seeds=parsed.seeds,
         rankings=parsed.rankings or DEFAULT_RANKINGS,
         removed=parsed.remove or DEFAULT_REMOVED,
         protocols=("all", "last") if parsed.retrain == "both" else (parsed.retrain,),
         batch_sizes=parsed.batch_size,
-        parameters=parsed.param,
+        parameters=parsed.parameters,
         true_label=parsed.true_label,
         running_statistics=parsed.running_statistics,
         device=parsed.device,

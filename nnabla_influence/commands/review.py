@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnabla_influence.arguments import count_or_none
+from nnabla_influence.commands import options
 from nnabla_influence.process import show
 from nnabla_influence.text import listed
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from nnabla_influence.review.reviewed import Reviewed
 
 DESCRIPTION = (
-    "Write a page or a workbook to review the rows of a ranking, the most harmful first, and to"
-    " decide which to keep, remove or relabel."
+    "Write a page or a workbook of a ranking's rows, the most harmful first, in which to decide"
+    " which rows to keep, remove or relabel."
 )
 
 _ALL = -1
@@ -28,21 +29,8 @@ _DECISIONS = "decisions.csv"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add every option."""
-    parser.add_argument(
-        "-i",
-        "--ranking",
-        "--input",
-        dest="ranking",
-        required=True,
-        metavar="RANKING",
-        help="ranking, as `score` writes it",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="HTML",
-        help="review page to write: one file, which a browser opens from disk",
-    )
+    options.add_ranking(parser)
+    options.add(parser, "output", "HTML", "review page to write, one file")
     parser.add_argument(
         "--xlsx", metavar="XLSX", help="workbook to write, with thumbnails beside the rows"
     )
@@ -51,20 +39,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="1000",
         metavar="K|all",
         type=_thumbnails,
-        help="number of rows with pictures, the most harmful first (default: %(default)s)",
+        help="show pictures of this many rows, the most harmful ones (default: %(default)s)",
     )
     parser.add_argument(
         "--class-names",
         metavar="FILE|A,B,C",
-        help="class names: comma-separated names of the classes 0, 1, 2, ..., or a file with a name"
-        " or `number,name` on each line (default: those in the label's header, such as"
+        help="names of the classes 0, 1, 2, ...: separated by commas, or a text file with one on"
+        " each line, or a CSV of numbers and names (default: those in the label's header, such as"
         " y:label;cat;dog)",
     )
-    parser.add_argument(
-        "--label-column",
-        metavar="NAME",
-        help="label column (default: y, where there is one)",
-    )
+    options.add_label_column(parser)
     parser.add_argument(
         "--title", metavar="TEXT", help="heading of the page (default: the ranking's name)"
     )
@@ -72,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Write the outputs, and print what they are and the next command."""
+    """Write page and workbook, and print what they hold and the next command."""
     if parsed.output is None and parsed.xlsx is None:
         parsed.usage_error("give -o for a page, --xlsx for a workbook, or both")
 
@@ -104,7 +88,7 @@ def run(parsed: argparse.Namespace) -> None:
         write_workbook(reviewed, parsed.xlsx, thumbnails=thumbnails, progress=progress)
         shown = min(thumbnails, len(reviewed)) if reviewed.image_columns else 0
         show(f"{parsed.xlsx}: {len(reviewed)} rows, the most harmful first; {_pictured(shown)}")
-    for line in (*_notes(reviewed), *_next(parsed)):
+    for line in (*_notes(reviewed), *_next_command(parsed)):
         show(line)
 
 
@@ -141,7 +125,7 @@ def _notes(reviewed: Reviewed) -> Iterator[str]:
         )
 
 
-def _next(parsed: argparse.Namespace) -> Iterator[str]:
+def _next_command(parsed: argparse.Namespace) -> Iterator[str]:
     clean = os.fspath(Path(parsed.ranking).parent / "clean.csv")
     words = ["nnabla-influence", "cleanse", "-i", parsed.ranking, "-o", clean]
     if parsed.label_column is not None:

@@ -1,61 +1,29 @@
-"""The options of ``nnabla-influence score``, and what it calls."""
+"""The command ``nnabla-influence score``."""
 
 from __future__ import annotations
 
 import argparse
 
-from nnabla_influence.arguments import count, minutes, row_numbers, window
+from nnabla_influence.arguments import count, minutes
+from nnabla_influence.commands import options
 from nnabla_influence.process import show
 
 DESCRIPTION = "Rank the rows of a training CSV by SGD-influence, the most harmful first."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add every option but ``--device``, ``--jobs`` and ``--scheduler``."""
-    parser.add_argument(
-        "-m",
-        "--model",
-        required=True,
-        metavar="MODEL",
-        help="network definition with its training's settings (.nnp, .nntxt, .prototxt)",
-    )
-    parser.add_argument(
-        "--run", metavar="RUN", help="run folder of the training: its parameters and steps count"
-    )
-    parser.add_argument(
-        "-p", "--param", metavar="H5", help="trained parameters, where there is no run"
-    )
-    parser.add_argument(
-        "-t",
-        "--input-train",
-        metavar="CSV",
-        help="training CSV to rank (default: the one that the model file names)",
-    )
-    parser.add_argument(
-        "-v",
-        "--input-val",
-        metavar="CSV",
-        help="validation CSV (default: the one that the model file names)",
-    )
-    parser.add_argument(
-        "--validation-rows",
-        metavar="I,J,...",
-        type=row_numbers,
-        help="ask about the loss of these rows of the validation CSV only, numbered from 0",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        metavar="CSV",
-        help="ranking to write, such as influence.csv",
-    )
+    """Add every option."""
+    options.add_model(parser)
+    parser.add_argument("--run", metavar="RUN", help="run folder of the training")
+    options.add(parser, "parameters", "H5", "trained parameters, if there is no run")
+    options.add_datasets(parser)
+    options.add(parser, "output", "CSV", "ranking to write, such as influence.csv", required=True)
     parser.add_argument(
         "--method",
         choices=["auto", "exact", "final"],
         default="auto",
         help="exact: each step at its own parameters; final: every step at the final ones; auto:"
-        " exact where the run keeps checkpoints or the training can be replayed in time (default:"
+        " exact if the run has checkpoints or the training can be replayed in time (default:"
         " %(default)s)",
     )
     parser.add_argument(
@@ -66,44 +34,35 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="method auto: replay a training without checkpoints if that takes no longer; 0: never"
         " (default: %(default)s)",
     )
-    parser.add_argument(
-        "--window",
-        default="last",
-        metavar="last|all|N",
-        type=window,
-        help="trace the last epoch, all epochs, or the last N (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--running-statistics",
-        action="store_true",
-        help="method final: BatchNormalization with its running statistics, in place of those of"
-        " each mini-batch (exact always has these)",
-    )
-    parser.add_argument(
-        "-bs",
-        "--batch_size",
+    options.add_window(parser, "last", "trace the last epoch, all epochs, or the last N")
+    options.add_running_statistics(parser)
+    options.add(
+        parser,
+        "batch_size",
+        "N",
+        "batch size of the training (default: the model file's)",
         type=count,
-        metavar="N",
-        help="batch size of the training (default: the model file's)",
     )
-    parser.add_argument(
-        "-nt",
-        "--n_trials",
+    options.add(
+        parser,
+        "n_trials",
+        "N",
+        "shuffled orders to average if the order of the training is not known (default: 3)",
         type=count,
-        metavar="N",
-        help="shuffled orders to average where the training's order is not known (default: 3)",
     )
     parser.add_argument(
         "--chunk-size",
         type=count,
         metavar="N",
-        help="examples in the network at once: memory against speed, never the numbers"
-        " (default: what suits the network)",
+        help="examples per forward pass: trades memory for speed, does not change the scores"
+        " (default: chosen for the network)",
     )
+    options.add_workers(parser)
+    options.add_device(parser)
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Score, and print what stands at the top."""
+    """Score, and print the head of the ranking."""
     from nnabla_influence.options import Options
     from nnabla_influence.progress import TerminalProgress
     from nnabla_influence.report import summary
@@ -112,10 +71,10 @@ def run(parsed: argparse.Namespace) -> None:
     ranking = score(
         parsed.model,
         run=parsed.run,
-        train=parsed.input_train,
-        validation=parsed.input_val,
+        train=parsed.train,
+        validation=parsed.validation,
         output=parsed.output,
-        parameters=parsed.param,
+        parameters=parsed.parameters,
         options=Options(
             method=parsed.method,
             window=parsed.window,

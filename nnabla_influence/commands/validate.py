@@ -1,62 +1,38 @@
-"""The options of ``nnabla-influence validate``, and what it calls."""
+"""The command ``nnabla-influence validate``."""
 
 from __future__ import annotations
 
 import argparse
 
-from nnabla_influence.arguments import (
-    count_or_fraction,
-    count_or_none,
-    row_numbers,
-    window,
-)
+from nnabla_influence.arguments import count_or_fraction, count_or_none
+from nnabla_influence.commands import options
 from nnabla_influence.process import show
 
 DESCRIPTION = (
-    "Leave rows out, retrain the window's steps without them, and tell how well rankings agree with"
-    " what that does to the validation loss."
+    "Leave rows out, retrain, and report how well the scores predict the change in validation loss."
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add every option but ``--device``."""
-    parser.add_argument(
-        "-m", "--model", required=True, metavar="MODEL", help="network definition of the training"
-    )
+    """Add every option."""
+    options.add_model(parser)
     parser.add_argument(
         "--run",
         required=True,
         metavar="RUN",
         help="run folder of the training, recorded with --keep sqrt or all",
     )
-    parser.add_argument(
-        "-i",
-        "--input",
+    options.add(
+        parser,
+        "ranking",
+        "RANKING",
+        "ranking written by `score`; repeat the option to compare several",
         required=True,
         action="append",
-        metavar="RANKING",
-        help="ranking that is judged, as `score` writes it; give the option again for more",
     )
-    parser.add_argument(
-        "-t", "--input-train", metavar="CSV", help="training CSV (default: the model file's)"
-    )
-    parser.add_argument(
-        "-v", "--input-val", metavar="CSV", help="validation CSV (default: the model file's)"
-    )
-    parser.add_argument(
-        "--validation-rows",
-        metavar="I,J,...",
-        type=row_numbers,
-        help="ask about the loss of these rows of the validation CSV only, numbered from 0",
-    )
-    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="folder to write")
-    parser.add_argument(
-        "--window",
-        default="last",
-        metavar="last|all|N",
-        type=window,
-        help="redo the last epoch, all epochs, or the last N (default: %(default)s)",
-    )
+    options.add_datasets(parser)
+    options.add(parser, "output", "FOLDER", "folder to write", required=True)
+    options.add_window(parser, "last", "retrain the last epoch, all epochs, or the last N")
     parser.add_argument(
         "--rows",
         metavar="N",
@@ -82,13 +58,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         type=count_or_none,
-        help="draws the rows and the subsets (default: %(default)s)",
+        help="seed of the drawn rows and subsets (default: %(default)s)",
     )
     parser.add_argument(
         "--no-retest",
         action="store_true",
-        help="half the time: do not retrain again to see how far the truth agrees with itself",
+        help="do not retrain twice to measure how reproducible the truth is; halves the time",
     )
+    options.add_device(parser)
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -100,9 +77,9 @@ def run(parsed: argparse.Namespace) -> None:
     validation = validate(
         parsed.model,
         run=parsed.run,
-        scores=parsed.input,
-        train=parsed.input_train,
-        validation=parsed.input_val,
+        scores=parsed.ranking,
+        train=parsed.train,
+        validation=parsed.validation,
         output=parsed.output,
         window=parsed.window,
         sample=Sample(parsed.rows, parsed.subsets, parsed.leave, parsed.seed, not parsed.no_retest),

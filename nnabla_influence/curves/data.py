@@ -12,10 +12,9 @@ from typing import Optional
 
 import numpy as np
 
-from nnabla_influence.curves.testing import Label, label_of
 from nnabla_influence.dataset import ColumnSpec, Dataset, open_dataset
 from nnabla_influence.dataset.header import columns_of
-from nnabla_influence.definition import Definition
+from nnabla_influence.definition import Definition, Label, find_label
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.progress import Progress
 
@@ -87,7 +86,7 @@ def open_seed(
     opened = [open_dataset(p, columns, normalize=normalize, progress=progress) for p in paths]
     for dataset in opened[1:]:
         _check_same_form(dataset, opened[0])
-    label = label_of(definition)
+    label = find_label(definition)
     content = hashlib.blake2b(digest_size=16)
     digests = []
     for part, dataset in zip(PARTS, opened):

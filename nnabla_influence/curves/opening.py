@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from nnabla_influence.curves.problem import Problem
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.definition import Definition, check_differentiable, load_definition
-from nnabla_influence.definition.expansion import expand
+from nnabla_influence.definition.unrolled import expand
 from nnabla_influence.device import Device, choose_device
 from nnabla_influence.errors import DatasetError, ModelError
 from nnabla_influence.files import file_hash

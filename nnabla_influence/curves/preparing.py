@@ -16,7 +16,7 @@ from nnabla_influence.curves.data import SeedData, csv_of_seed, open_seed
 from nnabla_influence.curves.plan import Training
 from nnabla_influence.curves.problem import Problem
 from nnabla_influence.definition import Definition, load_definition
-from nnabla_influence.definition.initial import check_start
+from nnabla_influence.definition.training_network import check_start
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import DatasetError, ModelError
 from nnabla_influence.files import file_hash

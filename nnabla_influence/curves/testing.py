@@ -14,21 +14,15 @@ import numpy as np
 from nnabla_influence.curves.opening import Opened
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.definition import (
-    Definition,
     Objective,
     build_objective,
     check_independence,
+    find_label,
 )
-from nnabla_influence.definition.graph import categories, producers, shapes
-from nnabla_influence.definition.initial import initial_parameters
-from nnabla_influence.definition.losses import loss_terms
+from nnabla_influence.definition.training_network import initial_parameters
 from nnabla_influence.scoring.chunk import default_chunk_size
 
 BLOCK = 256
-
-_SAME_CLASS = ("Identity", "Reshape", "Unlink")
-_AROUND_LOSSES = ("Identity", "MulScalar", "AddScalar", "Mean", "Sum", "Reshape")
-_BINARY = ("BinaryCrossEntropy", "SigmoidCrossEntropy")
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ def evaluate(
     network = _network(opened)
     objective, size = network.objective, network.objective.batch_size
     prediction = objective.prediction
-    label = None if prediction is None else label_of(opened.definition)
+    label = None if prediction is None else find_label(opened.definition)
     losses, right = np.empty(len(dataset)), np.zeros(len(dataset), bool)
     with nn.context_scope(opened.device.context):
         objective.set_parameters(parameters)
@@ -103,51 +97,3 @@ def _network(opened: Opened) -> _Network:
         for output in outputs:
             output.persistent = True
         return _Network(objective, NF.sink(*outputs))
-
-
-@dataclass(frozen=True)
-class Label:
-    """The dataset column that holds what a network's predicted class is compared with.
-
-    Attributes:
-        column: Its name.
-        binary: Whether it holds the probability of class 1.
-    """
-
-    column: str
-    binary: bool
-
-    def of(self, values: np.ndarray) -> np.ndarray:
-        """Return the classes, (n,), of the column's values, (n, ...)."""
-        flat = values.reshape(len(values))
-        return flat >= 0.5 if self.binary else flat
-
-
-def label_of(definition: Definition) -> Optional[Label]:
-    """Return the label that the loss compares with; None where the network predicts no class."""
-    network = definition.network
-    data = {a.variable_name: a.data_name for a in definition.optimizer.data_variable}
-    terms = loss_terms(definition.path, network, definition.loss_variables, data)
-    if len(terms.examples) != 1:
-        return None
-    producer, shape_of = producers(network), shapes(network)
-    function = producer.get(terms.examples[0].variable)
-    while function is not None and function.type in _AROUND_LOSSES:
-        function = producer.get(function.input[0])
-    if function is None or len(function.input) < 2:
-        return None
-    binary = function.type in _BINARY
-    target = function.input[1]
-    one_hot = producer.get(target)
-    while one_hot is not None and one_hot.type in _SAME_CLASS:
-        one_hot = producer.get(one_hot.input[0])
-    if one_hot is not None and one_hot.type == "OneHot":
-        binary, target = False, one_hot.input[0]
-    elif not binary and categories(function, shape_of[function.input[0]]) is None:
-        return None
-    while target in producer and producer[target].type in _SAME_CLASS:
-        target = producer[target].input[0]
-    size = int(np.prod(shape_of[target][1:], dtype=int)) if target in shape_of else 0
-    if target not in data or size != 1:
-        return None
-    return Label(data[target], binary)

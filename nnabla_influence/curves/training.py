@@ -17,7 +17,7 @@ from nnabla_influence.definition import (
     seed_random_layers,
     with_seeds,
 )
-from nnabla_influence.definition.initial import initial_parameters
+from nnabla_influence.definition.training_network import initial_parameters
 from nnabla_influence.errors import InfluenceError, RunError
 from nnabla_influence.files import file_hash
 from nnabla_influence.influence.step_inputs import StepInputs

@@ -6,12 +6,12 @@ import os
 from itertools import islice
 from pathlib import Path
 
-from nnabla_influence.content import check_content
 from nnabla_influence.dataset.header import parse_header
 from nnabla_influence.dataset.records import RecordReader
 from nnabla_influence.dataset.scan import located
 from nnabla_influence.dataset.values import CellError, extension_of, file_of
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.file_safety import check_content
 from nnabla_influence.files import check_regular
 
 

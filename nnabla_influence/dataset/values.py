@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from nnabla_influence.content import IMAGE_EXTENSIONS, check_content
+from nnabla_influence.file_safety import IMAGE_EXTENSIONS, check_content
 
 EXTENSIONS = (*IMAGE_EXTENSIONS, ".npy", ".csv", ".wav")
 

@@ -1,20 +1,20 @@
-"""Network definitions of nnabla and the Console: read, and built as per-example losses."""
+"""Network definitions of nnabla and the Console: read them, and build their per-example losses."""
 
 from nnabla_influence.definition.datasets import DatasetSettings
 from nnabla_influence.definition.definition import Definition, load_definition
-from nnabla_influence.definition.draws import Draw
-from nnabla_influence.definition.ignored_labels import ignoring_columns
-from nnabla_influence.definition.independence import check_independence
 from nnabla_influence.definition.inputs import Input
-from nnabla_influence.definition.losses import is_never_negative
-from nnabla_influence.definition.mode import Mode
+from nnabla_influence.definition.losses import ignoring_columns, is_never_negative
+from nnabla_influence.definition.modes import Mode
 from nnabla_influence.definition.normalization import Statistic, running_statistics
 from nnabla_influence.definition.objective import (
     Objective,
     build_objective,
     check_differentiable,
+    check_independence,
 )
+from nnabla_influence.definition.prediction import Label, find_label
 from nnabla_influence.definition.random_layers import (
+    Draw,
     RandomLayers,
     seed_random_layers,
     set_seeds,
@@ -28,6 +28,7 @@ __all__ = [
     "Definition",
     "Draw",
     "Input",
+    "Label",
     "Mode",
     "Objective",
     "RandomLayers",
@@ -36,6 +37,7 @@ __all__ = [
     "build_objective",
     "check_differentiable",
     "check_independence",
+    "find_label",
     "ignoring_columns",
     "is_never_negative",
     "load_definition",

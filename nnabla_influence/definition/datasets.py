@@ -18,9 +18,9 @@ class DatasetSettings:
 
     Attributes:
         name: Such as ``Training``.
-        uri: The dataset CSV as the file writes it.
-        path: The same, resolved: relative to the model file's folder if it exists there, else to
-            the working directory.
+        uri: The dataset CSV as the file names it.
+        path: The same, resolved: relative to the model file's folder, or to the working directory
+            if it exists only there.
         batch_size: Examples of one mini-batch.
         shuffle: Whether the order is shuffled.
         normalize: Whether images are divided by 255.
@@ -78,24 +78,22 @@ def dataset_settings(
 
 
 def refuse_missing_csv(definition: Path, settings: DatasetSettings, what: str, advice: str) -> None:
-    """Refuse a dataset whose CSV is not there; its path is shown as it stands in the definition.
-
-    Elsewhere a path of Windows would be the name of a file, sought in the definition's folder.
+    """Refuse a dataset whose CSV does not exist.
 
     Args:
         definition: The model file that names it.
         settings: The dataset.
-        what: What it is for: training or validation.
+        what: Its use: training or validation.
         advice: What to do, such as "give the CSV with -t".
 
     Raises:
-        DatasetError: It is not there.
+        DatasetError: It does not exist.
     """
     if settings.path.exists():
         return
     if is_foreign(settings.uri):
         raise DatasetError(
-            f"{settings.uri}: the {what} dataset that {definition} names is a path of another"
+            f"{settings.uri}: the {what} dataset that {definition} names is on another"
             f" machine; {advice}"
         )
     raise DatasetError(
@@ -106,11 +104,8 @@ def refuse_missing_csv(definition: Path, settings: DatasetSettings, what: str, a
 def folder_beside(settings: DatasetSettings, csv: Path) -> Path | None:
     """Return where a dataset's cache lies if the data set was moved, with its cache, to ``csv``.
 
-    The Console keeps the cache in a fixed place beside the CSV: Windows NNC in ``NAME.cache``.
-
-    Returns:
-        The place that is to ``csv`` as ``cache_dir`` is to ``uri``; None where they are not of one
-        kind, so that this says nothing.
+    The Console keeps the cache in a fixed place beside the CSV: Windows NNC in ``NAME.cache``. So
+    it is to ``csv`` as ``cache_dir`` is to ``uri``; None where these are not paths of one kind.
     """
     uri, cache = settings.uri, settings.cache_dir
     of_windows = is_windows_path(uri)

@@ -1,4 +1,4 @@
-"""A network definition: what the file says about the network, its training and its data."""
+"""A network definition: the network, its training and its data, as a model file describes them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from nnabla_influence.definition.datasets import DatasetSettings, dataset_settings
-from nnabla_influence.definition.expansion import check_sizes, expand, trainable_names
-from nnabla_influence.definition.graph import find_network
+from nnabla_influence.definition.graph import Graph, find_network
 from nnabla_influence.definition.inputs import Input, constant_inputs, network_inputs
-from nnabla_influence.definition.reading import read_model_files
+from nnabla_influence.definition.model_file import read_model_files
 from nnabla_influence.definition.solver_settings import (
     SolverSettings,
     learning_rate_schedule,
     solver_settings,
 )
+from nnabla_influence.definition.unrolled import check_sizes, expand, trainable_names
 from nnabla_influence.errors import ModelError, UnsupportedError
 
 
@@ -36,7 +36,7 @@ class Definition:
         inputs: The network's inputs that the dataset feeds.
         loss_variables: Names of the variables whose means are summed to the loss.
         trainable: Names, sorted, of the parameters that the solver moves and the loss depends on.
-        solver: How they are moved.
+        solver: What moves them.
         training: The optimizer's dataset, if the file names one.
         validation: The monitor's other dataset, if the file names one.
         max_epoch: Epochs of the training.
@@ -69,9 +69,19 @@ class Definition:
         return find_network(self.proto, self.network_name)
 
     @property
+    def graph(self) -> Graph:
+        """The graph of that network."""
+        return Graph.of(self.network)
+
+    @property
     def optimizer(self) -> Any:
         """The proto ``Optimizer``."""
         return self.proto.optimizer[0]
+
+    @property
+    def data(self) -> dict[str, str]:
+        """The dataset columns by the network variables that they feed."""
+        return {d.variable_name: d.data_name for d in self.optimizer.data_variable}
 
 
 def load_definition(
@@ -99,11 +109,12 @@ def load_definition(
             f"{path}: the optimizer trains the network {optimizer.network_name!r}, which the file"
             f" does not hold (it holds {names}); save the file again"
         )
-    losses = _loss_variables(path, optimizer, network)
-    expanded = expand(path, network)
+    graph = Graph.of(network)
+    losses = _loss_variables(path, optimizer, graph)
+    unrolled = expand(path, network)
     solver = solver_settings(path, optimizer)
-    inputs = network_inputs(path, optimizer, network, losses)
-    constant_inputs(path, optimizer, network, losses)  # refuses the random ones
+    inputs = network_inputs(path, optimizer, graph, losses)
+    constant_inputs(path, optimizer, graph, losses)  # refuses random ones
     training, validation = dataset_settings(path, proto, optimizer)
     return Definition(
         path=path,
@@ -112,7 +123,7 @@ def load_definition(
         network_name=network.name,
         inputs=inputs,
         loss_variables=losses,
-        trainable=trainable_names(path, optimizer, expanded, losses),
+        trainable=trainable_names(optimizer, unrolled, losses),
         solver=solver,
         training=training,
         validation=validation,
@@ -142,18 +153,17 @@ def _only_optimizer(path: Path, proto: Any) -> Any:
     return optimizer
 
 
-def _loss_variables(path: Path, optimizer: Any, network: Any) -> tuple[str, ...]:
+def _loss_variables(path: Path, optimizer: Any, graph: Graph) -> tuple[str, ...]:
     losses = tuple(loss.variable_name for loss in optimizer.loss_variable)
     if not losses:
         raise ModelError(
             f"{path}: the optimizer {optimizer.name!r} names no loss; add a loss layer to the"
-            f" network {network.name!r} and save the file again"
+            f" network {optimizer.network_name!r} and save the file again"
         )
-    computed = {name for function in network.function for name in function.output}
-    unknown = [name for name in losses if name not in computed]
-    if unknown:
-        raise ModelError(
-            f"{path}: the loss {unknown[0]!r} of the optimizer {optimizer.name!r} is not computed"
-            f" by the network {network.name!r}; save the file again"
-        )
+    for name in losses:
+        if name not in graph.producers:
+            raise ModelError(
+                f"{path}: the network {optimizer.network_name!r} does not compute the loss {name!r}"
+                f" of the optimizer {optimizer.name!r}; save the file again"
+            )
     return losses

@@ -1,4 +1,4 @@
-"""What a training network computes, function by function, whatever file it was read from."""
+"""A fingerprint of what a network computes, to recognise it in another file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nnabla_influence.definition.expansion import execution_order, expand
+from nnabla_influence.definition.unrolled import expand
 
 
 def network_fingerprint(path: Path, network: Any, optimizer: Any) -> tuple[str, ...]:
     """Return a text such as ``Tanh 0f3c...`` for each function that the loss needs, in order.
 
-    It hangs on the function's type and arguments and on what its inputs are: a parameter by name
-    and shape, a column of the dataset, or an output of a function before it. It does not hang on
+    It depends on the function's type and arguments and on what its inputs are: a parameter by name
+    and shape, a column of the dataset, or an output of an earlier function. It does not depend on
     the names of functions and other variables, on the batch size, on values of parameters, or on
     whether loops are unrolled in the file.
 
@@ -27,7 +27,7 @@ def network_fingerprint(path: Path, network: Any, optimizer: Any) -> tuple[str, 
     Raises:
         ModelError: nnabla cannot build the network.
     """
-    expanded = expand(path, network)
+    unrolled = expand(path, network)
     known: dict[str, tuple[object, ...]] = {
         d.variable_name: ("data", d.data_name) for d in optimizer.data_variable
     }
@@ -35,7 +35,7 @@ def network_fingerprint(path: Path, network: Any, optimizer: Any) -> tuple[str, 
         (g.variable_name, ("generated", g.type, g.multiplier)) for g in optimizer.generator_variable
     )
     losses = [loss.variable_name for loss in optimizer.loss_variable]
-    functions = execution_order(expanded, losses)
+    functions = unrolled.order(losses)
     made = {
         output: ("output", position, number)
         for position, function in enumerate(functions)
@@ -45,14 +45,12 @@ def network_fingerprint(path: Path, network: Any, optimizer: Any) -> tuple[str, 
     def source(name: str) -> tuple[object, ...]:
         if name in made:
             return made[name]
-        if name in expanded.parameters:
-            return ("parameter", name, *expanded.parameters[name].shape)
+        if name in unrolled.parameters:
+            return ("parameter", name, *unrolled.shapes[name])
         # The first axis is the batch.
-        return (*known.get(name, ("variable",)), *tuple(expanded.variables[name].shape)[1:])
+        return (*known.get(name, ("variable",)), *unrolled.shapes[name][1:])
 
-    entries = [
-        _entry(f.type, sorted((f.args or {}).items()), *map(source, f.inputs)) for f in functions
-    ]
+    entries = [_entry(f.type, sorted(f.args.items()), *map(source, f.inputs)) for f in functions]
     return (*entries, _entry("Loss", *map(source, losses)))
 
 

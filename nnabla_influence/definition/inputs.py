@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nnabla_influence.definition.graph import categories, consumers, shapes, upstream
+from nnabla_influence.definition.graph import Graph
 from nnabla_influence.errors import ModelError, UnsupportedError
 
 
@@ -19,10 +19,10 @@ class Input:
         column: The dataset's variable, such as ``x``.
         variable: The network's, such as ``Input``.
         shape: Of one example, without the batch axis.
-        n_classes: How many categories there are where the values are category numbers (labels of
-            a cross entropy, indices of an embedding), else None.
-        ignores_negative: Whether every reader of these numbers is a cross entropy that gives an
-            example with a label below 0 the loss 0.
+        n_classes: The number of categories, where the values are category numbers (labels of a
+            cross entropy, indices of an embedding), else None.
+        ignores_negative: Whether only cross entropies read these numbers that give an example with
+            a label below 0 the loss 0.
     """
 
     column: str
@@ -33,32 +33,31 @@ class Input:
 
 
 # Functions whose output holds the same category numbers as their input.
-_PASS_THROUGH = (
-    *("Identity", "Unlink", "Reshape", "Transpose", "Flip", "Slice", "Split", "Stack"),
-    *("Concatenate", "Broadcast", "BroadcastTo", "Tile"),
-    *("RepeatStart", "RepeatEnd", "RecurrentInput", "RecurrentOutput", "Delay"),
-)
+_PASS_THROUGH_NAMES = """
+Identity Unlink Reshape Transpose Flip Slice Split Stack Concatenate Broadcast BroadcastTo Tile
+RepeatStart RepeatEnd RecurrentInput RecurrentOutput Delay
+"""
+_PASS_THROUGH = frozenset(_PASS_THROUGH_NAMES.split())
 
 
 def network_inputs(
-    path: Path, optimizer: Any, network: Any, losses: Sequence[str]
+    path: Path, optimizer: Any, graph: Graph, losses: Sequence[str]
 ) -> tuple[Input, ...]:
     """Return the inputs that the loss depends on, one for each dataset column.
 
     Raises:
         ModelError: The optimizer section names a variable that the network lacks, or the network
             has a fixed batch size.
-        UnsupportedError: An input is random, or is fed by something else than the dataset.
+        UnsupportedError: An input is random, or changes during training.
     """
-    shape_of = shapes(network)
-    needed = upstream(network, losses)
+    needed = graph.upstream(losses)
     inputs: dict[str, Input] = {}
     for assignment in optimizer.data_variable:
         column, variable = assignment.data_name, assignment.variable_name
-        if variable not in shape_of:
+        if variable not in graph.shapes:
             raise ModelError(
-                f"{path}: the optimizer feeds {variable!r}, which the network {network.name!r} does"
-                " not hold; save the file again"
+                f"{path}: the optimizer feeds {variable!r}, which the network"
+                f" {optimizer.network_name!r} does not hold; save the file again"
             )
         if variable not in needed:
             continue
@@ -67,13 +66,13 @@ def network_inputs(
                 f"{path}: the input {variable!r} is fed with {column!r}, which changes during"
                 " training; replace it by a constant to score"
             )
-        shape = shape_of[variable]
+        shape = graph.shapes[variable]
         if not shape or shape[0] != -1:
             raise ModelError(
                 f"{path}: the input {variable!r} has the fixed shape {shape}, so the batch size"
                 " cannot be chosen; save the file with variable_batch_size=True"
             )
-        readers = _readers(network, shape_of, variable, set())
+        readers = _readers(graph, variable, set())
         n_classes = min((reader.n_classes for reader in readers), default=None)
         ignores = bool(readers) and all(reader.ignores_negative for reader in readers)
         found = Input(column, variable, shape[1:], n_classes, ignores)
@@ -94,46 +93,43 @@ def network_inputs(
 
 
 class _Reader(NamedTuple):
-    """A function that takes category numbers."""
+    """A function that reads category numbers."""
 
     n_classes: int
     ignores_negative: bool = False
 
 
-def _readers(
-    network: Any, shape_of: dict[str, tuple[int, ...]], variable: str, seen: set[str]
-) -> list[_Reader]:
+def _readers(graph: Graph, variable: str, seen: set[str]) -> list[_Reader]:
     if variable in seen:
         return []
     seen.add(variable)
     found = []
-    for function, position in consumers(network, variable):
-        read = shape_of[function.input[0]]
-        axis = categories(function, read)
+    for node, position in graph.consumers(variable):
+        axis = graph.category_axis(node)
         if axis is not None and position == 1:
-            found.append(_Reader(read[axis], ignores_negative=True))
-        elif function.type == "Embed" and position == 0 and shape_of[function.input[1]]:
-            found.append(_Reader(shape_of[function.input[1]][0]))
-        elif function.type == "SigmoidCrossEntropy" and position == 1:
+            found.append(_Reader(graph.shapes[node.inputs[0]][axis], ignores_negative=True))
+        elif node.type == "Embed" and position == 0 and graph.shapes[node.inputs[1]]:
+            found.append(_Reader(graph.shapes[node.inputs[1]][0]))
+        elif node.type == "SigmoidCrossEntropy" and position == 1:
             found.append(_Reader(2))  # nnabla rounds a target between 0 and 1 to a whole number
-        elif function.type == "OneHot" and len(function.one_hot_param.shape.dim) == 1:
-            found.append(_Reader(function.one_hot_param.shape.dim[0]))
-        elif function.type in _PASS_THROUGH:
-            for output in function.output:
-                found.extend(_readers(network, shape_of, output, seen))
+        elif node.type == "OneHot" and len(node.proto.one_hot_param.shape.dim) == 1:
+            found.append(_Reader(node.proto.one_hot_param.shape.dim[0]))
+        elif node.type in _PASS_THROUGH:
+            for output in node.outputs:
+                found.extend(_readers(graph, output, seen))
     return found
 
 
 def constant_inputs(
-    path: Path, optimizer: Any, network: Any, losses: Sequence[str]
+    path: Path, optimizer: Any, graph: Graph, losses: Sequence[str]
 ) -> dict[str, float]:
     """Return the values of the inputs that are filled with a constant, by network variable.
 
     Raises:
         UnsupportedError: An input that the loss depends on is filled at random.
-        ModelError: An input that the loss depends on is filled by nothing.
+        ModelError: An input that the loss depends on is not fed at all.
     """
-    needed = upstream(network, losses)
+    needed = graph.upstream(losses)
     constants: dict[str, float] = {}
     for generator in optimizer.generator_variable:
         name = generator.variable_name
@@ -145,25 +141,22 @@ def constant_inputs(
                 " of an example has no single value; replace it by a constant to score"
             )
         constants[name] = generator.multiplier
-    computed = {name for function in network.function for name in function.output}
     fed = {assignment.variable_name for assignment in optimizer.data_variable}
-    for variable in network.variable:
-        name = variable.name
-        if variable.type == "Parameter" or name not in needed or name in computed | fed:
-            continue
-        if name not in constants and name.startswith("@"):  # nnabla.utils.save's, for no name
-            reader = next((f for f, _ in consumers(network, name) if needed & set(f.output)), None)
-            shape = tuple(variable.shape.dim)
-            raise ModelError(
-                f"{path}: the function {reader.type if reader else '?'} of the network"
-                f" {network.name!r} reads an array of shape {shape}, whose values the file does not"
-                " hold. For a constant of NumPy, use nn.parameter.get_parameter_or_create(name,"
-                " shape, initializer=array, need_grad=False), or numbers in place of the array; for"
-                " an input, name it in save()'s names; save the file again"
-            )
-        if name not in constants:
-            raise ModelError(
-                f"{path}: the input {name!r} of the network {network.name!r} is fed by no dataset"
-                " variable; set one and save the file again"
-            )
-    return constants
+    fed.update(graph.producers, graph.parameter_names, constants)
+    unfed = [name for name in graph.shapes if name in needed and name not in fed]
+    if not unfed:
+        return constants
+    name, network = unfed[0], optimizer.network_name
+    if name.startswith("@"):  # nnabla.utils.save's, for no name
+        reader = next((n for n, _ in graph.consumers(name) if needed & set(n.outputs)), None)
+        raise ModelError(
+            f"{path}: the function {reader.type if reader else '?'} of the network {network!r}"
+            f" reads an array of shape {graph.shapes[name]}, whose values the file does not hold."
+            " For a constant of NumPy, use nn.parameter.get_parameter_or_create(name, shape,"
+            " initializer=array, need_grad=False), or numbers in place of the array; for an input,"
+            " name it in save()'s names; save the file again"
+        )
+    raise ModelError(
+        f"{path}: no dataset variable feeds the input {name!r} of the network {network!r}; set one"
+        " and save the file again"
+    )

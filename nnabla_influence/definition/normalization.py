@@ -18,25 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import nnabla as nn
 import nnabla.functions as NF
 import numpy as np
 
-from nnabla_influence.definition.expansion import (
-    differentiated_inputs,
-    execution_order,
-    expand,
-)
-from nnabla_influence.definition.graph import keep_only
-from nnabla_influence.definition.losses import loss_terms
-from nnabla_influence.definition.mode import Mode
+from nnabla_influence.definition.definition import Definition
+from nnabla_influence.definition.graph import Node
+from nnabla_influence.definition.losses import loss_network
+from nnabla_influence.definition.modes import Mode
+from nnabla_influence.definition.unrolled import Unrolled, expand
 from nnabla_influence.errors import UnsupportedError
-
-if TYPE_CHECKING:
-    from nnabla_influence.definition.definition import Definition
 
 _TYPES = ("BatchNormalization", "FusedBatchNormalization")
 
@@ -62,39 +54,32 @@ def running_statistics(definition: Definition) -> tuple[str, ...]:
     Those of batch normalisations that the training network runs with ``batch_stat=False`` are
     ordinary constants, and not among them.
     """
-    path = definition.path
-    network = type(definition.network)()
-    network.CopyFrom(definition.network)
-    data = [assignment.variable_name for assignment in definition.optimizer.data_variable]
-    outputs = loss_terms(path, network, definition.loss_variables, data).outputs
-    keep_only(network, outputs)
-    return moved_statistics(expand(path, network), outputs)
+    network, terms = loss_network(definition)
+    return moved_statistics(expand(definition.path, network), terms.outputs)
 
 
-def moved_statistics(expanded: Any, outputs: Iterable[str]) -> tuple[str, ...]:
+def moved_statistics(network: Unrolled, outputs: Iterable[str]) -> tuple[str, ...]:
     """Return the names, sorted, of the statistics that a forward to ``outputs`` moves."""
-    return tuple(sorted({name for f in _movers(expanded, outputs) for name in _statistics(f)}))
+    return tuple(sorted({name for n in _movers(network, outputs) for name in _statistics(n)}))
 
 
-def normalized_variables(expanded: Any, outputs: Iterable[str]) -> tuple[str, ...]:
-    """Return the variables that depend on the moved statistics at once, in VALIDATION mode."""
-    return tuple(function.outputs[0] for function in _movers(expanded, outputs))
+def normalized_variables(network: Unrolled, outputs: Iterable[str]) -> tuple[str, ...]:
+    """Return the variables that moved statistics are used for, if they are parameters."""
+    return tuple(node.outputs[0] for node in _movers(network, outputs))
 
 
-def check_normalizations(path: Path, expanded: Any, outputs: Iterable[str]) -> None:
+def check_normalizations(network: Unrolled, outputs: Iterable[str]) -> None:
     """Refuse running statistics that the training's loss depends on.
 
     Raises:
         UnsupportedError: Another function reads one; it is named.
     """
-    moved = set(moved_statistics(expanded, outputs))
-    for function in expanded.functions.values():
-        shared = moved.intersection(
-            differentiated_inputs(function) if _moves(function) else function.inputs
-        )
+    moved = set(moved_statistics(network, outputs))
+    for node in network.nodes:
+        shared = moved.intersection(node.differentiated if _moves(node) else node.inputs)
         if shared:
             raise UnsupportedError(
-                f"{path}: the function {function.type} (layer {function.name!r}) reads the running"
+                f"{network.path}: the function {node.type} (layer {node.name!r}) reads the running"
                 f" statistic {min(shared)!r} that a batch normalisation moves in training; give it"
                 " a parameter of its own and train again"
             )
@@ -103,26 +88,23 @@ def check_normalizations(path: Path, expanded: Any, outputs: Iterable[str]) -> N
 class Normalizations:
     """Builds the batch normalisations of one network that are trained with batch statistics.
 
-    Args:
-        expanded: nnabla's unrolled ``ProtoNetwork``.
-        mode: TRAINING and BATCH write them out by batch statistics, VALIDATION by running ones.
-            In TEST mode the network has none.
+    The mode says whether by the mini-batch's statistics or by the running ones; in TEST mode there
+    are no such normalisations.
     """
 
-    def __init__(self, path: Path, expanded: Any, mode: Mode):
-        self._path = path
-        self._expanded = expanded
+    def __init__(self, network: Unrolled, mode: Mode):
+        self._network = network
         self._mode = mode
         self._values: dict[str, tuple[nn.Variable, nn.Variable]] = {}
 
-    def build(self, function: Any) -> bool:
+    def build(self, node: Node) -> bool:
         """Build a function if it is such a normalisation; return whether it is."""
-        if not _moves(function) or function.type != "BatchNormalization":
+        if not _moves(node) or node.type != "BatchNormalization":
             return False
-        x, *affine, mean, variance = (self._input(name) for name in function.inputs)
-        beta = None if function.args["no_bias"] else affine.pop(0)
-        gamma = None if function.args["no_scale"] else affine.pop(0)
-        own = [axis % x.ndim for axis in function.args["axes"]]
+        x, *affine, mean, variance = (self._input(name) for name in node.inputs)
+        beta = None if node.args["no_bias"] else affine.pop(0)
+        gamma = None if node.args["no_scale"] else affine.pop(0)
+        own = [axis % x.ndim for axis in node.args["axes"]]
         shape = tuple(size if axis in own else 1 for axis, size in enumerate(x.shape))
         for variable in (mean, variance, beta, gamma):
             if variable is not None and variable.shape != shape:
@@ -132,21 +114,21 @@ class Normalizations:
             n = int(np.prod([x.shape[axis] for axis in others]))
             if n < 2:
                 raise UnsupportedError(
-                    f"{self._path}: the batch normalisation {function.name!r} has one value for"
+                    f"{self._network.path}: the batch normalisation {node.name!r} has one value for"
                     " each channel in a mini-batch of one example, and so no variance; train with"
                     " a larger batch size"
                 )
             mean = NF.mean(x, axis=others, keepdims=True)
             centred = x - mean
             variance = NF.mean(centred * centred, axis=others, keepdims=True)
-            self._values[function.name] = mean, variance * (n / (n - 1))
+            self._values[node.name] = mean, variance * (n / (n - 1))
         else:
             centred = x - mean
-        scale = (variance + function.args["eps"]) ** -0.5
+        scale = (variance + node.args["eps"]) ** -0.5
         y = centred * (scale if gamma is None else scale * gamma)
         outputs = (y if beta is None else y + beta, mean, variance)
-        for name, output in zip(function.outputs, outputs):
-            self._expanded.variables[name].variable_instance = output
+        for name, output in zip(node.outputs, outputs):
+            self._network.variables[name].variable_instance = output
         return True
 
     def statistics(self, outputs: Iterable[str]) -> tuple[Statistic, ...]:
@@ -158,9 +140,9 @@ class Normalizations:
         """
         sums: dict[str, nn.Variable] = {}
         decay: dict[str, float] = {}
-        for function in _movers(self._expanded, outputs):
-            rate = float(np.float32(function.args["decay_rate"]))
-            for name, value in zip(_statistics(function), self._values[function.name]):
+        for node in _movers(self._network, outputs):
+            rate = float(np.float32(node.args["decay_rate"]))
+            for name, value in zip(_statistics(node), self._values[node.name]):
                 part = value * (1 - rate)
                 sums[name] = sums[name] * rate + part if name in sums else part
                 decay[name] = decay.get(name, 1.0) * rate
@@ -170,27 +152,24 @@ class Normalizations:
         )
 
     def _input(self, name: str) -> nn.Variable:
-        if name in self._expanded.variables:
-            variable = self._expanded.variables[name]
-        else:
-            variable = self._expanded.parameters[name]
-        if variable.type == "Parameter":
-            variable.variable_instance = nn.parameter.get_parameter_or_create(
-                variable.name, variable.shape, need_grad=variable.need_grad
+        parameter = self._network.parameters.get(name)
+        if parameter is not None:
+            parameter.variable_instance = nn.parameter.get_parameter_or_create(
+                parameter.name, parameter.shape, need_grad=parameter.need_grad
             )
-            variable.variable_instance.need_grad = variable.need_grad
-        return variable.variable_instance
+            parameter.variable_instance.need_grad = parameter.need_grad
+        return self._network.built(name)
 
 
-def _moves(function: Any) -> bool:
-    return function.type in _TYPES and bool(function.args["batch_stat"])
+def _moves(node: Node) -> bool:
+    return node.type in _TYPES and bool(node.args["batch_stat"])
 
 
-def _statistics(function: Any) -> Sequence[str]:
+def _statistics(node: Node) -> Sequence[str]:
     """Return the names of a normalisation's running mean and variance."""
-    return function.inputs[3:5] if function.type == _TYPES[1] else function.inputs[-2:]
+    return node.inputs[3:5] if node.type == _TYPES[1] else node.inputs[-2:]
 
 
-def _movers(expanded: Any, outputs: Iterable[str]) -> list[Any]:
+def _movers(network: Unrolled, outputs: Iterable[str]) -> list[Node]:
     """Return the functions that move running statistics, in the order in which nnabla runs them."""
-    return [function for function in execution_order(expanded, outputs) if _moves(function)]
+    return [node for node in network.order(outputs) if _moves(node)]

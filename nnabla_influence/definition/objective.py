@@ -1,25 +1,19 @@
-"""The objective: the loss graph of a definition in one of its modes, one loss for each example."""
+"""The objective: the losses of a definition in one of its modes, one for each example."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import nnabla as nn
 import nnabla.functions as NF
 import numpy as np
 
-from nnabla_influence.definition.building import build_functions, set_inputs
 from nnabla_influence.definition.definition import Definition
-from nnabla_influence.definition.draws import Draw, Draws, random_functions
-from nnabla_influence.definition.edits import to_test_mode
-from nnabla_influence.definition.expansion import expand
-from nnabla_influence.definition.functions import check_expanded
-from nnabla_influence.definition.graph import keep_only
-from nnabla_influence.definition.losses import LossTerms, Term, loss_terms
-from nnabla_influence.definition.mode import Mode
-from nnabla_influence.definition.monitors import check_monitors
+from nnabla_influence.definition.graph import Node
+from nnabla_influence.definition.losses import LossTerms, Term, loss_network
+from nnabla_influence.definition.modes import Mode, set_mode
 from nnabla_influence.definition.normalization import (
     Normalizations,
     Statistic,
@@ -27,10 +21,15 @@ from nnabla_influence.definition.normalization import (
     moved_statistics,
     normalized_variables,
 )
-from nnabla_influence.definition.prediction import Prediction, find_prediction
-from nnabla_influence.definition.reading import check_parameters
+from nnabla_influence.definition.prediction import find_prediction
+from nnabla_influence.definition.random_layers import Draw, Draws, random_functions
+from nnabla_influence.definition.refusals import check_functions, check_monitors
 from nnabla_influence.definition.rewrites import rewrite_functions
-from nnabla_influence.errors import ModelError
+from nnabla_influence.definition.unrolled import Unrolled, expand
+from nnabla_influence.errors import ModelError, UnsupportedError
+
+_TOLERANCE = 1e-4
+"""Relative to the largest loss; a batch of the same size is computed in the same way throughout."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +43,18 @@ class Objective:
         batch_size: B.
         inputs: Variables to fill, by dataset column, of shape ``(B, *Input.shape)``.
         parameters: What derivatives are taken by: the trainable parameters by name, with
-            ``need_grad``, in the order of ``definition.trainable``; in VALIDATION mode followed by
+            ``need_grad``, in the order of ``definition.trainable``; then, where the mode says so,
             the `running_statistics`.
         buffers: The other parameters that the network reads.
         losses: Per-example losses, shape ``(B,)``.
-        penalty: What the training adds to the mean of the losses and no example is to blame for,
-            such as an L1 norm of the weights; shape ``()``, None where there is none. (Weight
-            decay is the solver's, and not in here.)
+        penalty: The part of the loss that does not depend on examples, such as an L1 norm of the
+            weights; shape ``()``, None where there is none. (Weight decay is the solver's, and not
+            in here.)
         prediction: What the network predicts for each example, shape ``(B,)``: a label, or the
             value of a regression with one output; None where there is no such thing.
-        statistics: In TRAINING and BATCH mode, what the mini-batch does to each of the
+        statistics: With batch statistics, what the mini-batch does to each of the
             `running_statistics`.
-        draws: In TRAINING mode, inputs for what the random layers drew (`RandomLayers`), sorted by
+        draws: In a random mode, inputs for what the random layers drew (`RandomLayers`), sorted by
             name.
     """
 
@@ -113,59 +112,44 @@ def build_objective(
 ) -> Objective:
     """Build the per-example losses of a definition as a graph.
 
-    nnabla's global parameters, its default context and its auto-forward mode are left alone.
+    nnabla's global parameters, its default context and its auto-forward mode stay as they are.
 
     Args:
         definition: The network.
-        batch_size: B; it need not be the one of the training, except in TRAINING mode.
+        batch_size: B; any, but the training's where a mode is random.
         context: Where to compute.
         parameters: Arrays by name instead of ``definition.parameters``.
-        mode: As in use, as in training, or as in use with the running statistics as parameters.
+        mode: How the layers act.
 
     Raises:
         ModelError: Parameters are missing or do not fit, or nnabla cannot build the network.
-        UnsupportedError: The network is random in a way that cannot be taken out (in TRAINING mode:
+        UnsupportedError: The network is random in a way that cannot be removed (in a random mode:
             drawn again), its loss cannot be split into examples, or nnabla cannot differentiate it
-            twice. In TRAINING mode: a monitor disturbs the training (`check_monitors`).
+            twice. In a random mode: a monitor disturbs the training (`check_monitors`).
     """
     prepared = _prepare(definition, mode)
-    expanded = prepared.expanded
+    network, terms = prepared.network, prepared.terms
     values = definition.parameters if parameters is None else parameters
-    by = (*definition.trainable, *(prepared.moved if mode is Mode.VALIDATION else ()))
+    by = (*definition.trainable, *(prepared.moved if mode.statistics_as_parameters else ()))
     unread = prepared.moved if mode.batch_statistics else ()
-    wanted = {n: tuple(v.shape) for n, v in expanded.parameters.items() if n not in unread}
+    wanted = {name: network.shapes[name] for name in network.parameters if name not in unread}
     check_parameters(definition.path, wanted, values)
 
     with nn.context_scope(context), nn.auto_forward(False):
-        with nn.parameter_scope("", prepared.scope):
-            for name in wanted:
-                expanded.parameters[name].need_grad = name in by
-                value = nn.Variable.from_numpy_array(np.asarray(values[name], np.float32))
-                nn.parameter.set_parameter(name, value)
-        inputs = set_inputs(definition, expanded, batch_size)
-        normalizations = Normalizations(definition.path, expanded, mode)
-        draws = Draws(expanded, prepared.random, batch_size)
-
-        def build_instead(function: Any) -> bool:
-            return draws.build(function) or normalizations.build(function)
-
-        build_functions(definition, expanded, prepared.scope, batch_size, context, build_instead)
-
-        terms = prepared.terms
-        for term in terms.examples:
-            shape = expanded.variables[term.variable].variable_instance.shape
-            if shape[:1] != (batch_size,):
-                raise ModelError(
-                    f"{definition.path}: the loss {term.variable!r} has shape {shape} at batch size"
-                    f" {batch_size}, not a value for each example; make it one, or the mean over"
-                    " the examples, train and score"
-                )
-        losses = _sum(expanded, terms.examples, _example_mean)
-        prediction = None
-        if prepared.prediction is not None:
-            name, read = prepared.prediction
-            prediction = read(expanded.variables[name].variable_instance)
-        variables = {name: expanded.parameters[name].variable_instance for name in wanted}
+        inputs = network.set_inputs(definition, batch_size)
+        normalizations = Normalizations(network, mode)
+        draws = Draws(network, prepared.random, batch_size)
+        network.build(
+            batch_size,
+            context,
+            {n: nn.Variable.from_numpy_array(np.asarray(values[n], np.float32)) for n in wanted},
+            by,
+            lambda node: draws.build(node) or normalizations.build(node),
+        )
+        check_losses(network, terms, batch_size)
+        losses = _sum(network, terms.examples, _example_mean)
+        prediction = find_prediction(definition)
+        variables = {name: network.built(name) for name in wanted}
         for name in by:  # a validation network may lack a part that is trained
             if name not in variables:
                 variables[name] = nn.Variable(np.shape(values[name]), need_grad=True)
@@ -177,50 +161,89 @@ def build_objective(
             parameters={name: variables[name] for name in by},
             buffers={name: v for name, v in variables.items() if name not in by},
             losses=losses if terms.offset == 0.0 else losses + terms.offset,
-            penalty=_sum(expanded, terms.penalties, NF.mean) if terms.penalties else None,
-            prediction=prediction,
+            penalty=_sum(network, terms.penalties, NF.mean) if terms.penalties else None,
+            prediction=prediction and prediction.read(network.built(prediction.variable)),
             draws=draws.draws,
             statistics=normalizations.statistics(terms.outputs) if mode.batch_statistics else (),
         )
 
 
+def check_parameters(
+    path: Path, wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, np.ndarray]
+) -> None:
+    """Check that no parameter is missing and that all have the right shapes.
+
+    nnabla silently initialises a missing parameter at random, so this comes before building.
+
+    Args:
+        path: The model file, for the message.
+        wanted: Shapes by name.
+        given: Arrays by name, of these and possibly others.
+
+    Raises:
+        ModelError: A parameter is missing, of another shape, or not finite.
+    """
+    missing = [name for name in wanted if name not in given]
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise ModelError(
+            f"{path}: {len(missing)} of the network's {len(wanted)} parameters are missing"
+            f" ({shown}); give the trained parameters, an .nnp or an .h5 beside the .nntxt"
+        )
+    for name, shape in wanted.items():
+        given_shape = tuple(np.shape(given[name]))
+        if given_shape != shape:
+            raise ModelError(
+                f"{path}: the parameter {name!r} has shape {given_shape}, and the network needs"
+                f" {shape}; give the parameters that were trained with this network"
+            )
+        if not np.isfinite(given[name]).all():
+            raise ModelError(
+                f"{path}: the parameter {name!r} holds values that are not finite, so the training"
+                " diverged; train again, with a lower learning rate"
+            )
+
+
+def check_losses(network: Unrolled, terms: LossTerms, batch_size: int) -> None:
+    """Refuse a network, once built, whose loss has no value for each example.
+
+    Raises:
+        ModelError: A loss has another shape.
+    """
+    for term in terms.examples:
+        shape = network.built(term.variable).shape
+        if shape[:1] != (batch_size,):
+            raise ModelError(
+                f"{network.path}: the loss {term.variable!r} has shape {shape} at batch size"
+                f" {batch_size}, not a value for each example; make it one, or the mean over the"
+                " examples, and train again"
+            )
+
+
 @dataclass(frozen=True)
 class _Prepared:
-    network: Any
-    expanded: Any
-    scope: dict[str, Any]
+    network: Unrolled
     terms: LossTerms
-    prediction: tuple[str, Prediction] | None
-    moved: tuple[str, ...]  # running statistics; known in TRAINING and VALIDATION mode
-    random: list[Any]  # functions; in TRAINING mode
+    moved: tuple[str, ...]  # running statistics
+    random: list[Node]
 
 
 def _prepare(definition: Definition, mode: Mode = Mode.TEST) -> _Prepared:
-    path = definition.path
-    network = type(definition.network)()
-    network.CopyFrom(definition.network)
-    data = [assignment.variable_name for assignment in definition.optimizer.data_variable]
-    terms = loss_terms(path, network, definition.loss_variables, data)
-    outputs = terms.outputs
-    keep_only(network, outputs)
-    to_test_mode(path, network, data, mode)
-    prediction = None
-    if len(terms.examples) == 1:  # read off the loss as it was trained with
-        prediction = find_prediction(network, terms.examples[0].variable)
-    rewrite_functions(network)
-    scope: dict[str, Any] = {}
-    expanded = expand(path, network, scope)
-    moved = moved_statistics(expanded, outputs)
-    check_normalizations(path, expanded, outputs)
+    proto, terms = loss_network(definition)
+    set_mode(definition.path, proto, definition.data, mode)
+    rewrite_functions(proto)
+    network = expand(definition.path, proto)
+    moved = moved_statistics(network, terms.outputs)
+    check_normalizations(network, terms.outputs)
     random = []
-    if mode is Mode.TRAINING:
-        random = random_functions(path, expanded, outputs, definition.trainable)
+    if mode.random:
+        random = random_functions(network, terms.outputs, definition.trainable)
         check_monitors(definition, moved, random)
     by = definition.trainable
-    if mode is Mode.VALIDATION:
-        by = (*by, *normalized_variables(expanded, outputs))
-    check_expanded(path, expanded, outputs, by)
-    return _Prepared(network, expanded, scope, terms, prediction, moved, random)
+    if mode.statistics_as_parameters:
+        by = (*by, *normalized_variables(network, terms.outputs))
+    check_functions(network, terms.outputs, by)
+    return _Prepared(network, terms, moved, random)
 
 
 def _example_mean(variable: nn.Variable) -> nn.Variable:
@@ -229,10 +252,51 @@ def _example_mean(variable: nn.Variable) -> nn.Variable:
     return NF.mean(variable, axis=tuple(range(1, variable.ndim)))
 
 
-def _sum(expanded: Any, terms: Iterable[Term], mean: Any) -> nn.Variable:
+def _sum(
+    network: Unrolled, terms: Iterable[Term], mean: Callable[[nn.Variable], nn.Variable]
+) -> nn.Variable:
     total = None
     for term in terms:
-        part = mean(expanded.variables[term.variable].variable_instance)
+        part = mean(network.built(term.variable))
         part = part if term.factor == 1.0 else part * term.factor
         total = part if total is None else total + part
     return total
+
+
+def check_independence(
+    objective: Objective, inputs: Mapping[str, np.ndarray], context: nn.Context
+) -> None:
+    """Refuse a network that mixes the examples of a mini-batch, in test mode too.
+
+    The losses of the first half of a mini-batch must stay the same when other examples replace the
+    second half. A network that computes, say, a mean over the mini-batch in mid-network fails, and
+    one row's influence has no meaning for it.
+
+    Args:
+        objective: Built at a batch size of at least 2; its inputs are overwritten.
+        inputs: By dataset column, arrays of shape ``(n, ...)`` with at least two different rows.
+        context: The context that the objective was built in.
+
+    Raises:
+        UnsupportedError: It mixes them.
+    """
+    n, size = len(next(iter(inputs.values()))), objective.batch_size
+    half = max(size // 2, 1)
+    rows = np.arange(size) % n
+    others = rows.copy()
+    others[half:] = (rows[half:] + 1) % n
+    losses = []
+    for chosen in (rows, others):
+        for column, variable in objective.inputs.items():
+            variable.d = inputs[column][chosen]
+        with nn.context_scope(context):
+            objective.losses.forward()
+        losses.append(np.array(objective.losses.d, np.float64))
+    before, after = losses
+    if np.abs(after[:half] - before[:half]).max() > _TOLERANCE * np.abs(before).max():
+        definition = objective.definition
+        raise UnsupportedError(
+            f"{definition.path}: the network {definition.network_name!r} mixes the examples of a"
+            " mini-batch, so the loss of a row depends on the rows beside it and no row has an"
+            " influence of its own; remove what averages over the mini-batch, train and score"
+        )

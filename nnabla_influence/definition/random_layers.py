@@ -1,23 +1,118 @@
-"""The random layers of a training on their own: they draw again what they drew in it."""
+r"""The random layers of a training network: their draws as inputs, and drawn again.
+
+With a seed, each of nnabla's random functions has a generator of its own, made when the graph is,
+and advanced with every forward. So a training's masks and augmented images can be drawn again, and
+derivatives formed for what was drawn: Dropout is a product with its mask m,
+
+.. math:: y = x \odot m, \qquad m \in \{0, 1 / (1 - p)\},
+
+to the bit what nnabla computes, and an augmentation in front of the parameters is data.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import nnabla as nn
 import nnabla.functions as NF
 import numpy as np
 
-from nnabla_influence.definition.building import set_inputs
 from nnabla_influence.definition.definition import Definition
-from nnabla_influence.definition.draws import draw_name, is_input, random_functions, sized
-from nnabla_influence.definition.edits import RANDOM_LAYERS
-from nnabla_influence.definition.expansion import execution_order, expand
-from nnabla_influence.definition.graph import find_network, keep_only
-from nnabla_influence.definition.losses import loss_terms
-from nnabla_influence.definition.monitors import check_monitors
+from nnabla_influence.definition.graph import Node, copied, find_network
+from nnabla_influence.definition.losses import loss_network
+from nnabla_influence.definition.modes import RANDOM_LAYERS
+from nnabla_influence.definition.refusals import check_monitors
+from nnabla_influence.definition.unrolled import Unrolled, expand, sized
+from nnabla_influence.errors import UnsupportedError
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """What a random layer gives for one mini-batch: an input of the network.
+
+    Attributes:
+        name: ``@`` and the layer's name.
+        variable: To fill; a Dropout's mask, or another layer's output.
+    """
+
+    name: str
+    variable: nn.Variable
+
+
+def random_functions(
+    network: Unrolled, outputs: Iterable[str], trainable: Collection[str]
+) -> list[Node]:
+    """Return the random functions of a training whose draws its ``outputs`` need as inputs.
+
+    Raises:
+        UnsupportedError: One has no seed, so its draws are lost; or it is not a Dropout and acts on
+            values that depend on parameters.
+    """
+    outputs = list(outputs)
+    moving = network.downstream(trainable, differentiably=True)
+    for node in network.order(outputs):
+        if node.type not in RANDOM_LAYERS:
+            continue
+        where = f"{network.path}: the random function {node.type} (layer {node.name!r})"
+        if node.args["seed"] == -1:
+            raise UnsupportedError(
+                f"{where} has no seed, so what it drew in training is lost; exact scores need one:"
+                " set the layer's Seed and train again (nnabla-influence train sets it), or choose"
+                " method final"
+            )
+        if node.type == "Dropout":
+            continue
+        read = network.upstream(node.inputs)
+        if not moving.isdisjoint(node.inputs) or not read.isdisjoint(network.parameters):
+            raise UnsupportedError(
+                f"{where} acts on values that depend on parameters, which exact scores do not"
+                " follow; choose method final, or put it before the first layer with parameters"
+                " and train again"
+            )
+    order = network.order(outputs, past=lambda node: not _is_input(node))
+    return [node for node in order if node.type in RANDOM_LAYERS]
+
+
+def _is_input(node: Node) -> bool:
+    """Whether a function's *output* is the draw; of a Dropout it is the mask."""
+    return node.type in RANDOM_LAYERS and node.type != "Dropout"
+
+
+def _draw_name(node: Node) -> str:
+    return f"@{node.name}"
+
+
+class Draws:
+    """Builds the `random_functions` of one network with what they draw as inputs."""
+
+    def __init__(self, network: Unrolled, functions: Iterable[Node], batch_size: int):
+        self._network = network
+        self._names = {node.name for node in functions}
+        self._batch_size = batch_size
+        self._draws: dict[str, nn.Variable] = {}
+
+    def build(self, node: Node) -> bool:
+        """Build a function if it is one of them; return whether it is."""
+        if node.name not in self._names:
+            return False
+        output = self._network.variables[node.outputs[0]]
+        if _is_input(node):
+            draw = nn.Variable(sized(output.shape, self._batch_size))
+            output.variable_instance = draw
+        else:
+            x = self._network.built(node.inputs[0])
+            draw = nn.Variable(x.shape)
+            output.variable_instance = NF.mul2(x, draw)
+        self._draws[_draw_name(node)] = draw
+        return True
+
+    @property
+    def draws(self) -> tuple[Draw, ...]:
+        """The inputs that were made, sorted by name."""
+        return tuple(Draw(name, variable) for name, variable in sorted(self._draws.items()))
 
 
 class RandomLayers:
@@ -50,17 +145,13 @@ class RandomLayers:
     def reset(self) -> None:
         """Go back to the beginning of the training."""
         definition = self._definition
-        network = type(definition.network)()
-        network.CopyFrom(definition.network)
-        data = [assignment.variable_name for assignment in definition.optimizer.data_variable]
-        terms = loss_terms(definition.path, network, definition.loss_variables, data)
-        keep_only(network, terms.outputs)
-        expanded = expand(definition.path, network)
-        functions = random_functions(definition.path, expanded, terms.outputs, definition.trainable)
+        pruned, terms = loss_network(definition)
+        network = expand(definition.path, pruned)
+        functions = random_functions(network, terms.outputs, definition.trainable)
         check_monitors(definition, (), functions)
         with nn.context_scope(self._context), nn.auto_forward(False):
-            self._inputs = set_inputs(definition, expanded, self._batch_size)
-            self._variables = self._build(expanded, functions)
+            self._inputs = network.set_inputs(definition, self._batch_size)
+            self._variables = self._build(network, functions)
             self._all = NF.sink(*self._variables.values()) if functions else None
         self.names = tuple(self._variables)
         self.position = 0
@@ -96,35 +187,29 @@ class RandomLayers:
         self.skip(1)
         return {name: np.array(v.data.get_data("r")) for name, v in self._variables.items()}
 
-    def _build(self, expanded: Any, functions: list[Any]) -> dict[str, nn.Variable]:
-        expanded.owner().current_context = self._context
-        masks = {}
-        for function in functions:
-            if not is_input(function):
-                masks[function.name] = self._mask(expanded, function)
-        variables = expanded.variables
-        outputs = [function.outputs[0] for function in functions if is_input(function)]
-        for function in execution_order(expanded, outputs):
-            if function.type == "Dropout":
-                name = function.name
-                mask = masks[name] if name in masks else self._mask(expanded, function)
-                x = variables[function.inputs[0]].variable_instance
-                variables[function.outputs[0]].variable_instance = NF.mul2(x, mask)
+    def _build(self, network: Unrolled, functions: list[Node]) -> dict[str, nn.Variable]:
+        network.set_context(self._context)
+        masks = {node.name: self._mask(network, node) for node in functions if not _is_input(node)}
+        outputs = [node.outputs[0] for node in functions if _is_input(node)]
+        for node in network.order(outputs):
+            if node.type == "Dropout":
+                mask = masks[node.name] if node.name in masks else self._mask(network, node)
+                x = network.built(node.inputs[0])
+                network.variables[node.outputs[0]].variable_instance = NF.mul2(x, mask)
             else:
-                function.graph_call(batch_size=self._batch_size)
+                node.proto.graph_call(batch_size=self._batch_size)
         drawn = {
-            draw_name(function): masks.get(function.name)
-            or variables[function.outputs[0]].variable_instance
-            for function in functions
+            _draw_name(node): masks.get(node.name) or network.built(node.outputs[0])
+            for node in functions
         }
         for variable in drawn.values():
             variable.persistent = True
         return dict(sorted(drawn.items()))
 
-    def _mask(self, expanded: Any, function: Any) -> nn.Variable:
-        shape = sized(expanded.variables[function.inputs[0]].shape, self._batch_size)
-        ones = nn.Variable.from_numpy_array(np.ones(shape, np.float32))
-        return NF.dropout(ones, function.args["p"], function.args["seed"])
+    def _mask(self, network: Unrolled, node: Node) -> nn.Variable:
+        ones = np.ones(sized(network.shapes[node.inputs[0]], self._batch_size), np.float32)
+        variable = nn.Variable.from_numpy_array(ones)
+        return NF.dropout(variable, node.args["p"], node.args["seed"])
 
 
 def seed_random_layers(proto: Any) -> dict[str, int]:
@@ -132,11 +217,8 @@ def seed_random_layers(proto: Any) -> dict[str, int]:
 
     Within a loop, whose passes share a layer's seed, the layer then draws the same in each pass.
 
-    Args:
-        proto: A whole definition.
-
     Returns:
-        The new seeds, by layer: different ones, and none that another layer has.
+        The new seeds, by layer: all different, also from those of other layers.
     """
     seeds: dict[str, int] = {}
     for settings in _random_settings(proto):
@@ -148,12 +230,7 @@ def seed_random_layers(proto: Any) -> dict[str, int]:
 
 
 def set_seeds(proto: Any, seeds: Mapping[str, int]) -> None:
-    """Give random layers of the trained networks these seeds, in place.
-
-    Args:
-        proto: A whole definition.
-        seeds: By layer; layers that are not there are passed over.
-    """
+    """Give random layers of the trained networks these seeds by layer, in place."""
     for settings in _random_settings(proto):
         for name, setting in settings.items():
             setting.seed = seeds.get(name, setting.seed)
@@ -163,8 +240,7 @@ def with_seeds(definition: Definition, seeds: Mapping[str, int]) -> Definition:
     """Return a definition whose random layers have the seeds that they were trained with."""
     if not seeds:
         return definition
-    proto = type(definition.proto)()
-    proto.CopyFrom(definition.proto)
+    proto = copied(definition.proto)
     set_seeds(proto, seeds)
     return dataclasses.replace(definition, proto=proto)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nnabla.utils import nnabla_pb2
 
-from nnabla_influence.definition.graph import downstream, producers, shapes
+from nnabla_influence.definition.graph import Graph
 
 Shape = tuple[int, ...]
 Rewrite = Callable[["_Site"], "list[Any] | None"]
@@ -21,7 +21,7 @@ def rewrite_functions(network: Any) -> None:
     of probabilities becomes that of their logits. What has no such form is left for
     `check_differentiable` to refuse.
     """
-    shape_of = shapes(network)
+    shape_of = Graph.of(network).shapes
     functions = []
     for function in network.function:
         rewrite = _REWRITES.get(function.type)
@@ -35,7 +35,7 @@ def rewrite_functions(network: Any) -> None:
 class _Site:
     """A function of a network that is being replaced."""
 
-    def __init__(self, network: Any, function: Any, shape_of: dict[str, Shape]):
+    def __init__(self, network: Any, function: Any, shape_of: Mapping[str, Shape]):
         self.network = network
         self.function = function
         self.shape_of = shape_of
@@ -209,13 +209,14 @@ def _activation(site: _Site, kind: str) -> Any | None:
     In float32 the second derivative of a loss of probabilities is off by 1e-4 at logits of 9, by
     several percent at 14, and not a number where the probability rounds to 1.
     """
-    activation = producers(site.network).get(site.function.input[0])
-    if activation is None or activation.type != kind:
+    graph = Graph.of(site.network)
+    node = graph.producers.get(site.function.input[0])
+    if node is None or node.type != kind:
         return None
+    activation = node.proto
     if list(activation.repeat_id) != list(site.function.repeat_id):
         return None
-    parameters = [v.name for v in site.network.variable if v.type == "Parameter"]
-    if site.function.input[1] in downstream(site.network, parameters):
+    if site.function.input[1] in graph.downstream(graph.parameter_names):
         return None  # refused elsewhere: the target's own derivative is missing
     return activation
 

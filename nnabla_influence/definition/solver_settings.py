@@ -12,30 +12,16 @@ from nnabla.utils import learning_rate_scheduler as schedulers
 
 from nnabla_influence.errors import UnsupportedError
 
-# The field of nnabla's proto by solver type, for the types that nnabla_cli trains with.
-_FIELDS = {
-    "AMSBound": "amsbound_param",
-    "AMSGRAD": "amsgrad_param",
-    "AdaBelief": "adabelief_param",
-    "AdaBound": "adabound_param",
-    "Adadelta": "adadelta_param",
-    "Adagrad": "adagrad_param",
-    "Adam": "adam_param",
-    "AdamW": "adamw_param",
-    "Adamax": "adamax_param",
-    "Lars": "lars_param",
-    "Momentum": "momentum_param",
-    "Nesterov": "nesterov_param",
-    "RMSprop": "rmsprop_param",
-    "RMSpropGraves": "rmsprop_graves_param",
-    "Sgd": "sgd_param",
-    "SgdW": "sgdw_param",
-}
+# The types that nnabla_cli trains with.
+_SOLVERS = """
+AMSBound AMSGRAD AdaBelief AdaBound Adadelta Adagrad Adam AdamW Adamax Lars Momentum Nesterov
+RMSprop RMSpropGraves Sgd SgdW
+"""
 
 
 @dataclass(frozen=True)
 class SolverSettings:
-    """How the parameters are moved.
+    """What moves the parameters.
 
     Attributes:
         name: nnabla's name, such as ``Sgd`` or ``Momentum``.
@@ -58,15 +44,16 @@ def solver_settings(path: Path, optimizer: Any) -> SolverSettings:
     """
     solver = optimizer.solver
     name = "Sgd" if solver.type == "SGD" else solver.type
-    if name not in _FIELDS:
+    if name not in _SOLVERS.split():
         raise UnsupportedError(
             f"{path}: the solver {solver.type!r} is unknown to nnabla_cli; use one of"
-            f" {', '.join(_FIELDS)}"
+            f" {', '.join(_SOLVERS.split())}"
         )
-    parameter = getattr(solver, _FIELDS[name])
+    field = "rmsprop_graves" if name == "RMSpropGraves" else name.lower()
+    parameter = getattr(solver, f"{field}_param")
     hyperparameters = {
-        "lr" if field == "alpha" else field: float(getattr(parameter, field))
-        for field in parameter.DESCRIPTOR.fields_by_name
+        "lr" if key == "alpha" else key: float(getattr(parameter, key))
+        for key in parameter.DESCRIPTOR.fields_by_name
     }
     if "bias_correction" in hyperparameters:
         # nnabla_cli does not pass the file's on, so its solvers have the constructor's default.
@@ -86,14 +73,9 @@ def learning_rate_schedule(path: Path, solver: Any, initial: float) -> Callable[
     older ``lr_decay`` where none is named, and a linear warm-up over either. nnabla's solvers hold
     the rate as a C++ float, so the function rounds to one.
 
-    Args:
-        path: The model file, for messages.
-        solver: A proto ``Solver``.
-        initial: The initial learning rate.
-
     Raises:
-        UnsupportedError: The scheduler is none of nnabla's; from the function, that the schedule
-            has no value at an iteration.
+        UnsupportedError: nnabla does not have the scheduler; or, by the function, the schedule has
+            no value at an iteration.
     """
     scheduler = _base_scheduler(path, solver, initial)
     warmup = solver.linear_warmup_scheduler_param.warmup_iter

@@ -1,4 +1,4 @@
-"""The training network as it is trained: nothing rewritten, so a replay gives the same bits."""
+"""The training network as it is trained, so that a replay gives the same bits, and its start."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import nnabla as nn
 import nnabla.functions as NF
 import numpy as np
 
-from nnabla_influence.definition.building import build_functions, set_inputs
 from nnabla_influence.definition.definition import Definition
-from nnabla_influence.definition.draws import Draw, Draws, random_functions
-from nnabla_influence.definition.expansion import expand
-from nnabla_influence.definition.graph import keep_only
-from nnabla_influence.definition.losses import Term, loss_terms
+from nnabla_influence.definition.losses import Term, loss_network
+from nnabla_influence.definition.objective import check_losses
+from nnabla_influence.definition.random_layers import Draw, Draws, random_functions
+from nnabla_influence.definition.unrolled import Unrolled, expand
 from nnabla_influence.errors import ModelError
+
+GIVE_A_START = (
+    "give parameters to start from with -p (an .h5), or save the file from Neural Network Console"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,45 +82,79 @@ def build_training_network(
         UnsupportedError: Its loss cannot be split into examples, or a random layer's draws are
             lost.
     """
-    path = definition.path
-    network = type(definition.network)()
-    network.CopyFrom(definition.network)
-    data = [assignment.variable_name for assignment in definition.optimizer.data_variable]
-    terms = loss_terms(path, network, definition.loss_variables, data)
-    keep_only(network, terms.outputs)
-    scope: dict[str, nn.Variable] = {}
-    expanded = expand(path, network, scope)
-    random = random_functions(path, expanded, terms.outputs, definition.trainable)
-    draws = Draws(expanded, random, batch_size)
+    proto, terms = loss_network(definition)
+    network = expand(definition.path, proto)
+    random = random_functions(network, terms.outputs, definition.trainable)
+    draws = Draws(network, random, batch_size)
     with nn.context_scope(context), nn.auto_forward(False):
-        with nn.parameter_scope("", scope):
-            for name, variable in expanded.parameters.items():
-                # The graph is built with what the variable says here, the parameter's own aside.
-                variable.need_grad = name in definition.trainable
-                shared = parameters and parameters.get(name)
-                nn.parameter.set_parameter(
-                    name,
-                    shared or nn.Variable(variable.shape, need_grad=name in definition.trainable),
-                )
-        inputs = set_inputs(definition, expanded, batch_size)
-        build_functions(definition, expanded, scope, batch_size, context, draws.build)
-        variables = {name: v.variable_instance for name, v in expanded.variables.items()}
-        examples = tuple((term, variables[term.variable]) for term in terms.examples)
-        for term, variable in examples:
-            if variable.shape[:1] != (batch_size,):
-                raise ModelError(
-                    f"{path}: the loss {term.variable!r} has shape {variable.shape} at batch size"
-                    f" {batch_size}, not a value for each example; make it one, or the mean over"
-                    " the examples, and train again"
-                )
-        penalties = tuple((term, variables[term.variable]) for term in terms.penalties)
+        inputs = network.set_inputs(definition, batch_size)
+        variables = {name: nn.Variable(network.shapes[name]) for name in network.parameters}
+        variables.update(parameters or {})
+        network.build(batch_size, context, variables, definition.trainable, draws.build)
+        check_losses(network, terms, batch_size)
+        examples = tuple((term, network.built(term.variable)) for term in terms.examples)
+        penalties = tuple((term, network.built(term.variable)) for term in terms.penalties)
         target = NF.sink(*(v for _, v in (*examples, *penalties)), one_input_grad=False)
     return TrainingNetwork(
         batch_size=batch_size,
         inputs=inputs,
-        parameters={name: v.variable_instance for name, v in expanded.parameters.items()},
+        parameters={name: network.built(name) for name in network.parameters},
         draws=draws.draws,
         _examples=examples,
         _penalties=penalties,
         _target=target,
     )
+
+
+def initial_parameters(definition: Definition, seed: int) -> dict[str, np.ndarray]:
+    """Return a value for each parameter of the training network, float32, by name.
+
+    The definition's own where it holds them, else drawn from its initialisers.
+
+    Raises:
+        ModelError: As `check_start` does.
+    """
+    rng = np.random.RandomState(seed)
+    network = expand(definition.path, definition.network, rng)
+    _check_start(network, definition.parameters, GIVE_A_START)
+    values = {}
+    for name, variable in network.parameters.items():
+        given = definition.parameters.get(name)
+        # Drawn in any case, so that the following ones do not depend on what is given.
+        drawn = variable.initializer(shape=variable.shape) if variable.initializer else given
+        values[name] = np.asarray(drawn if given is None else given, np.float32)
+    return values
+
+
+def check_start(
+    definition: Definition, given: Mapping[str, np.ndarray], advice: str = GIVE_A_START
+) -> None:
+    """Refuse a training network that nnabla would start at 0, which `nnabla.utils.save` writes.
+
+    Args:
+        definition: Of the training.
+        given: The parameters that it starts from, by name; the others are drawn.
+        advice: What the user can do.
+
+    Raises:
+        ModelError: A parameter that is not given has no initialiser, or a given one has another
+            shape.
+    """
+    _check_start(expand(definition.path, definition.network), given, advice)
+
+
+def _check_start(network: Unrolled, given: Mapping[str, np.ndarray], advice: str) -> None:
+    for name, variable in network.parameters.items():
+        shape = network.shapes[name]
+        if name not in given:
+            if not variable.initializer:
+                raise ModelError(
+                    f"{network.path}: the parameter {name!r} has no initialiser to draw a start"
+                    f" from; {advice}"
+                )
+        elif given[name].shape != shape:
+            raise ModelError(
+                f"{network.path}: the parameter {name!r} to start from has shape"
+                f" {given[name].shape}, and the network needs {shape}; give parameters of this"
+                " network with -p"
+            )

@@ -1,4 +1,4 @@
-"""The network that a definition validates with, where it takes other inputs than the trained one.
+"""The network that a definition validates with, where its inputs differ from the trained one's.
 
 Neural Network Console's ILSVRC2012 samples train on pictures of 480x480, of which random pieces are
 cut, and validate on 320x320. Where the inputs are alike, the training network in test mode computes
@@ -11,13 +11,12 @@ import dataclasses
 from typing import Any
 
 from nnabla_influence.definition.definition import Definition
-from nnabla_influence.definition.edits import set_batch_statistics
-from nnabla_influence.definition.graph import find_network, producers, shapes
+from nnabla_influence.definition.graph import Graph, copied, find_network
 from nnabla_influence.definition.inputs import constant_inputs, network_inputs
+from nnabla_influence.definition.modes import set_batch_statistics
 from nnabla_influence.definition.normalization import running_statistics
+from nnabla_influence.definition.prediction import TRANSPARENT
 from nnabla_influence.errors import UnsupportedError
-
-_TRANSPARENT = ("Identity", "MulScalar", "AddScalar", "Mean", "Sum", "Reshape")
 
 
 def validation_definition(definition: Definition) -> Definition:
@@ -34,18 +33,18 @@ def validation_definition(definition: Definition) -> Definition:
     if monitor is None:
         return definition
     path = definition.path
-    proto = type(definition.proto)()
-    proto.CopyFrom(definition.proto)
+    proto = copied(definition.proto)
     network = find_network(proto, monitor.network_name)
-    assert network is not None  # as `_monitor` has found
-    losses = _losses(definition, monitor, network)
+    assert network is not None  # `_monitor` has found it
+    graph = Graph.of(network)
+    losses = _losses(definition, monitor, graph)
     optimizer = proto.optimizer[0]
     optimizer.network_name = network.name
     for field in ("data_variable", "generator_variable"):
         optimizer.ClearField(field)
         getattr(optimizer, field).extend(getattr(monitor, field))
-    inputs = network_inputs(path, optimizer, network, losses)
-    constant_inputs(path, optimizer, network, losses)  # refuses the random ones
+    inputs = network_inputs(path, optimizer, graph, losses)
+    constant_inputs(path, optimizer, graph, losses)  # refuses random ones
     moved = running_statistics(definition)
     set_batch_statistics(network, moved)
     validating = dataclasses.replace(
@@ -71,38 +70,34 @@ def _monitor(definition: Definition) -> Any | None:
         network = find_network(definition.proto, monitor.network_name)
         if network is None or network.name == definition.network_name:
             continue
-        shape_of = shapes(network)
-        fed = {v.data_name: shape_of.get(v.variable_name, ()) for v in monitor.data_variable}
+        shapes = Graph.of(network).shapes
+        fed = {v.data_name: shapes.get(v.variable_name, ()) for v in monitor.data_variable}
         if any(fed[name][1:] != shape for name, shape in trained.items() if fed.get(name)):
             return monitor
     return None
 
 
-def _losses(definition: Definition, monitor: Any, network: Any) -> tuple[str, ...]:
+def _losses(definition: Definition, monitor: Any, graph: Graph) -> tuple[str, ...]:
     """Return the variables of the validation network that are the training's loss.
 
     The Console names them as in the training network; a script need not, and then they are what the
     monitor shows, if the same function computes it.
     """
-    producer = producers(network)
-    named = tuple(name for name in definition.loss_variables if name in producer)
+    named = tuple(name for name in definition.loss_variables if name in graph.producers)
     if named:
         return named
-    kinds = {_kind(definition.network, name) for name in definition.loss_variables}
+    kinds = {_kind(definition.graph, name) for name in definition.loss_variables}
     shown = [variable.variable_name for variable in monitor.monitor_variable]
-    alike = tuple(name for name in shown if name in producer and _kind(network, name) in kinds)
+    alike = tuple(n for n in shown if n in graph.producers and _kind(graph, n) in kinds)
     if not alike:
         raise UnsupportedError(
-            f"{definition.path}: the network {network.name!r}, which validates on inputs of other"
-            " shapes than are trained on, computes no loss of the training; give its loss the name"
-            f" {definition.loss_variables[0]!r}, and save the file again"
+            f"{definition.path}: the network {monitor.network_name!r}, which validates on inputs of"
+            " other shapes than are trained on, computes no loss of the training; give its loss the"
+            f" name {definition.loss_variables[0]!r}, and save the file again"
         )
     return alike
 
 
-def _kind(network: Any, name: str) -> str | None:
-    producer = producers(network)
-    function = producer.get(name)
-    while function is not None and function.type in _TRANSPARENT:
-        function = producer.get(function.input[0])
-    return None if function is None else function.type
+def _kind(graph: Graph, name: str) -> str | None:
+    node = graph.producers.get(graph.behind(name, TRANSPARENT))
+    return None if node is None else node.type

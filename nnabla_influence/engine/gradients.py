@@ -23,7 +23,7 @@ import numpy as np
 from nnabla.grad import Grad
 
 from nnabla_influence.definition import Objective, Statistic
-from nnabla_influence.definition.stable_backward import stable_backward
+from nnabla_influence.engine.stable_backward import stable_backward
 from nnabla_influence.errors import UnsupportedError
 
 

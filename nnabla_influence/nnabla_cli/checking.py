@@ -10,10 +10,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from nnabla_influence.content import check_array
 from nnabla_influence.dataset import check_files
 from nnabla_influence.definition import Definition
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.file_safety import check_array
 from nnabla_influence.files import check_regular
 from nnabla_influence.hdf5 import open_checked
 

@@ -31,7 +31,7 @@ from nnabla.utils.data_source_implements import CsvDataSource
 from nnabla_influence.dataset import check_files
 from nnabla_influence.definition import DatasetSettings, Definition
 from nnabla_influence.errors import RunError, UnsupportedError
-from nnabla_influence.limits import ADVICE, raised
+from nnabla_influence.file_safety import ADVICE, raised
 from nnabla_influence.nnabla_cli.caches import cached_order
 from nnabla_influence.runs.steps import Step
 

@@ -18,7 +18,6 @@ from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
 from nnabla_influence import nnabla_cli_callback
-from nnabla_influence.archive import open_archive, read_member
 from nnabla_influence.dataset import ColumnSpec, Dataset, note_on_equal_data, open_dataset
 from nnabla_influence.definition import (
     DatasetSettings,
@@ -32,11 +31,12 @@ from nnabla_influence.definition import (
     with_seeds,
 )
 from nnabla_influence.definition.datasets import refuse_missing_csv
-from nnabla_influence.definition.expansion import expand
-from nnabla_influence.definition.initial import check_start
-from nnabla_influence.definition.reading import TEXT_SUFFIXES
+from nnabla_influence.definition.model_file import TEXT_SUFFIXES
+from nnabla_influence.definition.training_network import check_start
+from nnabla_influence.definition.unrolled import expand
 from nnabla_influence.device import Device, choose_device
 from nnabla_influence.errors import DatasetError, InfluenceError, ModelError
+from nnabla_influence.file_safety import open_archive, read_member
 from nnabla_influence.nnabla_cli.checking import check_datasets
 from nnabla_influence.nnabla_cli.process import run_nnabla_cli
 from nnabla_influence.progress import Progress, SilentProgress

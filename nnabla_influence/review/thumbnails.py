@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from nnabla_influence.content import check_content
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.file_safety import check_content
 
 if TYPE_CHECKING:
     from nnabla_influence.progress import Progress

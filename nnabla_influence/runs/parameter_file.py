@@ -9,6 +9,7 @@ from typing import Optional
 import h5py
 import numpy as np
 
+from nnabla_influence.definition.model_file import naming_damage
 from nnabla_influence.errors import RunError
 from nnabla_influence.hdf5 import read_arrays
 
@@ -31,15 +32,11 @@ def read_parameters(path: Path) -> dict[str, np.ndarray]:
     Raises:
         RunError: The file cannot be read, holds no parameters, or not finite ones.
     """
-    try:
+    with naming_damage(
+        path, "a readable parameter file", "write it with nnabla.save_parameters", RunError
+    ):
         arrays = read_arrays(path)
         found = {name: np.asarray(value, np.float32) for name, value in arrays.items()}
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(
-            f"{path}: is not a readable parameter file ({reason}); write it with"
-            " nnabla.save_parameters"
-        ) from error
     if not found:
         raise RunError(f"{path}: holds no parameters; write it with nnabla.save_parameters")
     for name, value in found.items():

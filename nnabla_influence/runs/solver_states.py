@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from nnabla_influence.definition.model_file import naming_damage
 from nnabla_influence.errors import RunError
 from nnabla_influence.hdf5 import read_arrays
 from nnabla_influence.solvers.state import SolverState, collect_state
@@ -37,19 +38,18 @@ def read_solver_state(path: Path) -> SolverState:
     counts: dict[str, int] = {}
     values: dict[str, dict[str, np.ndarray]] = {}
 
-    try:
+    with naming_damage(
+        path,
+        "a readable file of a solver's states",
+        "write it with solver.save_states, or remove it",
+        RunError,
+    ):
         for key, value in read_arrays(path).items():
             name, _, kind = key.rpartition("/")
             if kind == "t":
                 counts[name] = int(value)
             else:
                 values.setdefault(name, {})[kind] = np.asarray(value, np.float32)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(
-            f"{path}: is not a readable file of a solver's states ({reason}); write it with"
-            " solver.save_states, or remove it"
-        ) from error
     if not counts:
         raise RunError(
             f"{path}: holds no solver's states; write it with solver.save_states, or remove it"

@@ -9,7 +9,7 @@ from nnabla_influence.dataset import Dataset
 from nnabla_influence.dataset.contents import first_difference, hash_contents
 from nnabla_influence.definition import Definition
 from nnabla_influence.definition.fingerprint import describe_other_network, network_fingerprint
-from nnabla_influence.definition.reading import check_parameters
+from nnabla_influence.definition.objective import check_parameters
 from nnabla_influence.errors import DatasetError, ModelError, RunError
 from nnabla_influence.files import file_hash
 from nnabla_influence.progress import Progress

@@ -18,7 +18,7 @@ from nnabla_influence.definition import (
     running_statistics,
     validation_definition,
 )
-from nnabla_influence.definition.reading import check_parameters
+from nnabla_influence.definition.objective import check_parameters
 from nnabla_influence.device import Device
 from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.errors import ModelError, RunError, ScoreError

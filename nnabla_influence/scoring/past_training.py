@@ -17,7 +17,7 @@ from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
 from nnabla_influence.definition import Definition
-from nnabla_influence.definition.initial import check_start
+from nnabla_influence.definition.training_network import check_start
 from nnabla_influence.errors import (
     ModelError,
     OutputError,

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import text_format
-from google.protobuf.message import DecodeError
-from nnabla.utils import nnabla_pb2
 
-from nnabla_influence.archive import open_archive, read_member
-from nnabla_influence.errors import InfluenceError, ModelError
-from nnabla_influence.files import check_regular
+from nnabla_influence.definition.model_file import (
+    MODEL_SUFFIXES,
+    TEXT_SUFFIXES,
+    Part,
+    naming_damage,
+    read_parts,
+    read_proto,
+)
+from nnabla_influence.errors import ModelError, RunError
 from nnabla_influence.hdf5 import read_arrays
 from nnabla_influence.solvers.state import SolverState, collect_state
 
-_TEXTS = (".nntxt", ".prototxt")
 _OPTIMIZERS = (".h5.optimizer", ".protobuf.optimizer")
-_SUFFIXES = (*_OPTIMIZERS, *_TEXTS)
 
 
 def has_solver_state(path: Path, proto: Any) -> bool:
@@ -56,30 +55,9 @@ def read_solver_state(path: Path) -> SolverState | None:
     Raises:
         ModelError: The file is missing or damaged, or holds the states of several optimizers.
     """
-    try:
-        if path.suffix.lower() == ".nnp":
-            with open_archive(path) as archive:
-                states = [
-                    state
-                    for name in archive.namelist()
-                    if name.lower().endswith(_SUFFIXES)
-                    for state in _read_member(f"{path}, {name}", name, read_member(archive, name))
-                ]
-        elif path.suffix.lower() in _TEXTS:
-            check_regular(path)
-            states = list(_read_member(str(path), path.name, path.read_bytes()))
-        else:
-            return None
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: does not exist; check the path") from error
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, RuntimeError) as error:
-        raise ModelError(
-            f"{path}: is no whole .nnp archive ({error}); write or copy it again"
-        ) from error
-    except OSError as error:
-        raise ModelError(
-            f"{path}: cannot be read ({error.strerror or error}); check the file"
-        ) from error
+    if path.suffix.lower() not in MODEL_SUFFIXES:
+        return None
+    states = [state for part in read_parts(path, _is_read) for state in _states(part)]
     if len(states) > 1:
         raise ModelError(
             f"{path}: holds the states of {len(states)} optimizers; give the file of a training"
@@ -88,25 +66,20 @@ def read_solver_state(path: Path) -> SolverState | None:
     return states[0] if states else None
 
 
-def _read_member(where: str, name: str, content: bytes) -> Iterator[SolverState]:
-    name = name.lower()
+def _is_read(name: str) -> bool:
+    return name.endswith((*_OPTIMIZERS, *TEXT_SUFFIXES))
+
+
+def _states(part: Part) -> list[SolverState]:
     try:
-        if name.endswith(".h5.optimizer"):
-            yield _from_h5(content)
-        elif name.endswith(".protobuf.optimizer"):
-            yield from _from_proto(nnabla_pb2.NNablaProtoBuf.FromString(content))
-        else:
-            proto = nnabla_pb2.NNablaProtoBuf()
-            text_format.Merge(content.decode("utf-8-sig"), proto)
-            yield from _from_proto(proto)
-    except (
-        *(OSError, RuntimeError, KeyError, TypeError, ValueError),
-        *(DecodeError, text_format.ParseError, InfluenceError),
-    ) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(
-            f"{where}: is no whole state of a solver ({reason}); write or copy the file again"
-        ) from error
+        if part.name.endswith(".h5.optimizer"):
+            with naming_damage(part.where, "a valid state of a solver"):
+                return [_from_h5(part.content)]
+        proto = read_proto(part)
+        with naming_damage(part.where, "a valid state of a solver"):
+            return list(_from_proto(proto))
+    except RunError as error:
+        raise ModelError(f"{part.where}: {error}; export or copy the file again") from error
 
 
 def _from_h5(content: bytes) -> SolverState:
@@ -114,7 +87,7 @@ def _from_h5(content: bytes) -> SolverState:
     updates: dict[str, int] = {}
     states: dict[str, dict[str, np.ndarray]] = {}
 
-    for name, value in read_arrays(io.BytesIO(content), len(content)).items():
+    for name, value in read_arrays(content).items():
         parameter, _, state = name.rpartition("/")
         if state == "t":
             updates[parameter] = int(value)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.samples import load_digits
-from nnabla_influence.samples.parts import Labels, write_csv
+from network_defs.samples import load_digits
+from nnabla_influence.commands.digits import Labels, write_csv
 
 PARTS = ("training", "validation", "test")
 

@@ -19,13 +19,13 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))  # started as a script, it would see this folder only
 
-from nnabla.logger import logger  # noqa: E402
+from nnabla.logger import logger
 
-from nnabla_influence import TerminalProgress, __version__  # noqa: E402
-from nnabla_influence.files import replacing_file  # noqa: E402
-from reproductions.hara_table1.cell import compute  # noqa: E402
-from reproductions.hara_table1.settings import Settings, settings  # noqa: E402
-from reproductions.hara_table1.table import write_facts, write_results, write_table  # noqa: E402
+from nnabla_influence import TerminalProgress, __version__
+from nnabla_influence.files import replacing_file
+from reproductions.hara_table1.cell import compute
+from reproductions.hara_table1.settings import Settings, settings
+from reproductions.hara_table1.table import write_facts, write_results, write_table
 
 COLUMNS = [(problem, model) for model in ("logreg", "dnn") for problem in ("fair", "mnist")]
 PACKAGES = ("nnabla", "numpy", "scipy", "scikit-learn", "mlxtend", "statsmodels")

@@ -12,6 +12,8 @@ from typing import Any
 import nnabla as nn
 import numpy as np
 
+from network_defs.samples import Network, Scheduler, Training, write_definition, write_digits
+from network_defs.samples.sheet import Layer, Sheet
 from nnabla_influence import Options
 from nnabla_influence.definition import build_objective, load_definition
 from nnabla_influence.device import choose_device
@@ -19,8 +21,6 @@ from nnabla_influence.errors import ScoreError
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.run import Run
-from nnabla_influence.samples import Network, Scheduler, Training, write_definition, write_digits
-from nnabla_influence.samples.sheet import Layer, Sheet
 from nnabla_influence.scoring import score
 from nnabla_influence.scoring.opening import open_validation
 from nnabla_influence.validation import (

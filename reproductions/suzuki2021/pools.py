@@ -10,11 +10,11 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from network_defs.samples import load_digits, load_fashion_mnist
+from network_defs.samples.fashion_mnist import SOURCE
+from nnabla_influence.commands.digits import Labels, make_folder, split_rows, write_csv
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import replacing_file
-from nnabla_influence.samples import load_digits, load_fashion_mnist
-from nnabla_influence.samples.fashion_mnist import SOURCE
-from nnabla_influence.samples.parts import Labels, make_folder, split_rows, write_csv
 
 TEST_SEED = 2021
 """Draws the test digits, which are the same for every seed of the experiments."""

@@ -17,16 +17,16 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))  # started as a script, it would see this folder only
 
-from nnabla.logger import logger  # noqa: E402
+from nnabla.logger import logger
 
-from nnabla_influence.curves.experiment import curve  # noqa: E402
-from nnabla_influence.errors import InfluenceError  # noqa: E402
-from nnabla_influence.files import replacing_folder  # noqa: E402
-from nnabla_influence.progress import Progress, SilentProgress, TerminalProgress  # noqa: E402
-from nnabla_influence.samples.parts import make_folder  # noqa: E402
-from reproductions.suzuki2021.data import prepare  # noqa: E402
-from reproductions.suzuki2021.experiments import ALL_RANKINGS, SIZES, Experiment  # noqa: E402
-from reproductions.suzuki2021.table import write_page  # noqa: E402
+from nnabla_influence.commands.digits import make_folder
+from nnabla_influence.curves.experiment import curve
+from nnabla_influence.errors import InfluenceError
+from nnabla_influence.files import replacing_folder
+from nnabla_influence.progress import Progress, SilentProgress, TerminalProgress
+from reproductions.suzuki2021.data import prepare
+from reproductions.suzuki2021.experiments import ALL_RANKINGS, SIZES, Experiment
+from reproductions.suzuki2021.table import write_page
 
 WORK = "work"
 """In the output folder: data, and every curve's folder with what lets it go on."""

@@ -21,19 +21,19 @@ from unittest import mock
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))  # started as a script, it would see this folder only
 
-import numpy as np  # noqa: E402
-from nnabla.logger import logger  # noqa: E402
-from scipy.stats import spearmanr  # noqa: E402
+import numpy as np
+from nnabla.logger import logger
+from scipy.stats import spearmanr
 
-from nnabla_influence import Options, TerminalProgress  # noqa: E402
-from nnabla_influence.errors import InfluenceError  # noqa: E402
-from nnabla_influence.nnabla_cli.training import train  # noqa: E402
-from nnabla_influence.ranking import RELIABLE, Verdict  # noqa: E402
-from nnabla_influence.scoring import score  # noqa: E402
-from nnabla_influence.scoring.verdict import Signs  # noqa: E402
-from nnabla_influence.validation import Sample, validate  # noqa: E402
-from reproductions.trust.table import FIELDS, write_table  # noqa: E402
-from reproductions.trust.trainings import Kind, trainings, write_training  # noqa: E402
+from nnabla_influence import Options, TerminalProgress
+from nnabla_influence.errors import InfluenceError
+from nnabla_influence.nnabla_cli.training import train
+from nnabla_influence.ranking import RELIABLE, Verdict
+from nnabla_influence.scoring import score
+from nnabla_influence.scoring.verdict import Signs
+from nnabla_influence.validation import Sample, validate
+from reproductions.trust.table import FIELDS, write_table
+from reproductions.trust.trainings import Kind, trainings, write_training
 
 METHODS = {
     "exact": Options(method="exact", device="cpu"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.samples import (
+from network_defs.samples import (
     Network,
     SampleData,
     Table,
@@ -19,8 +19,8 @@ from nnabla_influence.samples import (
     write_definition,
     write_table,
 )
-from nnabla_influence.samples.parts import Labels, flip_labels, make_folder, write_images
-from nnabla_influence.samples.sheet import Layer, Sheet
+from network_defs.samples.sheet import Layer, Sheet
+from nnabla_influence.commands.digits import Labels, flip_labels, make_folder, write_images
 
 
 @dataclass(frozen=True)

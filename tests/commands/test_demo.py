@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import nnabla_influence.commands.demo as demo
+import nnabla_influence.commands.demonstration as demo
+from network_defs.samples import Training, lenet, write_definition, write_digits
 from nnabla_influence.commands.main import main
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import OutputError
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.samples import Training, lenet, write_definition, write_digits
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_the_demo_counts_what_it_finds(small: Path, capsys):
     train, score, review, cleanse = (
         shlex.split(line.replace("RUN", "'デモ 1/run'"))[1:] for line in shown
     )
-    assert train == ["train", "-c", "デモ 1/lenet.nntxt", "-o", "デモ 1/run"]
+    assert train == ["train", "-m", "デモ 1/lenet.nntxt", "-o", "デモ 1/run"]
     main(score)
     again = read(small / "influence.csv")
     assert [row["influence"] for row in again] == [row["influence"] for row in ranked]

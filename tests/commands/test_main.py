@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from nnabla_influence import score
-from nnabla_influence.commands.main import main
+from nnabla_influence.commands.main import build_parser, main
+from nnabla_influence.commands.options import without_aliases
 from nnabla_influence.runs.run import Step, write_run
 from tests.small_projects import (
     BY_NAME,
@@ -213,16 +214,34 @@ def test_help_does_not_wait_for_nnabla(words: str):
 
 
 @pytest.mark.parametrize(
+    ("older", "present"),
+    [
+        ("train -c a --param=b -o c", "train -m a -p b -o c"),
+        (
+            "score --model a --input-train b --input-val c --batch_size 2 --n_trials 3 -o d",
+            "score -m a -t b -v c -bs 2 -nt 3 -o d",
+        ),
+        ("curve -m a -t b -v c --input-test d -o e", "curve -m a -t b -v c -e d -o e"),
+        ("cleanse --input a -o b -n 3", "cleanse --ranking a --output b -n 3"),
+    ],
+)
+def test_the_spellings_of_sony_and_of_older_versions_are_accepted(older: str, present: str):
+    parser = build_parser()
+    accepted = parser.parse_args(without_aliases(older.split()))
+    assert accepted == parser.parse_args(present.split())
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         ("", "the following arguments are required: COMMAND"),
         ("guess", "invalid choice: 'guess' (choose from 'demo', 'train', 'score', 'validate', "),
         ("score -m a", "the following arguments are required: -o/--output"),
-        ("score -m a -o b -bs 0", "argument -bs/--batch_size: '0' is not a whole number from 1"),
-        ("score -m a -o b -nt 1.5", "argument -nt/--n_trials: '1.5' is not a whole number from 1"),
-        ("score -m a -o b -nt +3", "argument -nt/--n_trials: '+3' is not a whole number from 1"),
+        ("score -m a -o b -bs 0", "argument -bs/--batch-size: '0' is not a whole number from 1"),
+        ("score -m a -o b -nt 1.5", "argument -nt/--n-trials: '1.5' is not a whole number from 1"),
+        ("score -m a -o b -nt +3", "argument -nt/--n-trials: '+3' is not a whole number from 1"),
         ("score -m a -o b --window 0", "--window: '0' is not last, all or a number of epochs"),
-        ("train -c a -o b --window x", "--window: 'x' is not last, all or a number of epochs"),
+        ("train -m a -o b --window x", "--window: 'x' is not last, all or a number of epochs"),
         ("score -m a -o b --validation-rows 1,,2", "'1,,2' is not a list of row numbers such as"),
         ("score -m a -o b --validation-rows -1", "'-1' is not a list of row numbers"),
         ("score -m a -o b --jobs 2 --scheduler c", "not allowed with argument --jobs"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.samples import Training, mlp, write_definition
+from network_defs.samples import Training, mlp, write_definition
 
 
 @dataclass(frozen=True)

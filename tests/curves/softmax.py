@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from network_defs.samples import Scheduler, Training, logistic_regression, write_definition
 from nnabla_influence.curves.problem import Problem
 from nnabla_influence.runs.run import read_run
-from nnabla_influence.samples import Scheduler, Training, logistic_regression, write_definition
 
 W, B = "Affine/affine/W", "Affine/affine/b"
 N, N_VALIDATION, N_TEST, BATCH, EPOCHS = 37, 20, 30, 5, 4

@@ -5,11 +5,11 @@ import re
 import numpy as np
 import pytest
 
+from network_defs.samples import Training, mlp, write_definition
 from nnabla_influence.curves.data import csv_of_seed, open_seed
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.samples import Training, mlp, write_definition
 
 HEADER = "x__0,x__1,y"
 

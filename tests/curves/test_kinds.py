@@ -12,18 +12,18 @@ import nnabla.solvers as S
 import numpy as np
 import pytest
 
+from network_defs.samples import Training, logistic_regression, mlp, write_definition
 from nnabla_influence.curves.opening import open_problem
 from nnabla_influence.curves.problem import Problem
 from nnabla_influence.curves.tasks import rank, retrain, train_seed
-from nnabla_influence.curves.testing import evaluate, label_of
-from nnabla_influence.definition import load_definition
-from nnabla_influence.definition.initial import initial_parameters
+from nnabla_influence.curves.testing import evaluate
+from nnabla_influence.definition import find_label, load_definition
+from nnabla_influence.definition.training_network import initial_parameters
 from nnabla_influence.device import cpu_device
 from nnabla_influence.errors import ModelError, RunError, UnsupportedError
 from nnabla_influence.options import Options
 from nnabla_influence.runs.parameter_file import write_parameters
 from nnabla_influence.runs.run import read_run
-from nnabla_influence.samples import Training, logistic_regression, mlp, write_definition
 from nnabla_influence.scoring import score
 from tests.cases import CASES, Case, write_csv
 from tests.small_projects import edit
@@ -369,7 +369,7 @@ def test_a_binary_cross_entropys_accuracy_is_that_of_a_threshold_of_a_half(tmp_p
 )
 def test_what_the_predicted_class_is_compared_with(tmp_path, name, column):
     problem = write_case(tmp_path, BY_NAME[name])
-    label = label_of(load_definition(problem.model))
+    label = find_label(load_definition(problem.model))
     assert (None if label is None else label.column) == column
     train_seed(problem, 0, str(tmp_path / "run"))
     got = retrain(problem, 0, "all", str(tmp_path / "run"), None, 0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import nnabla as nn
 import nnabla.solvers as S
 import numpy as np
 from google.protobuf import json_format, text_format
+from nnabla.core.graph_def import ProtoGraph
 from nnabla.ext_utils import get_extension_context
 from nnabla.utils import nnabla_pb2
 from nnabla.utils.save import create_proto
@@ -107,12 +110,13 @@ def console_proto(functions, variables, parameters, loops=None, **optimizer):
     """Write a definition as the Console does, which Python cannot: with loops.
 
     Args:
-        functions: Dicts of a proto ``Function``.
+        functions: Dicts of a proto ``Function``; name and output are the type by default.
         variables: ``name: shape`` or ``name: (shape, repeat_id)``; the batch axis is -1.
         parameters: The same, for parameters.
         loops: How often each loop runs, by repeat_id.
     """
     kinds = [("Buffer", variables), ("Parameter", parameters)]
+    functions = [{"name": f["type"], "output": [f["type"]], **f} for f in functions]
     proto = nnabla_pb2.NNablaProtoBuf()
     network = {
         "name": "Main",
@@ -149,6 +153,40 @@ def console_proto(functions, variables, parameters, loops=None, **optimizer):
         proto,
     )
     return proto
+
+
+def looped(layers, parameters, times=2):
+    """The Console's repetition, of three numbers: h <- the layers of h; a squared error at the end.
+
+    Args:
+        layers: Dicts of a proto ``Function``, with their further inputs.
+        parameters: As for `console_proto`.
+        times: How often the loop runs.
+    """
+    repeat = {"repeat_param": {"repeat_id": "Loop", "times": times}}
+    functions = [{"type": "RepeatStart", "input": ["Input", layers[-1]["type"]], **repeat}]
+    for layer in layers:
+        functions.append({**layer, "input": [functions[-1]["type"], *layer.get("input", ())]})
+    within = {function["type"]: ((-1, 3), "Loop") for function in functions}
+    functions = [{**function, "repeat_id": ["Loop"]} for function in functions]
+    functions += [
+        {"type": "RepeatEnd", "input": [layers[-1]["type"]], **repeat},
+        {"name": "Loss", "type": "SquaredError", "input": ["RepeatEnd", "T"], "output": ["Loss"]},
+    ]
+    variables = {**dict.fromkeys(("Input", "T", "RepeatEnd", "Loss"), (-1, 3)), **within}
+    return console_proto(functions, variables, parameters, {"Loop": times})
+
+
+def synchronise(proto):
+    """Make batch normalisations synchronised ones, which nnabla itself cannot load."""
+    for function in proto.network[0].function:
+        if function.type == "BatchNormalization":
+            old = type(function.batch_normalization_param)()
+            old.CopyFrom(function.batch_normalization_param)
+            function.type = "SyncBatchNormalization"
+            new = function.sync_batch_normalization_param
+            new.axes.extend(old.axes)
+            new.decay_rate, new.eps, new.batch_stat = old.decay_rate, old.eps, old.batch_stat
 
 
 def _variable(kind, name, shape):
@@ -206,10 +244,55 @@ def random_parameters(definition, seed=0):
 
     rng = np.random.RandomState(seed)
     values = {}
-    for name, variable in _prepare(definition).expanded.parameters.items():
+    for name, variable in _prepare(definition).network.parameters.items():
         value = rng.randn(*variable.shape) * 0.5
         values[name] = (1 + np.abs(value) if name.endswith("var") else value).astype(np.float32)
     return values
+
+
+class Native:
+    """A network as the file has it, built by nnabla itself.
+
+    Attributes:
+        inputs: Variables to fill, by the names of the network.
+        loss: Of shape ``(batch_size, ...)``.
+        parameters: Every parameter, by name.
+    """
+
+    def __init__(self, definition, values, batch_size, network="Main", loss="loss"):
+        scope: dict = {}
+        proto = type(definition.proto)()
+        proto.network.extend(n for n in definition.proto.network if n.name == network)
+        with nn.context_scope(CPU), nn.parameter_scope("", scope):
+            for name, value in values.items():
+                nn.parameter.set_parameter(name, nn.Variable.from_numpy_array(value))
+            graph = ProtoGraph.from_proto(proto, param_scope=scope)
+            built = graph[network].expand_loop_control()
+            shapes = {i.variable: i.shape for i in definition.inputs}
+            self.inputs = {n: nn.Variable((batch_size, *shape)) for n, shape in shapes.items()}
+            for name, variable in self.inputs.items():
+                built.variables[name].variable_instance = variable
+            built(batch_size=batch_size)
+            self.loss = built.variables[loss].variable_instance
+            self.parameters = nn.get_parameters(grad_only=False)
+
+    def losses(self, **values):
+        """Per-example losses at given inputs, by the names of the network."""
+        for name, value in values.items():
+            self.inputs[name].d = value
+        self.loss.forward()
+        return self.loss.d.reshape(len(self.loss.d), -1).mean(axis=1)
+
+
+def train_by_nnabla_cli(path):
+    """Train a definition with its own parameters as a start; return the folder of its results."""
+    folder = path.parent / "out"
+    folder.mkdir()
+    command = [sys.executable, "-m", "nnabla.utils.cli.cli", "train", "-c", path, "-p", path]
+    subprocess.run(
+        [*command, "-o", "out"], cwd=path.parent, check=True, capture_output=True, timeout=120
+    )
+    return folder
 
 
 def losses(objective, **inputs):

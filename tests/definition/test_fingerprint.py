@@ -7,8 +7,8 @@ import nnabla.parametric_functions as PF
 import pytest
 
 from nnabla_influence.definition import load_definition
-from nnabla_influence.definition.expansion import expand
 from nnabla_influence.definition.fingerprint import describe_other_network, network_fingerprint
+from nnabla_influence.definition.unrolled import expand
 from tests.definition import definitions
 from tests.definition.definitions import python_proto, write_nnp, write_text
 from tests.definition.test_objective import repeated
@@ -109,7 +109,7 @@ def test_loops_are_unrolled(tmp_path):
     proto = repeated(3)
     unrolled = expand(tmp_path / "net.nntxt", proto.network[0])
     name = proto.network[0].name
-    proto.network[0].CopyFrom(unrolled.as_proto(variable_batch_size=False))
+    proto.network[0].CopyFrom(unrolled._network.as_proto(variable_batch_size=False))
     proto.network[0].name = name
     trained = proto.optimizer[0].parameter_variable
     del trained[:]

@@ -105,10 +105,7 @@ def test_a_constant_of_numpy_is_lost_and_refused(tmp_path):
         centred = v["x"] - nn.Variable.from_numpy_array(CONSTANT)
         return F.squared_error(PF.affine(centred, 1, name="a"), v["t"])
 
-    with pytest.raises(
-        ModelError,
-        match=r"net\.nnp: the function Sub2 .* array of shape \(1, 3\).* need_grad=False",
-    ):
+    with pytest.raises(ModelError, match=r"net\.nnp: the function Sub2 .* shape \(1, 3\)"):
         load(tmp_path, *python_proto(make))
 
 
@@ -132,24 +129,24 @@ def test_category_numbers_pass_a_loop(tmp_path):
     proto = elman()
     network = proto.network[0]
     embed = network.function.add(name="Embed", type="Embed", input=["Split", "E"], output=["Row"])
-    embed.repeat_id.append("Words")
+    embed.repeat_id.append("Letters")
     split = network.function.add(
         name="Split", type="RecurrentInput", input=["Sentence"], output=["Split"]
     )
-    split.repeat_id.append("Words")
-    split.recurrent_param.repeat_id = "Words"
+    split.repeat_id.append("Letters")
+    split.recurrent_param.repeat_id = "Letters"
     split.recurrent_param.axis = 1
     gather = network.function.add(
         name="Rows", type="RecurrentOutput", input=["Row"], output=["Rows"]
     )
-    gather.recurrent_param.repeat_id = "Words"
+    gather.recurrent_param.repeat_id = "Letters"
     gather.recurrent_param.length = 4
     gather.recurrent_param.axis = 1
-    network.repeat_info.add(id="Words", times=4)
+    network.repeat_info.add(id="Letters", times=4)
     for name, shape, loop in (
         ("Sentence", (-1, 4), []),
-        ("Split", (-1,), ["Words"]),
-        ("Row", (-1, 2), ["Words"]),
+        ("Split", (-1,), ["Letters"]),
+        ("Row", (-1, 2), ["Letters"]),
         ("Rows", (-1, 4, 2), []),
     ):
         network.variable.add(name=name, type="Buffer", repeat_id=loop).shape.dim.extend(shape)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import nnabla as nn
 import nnabla.functions as F
 import nnabla.parametric_functions as PF
 import numpy as np
 import pytest
-from nnabla.core.graph_def import ProtoGraph
 
 from nnabla_influence.definition import Mode, build_objective, running_statistics
+from nnabla_influence.errors import UnsupportedError
 
-from .definitions import CPU, console_proto, load, losses, python_proto, random_parameters
+from .definitions import (
+    CPU,
+    Native,
+    load,
+    looped,
+    losses,
+    python_proto,
+    random_parameters,
+    synchronise,
+)
 
 RNG = np.random.RandomState(0)
 N = 7
@@ -89,32 +97,15 @@ NETWORKS = {
 }
 
 
-class Nnabla:
-    """The training network as the file has it, built by nnabla itself."""
-
-    def __init__(self, definition, values):
-        self.scope: dict = {}
-        with nn.context_scope(CPU), nn.parameter_scope("", self.scope):
-            for name, value in values.items():
-                nn.parameter.set_parameter(name, nn.Variable.from_numpy_array(value))
-            self.graph = ProtoGraph.from_proto(definition.proto, param_scope=self.scope)
-            network = self.graph["Main"]
-            self.variables = {name: network.variables[name] for name in ("x", "t")}
-            for name, column in (("x", "x"), ("t", "y")):
-                shape = {i.column: i.shape for i in definition.inputs}[column]
-                self.variables[name].variable_instance = nn.Variable((N, *shape))
-            network(batch_size=N)
-            self.loss = network.variables["loss"].variable_instance
-            self.parameters = nn.get_parameters(grad_only=False)
+class Trained(Native):
+    """The training network as the file has it."""
 
     def run(self, x, t):
-        self.variables["x"].variable_instance.d = x
-        self.variables["t"].variable_instance.d = t
         for variable in self.parameters.values():
             variable.grad.zero()
-        self.loss.forward()
+        losses = self.losses(x=x, t=t)
         self.loss.backward(1 / N)
-        return np.array(self.loss.d)[:, 0]
+        return losses
 
 
 def written_out(tmp_path, name, mode=Mode.TRAINING):
@@ -128,8 +119,8 @@ def written_out(tmp_path, name, mode=Mode.TRAINING):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_training_mode_is_the_training_network(tmp_path, name):
     definition, values, x, objective = written_out(tmp_path, name)
-    nnabla = Nnabla(definition, values)
-    expected = nnabla.run(x, T)
+    native = Trained(definition, values, N)
+    expected = native.run(x, T)
     np.testing.assert_allclose(losses(objective, x=x, y=T), expected, rtol=1e-4)
 
     for variable in objective.parameters.values():
@@ -137,32 +128,26 @@ def test_training_mode_is_the_training_network(tmp_path, name):
     mean = F.mean(objective.losses)
     mean.forward()
     mean.backward()
-    size = max(np.abs(nnabla.parameters[n].g).max() for n in objective.parameters)
+    size = max(np.abs(native.parameters[n].g).max() for n in objective.parameters)
     for parameter, variable in objective.parameters.items():
         np.testing.assert_allclose(
-            variable.g, nnabla.parameters[parameter].g, atol=1e-5 * size, err_msg=parameter
+            variable.g, native.parameters[parameter].g, atol=1e-5 * size, err_msg=parameter
         )
 
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_statistics_are_what_nnabla_moves_the_running_ones_towards(tmp_path, name):
-    definition, values, x, objective = written_out(tmp_path, name)
-    nnabla = Nnabla(definition, values)
-    nnabla.run(x, T)
-    losses(objective, x=x, y=T)
-    moved = {n for n, v in nnabla.parameters.items() if not np.array_equal(v.d, values[n])}
+    moved = {n for n, v in native.parameters.items() if not np.array_equal(v.d, values[n])}
     assert moved
     assert [statistic.name for statistic in objective.statistics] == sorted(moved)
     assert running_statistics(definition) == tuple(sorted(moved))
+    check_statistics(objective, values, {n: native.parameters[n].d for n in moved}, rtol=1e-4)
+
+
+def check_statistics(objective, values, moved, rtol=1e-5):
+    """Running statistics: what they were, moved towards the mini-batch's."""
     for statistic in objective.statistics:
         statistic.value.forward()
         d = statistic.decay_rate
-        np.testing.assert_allclose(
-            d * values[statistic.name] + (1 - d) * statistic.value.d,
-            nnabla.parameters[statistic.name].d,
-            rtol=1e-4,
-            atol=1e-6,
-        )
+        found = d * values[statistic.name] + (1 - d) * statistic.value.d
+        np.testing.assert_allclose(found, moved[statistic.name], rtol=rtol, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [n for n in NETWORKS if n != "statistics that are read"])
@@ -180,32 +165,14 @@ def test_validation_mode_is_the_test_mode_with_more_parameters(tmp_path, name):
 
 def test_a_normalisation_in_a_loop_moves_its_statistics_twice(tmp_path):
     """h <- tanh(normalise(h)) twice with one mean and variance; as a formula, in float64."""
-    loop = ["Loop"]
-    repeat = {"repeat_param": {"repeat_id": "Loop", "times": 2}}
-    bn = {"axes": [1], "decay_rate": 0.75, "eps": 1e-3, "batch_stat": True}
-    functions = [
-        {"type": "RepeatStart", "input": ["Input", "Tanh"], "repeat_id": loop, **repeat},
-        {
-            "type": "BatchNormalization",
-            "input": ["RepeatStart", "beta", "gamma", "mean", "var"],
-            "repeat_id": loop,
-            "batch_normalization_param": bn,
-        },
-        {"type": "Tanh", "input": ["BatchNormalization"], "repeat_id": loop},
-        {"type": "RepeatEnd", "input": ["Tanh"], **repeat},
-        {"type": "SquaredError", "input": ["RepeatEnd", "T"], "output": ["Loss"]},
-    ]
-    for function in functions:
-        function.setdefault("output", [function["type"]])
-        function["name"] = function["type"]
-    variables = {
-        "Input": (-1, 3),
-        "T": (-1, 3),
-        **dict.fromkeys(("RepeatStart", "BatchNormalization", "Tanh"), ((-1, 3), "Loop")),
-        **dict.fromkeys(("RepeatEnd", "Loss"), (-1, 3)),
+    settings = {"axes": [1], "decay_rate": 0.75, "eps": 1e-3, "batch_stat": True}
+    names = ("beta", "gamma", "mean", "var")
+    normalization = {
+        "type": "BatchNormalization",
+        "input": names,
+        "batch_normalization_param": settings,
     }
-    parameters = dict.fromkeys(("beta", "gamma", "mean", "var"), (1, 3))
-    proto = console_proto(functions, variables, parameters, {"Loop": 2})
+    proto = looped([normalization, {"type": "Tanh"}], dict.fromkeys(names, (1, 3)))
     definition = load(tmp_path, proto)
     values = random_parameters(definition)
     objective = build_objective(definition, N, CPU, values, Mode.TRAINING)
@@ -220,30 +187,15 @@ def test_a_normalisation_in_a_loop_moves_its_statistics_twice(tmp_path):
         h = np.tanh(h * values["gamma"] + values["beta"])
     np.testing.assert_allclose(found, ((h - t) ** 2).mean(1), rtol=1e-5)
     assert [s.name for s in objective.statistics] == ["mean", "var"]
-    for statistic in objective.statistics:
-        statistic.value.forward()
-        d = statistic.decay_rate
-        assert d == pytest.approx(0.75**2)
-        np.testing.assert_allclose(
-            d * values[statistic.name] + (1 - d) * statistic.value.d,
-            running[statistic.name],
-            rtol=1e-5,
-        )
+    assert [s.decay_rate for s in objective.statistics] == pytest.approx([0.75**2] * 2)
+    check_statistics(objective, values, running)
 
 
 def test_synchronised_normalisations_count_too(tmp_path):
-    """nnabla itself cannot load them, so the function is put into the file by hand."""
     proto, parameters = python_proto(NETWORKS["normalised"])
     plain = load(tmp_path, proto, parameters)
     values = random_parameters(plain)
-    for function in proto.network[0].function:
-        if function.type == "BatchNormalization":
-            old = function.batch_normalization_param
-            settings = {"axes": list(old.axes), "decay_rate": old.decay_rate, "eps": old.eps}
-            function.type = "SyncBatchNormalization"
-            new = function.sync_batch_normalization_param
-            new.axes.extend(settings["axes"])
-            new.decay_rate, new.eps, new.batch_stat = settings["decay_rate"], settings["eps"], True
+    synchronise(proto)
     definition = load(tmp_path, proto, parameters)
     assert running_statistics(definition) == ("n/bn/mean", "n/bn/var")
     found = losses(build_objective(definition, N, CPU, values, Mode.TRAINING), x=X, y=T)
@@ -287,3 +239,47 @@ def test_a_channel_with_a_large_mean_keeps_its_variance(tmp_path):
     np.testing.assert_allclose(found, wanted, rtol=2e-3)
     objective.statistics[1].value.forward()
     np.testing.assert_allclose(objective.statistics[1].value.d[0], x32.var(0, ddof=1), rtol=1e-3)
+
+
+# What exact scores cannot follow
+
+
+@pytest.mark.parametrize("mode", [Mode.TRAINING, Mode.VALIDATION])
+def test_a_running_statistic_that_training_reads_is_refused(tmp_path, mode):
+    make = on_hidden(normalized(), normalized(batch_stat=False))
+    definition = load(tmp_path, *python_proto(make))
+    with pytest.raises(UnsupportedError, match=r"BatchNormalization \(layer '.*'n/bn/mean'"):
+        build_objective(definition, N, CPU, mode=mode)
+    assert build_objective(definition, N, CPU).batch_size == N  # in test mode it is a constant
+
+
+def test_a_single_value_has_no_variance(tmp_path):
+    definition = load(tmp_path, *python_proto(NETWORKS["normalised"]))
+    with pytest.raises(UnsupportedError, match=r"the batch normalisation '.*' has one value"):
+        build_objective(definition, 1, CPU, mode=Mode.TRAINING)
+    images = load(tmp_path, *python_proto(NETWORKS["images"], IMAGES))
+    assert build_objective(images, 1, CPU, mode=Mode.TRAINING).batch_size == 1
+
+
+def test_a_mean_that_moves_is_refused_in_training_mode(tmp_path):
+    def make(v):
+        x = PF.mean_subtraction(v["x"], base_axis=1, name="m")
+        return F.squared_error(PF.affine(x, 1, name="b"), v["t"])
+
+    definition = load(tmp_path, *python_proto(make))
+    with pytest.raises(UnsupportedError, match=r"MeanSubtraction .* moves a running mean"):
+        build_objective(definition, N, CPU, mode=Mode.TRAINING)
+
+
+def test_what_only_running_statistics_pass_through_must_be_differentiable_too(tmp_path):
+    """A frozen normalisation in front of a Sort, which nnabla cannot differentiate twice."""
+
+    def make(v):
+        h = PF.batch_normalization(v["x"], no_scale=True, no_bias=True, name="n")
+        return F.squared_error(PF.affine(F.sort(h), 1, name="b"), v["t"])
+
+    definition = load(tmp_path, *python_proto(make))
+    for mode in (Mode.TEST, Mode.TRAINING):
+        assert build_objective(definition, N, CPU, mode=mode).batch_size == N
+    with pytest.raises(UnsupportedError, match=r"the function Sort \(layer '.*'\) cannot be"):
+        build_objective(definition, N, CPU, mode=Mode.VALIDATION)

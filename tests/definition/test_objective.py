@@ -5,11 +5,13 @@ from __future__ import annotations
 import nnabla as nn
 import nnabla.functions as F
 import nnabla.parametric_functions as PF
+import nnabla.solvers as S
 import numpy as np
 import pytest
 from nnabla.parameter import get_current_parameter_scope
 
-from nnabla_influence.definition import build_objective, load_definition
+from nnabla_influence.definition import build_objective, check_independence, load_definition
+from nnabla_influence.definition.model_file import read_parameters
 from nnabla_influence.errors import ModelError, UnsupportedError
 
 from .definitions import (
@@ -19,9 +21,12 @@ from .definitions import (
     console_proto,
     h5_bytes,
     load,
+    looped,
     losses,
     python_proto,
     random_parameters,
+    train_by_nnabla_cli,
+    write_nnp,
     write_text,
 )
 
@@ -113,18 +118,12 @@ def test_the_users_own_nnabla_state_stays_as_it_is(definition):
 def test_missing_parameters_are_named_and_never_made_up(tmp_path):
     proto, parameters = python_proto(regression)
     path = write_text(tmp_path / "net.nntxt", proto)
-    message = (
-        r"net\.nntxt: 8 of the network's 8 parameters are missing \(a/affine/W, a/affine/b,"
-        r" .*, \.\.\.\); give the trained parameters, an \.nnp or an \.h5 beside the \.nntxt"
-    )
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=r"net\.nntxt: 8 of .* \(a/affine/W, a/affine/b, "):
         build_objective(load_definition(path), BATCH, CPU)
     del parameters["bn/bn/var"]
     (tmp_path / "net.h5").write_bytes(h5_bytes(parameters))
     definition = load_definition(path, tmp_path / "net.h5")
-    with pytest.raises(
-        ModelError, match=r"1 of the network's 8 parameters are missing \(bn/bn/var"
-    ):
+    with pytest.raises(ModelError, match=r"1 of .* \(bn/bn/var"):
         build_objective(definition, BATCH, CPU)
 
 
@@ -139,29 +138,17 @@ def test_parameters_that_do_not_fit_are_named(definition, how):
             objective.set_parameters(values)
 
     values = random_parameters(definition)
-    with pytest.raises(
-        ModelError,
-        match=r"net\.nnp: the parameter 'a/affine/W' has shape \(4, 3\), and the network wants"
-        r" \(3, 4\); give the parameters that were trained with this network",
-    ):
+    with pytest.raises(ModelError, match=r"net\.nnp: .* 'a/affine/W' .*\(4, 3\).*\(3, 4\)"):
         use({**values, "a/affine/W": values["a/affine/W"].T})
     with pytest.raises(ModelError, match="1 of the network's 8 parameters are missing"):
         use({name: value for name, value in values.items() if name != "bn/bn/mean"})
-    with pytest.raises(
-        ModelError,
-        match=r"net\.nnp: the parameter 'b/affine/b' holds values that are not finite, so the"
-        r" training diverged; train again, with a lower learning rate",
-    ):
+    with pytest.raises(ModelError, match=r"net\.nnp: .* 'b/affine/b' .* not finite"):
         use({**values, "b/affine/b": np.array([np.nan], np.float32)})
 
 
 def test_a_fixed_batch_size_is_refused_with_the_reason(tmp_path):
     proto, parameters = python_proto(regression, variable_batch_size=False)
-    with pytest.raises(
-        ModelError,
-        match=r"net\.nnp: the input 'x' has the fixed shape \(5, 3\), so the batch size cannot be"
-        r" chosen; save the file with variable_batch_size=True",
-    ):
+    with pytest.raises(ModelError, match=r"net\.nnp: the input 'x' has the fixed shape \(5, 3\)"):
         load(tmp_path, proto, parameters)
 
 
@@ -174,11 +161,7 @@ def test_a_batch_size_fixed_in_mid_network_is_refused_with_the_layer(tmp_path):
     reshape = next(f for f in proto.network[0].function if f.type == "Reshape")
     reshape.reshape_param.shape.dim[0] = BATCH
     definition = load(tmp_path, proto, parameters)
-    with pytest.raises(
-        ModelError,
-        match=r"net\.nnp: nnabla cannot build the function Reshape \(layer '.*'\) at batch size 6"
-        r" \(.*\); save the file with variable_batch_size=True",
-    ):
+    with pytest.raises(ModelError, match=r"net\.nnp: .* Reshape \(layer '.*'\) at batch size 6"):
         build_objective(definition, 6, CPU)
 
 
@@ -189,9 +172,7 @@ def test_a_loss_of_another_size_than_the_batch_is_refused(tmp_path):
     )
     # nnabla.utils.save takes the five outputs for the batch of five.
     definition = load(tmp_path, proto, parameters)
-    with pytest.raises(
-        ModelError, match=r"the loss 'loss' has shape \(5,\) at batch size 6, not a value for each"
-    ):
+    with pytest.raises(ModelError, match=r"'loss' has shape \(5,\) at batch size 6"):
         build_objective(definition, 6, CPU)
 
 
@@ -264,54 +245,30 @@ def test_one_column_may_feed_two_inputs(tmp_path):
 
 def elman():
     """The Console's simple recurrent network: h_i = tanh([x_i, h_(i-1)] W + b), h_(-1) = 0.25."""
-    loop = "RecurrentInput"
+    loop = {"repeat_id": ["Words"]}
+    within = {"recurrent_param": {"repeat_id": "Words"}}
+    at_axis_1 = {"repeat_id": "Words", "axis": 1}
     return console_proto(
         [
+            {"type": "RecurrentInput", "input": ["Input"], "recurrent_param": at_axis_1, **loop},
+            {"type": "Delay", "input": ["Tanh", "Delay_Initial"], **within, **loop},
             {
-                "name": "RecurrentInput",
-                "type": "RecurrentInput",
-                "repeat_id": [loop],
-                "input": ["Input"],
-                "output": ["RecurrentInput"],
-                "recurrent_param": {"repeat_id": loop, "axis": 1},
-            },
-            {
-                "name": "Delay",
-                "type": "Delay",
-                "repeat_id": [loop],
-                "input": ["Tanh", "Delay_Initial"],
-                "output": ["Delay"],
-                "recurrent_param": {"repeat_id": loop},
-            },
-            {
-                "name": "Concatenate",
                 "type": "Concatenate",
-                "repeat_id": [loop],
                 "input": ["RecurrentInput", "Delay"],
-                "output": ["Concatenate"],
                 "concatenate_param": {"axis": 1},
+                **loop,
             },
             {
-                "name": "Affine",
                 "type": "Affine",
-                "repeat_id": [loop],
                 "input": ["Concatenate", "W", "b"],
-                "output": ["Affine"],
                 "affine_param": {"base_axis": 1},
+                **loop,
             },
+            {"type": "Tanh", "input": ["Affine"], **loop},
             {
-                "name": "Tanh",
-                "type": "Tanh",
-                "repeat_id": [loop],
-                "input": ["Affine"],
-                "output": ["Tanh"],
-            },
-            {
-                "name": "RecurrentOutput",
                 "type": "RecurrentOutput",
                 "input": ["Tanh"],
-                "output": ["RecurrentOutput"],
-                "recurrent_param": {"repeat_id": loop, "length": 4, "axis": 1},
+                "recurrent_param": {**at_axis_1, "length": 4},
             },
             {
                 "name": "Loss",
@@ -322,18 +279,14 @@ def elman():
         ],
         {
             "Input": (-1, 4, 3),
-            "T": (-1, 4, 2),
-            "RecurrentInput": ((-1, 3), loop),
+            "RecurrentInput": ((-1, 3), "Words"),
             "Delay_Initial": (-1, 2),
-            "Delay": ((-1, 2), loop),
-            "Concatenate": ((-1, 5), loop),
-            "Affine": ((-1, 2), loop),
-            "Tanh": ((-1, 2), loop),
-            "RecurrentOutput": (-1, 4, 2),
-            "Loss": (-1, 4, 2),
+            "Concatenate": ((-1, 5), "Words"),
+            **dict.fromkeys(("Delay", "Affine", "Tanh"), ((-1, 2), "Words")),
+            **dict.fromkeys(("T", "RecurrentOutput", "Loss"), (-1, 4, 2)),
         },
         {"W": (5, 2), "b": (2,)},
-        {loop: 4},
+        {"Words": 4},
         generator_variable=[
             {"variable_name": "Delay_Initial", "type": "Constant", "multiplier": 0.25}
         ],
@@ -355,57 +308,8 @@ def test_a_recurrent_network_of_the_console(tmp_path):
 
 def repeated(times, name="W{Loop}"):
     """The Console's repetition: h <- tanh(h W_i), i from 0, over weights of their own."""
-    return console_proto(
-        [
-            {
-                "name": "RepeatStart",
-                "type": "RepeatStart",
-                "repeat_id": ["Loop"],
-                "input": ["Input", "Tanh"],
-                "output": ["RepeatStart"],
-                "repeat_param": {"repeat_id": "Loop", "times": times},
-            },
-            {
-                "name": "Affine",
-                "type": "Affine",
-                "repeat_id": ["Loop"],
-                "input": ["RepeatStart", name],
-                "output": ["Affine"],
-                "affine_param": {"base_axis": 1},
-            },
-            {
-                "name": "Tanh",
-                "type": "Tanh",
-                "repeat_id": ["Loop"],
-                "input": ["Affine"],
-                "output": ["Tanh"],
-            },
-            {
-                "name": "RepeatEnd",
-                "type": "RepeatEnd",
-                "input": ["Tanh"],
-                "output": ["RepeatEnd"],
-                "repeat_param": {"repeat_id": "Loop", "times": times},
-            },
-            {
-                "name": "Loss",
-                "type": "SquaredError",
-                "input": ["RepeatEnd", "T"],
-                "output": ["Loss"],
-            },
-        ],
-        {
-            "Input": (-1, 3),
-            "T": (-1, 3),
-            "RepeatStart": ((-1, 3), "Loop"),
-            "Affine": ((-1, 3), "Loop"),
-            "Tanh": ((-1, 3), "Loop"),
-            "RepeatEnd": (-1, 3),
-            "Loss": (-1, 3),
-        },
-        {name: ((3, 3), "Loop")},
-        {"Loop": times},
-    )
+    affine = {"type": "Affine", "input": [name], "affine_param": {"base_axis": 1}}
+    return looped([affine, {"type": "Tanh"}], {name: ((3, 3), "Loop")}, times)
 
 
 @pytest.mark.parametrize(
@@ -422,3 +326,94 @@ def test_a_repeating_network_of_the_console(tmp_path, name, unrolled):
         hidden = np.tanh(hidden @ values[i])
     expected = np.mean((hidden - targets) ** 2, axis=1)
     np.testing.assert_allclose(losses(objective, x=X, y=targets), expected, rtol=1e-5)
+
+
+# One example's loss is its own
+
+
+def some_inputs(n=BATCH):
+    return {"x": RNG.randn(n, 3), "y": RNG.randn(n, 1)}
+
+
+def with_features(function):
+    return lambda v: F.squared_error(
+        PF.affine(function(F.tanh(PF.affine(v["x"], 4, name="a"))), 1, name="b"), v["t"]
+    )
+
+
+MIXING = {
+    "mean over the batch": lambda h: h - F.mean(h, axis=0, keepdims=True),
+    "softmax over the batch": lambda h: F.softmax(h, axis=0),
+    "the examples' order": lambda h: F.flip(h, axes=[0]),
+}
+
+
+@pytest.mark.parametrize("name", MIXING)
+@pytest.mark.parametrize("batch_size", [2, 6])
+def test_mixed_examples_are_refused(tmp_path, name, batch_size):
+    proto, parameters = python_proto(with_features(MIXING[name]))
+    for function in proto.network[0].function:
+        if function.type == "Flip":  # written as the slice that it is
+            function.type = "Slice"
+            function.slice_param.start.extend([batch_size - 1, 0])
+            function.slice_param.stop.extend([-batch_size - 1, 4])
+            function.slice_param.step.extend([-1, 1])
+    objective = build(tmp_path, proto, parameters, batch_size)
+    with pytest.raises(UnsupportedError, match=r"net\.nnp: .* 'Main' mixes the examples"):
+        check_independence(objective, some_inputs(), CPU)
+
+
+ORDINARY = {
+    "batch normalisation in test mode": lambda h: PF.batch_normalization(h, name="bn"),
+    "layer normalisation": lambda h: PF.layer_normalization(h, name="ln"),
+    "softmax": F.softmax,
+}
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+@pytest.mark.parametrize(("batch_size", "rows"), [(2, 2), (6, 40), (40, 6)])
+def test_ordinary_networks_pass(tmp_path, name, batch_size, rows):
+    proto, parameters = python_proto(with_features(ORDINARY[name]))
+    objective = build(tmp_path, proto, parameters, batch_size)
+    check_independence(objective, some_inputs(rows), CPU)
+
+
+# The loss that nnabla_cli trains with
+
+
+def three_losses(v):
+    hidden = F.tanh(PF.affine(v["x"], 4, name="a"))
+    output = PF.affine(hidden, 2, name="b")
+    return {
+        "fit": F.squared_error(output, v["t"]),
+        "size": 0.5 * F.sum(output**2, axis=1),
+        "norm": 0.3 * F.mean(F.abs(nn.get_parameters()["a/affine/W"]), axis=0),
+    }
+
+
+def test_one_step_of_nnabla_cli_goes_down_our_objective(tmp_path):
+    """theta_1 = theta_0 - rate * grad(mean of the losses + penalty), for losses of three sizes."""
+    rng = np.random.RandomState(0)
+    x, t = rng.randn(BATCH, 3).round(3), rng.randn(BATCH, 2).round(3)
+    rows = [",".join(map(str, (*a, *b))) for a, b in zip(x, t)]
+    (tmp_path / "train.csv").write_text("\n".join(["x__0,x__1,x__2,y__0,y__1", *rows]) + "\n")
+    proto, parameters = python_proto(three_losses, {"x": (3,), "t": (2,)}, solver=S.Sgd(0.2))
+    proto.training_config.max_epoch = proto.training_config.iter_per_epoch = 1
+    path = write_nnp(tmp_path / "net.nnp", proto, parameters)
+    results = train_by_nnabla_cli(path) / "results_current_1.nnp"
+    trained = read_parameters(results)
+    again = load_definition(results)
+    assert again.trainable == ("a/affine/W", "a/affine/b", "b/affine/W", "b/affine/b")
+    assert [i.column for i in again.inputs] == ["x", "y"]
+
+    objective = build_objective(load_definition(path), BATCH, CPU)
+    objective.inputs["x"].d, objective.inputs["y"].d = x, t
+    total = F.mean(objective.losses) + objective.penalty
+    for parameter in objective.parameters.values():
+        parameter.grad.zero()
+    total.forward()
+    total.backward()
+    for name, parameter in objective.parameters.items():
+        expected = parameters[name] - 0.2 * parameter.g
+        assert np.abs(parameter.g).max() > 1e-3
+        np.testing.assert_allclose(trained[name], expected, atol=1e-6)

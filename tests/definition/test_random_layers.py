@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import nnabla as nn
 import nnabla.functions as F
 import nnabla.parametric_functions as PF
 import nnabla.solvers as S
 import numpy as np
 import pytest
-from nnabla.core.graph_def import ProtoGraph
 
 from nnabla_influence.definition import (
+    Mode,
     RandomLayers,
+    build_objective,
     load_definition,
+    running_statistics,
     seed_random_layers,
 )
-from nnabla_influence.definition.reading import read_parameters
+from nnabla_influence.definition.model_file import read_parameters
 from nnabla_influence.definition.training_network import build_training_network
+from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.engine.guard import check_derivatives
+from nnabla_influence.errors import UnsupportedError
 
-from .definitions import CPU, load, python_proto, random_parameters, write_nnp
+from .definitions import (
+    CPU,
+    Native,
+    load,
+    looped,
+    python_proto,
+    random_parameters,
+    train_by_nnabla_cli,
+    write_nnp,
+)
 
 N = 6
 STEPS = 5
@@ -75,30 +86,20 @@ def data(steps=STEPS):
 
 def train_in_nnabla(definition, values, batches):
     """nnabla's own network and loop; every parameter after every step."""
-    scope: dict = {}
-    with nn.context_scope(CPU), nn.parameter_scope("", scope):
-        for name, value in values.items():
-            nn.parameter.set_parameter(name, nn.Variable.from_numpy_array(value))
-        graph = ProtoGraph.from_proto(definition.proto, param_scope=scope)
-        network = graph["Main"]
-        variables = network.variables
-        for name, shape in SHAPES.items():
-            variables[name].variable_instance = nn.Variable((N, *shape))
-        network(batch_size=N)
-        loss = variables["loss"].variable_instance
-        everything = nn.get_parameters(grad_only=False)
+    native = Native(definition, values, N)
+    history = []
+    with nn.context_scope(CPU):
         solver = S.Momentum(0.2)
-        solver.set_parameters({n: everything[n] for n in definition.trainable})
-        history = []
+        solver.set_parameters({n: native.parameters[n] for n in definition.trainable})
         for batch in batches:
-            variables["x"].variable_instance.d = batch["x"]
-            variables["t"].variable_instance.d = batch["y"]
-            loss.forward(clear_no_need_grad=True)
+            native.inputs["x"].d, native.inputs["t"].d = batch["x"], batch["y"]
+            native.loss.forward(clear_no_need_grad=True)
             solver.zero_grad()
-            loss.backward(grad=1.0 / loss.size, clear_buffer=True)
+            native.loss.backward(grad=1.0 / native.loss.size, clear_buffer=True)
             solver.update()
-            history.append({n: np.array(v.data.get_data("r")) for n, v in everything.items()})
-        return history
+            parameters = native.parameters.items()
+            history.append({n: np.array(v.data.get_data("r")) for n, v in parameters})
+    return history
 
 
 def train_again(definition, values, batches, layers):
@@ -206,13 +207,7 @@ def test_nnabla_cli_itself_draws_so(tmp_path):
     rows = [",".join(map(str, (*a, *b))) for xs, ts in zip(x, t) for a, b in zip(xs, ts)]
     header = ",".join([*(f"x__{i}" for i in range(72)), "y"])
     (tmp_path / "train.csv").write_text("\n".join([header, *rows]) + "\n")
-    (tmp_path / "out").mkdir()
-    command = [sys.executable, "-m", "nnabla.utils.cli.cli", "train", "-c", path, "-p", path]
-    subprocess.run(
-        [*command, "-o", "out"], cwd=tmp_path, check=True, capture_output=True, timeout=120
-    )
-    trained = read_parameters(tmp_path / "out" / "results_current_2.nnp")
-
+    trained = read_parameters(train_by_nnabla_cli(path) / "results_current_2.nnp")
     definition = load_definition(path)
     batches = [
         {"x": images.astype(np.float32), "y": labels.astype(np.float32)}
@@ -223,3 +218,115 @@ def test_nnabla_cli_itself_draws_so(tmp_path):
     assert trained.keys() == found.keys()
     for name, value in trained.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+# The draws as inputs of objectives
+
+
+def test_objective_in_training_mode_is_the_drawn_training(tmp_path):
+    """Its gradient is the step that nnabla takes."""
+    definition = load(tmp_path, *python_proto(NETWORKS["everything"], SHAPES))
+    values = random_parameters(definition)
+    batch = data(1)[0]
+    after = train_in_nnabla(definition, values, [batch])[0]
+    objective = build_objective(definition, N, CPU, values, Mode.TRAINING)
+    layers = RandomLayers(definition, N, CPU)
+    assert tuple(draw.name for draw in objective.draws) == layers.names
+    inputs = {**batch, **layers.draw(batch)}
+    derivatives = Derivatives(objective, CPU)
+    gradient = derivatives.zeros()
+    derivatives.add_gradient(inputs, np.full(N, 1 / N), gradient)
+    step = np.concatenate([np.ravel(values[n] - after[n]) for n in definition.trainable])
+    np.testing.assert_allclose(0.2 * gradient.data, step, atol=1e-5 * np.abs(step).max())
+    check_derivatives(derivatives, inputs)
+
+
+def test_masks_go_with_their_examples(tmp_path):
+    """Without batch statistics a mini-batch may go through in chunks, its masks with it."""
+
+    def make(v):
+        h = F.dropout(F.tanh(PF.affine(v["x"], 4, name="a")), 0.4, seed=1)
+        return F.squared_error(PF.affine(h, 1, name="b"), v["t"])
+
+    definition = load(tmp_path, *python_proto(make))
+    values = random_parameters(definition)
+    rng = np.random.RandomState(1)
+    batch = {c: rng.randn(7, n).astype(np.float32) for c, n in (("x", 3), ("y", 1))}
+    drawn = RandomLayers(definition, 7, CPU).draw(batch)
+    objective = build_objective(definition, 3, CPU, values, Mode.TRAINING)
+    assert not objective.whole_batch
+    losses, _ = Derivatives(objective, CPU).outputs({**batch, **drawn})
+    (mask,) = drawn.values()
+    assert set(np.unique(mask)) == {0, np.float32(1 / np.float32(0.6))}
+    h = np.tanh(batch["x"] @ values["a/affine/W"] + values["a/affine/b"]) * mask
+    expected = (h @ values["b/affine/W"] + values["b/affine/b"] - batch["y"])[:, 0] ** 2
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+def test_test_mode_has_no_draws(tmp_path):
+    definition = load(tmp_path, *python_proto(NETWORKS["everything"], SHAPES))
+    values = random_parameters(definition)
+    for mode in (Mode.TEST, Mode.VALIDATION):
+        assert build_objective(definition, N, CPU, values, mode).draws == ()
+    assert running_statistics(definition) == ("n/bn/mean", "n/bn/var")
+
+
+REFUSED = {
+    "no seed": (
+        classifier(same, F.dropout),
+        r"Dropout \(layer '.*'\) has no seed",
+    ),
+    "no seed, in front of another": (
+        classifier(lambda x: F.random_flip(F.random_shift(x, (1, 1)), seed=1), same),
+        r"RandomShift \(layer '.*'\) has no seed",
+    ),
+    "behind parameters": (
+        classifier(lambda x: F.random_flip(PF.convolution(x, 2, (1, 1), name="z"), seed=1), same),
+        r"RandomFlip \(layer '.*'\) acts on values that depend on parameters",
+    ),
+    "behind running statistics": (
+        classifier(
+            lambda x: F.random_flip(
+                PF.batch_normalization(x, batch_stat=False, no_scale=True, no_bias=True, name="z"),
+                seed=1,
+            ),
+            same,
+        ),
+        r"RandomFlip \(layer '.*'\) acts on values that depend on parameters",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_draws_that_are_lost_are_refused_by_name(tmp_path, name):
+    make, message = REFUSED[name]
+    definition = load(tmp_path, *python_proto(make, SHAPES))
+    for build in (
+        lambda: build_objective(definition, N, CPU, mode=Mode.TRAINING),
+        lambda: build_training_network(definition, N, CPU),
+        lambda: RandomLayers(definition, N, CPU),
+    ):
+        with pytest.raises(UnsupportedError, match=message):
+            build()
+    assert build_objective(definition, N, CPU).draws == ()  # test mode takes them out
+
+
+def test_every_pass_of_a_loop_has_a_mask(tmp_path):
+    """h <- dropout(h W) twice; nnabla's own unrolled network, three mini-batches long."""
+    affine = {"type": "Affine", "input": ["W{Loop}"], "affine_param": {"base_axis": 1}}
+    dropout = {"type": "Dropout", "dropout_param": {"p": 0.4, "seed": 3}}
+    proto = looped([affine, dropout], {"W{Loop}": ((3, 3), "Loop")})
+    definition = load(tmp_path, proto)
+    values = random_parameters(definition)
+    layers = RandomLayers(definition, N, CPU)
+    assert len(layers.names) == 2
+    objective = build_objective(definition, N, CPU, values, Mode.TRAINING)
+    native = Native(definition, values, N, loss="Loss")
+    derivatives = Derivatives(objective, CPU)
+    rng = np.random.RandomState(0)
+    for _ in range(3):
+        batch = {c: rng.randn(N, 3).astype(np.float32) for c in ("x", "y")}
+        expected = native.losses(Input=batch["x"], T=batch["y"])
+        drawn = layers.draw(batch)
+        found, _ = derivatives.outputs({**batch, **drawn})
+        np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -7,12 +7,20 @@ import nnabla.functions as F
 import nnabla.parametric_functions as PF
 import numpy as np
 import pytest
-from nnabla.core.graph_def import ProtoGraph
 
 from nnabla_influence.definition import build_objective, check_differentiable
 from nnabla_influence.errors import UnsupportedError
 
-from .definitions import BATCH, CPU, console_proto, load, losses, python_proto, random_parameters
+from .definitions import (
+    BATCH,
+    CPU,
+    Native,
+    load,
+    looped,
+    losses,
+    python_proto,
+    random_parameters,
+)
 
 RNG = np.random.RandomState(0)
 
@@ -27,22 +35,6 @@ def on_features(function):
         return F.squared_error(output, target)
 
     return make
-
-
-def plain_losses(definition, values, x, t):
-    """The losses of the network as the file has it, built by nnabla itself."""
-    scope: dict = {}
-    with nn.context_scope(CPU), nn.parameter_scope("", scope):
-        for name, value in values.items():
-            nn.parameter.set_parameter(name, nn.Variable.from_numpy_array(value))
-        graph = ProtoGraph.from_proto(definition.proto, param_scope=scope)
-        network = graph["Main"]
-        network.variables["x"].variable_instance = nn.Variable.from_numpy_array(x)
-        network.variables["t"].variable_instance = nn.Variable.from_numpy_array(t)
-        network(batch_size=len(x))
-        loss = network.variables["loss"].variable_instance
-        loss.forward()
-        return loss.d.reshape(len(x), -1).mean(axis=1)
 
 
 def gradients(objective, weights):
@@ -100,7 +92,7 @@ def test_an_equal_function_takes_its_place(tmp_path, name):
     x, t = RNG.randn(7, 3).astype(np.float32), RNG.randn(7, 1).astype(np.float32)
     objective = build_objective(definition, 7, CPU, values)
     found = losses(objective, x=x, y=t)
-    np.testing.assert_allclose(found, plain_losses(definition, values, x, t), rtol=1e-5)
+    np.testing.assert_allclose(found, Native(definition, values, 7).losses(x=x, t=t), rtol=1e-5)
     for native, built in zip(*gradients(objective, RNG.rand(7))):
         assert np.abs(native).max() > 0
         np.testing.assert_allclose(built, native, atol=1e-5 * np.abs(native).max())
@@ -108,36 +100,8 @@ def test_an_equal_function_takes_its_place(tmp_path, name):
 
 def test_it_does_so_within_a_loop(tmp_path):
     """Mish twice, as a formula in float64: h <- mish(h W_i)."""
-    loop = ["Loop"]
-    repeat = {"repeat_param": {"repeat_id": "Loop", "times": 2}}
-    functions = [
-        {"type": "RepeatStart", "input": ["Input", "Mish"], "repeat_id": loop, **repeat},
-        {
-            "type": "Affine",
-            "input": ["RepeatStart", "W{Loop}"],
-            "repeat_id": loop,
-            "affine_param": {"base_axis": 1},
-        },
-        {"type": "Mish", "input": ["Affine"], "repeat_id": loop},
-        {"type": "RepeatEnd", "input": ["Mish"], **repeat},
-        {"type": "SquaredError", "input": ["RepeatEnd", "T"], "output": ["Loss"]},
-    ]
-    for function in functions:
-        function.update(name=function["type"], output=function.get("output", [function["type"]]))
-    proto = console_proto(
-        functions,
-        {
-            "Input": (-1, 3),
-            "T": (-1, 3),
-            "RepeatStart": ((-1, 3), "Loop"),
-            "Affine": ((-1, 3), "Loop"),
-            "Mish": ((-1, 3), "Loop"),
-            "RepeatEnd": (-1, 3),
-            "Loss": (-1, 3),
-        },
-        {"W{Loop}": ((3, 3), "Loop")},
-        {"Loop": 2},
-    )
+    affine = {"type": "Affine", "input": ["W{Loop}"], "affine_param": {"base_axis": 1}}
+    proto = looped([affine, {"type": "Mish"}], {"W{Loop}": ((3, 3), "Loop")})
     definition = load(tmp_path, proto)
     values = random_parameters(definition)
     objective = build_objective(definition, 7, CPU, values)
@@ -182,10 +146,7 @@ REFUSED = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_nnabla_cannot_differentiate_twice_is_refused_by_name(tmp_path, kind):
     definition = load(tmp_path, *python_proto(on_features(REFUSED[kind])))
-    message = (
-        rf"net\.nnp: the function {kind} \(layer '.*'\) cannot be differentiated twice by nnabla;"
-        " replace it, train and score without it"
-    )
+    message = rf"net\.nnp: the function {kind} \(layer '.*'\) cannot be differentiated twice"
     with pytest.raises(UnsupportedError, match=message) as caught:
         check_differentiable(definition)
     assert "\n" not in str(caught.value)
@@ -224,11 +185,7 @@ def test_what_would_hang_is_refused_by_name(tmp_path, kind):
         if variable.name in ("x", "t", "loss"):
             variable.shape.dim[0] = -1
     definition = load(tmp_path, proto, parameters)
-    with pytest.raises(
-        UnsupportedError,
-        match=rf"net\.nnp: the function {kind} \(layer '.*'\) cannot be differentiated twice by"
-        r" nnabla; build the recurrent network of single layers \(RecurrentInput, Delay, Affine\)",
-    ):
+    with pytest.raises(UnsupportedError, match=rf"{kind} \(layer '.*; build .* of single layers"):
         check_differentiable(definition)
 
 
@@ -236,9 +193,7 @@ def test_what_would_hang_is_refused_by_name(tmp_path, kind):
 def test_padding_by_other_than_a_constant_is_refused(tmp_path, mode):
     make = on_features(lambda h: F.pad(h, (1, 1), mode=mode))
     definition = load(tmp_path, *python_proto(make))
-    with pytest.raises(
-        UnsupportedError, match=rf"Pad \(layer '.*'\) pads by mode '{mode}', .*; pad by a constant"
-    ):
+    with pytest.raises(UnsupportedError, match=rf"Pad \(layer '.*'\) pads by mode '{mode}'"):
         check_differentiable(definition)
 
 
@@ -248,11 +203,7 @@ def test_a_target_that_depends_on_parameters_is_refused(tmp_path):
         return F.binary_cross_entropy(hidden, F.sigmoid(PF.affine(v["t"], 1, name="b")))
 
     definition = load(tmp_path, *python_proto(make))
-    with pytest.raises(
-        UnsupportedError,
-        match=r"BinaryCrossEntropy \(layer '.*'\) has a target '.*' that depends on trained"
-        " parameters, and nnabla leaves out its derivative; put an Unlink before it",
-    ):
+    with pytest.raises(UnsupportedError, match=r"BinaryCrossEntropy \(layer '.*'\) has a target"):
         check_differentiable(definition)
 
 

@@ -10,12 +10,12 @@ from nnabla.utils.create_cache import CreateCache
 from nnabla.utils.data_iterator import data_iterator_cache, data_iterator_csv_dataset
 from PIL import Image
 
+from network_defs.samples import Training, lenet, write_definition, write_digits
 from nnabla_influence import Options, score
 from nnabla_influence.dataset import ColumnSpec, open_dataset
 from nnabla_influence.definition import load_definition
 from nnabla_influence.nnabla_cli.caches import cached_order, reads_cached_pixels
 from nnabla_influence.nnabla_cli.training import train
-from nnabla_influence.samples import Training, lenet, write_definition, write_digits
 from tests.small_projects import edit, write_images
 
 

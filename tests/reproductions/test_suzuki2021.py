@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnabla_influence import samples
+from network_defs import samples
 from nnabla_influence.dataset import ColumnSpec, open_dataset
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.runs.keep import Plan

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from network_defs.samples import Training, mlp, six_convolutions, write_definition
 from nnabla_influence.definition import load_definition
-from nnabla_influence.samples import Training, mlp, six_convolutions, write_definition
 from nnabla_influence.scoring.chunk import default_chunk_size
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from network_defs.samples.definitions import Network
+from network_defs.samples.sheet import Layer, Sheet
 from nnabla_influence.errors import ModelError
-from nnabla_influence.samples.definitions import Network
-from nnabla_influence.samples.sheet import Layer, Sheet
 
 
 def logistic_regression(input_shape: tuple[int, ...], n_classes: int = 2) -> Network:

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
+from network_defs.samples.settings import RATE_IS_ALPHA, SOLVER_DEFAULTS, Training
+from network_defs.samples.sheet import Layer, Sheet
 from nnabla_influence.errors import ModelError
 from nnabla_influence.files import replacing_file
-from nnabla_influence.samples.settings import RATE_IS_ALPHA, SOLVER_DEFAULTS, Training
-from nnabla_influence.samples.sheet import Layer, Sheet
 
 _CATEGORY_LOSSES = ("SoftmaxCrossEntropy", "CategoricalCrossEntropy")
 _VALUE_LOSSES = ("BinaryCrossEntropy", "SquaredError")

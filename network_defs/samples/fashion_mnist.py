@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.errors import DatasetError
-from nnabla_influence.samples.parts import (
+from nnabla_influence.commands.digits import (
     Labels,
     SampleData,
     flip_labels,
@@ -19,6 +18,7 @@ from nnabla_influence.samples.parts import (
     split_rows,
     write_images,
 )
+from nnabla_influence.errors import DatasetError
 
 N_CLASSES = 10
 SOURCE = Path("/usr/share/datasets/fashion-mnist")

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.errors import DatasetError
-from nnabla_influence.samples.parts import (
+from nnabla_influence.commands.digits import (
     Labels,
     SampleData,
     flip_labels,
@@ -19,6 +18,7 @@ from nnabla_influence.samples.parts import (
     split_rows,
     write_csv,
 )
+from nnabla_influence.errors import DatasetError
 
 
 @dataclass(frozen=True)

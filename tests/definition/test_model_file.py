@@ -1,8 +1,9 @@
-"""Every form of a model file, and the one line for each that cannot be read."""
+"""Every form of a model file, and files that cannot be read."""
 
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 
 import h5py
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nnabla_influence.definition import load_definition
-from nnabla_influence.definition.reading import read_parameters
+from nnabla_influence.definition.model_file import read_parameters
 from nnabla_influence.errors import ModelError
 
 from .definitions import h5_bytes, protobuf_bytes, python_proto, write_nnp, write_text
@@ -149,14 +150,6 @@ def test_parameters_come_back_as_they_were(tmp_path_factory, suffix, parameters)
         np.testing.assert_array_equal(found[name], value)
 
 
-def whole_nnp():
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("net.nntxt", text_format.MessageToString(PROTO))
-        archive.writestr("parameter.h5", h5_bytes(PARAMETERS))
-    return file.getvalue()
-
-
 def nnp_of(**members):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -165,8 +158,8 @@ def nnp_of(**members):
     return file.getvalue()
 
 
-def damaged_nnp():
-    content = bytearray(whole_nnp())
+def damaged(content):
+    content = bytearray(content)
     content[200] ^= 0xFF  # within the text: its checksum is wrong
     return bytes(content)
 
@@ -185,69 +178,48 @@ def h5_of_words():
 
 
 TEXT = text_format.MessageToString(PROTO).encode()
-UNREADABLE = {
-    "truncated nnp": ("net.nnp", whole_nnp()[:-40], "is no whole .nnp archive .*; write or copy"),
-    "damaged nnp": ("net.nnp", damaged_nnp(), "is no whole .nnp archive .*; write or copy it"),
-    "empty nnp": ("net.nnp", b"", "is no whole .nnp archive .*; write or copy it again"),
-    "nnp without network": ("net.nnp", nnp_of(a__txt="a"), "holds 0 network definitions instead"),
-    "nnp with two": (
-        "net.nnp",
-        nnp_of(a__nntxt=TEXT, b__prototxt=TEXT),
-        r"holds 2 network definitions \(a.nntxt, b.prototxt\) instead of one; give an .nnp that",
-    ),
-    "nnp with damaged h5": (
-        "net.nnp",
-        nnp_of(net__nntxt=TEXT, parameter__h5=h5_bytes(PARAMETERS)[:-900]),
-        r"net.nnp, parameter.h5: is no whole .h5 of parameters .*; write or copy it again",
-    ),
-    "text of something else": (
-        "net.nntxt",
-        b"Dear Sir or Madam,\n",
-        "is no network definition that nnabla 1.39 understands .*; give the .nntxt or .prototxt",
-    ),
-    "binary": ("net.nntxt", b"\xff\xfe\x00", "is no network definition that nnabla 1.39"),
-    "field of another version": ("net.nntxt", b'optimiser { name: "a" }', "no field named .opti"),
-    "empty text": ("net.nntxt", b"", "holds no network; give the .nnp, .nntxt or .prototxt that"),
-    "badly shaped": ("net.nntxt", badly_shaped(), "parameter 'a/affine/W' has 12 values for shape"),
-    "another kind": ("net.onnx", b"onnx", "is no model file; give an .nnp, .nntxt or .prototxt"),
-    "parameters alone": ("net.h5", h5_bytes(PARAMETERS), "is no model file; give an .nnp, .nntxt"),
+H5 = h5_bytes(PARAMETERS)
+WHOLE = nnp_of(net__nntxt=TEXT, parameter__h5=H5)
+UNREADABLE = {  # the file, its content, and what the error names beside the file
+    "truncated nnp": ("net.nnp", WHOLE[:-40], ".nnp archive"),
+    "damaged nnp": ("net.nnp", damaged(WHOLE), ".nnp archive"),
+    "empty nnp": ("net.nnp", b"", ".nnp archive"),
+    "nnp without network": ("net.nnp", nnp_of(a__txt="a"), "no network"),
+    "nnp with two": ("net.nnp", nnp_of(a__nntxt=TEXT, b__prototxt=TEXT), "a.nntxt, b.prototxt"),
+    "damaged h5": ("net.nnp", nnp_of(a__nntxt=TEXT, p__h5=H5[:-900]), "p.h5"),
+    "text of something else": ("net.nntxt", b"Dear Sir or Madam,\n", "nnabla 1.39"),
+    "binary": ("net.nntxt", b"\xff\xfe\x00", "nnabla 1.39"),
+    "field of another version": ("net.nntxt", b'optimiser { name: "a" }', "optimiser"),
+    "empty text": ("net.nntxt", b"", "no network"),
+    "badly shaped": ("net.nntxt", badly_shaped(), "'a/affine/W' has 12 values"),
+    "another kind": ("net.onnx", b"onnx", ".nnp, .nntxt or .prototxt"),
+    "parameters alone": ("net.h5", H5, ".nnp, .nntxt or .prototxt"),
+}
+UNREADABLE_PARAMETERS = {
+    "truncated h5": ("net.h5", H5[:-900], ".h5 of parameters"),
+    "h5 of words": ("net.h5", h5_of_words(), ".h5 of parameters"),
+    "text": ("net.h5", b"1,2,3", ".h5 of parameters"),
+    "not a protobuf": ("net.protobuf", b"\x07\x07\x07", ".protobuf"),
+    "nnp without parameters": ("net.nnp", nnp_of(n__nntxt=TEXT), "no parameters"),
+    "another kind of parameters": ("net.npz", b"", ".h5, .protobuf or .nnp"),
 }
 
 
-@pytest.mark.parametrize("name", UNREADABLE)
-def test_an_unreadable_model_is_said_in_one_line(tmp_path, name):
-    file, content, message = UNREADABLE[name]
+@pytest.mark.parametrize("name", [*UNREADABLE, *UNREADABLE_PARAMETERS])
+def test_an_unreadable_file_is_named_in_one_line(tmp_path, name):
+    file, content, named = {**UNREADABLE, **UNREADABLE_PARAMETERS}[name]
     path = tmp_path / file
     path.write_bytes(content)
-    with pytest.raises(ModelError, match=message) as caught:
-        load_definition(path)
+    files = [write_text(tmp_path / "other.nntxt", PROTO)] if name in UNREADABLE_PARAMETERS else []
+    with pytest.raises(ModelError, match=re.escape(named)) as caught:
+        load_definition(*files, path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_model_and_a_folder_are_said(tmp_path):
+def test_a_missing_model_and_a_folder_are_named(tmp_path):
     with pytest.raises(ModelError, match=r"net\.nnp: does not exist; check the path"):
         load_definition(tmp_path / "net.nnp")
-    (tmp_path / "net.nnp").mkdir()
-    with pytest.raises(ModelError, match=r"net\.nnp: is a folder; give the model file in it"):
-        load_definition(tmp_path / "net.nnp")
-
-
-UNREADABLE_PARAMETERS = {
-    "truncated h5": ("net.h5", h5_bytes(PARAMETERS)[:-900], "is no whole .h5 of parameters"),
-    "h5 of words": ("net.h5", h5_of_words(), "is no whole .h5 of parameters"),
-    "text": ("net.h5", b"1,2,3", "is no whole .h5 of parameters .*; write or copy it again"),
-    "no protobuf": ("net.protobuf", b"\x07\x07\x07", "is no .protobuf of nnabla; write or copy"),
-    "nnp without parameters": ("net.nnp", nnp_of(n__nntxt=TEXT), "holds no parameters; give the"),
-    "another kind": ("net.npz", b"", "is no file of parameters; give an .h5, .protobuf or .nnp"),
-}
-
-
-@pytest.mark.parametrize("name", UNREADABLE_PARAMETERS)
-def test_unreadable_parameters_are_said_in_one_line(tmp_path, name):
-    file, content, message = UNREADABLE_PARAMETERS[name]
-    (tmp_path / file).write_bytes(content)
-    with pytest.raises(ModelError, match=message) as caught:
-        load_definition(write_text(tmp_path / "definition.nntxt", PROTO), tmp_path / file)
-    assert str(caught.value).startswith(str(tmp_path / file))
-    assert "\n" not in str(caught.value)
+    (tmp_path / "net.nntxt").mkdir()
+    with pytest.raises(ModelError, match=r"net\.nntxt: .*directory"):
+        load_definition(tmp_path / "net.nntxt")

@@ -1,27 +1,26 @@
 """Real data at hand and sample networks, for the demo, the tests and the benchmarks."""
 
-from nnabla_influence.samples.definitions import (
+from network_defs.samples.definitions import (
     Network,
     definition,
     write_definition,
 )
-from nnabla_influence.samples.digits import load_digits, write_digits
-from nnabla_influence.samples.fashion_mnist import load_fashion_mnist, write_fashion_mnist
-from nnabla_influence.samples.networks import (
+from network_defs.samples.fashion_mnist import load_fashion_mnist, write_fashion_mnist
+from network_defs.samples.networks import (
     lenet,
     logistic_regression,
     mlp,
     resnet,
     six_convolutions,
 )
-from nnabla_influence.samples.parts import SampleData
-from nnabla_influence.samples.settings import Scheduler, Training
-from nnabla_influence.samples.tables import (
+from network_defs.samples.settings import Scheduler, Training
+from network_defs.samples.tables import (
     Table,
     load_breast_cancer,
     load_small_digits,
     write_table,
 )
+from nnabla_influence.commands.digits import SampleData, load_digits, write_digits
 
 __all__ = [
     "Network",

@@ -12,11 +12,10 @@ import pytest
 from nnabla.backward_functions import registry
 
 from nnabla_influence.definition import build_objective, ignoring_columns
-from nnabla_influence.definition.stable_backward import stable_backward
 from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.engine.stable_backward import stable_backward
+from tests.definition.definitions import BATCH, CPU, load, python_proto, random_parameters
 from tests.reference import Reference, float64
-
-from .definitions import BATCH, CPU, load, python_proto, random_parameters
 
 SCALE, ALPHA = 1.05070098735548, 1.673263242354377
 

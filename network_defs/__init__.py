@@ -1,0 +1,1 @@
+"""Network definitions, and what writes them and their data."""
