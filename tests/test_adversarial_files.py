@@ -23,7 +23,7 @@ from nnabla.utils import nnabla_pb2
 from PIL import Image
 
 from nnabla_influence import Options, file_safety, score
-from nnabla_influence.cleansing.book import read_book
+from nnabla_influence.cleansing.table import read_table
 from nnabla_influence.dataset import ColumnSpec, check_files, open_dataset
 from nnabla_influence.definition import load_definition
 from nnabla_influence.definition.model_file import read_parameters as read_model_parameters
@@ -335,7 +335,7 @@ def test_a_workbook_of_decisions_that_unpacks_to_gigabytes(tmp_path, monkeypatch
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/workbook.xml", bytes(2**24))
     with pytest.raises(DatasetError, match=r"decisions\.xlsx: .* would unpack to"):
-        read_book(path, ["decision"])
+        read_table(path, ["decision"])
 
 
 def test_an_archive_that_lies_about_a_member(project):

@@ -39,9 +39,8 @@ def build_parser(label: str) -> Dialog:
     """
     parser = Dialog(
         label,
-        "Writes a copy of the training dataset in which rows are removed or relabelled: the most\n"
-        "harmful ones of a ranking by SGD Influence, or those that you decided on. Beside it lies\n"
-        "a list of the removed rows.\n",
+        "Writes a copy of the training dataset with harmful rows removed or relabelled, and a\n"
+        "list of the changes: by a ranking of SGD Influence, or by your own decisions.\n",
     )
     parser.add_argument(
         "-i",

@@ -105,7 +105,7 @@ _CLEANSING = (
     _field("remove", "number, fraction such as 0.05, or harmful", "str", "0.05"),
     _field("decisions", "none, or a CSV that replaces remove", "csv", "none"),
     _field("label-column", "column of the labels; auto: y", "str", "auto"),
-    _field("allow-empty-class", "a class may vanish: yes or no", "str", "no"),
+    _field("allow-empty-class", "a class may lose all rows: yes or no", "str", "no"),
     _MODEL,
     _IMPORT,
     _output("cleansed"),

@@ -227,8 +227,7 @@ def _write_page(ranking: Path, page: Path) -> bool:
     The user did not choose its name, so it replaces nothing but a review page.
     """
     from nnabla_influence.progress import ConsoleProgress
-    from nnabla_influence.review.outputs import check_outputs
-    from nnabla_influence.review.page import write_page
+    from nnabla_influence.review.page import check_outputs, write_page
     from nnabla_influence.review.reviewed import read_reviewed
 
     try:

@@ -1,13 +1,12 @@
-"""What the workbook says beside the rows: how to read it, and a summary of the classes."""
+"""The workbook's other sheets: how to read it, and a summary of the classes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnabla_influence.review.reviewed import Class, Reviewed, ReviewedRow
-from nnabla_influence.review.sheet_columns import Value, as_text, write_text
+from nnabla_influence.review.sheet import as_text, write_text
 
 if TYPE_CHECKING:
     import xlsxwriter
@@ -17,27 +16,29 @@ CLASSES = "Classes"
 
 
 def guide_lines(reviewed: Reviewed, notes: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the lines of the sheet that explains the others: a title and a text each."""
+    """Return the lines of the sheet that explains the others: each a title and a text."""
     lines = [
         ("Ranking", f"{as_text(reviewed.path.name)}: {len(reviewed):,} rows, most harmful first"),
-        ("influence", "How the mean validation loss would change, to first order, if the traced"
-         " part of the training were done again without this row."),
+        ("influence", "The first-order change of the mean validation loss if this row is left out"
+         " of the traced part of the training."),
         ("effect: harmful", "Below 0. Without it the validation loss falls."),
         ("effect: helpful", "Above 0. Without it the validation loss rises."),
         ("effect: not judged", "The traced part of the training never saw the row (times_seen 0);"
          " its influence of 0 says nothing."),
-        ("differs", "The network predicts another class than the given one. Look at these first"
-         " where you look for wrong labels."),
+        ("differs", "The network predicts another class than the given one. To find wrong labels,"
+         " review these first."),
         ("When not to delete", "A harmful row may be right and rare: the only picture of its kind,"
          " or one that the validation data lack. A wrong label is better relabelled. Scores near"
          " 0 are noise. Never choose rows by a ranking made with your test data, and see what a"
          " removal does before you rely on it (nnabla-influence curve)."),
         ("decision", "keep, remove or relabel, picked from the list of the cell. Empty: keep."),
         ("label", "For relabel: the right class's number, picked from the list of the cell."),
-        ("How to go on", "Save the workbook, close it, and make the cleansed dataset:"
+        ("ranking", "The id of the ranking. Leave it as it is: cleanse refuses decisions about"
+         " another ranking."),
+        ("Next", "Save the workbook, close it, and make the cleansed dataset:"
          " nnabla-influence cleanse -i RANKING.csv --decisions THIS.xlsx -o clean.csv"),
-        ("As CSV", "The sheet Ranking saved as CSV under another name does as well. Never save"
-         " over the ranking itself: a spreadsheet cuts its numbers."),
+        ("As CSV", "The sheet Ranking may be saved as CSV under another name instead. Never"
+         " save over the ranking itself: a spreadsheet rounds its numbers."),
         ("Sorting", "The pictures go with their rows when you sort or filter by the arrows in"
          " the header."),
     ]  # fmt: skip
@@ -46,58 +47,35 @@ def guide_lines(reviewed: Reviewed, notes: Sequence[str]) -> list[tuple[str, str
     return [*lines, *(("Note", as_text(note)) for note in notes)]
 
 
-@dataclass
-class _Counts:
-    harmful: int = 0
-    helpful: int = 0
-    differs: int = 0
-    total: float = 0.0
-    lowest: float | None = None
-
-
 class ClassCounts:
-    """Counts the rows of each class while they go by."""
+    """Counts the rows of each class."""
+
+    titles = (
+        *("class", "name", "rows", "harmful", "helpful"),
+        *("predicted otherwise", "sum of influence", "lowest influence"),
+    )
 
     def __init__(self, classes: Sequence[Class]):
-        # Those that no row has yet come last: none can be given as a new label.
-        self._classes = sorted(classes, key=lambda c: c.rows == 0)
-        self._counts = {c.value: _Counts() for c in classes}
-        self.titles = (
-            "class",
-            "name",
-            "rows",
-            "harmful",
-            "helpful",
-            "predicted otherwise",
-            "sum of influence",
-            "lowest influence",
-        )
+        # Those that no row has come last: they cannot be given as a new label.
+        self._lines: dict[str, list[Any]] = {
+            c.value: [int(c.value), c.name and as_text(c.name), c.rows, 0, 0, 0, 0.0, None]
+            for c in sorted(classes, key=lambda c: c.rows == 0)
+        }
 
     def add(self, row: ReviewedRow) -> None:
-        """Count a row."""
-        counts = self._counts.get(row.given or "")
-        if counts is None:
+        """Count a row, which comes in the order of harm."""
+        line = self._lines.get(row.given or "")
+        if line is None:
             return
-        counts.harmful += row.influence < 0
-        counts.helpful += row.influence > 0
-        counts.differs += row.predicted is not None and row.predicted != row.given
-        counts.total += row.influence
-        counts.lowest = row.influence if counts.lowest is None else counts.lowest
+        line[3] += row.influence < 0
+        line[4] += row.influence > 0
+        line[5] += row.predicted is not None and row.predicted != row.given
+        line[6] += row.influence
+        line[7] = row.influence if line[7] is None else line[7]
 
-    def lines(self) -> Iterator[tuple[Value, ...]]:
-        """Yield for each class what stands below the titles."""
-        for c in self._classes:
-            n = self._counts[c.value]
-            yield (
-                int(c.value),
-                None if c.name is None else as_text(c.name),
-                c.rows,
-                n.harmful,
-                n.helpful,
-                n.differs,
-                n.total,
-                n.lowest,
-            )
+    def lines(self) -> Iterator[list[Any]]:
+        """Yield the cells of each class, as the titles name them."""
+        yield from self._lines.values()
 
 
 def write_guide(book: xlsxwriter.Workbook, sheet: Worksheet, lines: list[tuple[str, str]]) -> None:
@@ -109,7 +87,7 @@ def write_guide(book: xlsxwriter.Workbook, sheet: Worksheet, lines: list[tuple[s
     sheet.set_landscape()
     sheet.fit_to_pages(1, 0)
     for line, (left, right) in enumerate(lines):
-        # Nobody fits the heights of rows that were never shown, so they are told.
+        # A spreadsheet does not fit the heights of rows that were never shown.
         sheet.set_row(line, 15 * max(1, -(-len(right) // 95)))
         write_text(sheet, line, 0, left, title)
         write_text(sheet, line, 1, right, text)

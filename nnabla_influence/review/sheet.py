@@ -1,4 +1,4 @@
-"""What stands in the columns of the workbook's ranking."""
+"""The columns of the workbook's ranking."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
+from nnabla_influence.cleansing.ranking_id import RANKING, ranking_id
 from nnabla_influence.dataset.harmless import harmless, restored
 from nnabla_influence.dataset.header import parse_column
 from nnabla_influence.review.reviewed import Reviewed, ReviewedRow
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 DECISION, LABEL, INFLUENCE = "decision", "label", "influence"
 MOST_FEATURES = 100
-"""A sheet could hold more, but nobody reads it, and a spreadsheet opens it slowly."""
+"""A sheet could hold more, but a spreadsheet opens it slowly."""
 
 Value = Union[str, float, None]
 _MOST_CHARACTERS = 32_767  # of a cell, in units of UTF-16
@@ -32,7 +33,7 @@ class SheetColumn:
 
     Attributes:
         title: Its header cell.
-        value: Takes its value out of a row: a text, a number or nothing.
+        value: Returns its value for a row: a text, a number or nothing.
         width: In characters.
         number_format: How a spreadsheet shows its numbers.
     """
@@ -46,8 +47,8 @@ class SheetColumn:
 def columns_of(reviewed: Reviewed) -> tuple[list[SheetColumn], int]:
     """Return the sheet's columns, and how many features are left out.
 
-    ``label`` stands behind ``decision``, and neither name a second time, so that the sheet is a
-    decisions table (docs/cleanse.md).
+    ``label`` follows ``decision``, and neither name occurs twice, so that the sheet is a decisions
+    table (docs/cleanse.md).
     """
     features = reviewed.feature_names[:MOST_FEATURES]
     columns = [*_of_every_ranking(reviewed)]
@@ -89,7 +90,9 @@ def _of_every_ranking(reviewed: Reviewed) -> list[SheetColumn]:
         columns.append(SheetColumn("influence_std", lambda r: r.influence_std, 14, "0.0E+00"))
     if first.times_seen is not None:
         columns.append(SheetColumn("times_seen", lambda row: row.times_seen, 11, "0"))
+    id_ = ranking_id(reviewed.path)
     columns.append(SheetColumn("datasource_index", lambda row: row.datasource_index, 17, "0"))
+    columns.append(SheetColumn(RANKING, lambda _: id_, 20))
     return columns
 
 
@@ -101,7 +104,7 @@ def effect(row: ReviewedRow) -> str:
 
 
 def as_text(cell: str) -> str:
-    """Return a user's text so that it stays one, also where the sheet is saved as CSV."""
+    """Return a user's text so that it stays text, also where the sheet is saved as CSV."""
     return harmless(_COMMENT, cell)
 
 
@@ -109,13 +112,13 @@ def write_text(
     sheet: Worksheet, line: int, position: int, text: str, form: Format | None = None
 ) -> None:
     """Write a text as a text, never as a formula or a link; cut where it is too long."""
-    # A text in these tags would be put between the sheet's own tags as it is.
+    # xlsxwriter takes a text in these tags for its own rich text.
     space = " " if text.startswith("<r>") and text.endswith("</r>") else ""
     sheet.write_string(line, position, fitting(text) + space, form)
 
 
 def fitting(text: str) -> str:
-    """Return what of a text a cell can hold."""
+    """Return the part of a text that a cell can hold."""
     if len(text) <= _MOST_CHARACTERS // 2:
         return text
     units = text.encode("utf-16-le", "surrogatepass")
@@ -166,7 +169,7 @@ def _number_or_text(cell: str | None) -> Value:
 
 
 def _free(name: str, kind: str, taken: set[str]) -> str:
-    """Return a title that no column has yet, whatever a spreadsheet does with its case."""
+    """Return a title that no column has yet, in any case."""
     title, number = as_text(name), 1
     while title.strip().lower() in taken:
         number += 1

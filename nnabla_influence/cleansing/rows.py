@@ -1,4 +1,4 @@
-"""The rows of a training CSV with their influence: from a ranking, and from the CSV itself."""
+"""The rows of a training CSV with their influence, from a ranking and from the CSV itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from nnabla_influence.cleansing.likeness import SPREADSHEET_DIGITS
+from nnabla_influence.cleansing.table import SPREADSHEET_DIGITS
 from nnabla_influence.dataset import Dataset, open_dataset
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
@@ -20,7 +20,7 @@ from nnabla_influence.wording import with_option
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class TrainingRows:
     """The rows of a training CSV, in its order, with their influence.
 
     Attributes:
@@ -45,7 +45,7 @@ class Source:
     def iter_cells(self) -> Iterator[list[str]]:
         """Yield the training CSV's cells of every row, in its order.
 
-        What else ``dataset`` holds stands among them, so that a column's position counts.
+        Other columns of ``dataset`` are among them, so that a column's position counts.
         """
         if self.dataset is self.ranking.dataset:
             rows = self.dataset.iter_cells(_ranked_rows(self.ranking))
@@ -58,7 +58,7 @@ class Source:
         return [cells[column.position] for cells in self.iter_cells()]
 
 
-def open_source(path: PathLike, train: PathLike | None) -> Source:
+def open_rows(path: PathLike, train: PathLike | None) -> TrainingRows:
     """Read a ranking and, where it is given, the training CSV that it belongs to.
 
     Args:
@@ -73,51 +73,47 @@ def open_source(path: PathLike, train: PathLike | None) -> Source:
         _check_whole(ranking)
         columns = _own_columns(ranking)
         _check_untouched(ranking)
-        return Source(ranking.dataset, columns, ranking)
+        return TrainingRows(ranking.dataset, columns, ranking)
     dataset = open_dataset(train, [])
     _check_number(ranking, dataset)
     _check_cells(ranking, dataset, _matched_columns(ranking, dataset))
-    return Source(dataset, dataset.columns, ranking)
+    return TrainingRows(dataset, dataset.columns, ranking)
 
 
 def _ranked_rows(ranking: Ranking) -> np.ndarray:
-    """Return where each row of the training CSV stands in the ranking, (N,)."""
+    """Return the place of each row of the training CSV in the ranking, (N,)."""
     assert ranking.indices is not None
     return np.argsort(ranking.indices)
 
 
 def _check_whole(ranking: Ranking) -> None:
     assert ranking.indices is not None
-    n_rows = int(ranking.indices.max()) + 1
-    if n_rows == len(ranking):
-        return
-    present = np.zeros(n_rows, bool) if n_rows <= 100 * len(ranking) else None
-    first = ""
-    if present is not None:
-        present[ranking.indices] = True
-        first = f", the first of them datasource_index {int(np.argmin(present))}"
-    raise DatasetError(
-        f"{ranking.dataset.path}: lacks {n_rows - len(ranking)} rows of the training CSV{first};"
-        " give the whole ranking, and choose the rows to remove by number or by decisions"
-    )
+    missing = int(ranking.indices.max()) + 1 - len(ranking)
+    if missing:
+        first = int(np.argmax(np.sort(ranking.indices) != np.arange(len(ranking))))
+        raise DatasetError(
+            f"{ranking.dataset.path}: lacks {missing} rows of the training CSV, the first of them"
+            f" datasource_index {first}; give the whole ranking, and choose the rows to remove by"
+            " number or by decisions"
+        )
 
 
 def _own_columns(ranking: Ranking) -> tuple[Column, ...]:
-    """Return the training CSV's columns: those before the result columns."""
+    """Return the training CSV's columns, which are those before the result columns."""
     columns = ranking.dataset.columns
     results = [c.position for c in columns if c.name == "influence" and c.index is None]
     own = [c for c in columns[: results[-1]] if c.name not in RESULT_COLUMNS]
     for column in own:
         if column.cell.strip().lower() == "decision":
             raise DatasetError(
-                f"{ranking.dataset.path}: the column {column.cell!r} stands among those of the"
-                " training CSV; move it behind the last column, or give the training CSV"
+                f"{ranking.dataset.path}: the column {column.cell!r} is among those of the training"
+                " CSV; move it to the end, or give the training CSV"
                 f" {with_option('-t', 'input-train')}"
             )
     if not own:
         raise DatasetError(
-            f"{ranking.dataset.path}: no column stands before 'influence', so it does not hold the"
-            f" training CSV's; give the training CSV {with_option('-t', 'input-train')}"
+            f"{ranking.dataset.path}: has no columns before 'influence'; give the training CSV"
+            f" {with_option('-t', 'input-train')}"
         )
     return tuple(own)
 
@@ -133,9 +129,8 @@ def _check_untouched(ranking: Ranking) -> None:
         if cells[position] not in (repr(value), f"{value:.0f}"):
             raise DatasetError(
                 f"{dataset.place(row, 'influence')}: {cells[position][:60]!r} is not as `score`"
-                " writes it, so another program has saved the file and may have changed other cells"
-                f" as well; give the training CSV {with_option('-t', 'input-train')}, and its"
-                " cells are taken"
+                " writes it: another program saved the file and may have changed other cells, too;"
+                f" give the training CSV {with_option('-t', 'input-train')}"
             )
 
 
@@ -159,8 +154,8 @@ def _matched_columns(ranking: Ranking, train: Dataset) -> list[tuple[Column, Col
         found = next((other for other in ranked if other.cell == column.cell), None)
         if found is None:
             raise DatasetError(
-                f"{ranking.dataset.path}: does not belong to {train.path}, whose column"
-                f" {column.cell!r} it lacks or has at another place; give a ranking of the CSV that"
+                f"{ranking.dataset.path}: does not belong to {train.path}: the column"
+                f" {column.cell!r} is missing or in another place; give a ranking of the CSV that"
                 " was trained on"
             )
         pairs.append((found, column))
@@ -168,7 +163,7 @@ def _matched_columns(ranking: Ranking, train: Dataset) -> list[tuple[Column, Col
 
 
 def _check_cells(ranking: Ranking, train: Dataset, pairs: Sequence[tuple[Column, Column]]) -> None:
-    # Comments are left out: spreadsheets rewrite dates and the like, and nothing hangs on them.
+    # Comments are left out: spreadsheets rewrite dates and the like, and nothing depends on them.
     compared = [(one, other) for one, other in pairs if not other.is_comment]
     ranked_cells = picked([one for one, _ in compared])
     train_cells = picked([other for _, other in compared])
@@ -187,7 +182,7 @@ def _check_cells(ranking: Ranking, train: Dataset, pairs: Sequence[tuple[Column,
 
 
 def picked(columns: Sequence[Column]) -> Callable[[list[str]], list[str]]:
-    """Return what takes the columns' cells out of a row; quickly, for rows of many cells."""
+    """Return a function that picks the columns' cells out of a row; fast for rows of many cells."""
     positions = [column.position for column in columns]
     first = positions[0] if positions else 0
     if positions == list(range(first, first + len(positions))):
@@ -196,7 +191,7 @@ def picked(columns: Sequence[Column]) -> Callable[[list[str]], list[str]]:
 
 
 def _same(one: Dataset, cell: str, other: Dataset, original: str) -> bool:
-    """Tell whether cells that differ mean the same number or file."""
+    """Whether cells that differ mean the same number or file."""
     try:
         return math.isclose(float(cell), float(original), rel_tol=SPREADSHEET_DIGITS)
     except ValueError:
