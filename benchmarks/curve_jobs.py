@@ -18,7 +18,7 @@ from nnabla.logger import logger
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from network_defs.samples import Training, lenet, write_definition, write_digits
-from nnabla_influence.curves.experiment import curve
+from nnabla_influence.retraining.removal_curve import curve
 
 N_ROWS = 1000
 

@@ -43,7 +43,7 @@ from nnabla_influence.progress import SilentProgress, Stage
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.runs.run import Run
 from nnabla_influence.scoring import score
-from nnabla_influence.scoring.opening import open_training
+from nnabla_influence.scoring.inputs import open_training
 
 SIX_STEPS = 3
 ROUNDS, SIX_ROUNDS = 3, 1
@@ -134,8 +134,8 @@ def time_scoring(trained: dict[str, Trained], rounds: int) -> list[Times]:
             for way, (method, keep) in WAYS.items():
                 watch, started = Stopwatch(), time.perf_counter()
                 run = one.runs[keep].folder
-                options = Options(method=method, window="all", any_verdict=True, device="cpu")
-                score(one.definition, run=run, options=options, progress=watch)
+                options = Options(method=method, window="all", any_verdict=True)
+                score(one.definition, run=run, options=options, device="cpu", progress=watch)
                 times.whole[way].append(time.perf_counter() - started)
                 times.trace[way].append(watch.seconds["Trace back"])
     return results

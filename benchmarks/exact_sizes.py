@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nnabla_influence.runs.keep import KEEP, Plan
+from nnabla_influence.runs.checkpoint_plan import KEEP, WindowPlan
 from nnabla_influence.runs.run import CHECKPOINTS, PARAMETERS, SOLVER_STATES, Run
 
 BATCH_SIZE = 32
@@ -54,14 +54,14 @@ class Computed:
     memory_bytes: int
 
 
-def paper_windows() -> dict[str, Plan]:
+def paper_windows() -> dict[str, WindowPlan]:
     """Return the windows of the paper's training as nnabla_cli does it: floor(50,000 / 32) steps.
 
     The paper counts one step more an epoch, 1,563.
     """
     steps = PAPER_ROWS // BATCH_SIZE
     end = PAPER_EPOCHS * steps
-    return {"all epochs": Plan(0, end), "last epoch": Plan(end - steps, end)}
+    return {"all epochs": WindowPlan(0, end), "last epoch": WindowPlan(end - steps, end)}
 
 
 def compute(sizes: Sizes) -> Iterator[Computed]:

@@ -28,8 +28,8 @@ from network_defs.samples import Network, Training, mlp, six_convolutions, write
 from nnabla_influence.definition import Definition, build_objective, load_definition
 from nnabla_influence.device import cpu_device
 from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.influence.step_derivatives import default_chunk_size
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.scoring.chunk import default_chunk_size
 
 CONTEXT = cpu_device("benchmark").context
 VARIANTS = ("training step", "loop", "ours")

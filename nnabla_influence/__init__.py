@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nnabla_influence.cleansing import cleanse
-    from nnabla_influence.curves.experiment import curve
     from nnabla_influence.errors import InfluenceError
     from nnabla_influence.nnabla_cli.training import train
     from nnabla_influence.options import Options
     from nnabla_influence.progress import ConsoleProgress, SilentProgress, TerminalProgress
     from nnabla_influence.ranking import Ranking, read_ranking
+    from nnabla_influence.retraining.agreement import Sample
+    from nnabla_influence.retraining.removal_curve import curve
+    from nnabla_influence.retraining.validation import validate
     from nnabla_influence.runs.recorder import Recorder
     from nnabla_influence.scoring import score
-    from nnabla_influence.validation import Sample, validate
 
 __version__ = "0.1.0"
 
@@ -45,15 +46,15 @@ _PACKAGES = {
     "Options": "options",
     "Ranking": "ranking",
     "Recorder": "runs.recorder",
-    "Sample": "validation",
+    "Sample": "retraining.agreement",
     "SilentProgress": "progress",
     "TerminalProgress": "progress",
     "cleanse": "cleansing",
-    "curve": "curves.experiment",
+    "curve": "retraining.removal_curve",
     "read_ranking": "ranking",
     "score": "scoring",
     "train": "nnabla_cli.training",
-    "validate": "validation",
+    "validate": "retraining.validation",
 }
 
 

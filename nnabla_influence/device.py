@@ -1,4 +1,4 @@
-"""Choose where to compute: cudnn when it really works, else the CPU."""
+"""The device to compute on: cudnn if it works, else the CPU."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from nnabla_influence.errors import DeviceError
 
 @dataclass(frozen=True)
 class Device:
-    """An nnabla context and the reason why it was chosen.
+    """An nnabla context, and why it was chosen.
 
     Attributes:
-        context: What to compute in; used with ``with nn.context_scope(device.context)``.
+        context: To compute in, with ``with nn.context_scope(device.context)``.
         description: One line for the user, such as ``CPU (no CUDA extension is installed)``.
     """
 
@@ -30,18 +30,18 @@ class Device:
 
 
 def cpu_device(reason: str) -> Device:
-    """Return the CPU with ``reason`` in its description."""
+    """Return the CPU, with ``reason`` in its description."""
     return Device(get_extension_context("cpu"), f"CPU ({reason})")
 
 
 def choose_device(name: str = "auto") -> Device:
-    """Choose the device to score on.
+    """Choose the device to compute on.
 
     Args:
         name: ``auto`` (cudnn if it works, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        DeviceError: The name is not one of these, or CUDA was asked for and does not work.
+        DeviceError: The name is not one of these, or CUDA was requested and does not work.
     """
     if name == "cpu":
         return cpu_device("as asked for")
@@ -51,7 +51,7 @@ def choose_device(name: str = "auto") -> Device:
     try:
         return _working_cudnn(match.group(1) or "0")
     except (ImportError, OSError, ValueError, RuntimeError) as error:
-        # The kinds are all that a missing extension, driver, library or GPU were seen to raise.
+        # All that a missing extension, driver, library or GPU was seen to raise.
         reason = _reason(error)
         if name != "auto":
             raise DeviceError(
@@ -74,7 +74,7 @@ def _working_cudnn(device_id: str) -> Device:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to ourselves what nnabla logs and prints when there is no GPU; that is no error."""
+    """Suppress what nnabla logs and prints without a GPU, which is not an error."""
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

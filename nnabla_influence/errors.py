@@ -1,13 +1,12 @@
-"""The errors that a user can meet.
+"""The errors that a user can act on.
 
-Every message is one line that says what is wrong, where (file, row, column) and what to do about
-it. The command line prints the message and exits with code 1; a traceback is shown with
-``--debug`` only.
+Each message is one line: what is wrong, where (file, row, column), and what to do. The command
+prints it and exits with code 1; it shows a traceback with ``--debug`` only.
 """
 
 
 class InfluenceError(Exception):
-    """Base of everything that this project raises for a user to act on."""
+    """Base of the errors that a user can act on."""
 
 
 class DatasetError(InfluenceError):
@@ -35,4 +34,4 @@ class ScoreError(InfluenceError):
 
 
 class DeviceError(InfluenceError):
-    """The device that was asked for cannot be used."""
+    """The requested device cannot be used."""

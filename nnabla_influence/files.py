@@ -1,4 +1,4 @@
-"""Results are written whole or not at all."""
+"""Files: written whole or not at all, checked before they are written, hashed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import shutil
 import stat
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Optional
+from typing import IO, Any, Union
 
 from nnabla_influence.errors import OutputError
 
@@ -22,6 +22,9 @@ try:
     import fcntl
 except ImportError:  # Windows, where an open file cannot be removed
     fcntl = None  # type: ignore[assignment]
+
+PathLike = Union[str, "os.PathLike[str]"]
+"""What names a file."""
 
 _TEMPORARY, _OUTGOING = ".tmp", ".old"
 _LONG = 60  # characters
@@ -32,8 +35,8 @@ _ADVICE = {
 }
 
 
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """Return a hash of a file's content, to notice that it has changed."""
+def file_hash(path: PathLike) -> str:
+    """Return a hash of a file's content, to detect changes."""
     digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(2**20), b""):
@@ -41,8 +44,8 @@ def file_hash(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def file_checksum(path: str | os.PathLike[str]) -> int:
-    """Return the CRC-32 of a file's content, to notice damage; the fastest that Python has."""
+def file_checksum(path: PathLike) -> int:
+    """Return the CRC-32 of a file's content, to detect damage; Python's fastest checksum."""
     checksum = 0
     with open(path, "rb", buffering=0) as file:
         for block in iter(lambda: file.read(2**16), b""):
@@ -50,14 +53,14 @@ def file_checksum(path: str | os.PathLike[str]) -> int:
     return checksum
 
 
-def check_regular(path: str | os.PathLike[str]) -> None:
-    """Refuse to wait for a pipe, or to read a device, which may never end.
+def check_regular(path: PathLike) -> None:
+    """Refuse pipes and devices, whose reading may never end.
 
     Raises:
         OSError: ``path`` is one, or does not exist.
     """
     mode = os.stat(path).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder fails by itself
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # Opening a folder fails anyway.
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
 
 
@@ -71,12 +74,84 @@ def take_lock(file: IO[Any] | int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Find out before a long computation whether a file can be written at its end.
+def is_same_file(one: PathLike, other: PathLike) -> bool:
+    """Whether two paths name the same file, or will once it exists."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # One of them does not exist.
+        return len({os.path.normcase(os.path.realpath(path)) for path in (one, other)}) == 1
+
+
+def check_output(
+    output: PathLike,
+    inputs: Iterable[PathLike | None] = (),
+    is_ours: Callable[[PathLike], bool] | None = None,
+    kind: str = "",
+) -> None:
+    """Check before a long computation that its result can be written and overwrites no data.
+
+    Args:
+        output: The file to write.
+        inputs: The files that are read; None for one that is not given.
+        is_ours: Whether an existing file, which is not empty, may be replaced; by default any.
+        kind: What alone is replaced, with its article: ``a ranking``.
 
     Raises:
-        OutputError: As for `replacing_file`; also where an existing file may not be changed, or is
-            locked by another program, as spreadsheets do on Windows.
+        OutputError: It is an input, it may not be replaced, or as for `check_writable`.
+    """
+    for path in inputs:
+        if path is not None and is_same_file(output, path):
+            raise OutputError(
+                f"{output}: is the same file as {path}, which is read; choose another output path"
+            )
+    with contextlib.suppress(OSError):  # Writing reports what is wrong.
+        if is_ours is not None and os.path.getsize(output) and not is_ours(output):
+            raise OutputError(
+                f"{output}: exists and is not {kind}, so it is not replaced; choose another output"
+                " path, or remove it first"
+            )
+    check_writable(output)
+
+
+def check_output_folder(folder: PathLike, kind: str, entries: Collection[str], mark: str) -> Path:
+    """Check before a long computation that a result's folder can be written or replaced.
+
+    Args:
+        folder: The folder to write.
+        kind: What alone is replaced, with its article: ``a run``.
+        entries: Every name that such a folder may hold.
+        mark: The name that each of them holds.
+
+    Returns:
+        Its path, absolute.
+
+    Raises:
+        OutputError: It is a file or the current folder, its parent does not exist, or it holds
+            other things.
+    """
+    path = Path(os.path.realpath(folder))
+    if not path.parent.is_dir():
+        raise OutputError(f"{folder}: the folder {path.parent} does not exist; make it first")
+    if os.path.lexists(path) and not path.is_dir():  # a pipe or an endless link as well
+        raise OutputError(f"{folder}: is a file; give the name of a folder")
+    if path == Path.cwd():
+        raise OutputError(f"{folder}: is the current folder; give the name of a new folder")
+    found = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    foreign = sorted(found - set(entries))
+    if foreign or (found and mark not in found):
+        raise OutputError(
+            f"{folder}: holds {(foreign or sorted(found))[0]}, so it is not {kind} that may be"
+            " replaced; give a new folder"
+        )
+    return path
+
+
+def check_writable(path: PathLike) -> None:
+    """Check before a long computation that a file can be written at its end.
+
+    Raises:
+        OutputError: As for `replacing_file`; or an existing file is read-only, or locked by another
+            program, such as a spreadsheet on Windows.
     """
     target = _target(path)
     try:
@@ -96,18 +171,18 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 @contextlib.contextmanager
-def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing_file(path: PathLike) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` that takes its place when the block succeeds.
 
-    An existing file stays as it is until the new one is whole; when the block fails, or is
-    interrupted, the temporary file is removed. What a killed process left of the same file is
-    removed by the next success. A link stays a link.
+    An existing file is unchanged until the new one is complete; if the block fails or is
+    interrupted, the temporary file is removed. The next success removes what killed processes left
+    of the same file. A link stays a link.
 
     Args:
         path: The file to write. Its folder must exist.
 
     Raises:
-        OutputError: The folder is missing or not writable, or ``path`` is no file.
+        OutputError: The folder is missing or not writable, or ``path`` is not a file.
     """
     target = _target(path)
     try:
@@ -134,12 +209,12 @@ def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replacing_folder(path: str | os.PathLike[str], mode: int = 0o777) -> Iterator[Path]:
+def replacing_folder(path: PathLike, mode: int = 0o777) -> Iterator[Path]:
     """Yield a temporary sibling folder of ``path`` that takes its place when the block succeeds.
 
     Args:
         path: The folder to write. Its parent must exist. An existing folder is replaced.
-        mode: Its permissions, less those that the user's umask takes away.
+        mode: Its permissions, before the user's umask.
 
     Raises:
         OutputError: The parent is missing or not writable, or ``path`` is a file.
@@ -163,8 +238,8 @@ def replacing_folder(path: str | os.PathLike[str], mode: int = 0o777) -> Iterato
 
 
 @contextlib.contextmanager
-def working_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a new folder beside an output, for what is needed until that is written.
+def working_folder(path: PathLike) -> Iterator[Path]:
+    """Yield a new folder beside an output, for intermediate files.
 
     It is removed at the end of the block, or, after a hard kill, by the next success with the same
     output.
@@ -177,16 +252,18 @@ def working_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         folder, lock = _folder_beside(path, _TEMPORARY)
     except OSError as error:
         raise _cannot_write(path, error) from error
+    creator = os.getpid()
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if os.getpid() == creator:  # not in a fork that ends
+            shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
 
 
-def _target(path: str | os.PathLike[str]) -> Path:
-    """Return the file that is to be replaced; refuse what is no file."""
+def _target(path: PathLike) -> Path:
+    """Return the file to replace; refuse what is not a file."""
     try:
         target = Path(os.path.realpath(path))
         if target.is_dir():
@@ -199,10 +276,9 @@ def _target(path: str | os.PathLike[str]) -> Path:
 
 
 def _prefix(target: Path) -> str:
-    """Return how the names of what is beside a target begin, of no other one.
+    """Return the beginning of the names of temporary files beside a target, and of no other.
 
-    With a dot, so that nothing takes it for a result, and with the target's own name, cut where it
-    is long, which says where it is from.
+    A dot hides them, and the target's own name, shortened if it is long, says what they are of.
     """
     name = target.name
     if len(name) > _LONG:
@@ -211,7 +287,7 @@ def _prefix(target: Path) -> str:
 
 
 def _temporary_beside(target: Path) -> tuple[Path, int]:
-    """Return a new file and its open handle, which holds the lock that tells it from leftovers."""
+    """Return a new file and its open handle, whose lock distinguishes it from leftovers."""
     while True:
         lock, name = tempfile.mkstemp(
             dir=target.parent, prefix=_prefix(target), suffix=_TEMPORARY + target.suffix[:10]
@@ -221,7 +297,7 @@ def _temporary_beside(target: Path) -> tuple[Path, int]:
         os.close(lock)
 
 
-def _folder_beside(target: Path, suffix: str) -> tuple[Path, Optional[int]]:
+def _folder_beside(target: Path, suffix: str) -> tuple[Path, int | None]:
     """Return a new folder and its open handle, likewise; Windows has no such handles."""
     while True:
         name = tempfile.mkdtemp(dir=target.parent, prefix=_prefix(target), suffix=suffix)
@@ -237,18 +313,18 @@ def _folder_beside(target: Path, suffix: str) -> tuple[Path, Optional[int]]:
 
 
 def _is_held(lock: int, name: str) -> bool:
-    """Lock what was just made, unless another process took it for a leftover meanwhile."""
+    """Lock a new file, unless another process has just removed it as a leftover."""
     try:
         take_lock(lock)
     except BlockingIOError:
         return False
     except OSError:
-        pass  # A file system without locks, where nothing is taken for a leftover.
+        pass  # A file system without locks, where no leftovers are removed.
     return os.path.exists(name)
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Remove what killed processes of this user left beside a target; never what is in use."""
+    """Remove what killed processes of this user left beside a target, and is not in use."""
     name = re.compile(
         rf"{re.escape(_prefix(target))}[a-z0-9_]{{8}}"
         rf"({re.escape(_TEMPORARY)}({re.escape(target.suffix[:10])})?|{re.escape(_OUTGOING)})"
@@ -282,8 +358,8 @@ def _remove_leftover(entry: os.DirEntry[str]) -> None:
 
 
 def _swap(temporary: Path, path: Path) -> None:
-    """Put ``temporary`` into the place of the folder ``path``; that is there if it fails."""
-    # Two renames, so that there is no moment with a half-deleted folder at `path`.
+    """Replace the folder ``path`` by ``temporary``; if that fails, it is unchanged."""
+    # Two renames, so that `path` is never a half-deleted folder.
     outgoing, lock = _folder_beside(path, _OUTGOING)
     try:
         try:
@@ -306,17 +382,17 @@ def _umask() -> int:
     return umask
 
 
-def _cannot_write(path: str | os.PathLike[str], error: OSError) -> OutputError:
+def _cannot_write(path: PathLike, error: OSError) -> OutputError:
     advice = _ADVICE.get(error.errno or 0, "choose another output path")
     return OutputError(f"{path}: cannot be written ({error.strerror or error}); {advice}")
 
 
 def is_windows_path(path: str) -> bool:
-    """Tell whether a path is an absolute one of Windows, with a drive's letter."""
+    """Whether a path is an absolute one of Windows, with a drive letter."""
     drive, rest = ntpath.splitdrive(path)
     return bool(drive) and rest[:1] in ("\\", "/")
 
 
 def is_foreign(path: str) -> bool:
-    """Tell whether an absolute path is one of another system, so that nothing here can be meant."""
+    """Whether an absolute path is one of another operating system."""
     return path.startswith("/") if os.name == "nt" else is_windows_path(path)

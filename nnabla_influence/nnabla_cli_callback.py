@@ -14,11 +14,11 @@ place of, its other configuration files. More environment variables:
 ``NNABLA_INFLUENCE_WINDOW``
     Epochs to record, counted from the end, ``last`` (1) or ``all``; 2 by default.
 ``NNABLA_INFLUENCE_KEEP``
-    Which checkpoints to keep beside the final state: ``sqrt`` (so many that those between are
-    quickly replayed, the default), ``all`` (one before every step) or ``final`` (none).
+    Which checkpoints to keep beside the final state: ``sqrt`` (about the square root of the steps,
+    the default), ``all`` (one before every step) or ``final`` (none).
 
-What a resumed training (``-r``) leaves holds the steps since it was resumed. A training never fails
-because it is recorded: where it cannot be, a line in the log says why.
+The run of a resumed training (``-r``) holds the steps since it was resumed. A training never fails
+because of the recording: where it cannot be recorded, a line in the log says why.
 """
 
 from __future__ import annotations
@@ -26,34 +26,31 @@ from __future__ import annotations
 import configparser
 import json
 import os
-import subprocess
-import sys
-import threading
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy
 from nnabla.config import nnabla_config
 from nnabla.utils import load as nnabla_load
 
-from nnabla_influence.runs.nnabla_cli_training import Training, safely
+from nnabla_influence.lifeline import end_with_pipe
+from nnabla_influence.runs.nnabla_cli_recorder import NnablaCliRecorder, safely
 
 RUN_VARIABLE = "NNABLA_INFLUENCE_RUN"
 WINDOW_VARIABLE = "NNABLA_INFLUENCE_WINDOW"
 KEEP_VARIABLE = "NNABLA_INFLUENCE_KEEP"
 PARENT_VARIABLE = "NNABLA_INFLUENCE_PARENT"
-"""Set where `nnabla_influence.nnabla_cli` trains: end when standard input does, as the parent has.
-It lists, in JSON, the folders to remove then; a path may hold any character that could separate
-paths."""
+"""Set by `nnabla_influence.nnabla_cli`: end with the parent (`end_with_pipe`), and remove these
+folders then, a JSON list."""
 DEFAULT_WINDOW = 2
 DEFAULT_KEEP = "sqrt"
 
 
-def write_configuration(path: Union[str, os.PathLike[str]]) -> None:
+def write_configuration(path: str | os.PathLike[str]) -> None:
     """Write an ``nnabla.conf`` that records every training.
 
-    Name it in ``NNABLA_CONFIG_FILE_PATH``. What the file named there now says, and the callback
-    modules that nnabla is configured with, are taken over.
+    Name it in ``NNABLA_CONFIG_FILE_PATH``. It keeps the entries of the file that is named there
+    now, and the callback modules that nnabla is configured with.
     """
     configuration = configparser.RawConfigParser()
     configuration.read(os.environ.get("NNABLA_CONFIG_FILE_PATH", ""))
@@ -69,7 +66,7 @@ def write_configuration(path: Union[str, os.PathLike[str]]) -> None:
 
 
 def update_status(state: Any = None, start: bool = False, start_time: Any = None) -> None:
-    """Take part in a training; nnabla_cli calls this at its start, on the way and at its end.
+    """Follow a training; nnabla_cli calls this at its start, during it and at its end.
 
     Args:
         state: The parsed arguments at the start, ``"finished"`` or ``"failed"`` at the end.
@@ -78,8 +75,8 @@ def update_status(state: Any = None, start: bool = False, start_time: Any = None
     """
     if hasattr(state, "resume") and hasattr(state, "outdir"):
         if os.environ.get(PARENT_VARIABLE):
-            _unpickle_nothing()
-            threading.Thread(target=_end_with_parent, daemon=True).start()
+            _forbid_pickles()
+            end_with_pipe(remove=json.loads(os.environ[PARENT_VARIABLE]))
         safely(_begin, state)
     elif isinstance(state, tuple) and state[0] == "epoch.current":
         if _training is not None:
@@ -101,8 +98,8 @@ def _pass_on(state: Any, start: bool, start_time: Any) -> None:
                 return
 
 
-def _unpickle_nothing() -> None:
-    """Let nnabla read arrays of numbers only; the data were checked, but not in this process."""
+def _forbid_pickles() -> None:
+    """Let nnabla read arrays of numbers only: the data may have changed since they were checked."""
     load = numpy.load
 
     def load_numbers(*arguments: Any, **named: Any) -> Any:
@@ -111,31 +108,13 @@ def _unpickle_nothing() -> None:
     numpy.load = load_numbers
 
 
-_REMOVE = "import shutil, sys; sys.stdin.read(); [shutil.rmtree(f, True) for f in sys.argv[1:]]"
-
-
-def _end_with_parent() -> None:
-    """Wait until the parent is gone, end, and have removed what it can no longer remove."""
-    while os.read(0, 1):
-        pass
-    # The training goes on writing until this process ends, so another one removes, after that: its
-    # standard input closes then.
-    subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _REMOVE, *json.loads(os.environ[PARENT_VARIABLE])],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    os._exit(1)
-
-
-_training: Optional[Training] = None
+_training: NnablaCliRecorder | None = None
 
 
 def _begin(arguments: Any) -> None:
     global _training
     _training = None  # nnabla_cli trains once a process; a caller of its functions may do more.
-    training = Training(
+    training = NnablaCliRecorder(
         arguments,
         os.environ.get(RUN_VARIABLE) or os.path.join(arguments.outdir, "run"),
         os.environ.get(WINDOW_VARIABLE) or str(DEFAULT_WINDOW),

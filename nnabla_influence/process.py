@@ -1,4 +1,4 @@
-"""What a command and a Console plugin have in common as processes: output, signals, exit codes."""
+"""Output, signals and exit codes of a command or Console plugin."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any, Optional
+from typing import Any
 
-from nnabla_influence.errors import InfluenceError
 from nnabla_influence.text import others_printable, printable
 
 INTERRUPTED = 130
@@ -22,12 +20,12 @@ _ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(sign
 
 @contextlib.contextmanager
 def tidy_process() -> Iterator[None]:
-    """Let printing a path never fail, and let every end but a hard kill clean up.
+    """Make printing any path safe, and clean up at every end but a hard kill.
 
-    What the console's encoding cannot show (cp932 on Japanese Windows) is escaped. SIGTERM, as
-    batch systems and ``timeout`` send it, and SIGHUP, when a terminal is closed, unwind the program
-    as Ctrl-C does. A reader of the output that has seen enough (``| head``) ends it without a word.
-    What nnabla and Python say of their own is made `printable`.
+    What the console's encoding cannot show (cp932 on Japanese Windows) is escaped. SIGTERM, from
+    batch systems and ``timeout``, and SIGHUP, from a closed terminal, unwind the program as Ctrl-C
+    does. If the reader of the output ends (``| head``), so does the program, silently. The lines
+    of nnabla and Python are made `printable`.
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -41,25 +39,25 @@ def tidy_process() -> Iterator[None]:
                 if sys.stdout is not None:
                     sys.stdout.flush()
         except BrokenPipeError:
-            # Python flushes once more at its end, which must not fail again.
+            # Python flushes again at its end, which must not fail.
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
 
 
 class _Stop:
-    """A signal handler that ends the program in code of ours.
+    """A signal handler that ends the program in code of this package.
 
-    An exception that comes up in Python code below nnabla's compiled code (its imports, its
-    callbacks) is lost there, or becomes a SystemError. So a signal that arrives there is sent
-    again, until it meets our code or a second is over.
+    An exception in Python code called by nnabla's compiled code (its imports, its callbacks) is
+    lost, or becomes a SystemError. So a signal that arrives there is sent again, until it arrives
+    in this package or a second has passed.
     """
 
     def __init__(self) -> None:
         self.patience = 50
         self.is_over = False
 
-    def __call__(self, number: int, frame: Optional[FrameType]) -> None:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         name = "" if frame is None else frame.f_globals.get("__name__", "")
         if name.split(".")[0] != __name__.split(".")[0] and self.patience > 0:
             self.patience -= 1
@@ -72,15 +70,15 @@ class _Stop:
             sys.exit(128 + number)
 
     def send(self, number: int) -> None:
-        """Send the signal again, unless the work is over meanwhile."""
+        """Send the signal again, unless the work has ended."""
         if not self.is_over:
             signal.raise_signal(number)
 
 
 def import_nnabla() -> None:
-    """Import nnabla in one go: Ctrl-C takes effect behind it.
+    """Import nnabla, and let Ctrl-C take effect after it.
 
-    A process in which the import was interrupted crashes when it ends, in place of its exit code.
+    A process whose import of nnabla was interrupted crashes at its end and loses its exit code.
     """
     received: list[int] = []
     with _on_signals([signal.SIGINT, *_ENDS], lambda number, _: received.append(number)):
@@ -91,9 +89,9 @@ def import_nnabla() -> None:
 
 @contextlib.contextmanager
 def _on_signals(numbers: Sequence[int], handler: Callable[[int, Any], Any]) -> Iterator[None]:
-    """Handle signals, but those that are ignored (``nohup``), while the block runs."""
+    """Handle signals, except ignored ones (``nohup``), while the block runs."""
     before = {}
-    if threading.current_thread() is threading.main_thread():  # only there it can be asked for
+    if threading.current_thread() is threading.main_thread():  # Only there handlers can be set.
         before = {number: signal.getsignal(number) for number in numbers}
         before = {k: v for k, v in before.items() if v not in (signal.SIG_IGN, None)}
     for number in before:
@@ -103,18 +101,6 @@ def _on_signals(numbers: Sequence[int], handler: Callable[[int, Any], Any]) -> I
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
-
-
-def one_line(error: Exception) -> str:
-    """Return an error's message, `printable`; an unforeseen error's with its kind and place."""
-    text = str(error)
-    if isinstance(error, ModuleNotFoundError):
-        text = f"the package {error.name} is missing; install it for {sys.executable}"
-    elif not isinstance(error, InfluenceError):
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        file_name = os.path.basename(place.filename)
-        text = f"unexpected {type(error).__name__}: {text} ({file_name}, line {place.lineno})"
-    return printable(text)
 
 
 def show(line: str) -> None:

@@ -18,21 +18,21 @@ CONSOLE_LEVEL = 99
 
 
 class Stage(Protocol):
-    """A part of the work whose advance is shown."""
+    """A part of the work whose progress is shown."""
 
     def update(self, n: int = 1) -> object:
-        """Say that ``n`` more units are done."""
+        """Report that ``n`` more units are done."""
 
 
 class Progress(Protocol):
-    """Where a long computation tells how far it is."""
+    """Where a long computation reports its progress."""
 
     def say(self, message: str) -> None:
         """Show one line that stays."""
 
     @contextmanager
     def stage(self, description: str, total: int, unit: str = "it") -> Iterator[Stage]:
-        """Open a stage of ``total`` units; leaving the block ends it."""
+        """Begin a stage of ``total`` units; leaving the block ends it."""
 
 
 class _SilentStage:
@@ -84,7 +84,7 @@ class _ConsoleStage:
         if tenth <= self._logged_tenth and silent_for < 30:
             return
         if silent_for < 2 and self._done < self._total:
-            return  # A quick stage is worth its last line only.
+            return  # A quick stage gets its last line only.
         self._logged_tenth, self._logged_at = tenth, now
         remaining = (now - self._started) * (self._total - self._done) / max(self._done, 1)
         logger.log(

@@ -1,4 +1,4 @@
-"""Spare nnabla's futile imports while a long computation runs."""
+"""Skip nnabla's futile imports during a long computation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _FUTILE = ("nnabla.nnabla", "nnabla.nnabla_ext")
 def without_futile_imports() -> Iterator[None]:
     """Let imports that cannot succeed fail at once while the block runs.
 
-    nnabla's compiled modules import ``nnabla`` within their functions in Python 2's way, which
-    asks for ``nnabla.nnabla`` first and searches the disk for it, dozens of times in a mini-batch:
-    a quarter of the time of a small network. None in `sys.modules` is Python's own way to say that
-    a module is not to be found; nnabla then goes on to the right name, as it does without this.
+    nnabla's compiled modules import ``nnabla`` within their functions in Python 2's way: they look
+    for ``nnabla.nnabla`` on the disk first, dozens of times in a mini-batch, which takes a quarter
+    of the time of a small network. None in `sys.modules` is Python's own sign for a module that
+    does not exist; nnabla then imports the right name, as it does without this.
     """
     added = [name for name in _FUTILE if name not in sys.modules]
     sys.modules.update(dict.fromkeys(added))  # type: ignore[arg-type]

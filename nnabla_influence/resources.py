@@ -1,4 +1,4 @@
-"""Find the plugins and the network definitions, in a checkout or in an installed package."""
+"""The folders of plugins and network definitions, in a checkout or an installed package."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How a message names an option: as the command does, or by the field of the dialog that is open.
+"""How a message names an option: as the command does, or by the field of an open dialog.
 
-Whoever works in a Console sees fields, not options, and each Console shows only some of them.
+Users of a Console see fields, not options, and each Console shows only some of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _fields: frozenset[str] | None = None
 
 @contextlib.contextmanager
 def in_dialog(fields: Iterable[str]) -> Iterator[None]:
-    """Let messages name the fields of a dialog, which are these."""
+    """Let messages name these fields of a dialog while the block runs."""
     global _fields
     before, _fields = _fields, frozenset(fields)
     try:
@@ -23,11 +23,11 @@ def in_dialog(fields: Iterable[str]) -> Iterator[None]:
 
 
 def with_option(option: str, field: str | None = None) -> str:
-    """Return such as ``with -t``, or ``in the field input-train`` where a dialog is open.
+    """Return ``with -t``, or ``in the field input-train`` if a dialog is open.
 
     Args:
-        option: As the command's users type it.
-        field: What a dialog that has the option calls it; None where none has.
+        option: As users of the command type it.
+        field: Its name in dialogs; None if no dialog has it.
     """
     if _fields is None:
         return f"with {option}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nnabla_influence.nnabla_cli import training
-from tests.curves.projects import Project
+from tests.retraining.projects import Project
 from tests.small_projects import edit
 
 

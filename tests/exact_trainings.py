@@ -19,10 +19,10 @@ from nnabla_influence.device import cpu_device
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.runs.checkpoint import Checkpoint
-from nnabla_influence.runs.checkpoints import write_checkpoints
+from nnabla_influence.runs.checkpoint_folder import write_checkpoints
 from nnabla_influence.runs.run import read_run, write_run
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.scoring.past_training import train_again
+from nnabla_influence.scoring.replay import replay_training
 from nnabla_influence.solvers import STATE_NAMES, SolverState
 from tests.definition.definitions import python_proto, write_text
 from tests.training_data import _step_schedule, arrays_of, linear_data, run_nnabla_cli, write_csv
@@ -189,7 +189,7 @@ def done_again(base: Path) -> Path:
     folder = base / "done again"
     folder.mkdir()
     definition = load_definition(training.final)
-    train_again(
+    replay_training(
         *(definition, definition.parameters, training.training, training.training),
         folder / "run",
         device="cpu",

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from nnabla_influence import Options, score
-from nnabla_influence.curves.experiment import curve
 from nnabla_influence.dataset import ColumnSpec, check_files, open_dataset
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import DatasetError, RunError
 from nnabla_influence.nnabla_cli import training
+from nnabla_influence.retraining.removal_curve import curve
 from nnabla_influence.review.thumbnails import shows_a_picture, thumbnail
 from tests.adversarial import add_column, add_monitored, train_it
-from tests.curves.projects import Project, write_project
+from tests.retraining.projects import Project, write_project
 
 
 @pytest.fixture
@@ -76,12 +76,12 @@ def in_cache(project: Project, marker: Path) -> str:
 
 
 def score_without_run(project: Project, folder: Path) -> None:
-    score(project.model, parameters=parameters(project), options=Options(device="cpu"))
+    score(project.model, parameters=parameters(project), device="cpu")
 
 
 def score_by_replay(project: Project, folder: Path) -> None:
-    options = Options(method="exact", device="cpu")
-    score(project.model, parameters=parameters(project), options=options)
+    options = Options(method="exact")
+    score(project.model, parameters=parameters(project), options=options, device="cpu")
 
 
 def parameters(project: Project) -> Path:

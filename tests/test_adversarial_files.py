@@ -19,19 +19,19 @@ import pytest
 from PIL import Image
 
 from nnabla_influence import file_safety
-from nnabla_influence.cleansing.book import read_book
+from nnabla_influence.cleansing.table import read_table
 from nnabla_influence.dataset import ColumnSpec, check_files, open_dataset
 from nnabla_influence.definition import load_definition
 from nnabla_influence.definition.model_file import read_parameters as read_model_parameters
 from nnabla_influence.errors import DatasetError, ModelError, OutputError, RunError
-from nnabla_influence.nnabla_cli.checking import check_datasets
+from nnabla_influence.nnabla_cli.unsafe_inputs import check_datasets
 from nnabla_influence.ranking import read_ranking
 from nnabla_influence.review.thumbnails import thumbnail
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.run_folder import check_replaceable
-from nnabla_influence.solvers.reading import read_solver_state as read_model_state
+from nnabla_influence.solvers.saved_state import read_solver_state as read_model_state
 from tests.adversarial import add_column, train_it
-from tests.curves.projects import Project, write_project
+from tests.retraining.projects import Project, write_project
 from tests.small_projects import edit
 
 PLACE = re.escape("x.csv, line 2, datasource_index 0, column 'x'")
@@ -104,7 +104,7 @@ def test_a_workbook_of_decisions_that_unpacks_to_gigabytes(tmp_path, monkeypatch
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/workbook.xml", bytes(2**24))
     with pytest.raises(DatasetError, match=r"decisions\.xlsx: .*unpack"):
-        read_book(path, ["decision"])
+        read_table(path, ["decision"])
 
 
 # --------------------------------------------------------------- what is not a file

@@ -10,7 +10,7 @@ import nnabla as nn
 import numpy as np
 import pytest
 
-import nnabla_influence.device as context_module
+import nnabla_influence.device as device_module
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import DeviceError
 
@@ -19,7 +19,7 @@ from nnabla_influence.errors import DeviceError
 def extension(monkeypatch):
     """Pretend that an extension is installed whose import or use fails in a given way."""
 
-    real = context_module.get_extension_context
+    real = device_module.get_extension_context
 
     def install(failure: Exception | None) -> None:
         def context(name: str, **keywords: str) -> nn.Context:
@@ -31,7 +31,7 @@ def extension(monkeypatch):
                 raise failure
             return nn.Context(["cpu:float"], "CpuCachedArray", keywords["device_id"])
 
-        monkeypatch.setattr(context_module, "get_extension_context", context)
+        monkeypatch.setattr(device_module, "get_extension_context", context)
 
     return install
 
@@ -40,7 +40,7 @@ def is_cpu(context: nn.Context) -> bool:
     return list(context.backend) == ["cpu:float"]
 
 
-def test_the_cpu_as_asked_for():
+def test_the_cpu_as_requested():
     device = choose_device("cpu")
     assert is_cpu(device.context)
     assert device.description == "CPU (as asked for)"
@@ -48,7 +48,7 @@ def test_the_cpu_as_asked_for():
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "CPU", "", "cuda:0 ", "auto:1"])
 def test_unknown_names(name: str):
-    with pytest.raises(DeviceError, match="is unknown; use auto, cpu, cuda or cuda:N"):
+    with pytest.raises(DeviceError, match=r"auto, cpu, cuda or cuda:N"):
         choose_device(name)
 
 
@@ -59,8 +59,7 @@ def test_no_extension_is_no_error_unless_a_gpu_was_asked_for(monkeypatch):
     assert device.description == "CPU (no CUDA extension of nnabla is installed)"
     with pytest.raises(
         DeviceError,
-        match=r"'cuda:1' does not work \(no CUDA extension of nnabla is installed\); use device"
-        r" cpu, or install the extra cuda110, cuda116 or cuda120",
+        match=r"'cuda:1' .*no CUDA extension .*cuda110, cuda116 or cuda120",
     ):
         choose_device("cuda:1")
 

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from nnabla_influence.dataset import open_dataset
 from nnabla_influence.errors import OutputError
-from nnabla_influence.files import check_writable, replacing_file, replacing_folder, working_folder
-from nnabla_influence.ranking import Ranking, Scores
-from tests.dataset.common import write_csv
+from nnabla_influence.files import (
+    check_output,
+    check_output_folder,
+    check_writable,
+    replacing_file,
+    replacing_folder,
+    working_folder,
+)
 from tests.small_projects import REPOSITORY, environment
 
 
@@ -138,6 +142,46 @@ def test_checking_changes_nothing(file: Path):
     check_writable(file.parent / "new.csv")
     assert names(file.parent) == ["result.csv"]
     assert file.read_text() == "old"
+
+
+@pytest.mark.parametrize("link", [None, "link_to", "symlink_to"])
+def test_an_input_is_never_an_output(file: Path, link: str | None):
+    output = file
+    if link == "link_to":
+        output = file.with_name("other.csv")
+        os.link(file, output)
+    elif link:
+        output = file.with_name("other.csv")
+        output.symlink_to(file)
+    with pytest.raises(OutputError, match=f"{output}: is the same file as {file}, which is read"):
+        check_output(output, [None, file.with_name("missing.csv"), file])
+    check_output(file.with_name("new.csv"), [None, file])
+
+
+def test_only_a_file_of_the_same_kind_is_replaced(file: Path):
+    with pytest.raises(OutputError, match=r"result\.csv: exists and is not a ranking"):
+        check_output(file, is_ours=lambda path: False, kind="a ranking")
+    check_output(file, is_ours=lambda path: True, kind="a ranking")
+    check_output(file.with_name("new.csv"), is_ours=lambda path: False, kind="a ranking")
+    file.write_text("")
+    check_output(file, is_ours=lambda path: False, kind="a ranking")
+
+
+def test_only_a_folder_of_the_same_kind_is_replaced(folder: Path, file: Path, monkeypatch):
+    monkeypatch.chdir(folder)
+    for path, names, mark, message in [
+        (folder / "none" / "run", [], "old", "none does not exist; make it first"),
+        (file, [], "old", "is a file"),
+        (folder, ["old"], "old", "is the current folder"),
+    ]:
+        with pytest.raises(OutputError, match=message):
+            check_output_folder(path, "a run", names, mark)
+    monkeypatch.chdir(folder.parent)
+    for names, mark in ([], "old"), (["old", "new"], "new"):
+        with pytest.raises(OutputError, match="run: holds old, so it is not a run"):
+            check_output_folder(folder, "a run", names, mark)
+    assert check_output_folder("run", "a run", ["old", "new"], "old") == folder
+    assert check_output_folder(folder.parent / "new", "a run", ["old"], "old")
 
 
 def test_a_locked_file_is_told_before_the_work(file: Path, monkeypatch):
@@ -273,45 +317,3 @@ def test_a_working_folder_is_gone_after_its_block(file: Path):
         (folder / "rows").touch()
         assert folder.parent == file.parent
     assert names(file.parent) == ["result.csv"]
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from nnabla_influence.commands.main import main
-import xlsxwriter
-
-def kill(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-xlsxwriter.Workbook.close = kill
-Path.replace = kill
-main(sys.argv[1:])
-"""
-
-
-@pytest.mark.parametrize(
-    ("words", "n_left"),
-    [
-        ("review -i ranking.csv -o review.html", 1),
-        ("review -i ranking.csv --xlsx review.xlsx", 2),
-        ("cleanse -i ranking.csv -o clean.csv -n 1", 2),
-    ],
-)
-def test_the_next_success_of_a_killed_command_removes_what_it_left(tmp_path, words, n_left: int):
-    table = write_csv(tmp_path / "train.csv", ["x", "y"], [[1, 0], [2, 1], [3, 1]])
-    ranking = Ranking(open_dataset(table, []), Scores([1.0, -1.0, 2.0]))
-    ranking.write(tmp_path / "ranking.csv")
-
-    def left_by(*command: str) -> tuple[int, int]:
-        done = subprocess.run(
-            [sys.executable, *command, *words.split()],
-            cwd=tmp_path,
-            env=environment(PYTHONPATH=str(REPOSITORY)),
-            check=False,
-        )
-        return done.returncode, len([name for name in names(tmp_path) if name[0] == "."])
-
-    assert left_by("-c", KILLED) == (-9, n_left)
-    assert left_by("-c", KILLED) == (-9, 2 * n_left)
-    assert left_by("-m", "nnabla_influence") == (0, 0)

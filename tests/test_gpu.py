@@ -12,14 +12,14 @@ from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.engine.guard import check_derivatives
 from nnabla_influence.influence.step_derivatives import StepDerivatives
 from nnabla_influence.influence.step_inputs import StepInputs
-from nnabla_influence.influence.trace import trace_back, validation_gradient
+from nnabla_influence.influence.trace import Trace, TraceInputs, trace_back, validation_gradient
 from nnabla_influence.influence.trajectory import FinalTrajectory
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.solvers import SolverState, build_adjoint
 from tests.cases import CASES, Case, write_csv
-from tests.curves.projects import write_project
 from tests.influence.test_trace import as_steps, some_steps
+from tests.retraining.projects import write_project
 
 pytestmark = pytest.mark.gpu
 
@@ -41,15 +41,15 @@ def influence_on(device: Device, case: Case, folder) -> np.ndarray:
         SilentProgress(),
     )
     final = Checkpoint(8, definition.parameters, SolverState(8, {}))
-    return trace_back(
+    inputs = TraceInputs(
         as_steps(some_steps(23, 6, epochs=2)),
         FinalTrajectory(final),
         StepDerivatives(lambda size: derivatives, whole=False, chunk_size=8),
         build_adjoint(SolverSettings("Sgd", {"lr": 0.1}, 0.05, 1), u, device.context),
         StepInputs(lambda rows: {k: v[rows] for k, v in train.items()}),
-        23,
-        SilentProgress(),
-    ).influence
+    )
+    *_, last = trace_back(inputs, Trace.start(23, u))
+    return last.influence
 
 
 def test_asking_for_a_gpu_gives_one(gpu: Device):
@@ -83,7 +83,8 @@ def test_a_training_on_the_gpu_is_scored_there_as_on_the_cpu(tmp_path, gpu: Devi
         score(
             definition,
             run=tmp_path / "run",
-            options=Options(method=method, window="all", device=device),
+            options=Options(method=method, window="all"),
+            device=device,
         ).scores.influence
         for device in ("cuda", "cpu")
     )

@@ -12,7 +12,7 @@ from nnabla.utils import callback as nnabla_callback
 
 from nnabla_influence import nnabla_cli_callback
 from nnabla_influence.errors import RunError
-from nnabla_influence.runs.nnabla_cli_training import _SafeRecording
+from nnabla_influence.runs.nnabla_cli_recorder import _SafeStepLog
 from nnabla_influence.runs.run import read_run
 from tests.training_data import (
     CALLBACK,
@@ -182,11 +182,11 @@ def test_a_cache_folder(odd, name):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("two optimizers", "it has 2 optimizers, not one"),
-        ("two datasets", "it has 2 datasets, not one"),
-        ("part", "its optimizer runs in a part of the iterations only"),
-        ("no epoch", "a run without steps cannot be written: no solver update was recorded"),
-        ("folder in use", "run: holds thesis.tex, so it is not a run that may be replaced"),
+        ("two optimizers", "2 optimizers"),
+        ("two datasets", "2 datasets"),
+        ("part", "part of the iterations"),
+        ("no epoch", "no solver update"),
+        ("folder in use", "run: holds thesis.tex"),
     ],
 )
 def test_what_is_not_recorded_is_trained_all_the_same(odd, name, reason):
@@ -208,26 +208,22 @@ def messages(caplog):
     return [record.getMessage() for record in caplog.records]
 
 
-def test_a_failure_on_the_way_ends_the_recording_and_not_the_training(caplog):
-    recording = _SafeRecording(5, None)
+def test_a_failure_ends_the_recording_and_not_the_training(caplog):
+    recording = _SafeStepLog(5, None)
     recording.batch(np.array([7]))
     recording.zeroed()
     recording.decayed(0.1)
     recording.updated(0.1)
     assert isinstance(recording.failure, RunError)
-    assert messages(caplog) == [
-        "This training is not recorded for nnabla-influence: row 7 is not in the dataset, whose 5"
-        " rows are numbered from 0"
-    ]
+    (message,) = messages(caplog)
+    assert message.startswith("This training is not recorded for nnabla-influence: row 7 ")
 
 
-def test_a_window_that_is_none_does_not_stop_the_training(caplog, monkeypatch):
+def test_a_wrong_window_does_not_stop_the_training(caplog, monkeypatch):
     monkeypatch.setenv(nnabla_cli_callback.WINDOW_VARIABLE, "some")
     nnabla_cli_callback.update_status(SimpleNamespace(resume=False, outdir="out", config="net"))
-    assert messages(caplog) == [
-        "This training is not recorded for nnabla-influence: window: 'some' is neither a number of"
-        " epochs from 1 nor 'last' or 'all'"
-    ]
+    (message,) = messages(caplog)
+    assert message.startswith("This training is not recorded for nnabla-influence: window: 'some'")
 
 
 def test_other_callback_modules_are_called_on(monkeypatch):

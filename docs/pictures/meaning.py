@@ -1,4 +1,4 @@
-"""The picture of docs/meaning.md: what redoing the last epoch without one row really does."""
+"""The picture of docs/meaning.md: what retraining the last epoch without one row really does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from looks import FOLDER, HARMFUL, HELPFUL, NEUTRAL, plt
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from network_defs.samples import load_breast_cancer, write_table
-from nnabla_influence import Options, score
+from nnabla_influence import score
 from nnabla_influence.definition import load_definition
 from nnabla_influence.device import choose_device
 from nnabla_influence.influence.step_inputs import step_inputs
@@ -20,16 +20,16 @@ from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.resources import network_defs_folder
+from nnabla_influence.retraining.evaluation import Evaluator
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.scoring.opening import open_training, open_validation, solver_that_trained
-from nnabla_influence.validation.retraining import MeanLoss
+from nnabla_influence.scoring.inputs import open_training, open_validation, solver_that_trained
 
 RANKING = "influence.csv"
 
 
 class LastEpoch:
-    """The last epoch of a logistic regression on breast_cancer, to be redone without a row."""
+    """The last epoch of a logistic regression on breast_cancer, to be retrained without a row."""
 
     def __init__(self, folder: Path):
         model = folder / "logistic_regression.nntxt"
@@ -40,25 +40,27 @@ class LastEpoch:
         context = choose_device("cpu").context
         trained = open_training(definition, None, SilentProgress())
         validated = open_validation(definition, None, SilentProgress())
-        rows = np.arange(len(validated))
         self.steps: tuple[Step, ...] = run.steps
-        self._start = run.moment(run.steps[0].step)
+        self._start = run.checkpoint(run.steps[0].step)
         self._inputs = step_inputs(definition, run, trained.batch, context)
         self._trainer = Trainer(definition, solver_that_trained(definition, run), context)
-        self._loss = MeanLoss(definition, context, run.parameters(), validated.batch, rows, 256)
-        self.ranking = score(
-            model, run=folder / "run", output=folder / RANKING, options=Options(device="cpu")
-        )
+        self._evaluator = Evaluator(definition, context, run.parameters())
+        self._validated = validated
+        self.ranking = score(model, run=folder / "run", output=folder / RANKING, device="cpu")
 
     def losses(self, left_out: int | None = None) -> np.ndarray:
         """Return the mean validation loss before the epoch's first step and after each step."""
         weights = {} if left_out is None else {left_out: 0.0}
         self._trainer.start(self._start)
-        found = [self._loss(self._trainer.moment().parameters)]
+        found = [self._loss()]
         for step in self.steps:
             self._trainer.step(step, self._inputs, weights)
-            found.append(self._loss(self._trainer.moment().parameters))
+            found.append(self._loss())
         return np.array(found)
+
+    def _loss(self) -> float:
+        parameters, rows = self._trainer.checkpoint().parameters, np.arange(len(self._validated))
+        return self._evaluator.mean_loss(parameters, self._validated.batch, rows)
 
 
 def draw_meaning(folder: Path) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from numbers import Integral
 from pathlib import Path
 
@@ -11,21 +12,21 @@ from nnabla_influence.cleansing.decisions import (
     KEEP,
     RELABEL,
     REMOVE,
-    Decided,
     Decision,
+    Decisions,
     read_decisions,
 )
-from nnabla_influence.cleansing.labels import Labels, listed_classes, number, read_labels
-from nnabla_influence.cleansing.outputs import (
+from nnabla_influence.cleansing.labels import LabelColumn, listed_classes, number, read_labels
+from nnabla_influence.cleansing.output import (
     check_not_the_training_csv,
     check_outputs,
-    check_replaceable,
     default_list,
+    write_cleansed,
 )
 from nnabla_influence.cleansing.result import ClassChange, Cleansed
-from nnabla_influence.cleansing.source import PathLike, Source, open_source
-from nnabla_influence.cleansing.writing import write_cleansed
+from nnabla_influence.cleansing.rows import TrainingRows, open_rows
 from nnabla_influence.errors import DatasetError, InfluenceError
+from nnabla_influence.files import PathLike
 from nnabla_influence.wording import with_option
 
 
@@ -41,11 +42,11 @@ def cleanse(
     label_column: str | None = None,
     allow_empty_class: bool = False,
 ) -> Cleansed:
-    """Write a dataset CSV without the rows that a ranking, or a person, found harmful.
+    """Write a copy of the training CSV with harmful rows removed or relabelled.
 
-    The output has the columns and the order of the training CSV; its cells are untouched, but
-    relative file paths are rewritten to be right from where it lies. Beside it stands a list of
-    what was removed or relabelled, which is itself a decisions CSV.
+    The output has the columns and the order of the training CSV; its cells are unchanged, but
+    relative file paths are rewritten to be right from the output's folder. Beside it is written a
+    list of the removed and relabelled rows, which is itself a decisions CSV.
 
     Args:
         ranking: The ranking CSV, whole.
@@ -53,69 +54,56 @@ def cleanse(
         n: Remove this many rows (an int), or this part of them (a float below 1), the most harmful
             ones. One of ``n``, ``below`` and ``decisions`` must be given.
         below: Remove the rows whose influence is below this.
-        decisions: Do what this CSV says (`docs/cleanse.md`).
-        train: The training CSV; by default the ranking's own columns and cells are taken.
+        decisions: Remove and relabel the rows as this CSV or workbook says (`docs/cleanse.md`).
+        train: The training CSV; by default the ranking's own columns and cells are used.
         removed: The list to write; by default ``output`` with ``.removed.csv`` at its end.
         label_column: Variable or header cell of the label column; by default ``y``, where there is
             a single such column.
         allow_empty_class: Whether a class may lose all of its rows.
 
     Raises:
-        InfluenceError: The choice is not one, or leaves nothing, or a class would vanish.
-        DatasetError: A CSV cannot be used, or ranking and training CSV do not belong together.
-        OutputError: A file cannot be written, or is one of those that are read, or may be the
+        InfluenceError: The choice is wrong, or removes all rows.
+        DatasetError: A CSV cannot be used, ranking and training CSV do not belong together, or a
+            class would lose all of its rows.
+        OutputError: A file cannot be written, is one of those that are read, or may be the
             training CSV.
     """
     _check_choice(n, below, decisions)
     paths = Path(output), default_list(Path(output)) if removed is None else Path(removed)
-    read = {"ranking": ranking, "training CSV": train, "decisions CSV": decisions}
-    check_outputs(*paths, {name: path for name, path in read.items() if path is not None})
-    source = open_source(ranking, train)
+    check_outputs(*paths, (ranking, train, decisions))
+    rows = open_rows(ranking, train)
     if train is None:
-        check_not_the_training_csv(paths, source)
-    check_replaceable(*paths)
-    labels = read_labels(source, label_column)
+        check_not_the_training_csv(*paths, rows)
+    labels = read_labels(rows, label_column)
     notes = []
-    verdict = source.ranking.verdict
+    verdict = rows.ranking.verdict
     if verdict is not None and verdict.is_rough:
         notes.append(f"{ranking}: {verdict.sentence}")
     if decisions is not None:
-        decided = read_decisions(decisions, source, labels)
-        changes = _decided(source, decided)
-        if not decided.by_row:
-            notes.append(
-                f"{decisions}: decides about no row; its column 'decision' is empty, or holds"
-                " formulas whose results were not saved"
-            )
-        if decided.is_of_other_scores:
-            notes.append(
-                f"{decisions}: has other influences than {ranking}, but the same rows; what was"
-                " decided about them is done"
-            )
+        decided = read_decisions(decisions, rows, labels)
+        changes = _decided(rows, decided)
+        notes += _decision_notes(ranking, decisions, decided)
     else:
-        changes = _scored(source, n, below)
-        useful = int((source.influence[list(changes)] >= 0).sum())
+        changes = _scored(rows, n, below)
+        useful = int((rows.influence[list(changes)] >= 0).sum())
         if useful:
             notes.append(
                 f"{useful} of the removed rows are not harmful (influence 0 or above); --below 0"
                 " removes harmful rows only"
             )
-    if sum(change.action == REMOVE for change in changes.values()) == len(source):
-        raise InfluenceError(
-            f"all {len(source)} rows would be removed, so nothing would be left; choose fewer"
-        )
+    gone = tuple(i for i, change in changes.items() if change.action == REMOVE)
+    if len(gone) == len(rows):
+        raise InfluenceError(f"all {len(rows)} rows would be removed; choose fewer")
     classes = () if labels is None else _class_changes(labels, changes)
     if labels is None or labels.classes is None:
         notes.append(_without_classes(labels))
-    _check_vanished(classes, allow_empty_class)
-    write_cleansed(*paths, source, changes, None if labels is None else labels.column)
+    _check_empty(classes, allow_empty_class)
+    write_cleansed(*paths, rows, changes, None if labels is None else labels.column)
     return Cleansed(
         output=paths[0],
         removed_list=paths[1],
-        kept=tuple(
-            i for i in range(len(source)) if i not in changes or changes[i].action != REMOVE
-        ),
-        removed=tuple(i for i, change in changes.items() if change.action == REMOVE),
+        kept=tuple(sorted({*range(len(rows))} - {*gone})),
+        removed=gone,
         relabelled={i: change.label for i, change in changes.items() if change.label is not None},
         classes=classes,
         notes=tuple(notes),
@@ -124,78 +112,87 @@ def cleanse(
 
 def _check_choice(n: int | float | None, below: float | None, decisions: PathLike | None) -> None:
     if sum(choice is not None for choice in (n, below, decisions)) != 1:
-        raise InfluenceError("give one of n, below and decisions: what is to be removed")
+        raise InfluenceError("give exactly one of n, below and decisions")
     is_count = isinstance(n, Integral) and not isinstance(n, bool) and n >= 1
     if n is not None and not (is_count or (isinstance(n, float) and 0 < n < 1)):
         raise InfluenceError(
-            f"n {n!r} is neither a number of rows from 1 nor a fraction between 0 and 1"
+            f"n {n!r} must be a number of rows from 1 or a fraction between 0 and 1"
         )
     if below is not None and not math.isfinite(below):
         raise InfluenceError(f"below {below!r} is not a finite number")
 
 
-def _scored(source: Source, n: int | float | None, below: float | None) -> dict[int, Decision]:
+def _scored(rows: TrainingRows, n: int | float | None, below: float | None) -> dict[int, Decision]:
     """Return the rows to remove, the most harmful first."""
-    ranking = source.ranking
+    ranking = rows.ranking
     if below is not None:
         count = int((ranking.influence < below).sum())
     else:
         assert n is not None
-        count = round(n * len(source)) if isinstance(n, float) else int(n)
+        count = round(n * len(rows)) if isinstance(n, float) else int(n)
         if count == 0:
             raise InfluenceError(
-                f"{n} of the {len(source)} rows of {ranking.dataset.path} is no row; choose more"
+                f"{n} of the {len(rows)} rows of {ranking.dataset.path} is less than one row;"
+                " choose more"
             )
-        if count > len(source):
+        if count > len(rows):
             raise InfluenceError(
-                f"{n} rows cannot be removed, since {ranking.dataset.path} ranks {len(source)};"
-                " choose fewer"
+                f"{n} rows cannot be removed: {ranking.dataset.path} has {len(rows)}; choose fewer"
             )
     return {index: Decision(REMOVE) for index in ranking.order[:count].tolist()}
 
 
-def _decided(source: Source, decided: Decided) -> dict[int, Decision]:
+def _decided(rows: TrainingRows, decided: Decisions) -> dict[int, Decision]:
     """Return the rows to remove or relabel, the most harmful first."""
     changed = {row: made for row, made in decided.by_row.items() if made.action != KEEP}
-    return {row: changed[row] for row in source.ranking.order.tolist() if row in changed}
+    return {row: changed[row] for row in rows.ranking.order.tolist() if row in changed}
 
 
-def _class_changes(labels: Labels, changes: Mapping[int, Decision]) -> tuple[ClassChange, ...]:
-    counts = {value: [0, 0, 0, 0] for value in labels.classes or ()}
-    if not counts:
+def _decision_notes(ranking: PathLike, path: PathLike, decided: Decisions) -> Iterator[str]:
+    if not decided.by_row:
+        yield (
+            f"{path}: has no decisions; its column 'decision' is empty, or holds formulas whose"
+            " results were not saved"
+        )
+    if not decided.are_checked:
+        yield (
+            f"{path}: was not checked to be about {ranking}, since it has rows without the"
+            " ranking's id or influence"
+        )
+
+
+def _class_changes(labels: LabelColumn, changes: Mapping[int, Decision]) -> tuple[ClassChange, ...]:
+    if labels.classes is None:
         return ()
-    for index, value in enumerate(labels.values):
-        assert value is not None
-        counts[value][0] += 1
-        change = changes.get(index)
-        if change is None:
-            continue
-        counts[value][1 if change.action == REMOVE else 2] += 1
-        if change.action == RELABEL and change.label is not None:
-            counts[number(change.label)][3] += 1  # type: ignore[index]
-    assert labels.classes is not None
-    return tuple(ClassChange(labels.classes[value], *count) for value, count in counts.items())
+    rows = Counter(labels.values)
+    lost = Counter((labels.values[i], change.action) for i, change in changes.items())
+    gained = Counter(number(change.label) for change in changes.values() if change.label)
+    return tuple(
+        ClassChange(name, rows[v], lost[v, REMOVE], lost[v, RELABEL], gained[v])
+        for v, name in labels.classes.items()
+    )
 
 
-def _check_vanished(classes: tuple[ClassChange, ...], allowed: bool) -> None:
-    vanished = [change for change in classes if change.left == 0]
-    if not vanished or allowed:
+def _check_empty(classes: tuple[ClassChange, ...], allowed: bool) -> None:
+    empty = [change for change in classes if change.left == 0]
+    if not empty or allowed:
         return
-    names = listed_classes(change.name for change in vanished)
-    rows = sum(change.rows for change in vanished)
+    names = listed_classes(change.name for change in empty)
+    rows = sum(change.rows for change in empty)
     raise DatasetError(
-        f"{'class' if len(vanished) == 1 else 'the classes'} {names} ({rows} rows) would vanish;"
+        f"{'class' if len(empty) == 1 else 'classes'} {names} ({rows} rows) would have no rows;"
         f" choose fewer rows, or allow it {with_option('--allow-empty-class', 'allow-empty-class')}"
     )
 
 
-def _without_classes(labels: Labels | None) -> str:
+def _without_classes(labels: LabelColumn | None) -> str:
+    option = with_option("--label-column", "label-column")
     if labels is None:
         return (
-            "whether a class vanishes is not known, since there is no single column 'y'; name the"
-            f" column of the labels {with_option('--label-column', 'label-column')}"
+            "classes were not counted, since there is no single column 'y'; name the column of the"
+            f" labels {option}"
         )
     return (
-        f"the column {labels.column.cell!r} holds numbers or text, not classes, so none were"
-        f" counted; name another one {with_option('--label-column', 'label-column')}"
+        f"classes were not counted, since the column {labels.column.cell!r} holds numbers or text;"
+        f" name another one {option}"
     )

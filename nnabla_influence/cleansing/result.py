@@ -1,4 +1,4 @@
-"""What a cleansing did, and how a person reads it."""
+"""What a cleansing did, and its summary."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ClassChange:
 
     @property
     def lost(self) -> int:
-        """How many of its rows left it."""
+        """How many of its rows were removed or given another label."""
         return self.removed + self.relabelled
 
 
@@ -44,12 +44,12 @@ class Cleansed:
 
     Attributes:
         output: The cleansed dataset CSV.
-        removed_list: The CSV of what left or was changed.
+        removed_list: The CSV that lists the removed and relabelled rows.
         kept: datasource_index of the rows that the output holds, in its order, relabelled ones
             included.
         removed: datasource_index of the removed rows, the most harmful first.
         relabelled: By datasource_index the new label, the most harmful row first.
-        classes: What happened to each class; empty where the labels are no classes.
+        classes: What happened to each class; empty where the labels are not classes.
         notes: What the user should know besides.
     """
 
@@ -62,24 +62,22 @@ class Cleansed:
     notes: tuple[str, ...]
 
     def summary(self) -> Iterator[str]:
-        """Yield lines for a person."""
+        """Yield lines to print."""
         n_rows = len(self.kept) + len(self.removed)
         if not self.removed and not self.relabelled:
-            yield f"{self.output}: nothing is removed, so it holds all {n_rows} rows"
+            yield f"{self.output}: all {n_rows} rows; nothing was removed or relabelled"
         else:
             yield (
                 f"{self.output}: {len(self.kept)} of {n_rows} rows; {len(self.removed)} removed,"
-                f" {len(self.relabelled)} relabelled ({self.removed_list} lists them)"
+                f" {len(self.relabelled)} relabelled (listed in {self.removed_list})"
             )
             yield from self._class_table()
         yield from self.notes
 
     def _class_table(self) -> Iterator[str]:
         changed = [c for c in self.classes if c.lost or c.gained]
-        shown = changed
-        if len(changed) > _SHOWN:
-            kept = sorted(changed, key=lambda c: -c.lost / c.rows)[:_SHOWN]
-            shown = [c for c in changed if c in kept]
+        worst = sorted(changed, key=lambda c: -c.lost / c.rows)[:_SHOWN]
+        shown = [c for c in changed if c in worst]
         if shown:
             titles = ("class", "rows", "removed", "relabelled", "gained", "left")
             table = [
@@ -90,13 +88,10 @@ class Cleansed:
             for line in table:
                 yield "  ".join(str(cell).rjust(width) for cell, width in zip(line, widths))
         if len(shown) < len(changed):
-            yield (
-                f"{len(changed) - len(shown)} more classes lost a smaller part of their rows than"
-                " these"
-            )
+            yield f"{len(changed) - len(shown)} more classes lost a smaller part of their rows"
         for change in shown:
             if 2 * change.lost >= change.rows:
                 yield (
-                    f"class {change.name} loses {change.lost} of its {change.rows} rows; look at"
+                    f"class {change.name} loses {change.lost} of its {change.rows} rows; review"
                     " them before you train without them"
                 )

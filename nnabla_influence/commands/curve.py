@@ -86,9 +86,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Compute the curves, and print the table."""
     # pandas, scipy and matplotlib take a second to import, and few commands need them.
-    from nnabla_influence.curves.experiment import curve
-    from nnabla_influence.curves.plan import DEFAULT_RANKINGS, DEFAULT_REMOVED
     from nnabla_influence.progress import TerminalProgress
+    from nnabla_influence.retraining.plan import DEFAULT_RANKINGS, DEFAULT_REMOVED
+    from nnabla_influence.retraining.removal_curve import curve
 
     computed = curve(
         parsed.model,

@@ -16,7 +16,6 @@ from nnabla_influence.commands.digits import SampleData, write_digits
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import replacing_file
 from nnabla_influence.nnabla_cli.training import train
-from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress
 from nnabla_influence.ranking import Ranking
 from nnabla_influence.report import summary
@@ -60,7 +59,7 @@ def run_demo(folder: str | os.PathLike[str], *, device: str, progress: Progress)
         network,
         run=folder / "run",
         output=output,
-        options=Options(device=device),
+        device=device,
         progress=progress,
     )
     yield from summary(ranking, output)

@@ -9,8 +9,8 @@ from nnabla_influence.errors import InfluenceError
 from nnabla_influence.process import show
 
 DESCRIPTION = (
-    "Put the plugins into a Neural Network Console: Windows NNC, or NNCD, where they are registered"
-    " as well. It shows what it will change, and asks."
+    "Install the plugins into a Neural Network Console: Windows NNC, or NNCD, where they are also"
+    " registered. Shows the changes, and asks before it makes them."
 )
 
 
@@ -20,44 +20,43 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--console",
         required=True,
         metavar="PATH",
-        help="folder neural_network_console of Windows NNC, or the home folder of NNCD's user,"
-        " where nncd_bucket lies",
+        help="folder neural_network_console of Windows NNC, or the home folder of NNCD's user, in"
+        " which nncd_bucket lies",
     )
     parser.add_argument(
-        "--uninstall",
-        action="store_true",
-        help="take away what was installed, and put back what stood there before",
+        "--uninstall", action="store_true", help="remove everything that was installed"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="show what would be changed, and change nothing"
+        "--dry-run", action="store_true", help="show the changes without making them"
     )
-    parser.add_argument("--yes", action="store_true", help="do it without asking")
+    parser.add_argument("--yes", action="store_true", help="make the changes without asking")
 
 
 def run(parsed: argparse.Namespace) -> None:
     """Show the changes, ask, and make them.
 
     Raises:
-        InfluenceError: PATH is no Console, something is in the way, or nobody agreed.
+        InfluenceError: PATH is not a Console, a file is in the way, or the user did not agree.
     """
-    from nnabla_influence.installation import Installing, Uninstalling, recognise
+    from nnabla_influence.console.installation import Installation
+    from nnabla_influence.console.places import recognise
 
     place = recognise(parsed.console)
-    work = Uninstalling(place) if parsed.uninstall else Installing(place)
+    work = Installation(place, remove=parsed.uninstall)
     for line in work.lines():
         show(line)
     if work.is_done or parsed.dry_run:
         return
     if not (parsed.yes or _agreed()):
-        raise InfluenceError("not agreed to, nothing was changed")
-    for line in work.do():
+        raise InfluenceError("cancelled; nothing was changed")
+    for line in work.apply():
         show(line)
 
 
 def _agreed() -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
         raise InfluenceError(
-            "nothing was changed, since there is no terminal to ask in; add --yes to make these"
+            "nothing was changed, since there is no terminal to ask in; add --yes to make the"
             " changes"
         )
     try:

@@ -27,8 +27,8 @@ from nnabla_influence.commands import (
 )
 from nnabla_influence.commands.options import without_aliases
 from nnabla_influence.errors import InfluenceError
-from nnabla_influence.process import INTERRUPTED, import_nnabla, one_line, tidy_process
-from nnabla_influence.text import printable
+from nnabla_influence.process import INTERRUPTED, import_nnabla, tidy_process
+from nnabla_influence.text import one_line, printable
 
 # nnabla needs most of a second to import; the commands import what they need when they run.
 COMMANDS = {

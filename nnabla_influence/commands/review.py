@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nnabla_influence.arguments import count_or_none
 from nnabla_influence.commands import options
 from nnabla_influence.process import show
+from nnabla_influence.text import listed
 
 if TYPE_CHECKING:
     from nnabla_influence.review.page import WrittenPage
@@ -60,7 +61,7 @@ def run(parsed: argparse.Namespace) -> None:
         parsed.usage_error("give -o for a page, --xlsx for a workbook, or both")
 
     from nnabla_influence.progress import TerminalProgress
-    from nnabla_influence.review.outputs import check_outputs
+    from nnabla_influence.review.page import check_outputs
     from nnabla_influence.review.reviewed import read_reviewed
 
     check_outputs(parsed.ranking, page=parsed.output, workbook=parsed.xlsx)
@@ -111,18 +112,16 @@ def _notes(reviewed: Reviewed) -> Iterator[str]:
         yield reviewed.verdict.sentence
     if reviewed.unseen:
         yield (
-            f"{reviewed.unseen} rows were not seen in the window, or the loss ignores them, so they"
-            " are not judged; their influence of 0 says nothing"
+            f"not judged: {reviewed.unseen} of {len(reviewed)} rows, which the window never saw or"
+            " the loss ignores; their influence of 0 says nothing"
         )
     nameless = [c.value for c in reviewed.classes if c.name is None]
     if 0 < len(nameless) < len(reviewed.classes):
-        shown = ", ".join(nameless[:8])
-        more = f" and {len(nameless) - 8} more" if len(nameless) > 8 else ""
-        yield f"no name was given for the classes {shown}{more}; they are shown as numbers"
+        yield f"no name was given for the classes {listed(nameless)}; they are shown as numbers"
     if reviewed.label_column is None:
         yield (
-            "no labels are shown, since there is no single column 'y' that holds them; name the"
-            " column of the labels with --label-column"
+            "no labels are shown, since there is no single column 'y'; name the label column with"
+            " --label-column"
         )
 
 
@@ -135,9 +134,7 @@ def _next_command(parsed: argparse.Namespace) -> Iterator[str]:
     for output, decisions in made.items():
         if output is not None:
             saved = "it" if output == decisions else "the decisions"
-            yield (
-                f"Decide in {output} what to keep, remove or relabel, save {saved}, and go on with:"
-            )
+            yield f"Decide in {output} what to keep, remove or relabel, save {saved}, and run:"
             yield f"  {shlex.join([*words, '--decisions', decisions])}"
 
 

@@ -72,7 +72,8 @@ def run(parsed: argparse.Namespace) -> None:
     """Validate, and print the table."""
     # scipy and matplotlib take a second to import, and no other command needs them.
     from nnabla_influence.progress import TerminalProgress
-    from nnabla_influence.validation import Sample, validate
+    from nnabla_influence.retraining.agreement import Sample
+    from nnabla_influence.retraining.validation import validate
 
     validation = validate(
         parsed.model,

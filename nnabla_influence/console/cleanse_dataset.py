@@ -1,4 +1,4 @@
-"""The plugin "Cleanse dataset": a ranking and a choice become a dataset to train with."""
+"""The plugin "Cleanse dataset": a training dataset without harmful rows."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from nnabla_influence.errors import InfluenceError
 if TYPE_CHECKING:
     from nnabla_influence.cleansing import Cleansed
     from nnabla_influence.console.desktop import Result
-    from nnabla_influence.review.reviewed import Reviewed, ReviewedRow
 
 NAME = "Cleanse dataset"
 FOLDER = "dataset"
-"""Where the dataset lies beside the picture that NNCD shows."""
+"""Where the dataset lies beside the image that NNCD shows."""
 
 HARMFUL = "harmful"
 _SHOWN = 20
 _CLASSES = 2
-# What NNCD's dialog holds in place of an empty field, which it cannot start with.
+# The values of NNCD's dialog that stand for an empty field, which it does not allow.
 _EMPTY = {"decisions": "none", "label_column": "auto"}
 _LATEST = "latest"
 
@@ -40,8 +39,8 @@ def build_parser(label: str) -> Dialog:
     """
     parser = Dialog(
         label,
-        "Makes a training dataset without the rows that a ranking of SGD Influence, or your own\n"
-        "decisions, found harmful, and a list of what left it. What is read is never changed.\n",
+        "Writes a copy of the training dataset with harmful rows removed or relabelled, and a\n"
+        "list of the changes: by a ranking of SGD Influence, or by your own decisions.\n",
     )
     parser.add_argument(
         "-i",
@@ -54,18 +53,18 @@ def build_parser(label: str) -> Dialog:
         "--remove",
         type=_amount,
         default="0.05",
-        help="rows to remove, the most harmful first: a number such as 100, a part such as 0.05,"
-        " or harmful for every harmful one (text) default=0.05",
+        help="rows to remove, the most harmful first: a number such as 100, a fraction such as"
+        " 0.05, or harmful for every harmful row (text) default=0.05",
     )
     parser.add_argument(
         "-d",
         "--decisions",
-        help="your decisions, row by row, which count instead of the rows to remove (csv)",
+        help="your decisions for single rows, which replace the number of rows to remove (csv)",
     )
     parser.add_argument(
         "-t",
         "--input-train",
-        help="training dataset that the ranking is of, to take its own cells and check them (csv)",
+        help="training dataset to copy, against which the ranking is checked (csv)",
     )
     parser.add_argument(
         "-o",
@@ -82,7 +81,7 @@ def build_parser(label: str) -> Dialog:
         "-a",
         "--allow-empty-class",
         default="no",
-        help="go on where every row of a class would leave (option:no,yes) default=no",
+        help="allow that every row of a class is removed (option:no,yes) default=no",
     )
     parser.add_argument("--model", help=argparse.SUPPRESS)
     parser.add_desktop_options()
@@ -97,7 +96,7 @@ def main(label: str, arguments: Sequence[str] | None = None) -> None:
         arguments: The process's by default.
 
     Raises:
-        SystemExit: It did not succeed, as for the command line.
+        SystemExit: It failed; the code is the command line's.
     """
     run_plugin(NAME, build_parser(label), _work, arguments)
 
@@ -118,6 +117,28 @@ def _work(parsed: argparse.Namespace, result: Result | None) -> None:
         return
     for line in _lines(_cleanse(parsed, parsed.output)):
         say(line)
+
+
+def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
+    from nnabla_influence.console.dataset_page import DatasetEntry
+
+    for name, word in _EMPTY.items():
+        if (getattr(parsed, name) or word).strip().lower() == word:
+            setattr(parsed, name, None)
+    for name in ("ranking", "decisions"):
+        if getattr(parsed, name):  # Windows copies a path with quotes around it.
+            setattr(parsed, name, getattr(parsed, name).strip().strip('"'))
+    parsed.ranking = _ranking(parsed.ranking, result)
+    parsed.input_train = _training_csv(parsed.model)
+    entry = DatasetEntry(result, choice(parsed.import_dataset, "yes", "no") == "yes")
+    file_name = f"{result.name}.csv"
+    with result.files(FOLDER) as staged:
+        cleansed = _cleanse(parsed, staged / file_name)
+        entry.write_copy(staged / file_name, staged)
+    folder = result.sidecar(FOLDER)
+    for line in _lines(cleansed):
+        say(line.replace(str(cleansed.output.parent), str(folder)))
+    _show(parsed, result, cleansed, entry.add(folder))
 
 
 def _cleanse(parsed: argparse.Namespace, output: str | Path) -> Cleansed:
@@ -141,40 +162,18 @@ def _cleanse(parsed: argparse.Namespace, output: str | Path) -> Cleansed:
 def _lines(cleansed: Cleansed) -> Iterator[str]:
     """Yield what was done, with this dialog's words for the command's options."""
     for line in cleansed.summary():
-        yield line.replace("--below 0 removes", f"--remove {HARMFUL} removes")
-
-
-def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
-    from nnabla_influence.console.importing import Import
-
-    for name, word in _EMPTY.items():
-        if (getattr(parsed, name) or word).strip().lower() == word:
-            setattr(parsed, name, None)
-    for name in ("ranking", "decisions"):
-        if getattr(parsed, name):  # Windows copies a path with quotes around it.
-            setattr(parsed, name, getattr(parsed, name).strip().strip('"'))
-    parsed.ranking = _ranking(parsed.ranking, result)
-    parsed.input_train = _training_csv(parsed.model)
-    added = Import(result, choice(parsed.import_dataset, "yes", "no") == "yes")
-    file_name = f"{result.name}.csv"
-    with result.files(FOLDER) as staged:
-        cleansed = _cleanse(parsed, staged / file_name)
-        added.prepare(staged / file_name, staged)
-    folder = result.sidecar(FOLDER)
-    for line in _lines(cleansed):
-        say(line.replace(str(cleansed.output.parent), str(folder)))
-    _show(parsed, result, cleansed, added.run(folder))
+        yield line.replace("--below 0", f"--remove {HARMFUL}")
 
 
 def _ranking(given: str, result: Result) -> Path:
-    """Return the ranking that a person typed, or the job's newest one."""
+    """Return the ranking that the user typed, or the job's newest one."""
     if given.lower() != _LATEST:
         return Path(given)
-    own = [p.id for p in DESKTOP_PLUGINS if "sgd_influence" in p.script]
     found = [
         path
-        for plugin in own
-        for path in (result.plugins_folder / plugin).glob(f"*/*/{RANKING}")
+        for plugin in DESKTOP_PLUGINS
+        if "sgd_influence" in plugin.script
+        for path in (result.plugins_folder / plugin.id).glob(f"*/*/{RANKING}")
         if path.parent.name in (RANKING_FOLDER, "files")
     ]
     if not found:
@@ -187,39 +186,35 @@ def _ranking(given: str, result: Result) -> Path:
 
 
 def _training_csv(model: str | None) -> Path | None:
-    """Return the training CSV that the job's model file names, if it is there."""
+    """Return the training CSV that the job's model file names, if it exists."""
     from nnabla_influence.definition import load_definition
 
     if model is None:
         return None
     training = load_definition(model).training
     if training is None or not training.path.is_file():
-        say("The job's training dataset is not there any more; the ranking's own cells are taken")
+        say("The job's training dataset does not exist any more; the ranking's cells are used")
         return None
     return training.path
 
 
 def _show(parsed: argparse.Namespace, result: Result, cleansed: Cleansed, added: list[str]) -> None:
+    """Show counts, and the rows that were changed, the most harmful first."""
     from nnabla_influence.console.strip import strip
     from nnabla_influence.review.reviewed import read_reviewed
 
     reviewed = read_reviewed(parsed.ranking, label_column=parsed.label_column)
-    rows = list(islice(_changed(reviewed, cleansed), _SHOWN))
-    n_rows = len(cleansed.kept) + len(cleansed.removed)
+    changed = {*cleansed.removed, *cleansed.relabelled}
+    rows = list(islice((row for row in reviewed if row.datasource_index in changed), _SHOWN))
     most = sorted((c for c in cleansed.classes if c.removed), key=lambda c: -c.removed)
-    left = [f"Class {c.name} loses {c.removed} of {c.rows}." for c in most]
-    if len(left) > _CLASSES:
-        left[_CLASSES - 1 :] = [f"{len(left) - _CLASSES + 1} more classes lose rows."]
+    losses = [f"Class {c.name} loses {c.removed} of {c.rows}." for c in most]
+    if len(losses) > _CLASSES:
+        losses[_CLASSES - 1 :] = [f"{len(losses) - _CLASSES + 1} more classes lose rows."]
     heading = [
-        f"{len(cleansed.kept)} of {n_rows} rows stay.",
+        f"{len(cleansed.kept)} of {len(cleansed.kept) + len(cleansed.removed)} rows stay.",
         f"{len(cleansed.removed)} removed, {len(cleansed.relabelled)} relabelled.",
-        *left,
+        *losses,
         *added,
         f"CSV: {result.sidecar(FOLDER).name}/{result.name}.csv",
     ]
     result.show(strip(heading, reviewed, rows, cleansed.relabelled))
-
-
-def _changed(reviewed: Reviewed, cleansed: Cleansed) -> Iterator[ReviewedRow]:
-    changed = {*cleansed.removed, *cleansed.relabelled}
-    return (row for row in reviewed if row.datasource_index in changed)

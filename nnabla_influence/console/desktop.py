@@ -1,9 +1,9 @@
-"""Where NNCD shows a result: one picture, and a folder with everything else.
+"""Where NNCD shows a result: one image, and a folder with all other files.
 
-NNCD makes an empty file whose extension is that of the last input, shows whichever file of its
-folder begins with the result's name, and asks again as long as that is empty. It can show a
-picture, and no CSV. So the picture comes first, then the empty file goes; whatever else there is
-lies one folder deeper, where NNCD does not look.
+NNCD makes an empty file whose extension is that of the last input, and shows whichever file of its
+folder begins with the result's name once that is not empty. It can show an image, but no CSV. So
+the image is written first, then the empty file is removed; the other files lie one folder deeper,
+where NNCD does not look.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from nnabla_influence.errors import OutputError
@@ -30,10 +29,10 @@ _LOG = "plugin_log.txt"
 class Result:
     """A result, under the name that the user gave it.
 
-    Used as a context: at its end the empty file is gone in any case.
+    Used as a context, at whose end the empty file is removed in any case.
 
     Args:
-        placeholder: What NNCD passed as the output.
+        placeholder: The empty file, which NNCD passed as the output.
     """
 
     def __init__(self, placeholder: Path):
@@ -44,42 +43,31 @@ class Result:
         self._staged: Path | None = None
 
     def __enter__(self) -> Result:
-        """Remove the picture of an earlier result of this name."""
+        """Remove the image of an earlier result of this name."""
         if self.picture != self._placeholder and self._is_shown():
             with contextlib.suppress(OSError):
                 self.picture.unlink()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Remove the empty file."""
         self.remove_unfinished()
 
     def check_name(self) -> None:
-        """Refuse a name that NNCD lets through, but under which it would show another file.
+        """Refuse a name that NNCD accepts, but for which it would show another file.
 
         Raises:
             OutputError: It is such a name.
         """
         if not self._is_shown():
-            raise OutputError(
-                f"{self.name}: NNCD would show another file under this name of the result; choose"
-                " another one"
-            )
+            raise OutputError(f"{self.name}: NNCD would show another file; choose another name")
 
     def _is_shown(self) -> bool:
         return self.folder.name == self.name and not _LOG.startswith(self.name)
 
     @property
     def dataset_name(self) -> str:
-        """What the result is called on the page Dataset, with the project's and the job's number.
-
-        A dataset's name is unique there.
-        """
+        """The result's name on the page Dataset: unique, with the project's and job's numbers."""
         parts = self.folder.resolve().parts
         numbers = []
         if len(parts) > 6 and parts[-5] == "results" and parts[-3] == "plugins":
@@ -88,11 +76,11 @@ class Result:
 
     @property
     def plugins_folder(self) -> Path:
-        """Where the job's results of all plugins lie."""
+        """The folder of the job's results of all plugins."""
         return self.folder.parent.parent
 
     def sidecar(self, name: str) -> Path:
-        """Return a folder beside the picture that NNCD does not take for the result."""
+        """Return a folder beside the image that NNCD does not mistake for the result."""
         return self.folder / (_OTHER_NAME if name.startswith(self.name) else name)
 
     @contextlib.contextmanager
@@ -101,18 +89,13 @@ class Result:
 
         An earlier one of this name is replaced whole.
         """
-        from nnabla_influence.runs.staging import in_use, remove_leftovers
-
-        target = self.sidecar(name)
-        remove_leftovers(target, ".tmp")
-        with replacing_folder(target) as staged:
+        with replacing_folder(self.sidecar(name)) as staged:
             self._staged = staged
-            with in_use(staged):
-                yield staged
+            yield staged
         self._staged = None
 
     def show(self, image: Image.Image) -> None:
-        """Put a picture in the place of the empty file."""
+        """Write the image that NNCD shows, then remove the empty file."""
         from nnabla_influence.review.thumbnails import png_bytes
 
         with replacing_file(self.picture) as temporary:
@@ -120,16 +103,15 @@ class Result:
         self._remove_placeholder()
 
     def show_failure(self, title: str, reason: str) -> None:
-        """Show what went wrong: an empty file would look like a plugin that still runs."""
+        """Show why the plugin failed: an empty file would look like one that is still running."""
         from nnabla_influence.console.strip import message
 
         if self._is_shown():
-            with contextlib.suppress(Exception):  # the log has it all the same
-                here = f"{self.folder}{os.sep}"
-                self.show(message(title, reason.replace(here, "")))
+            with contextlib.suppress(Exception):  # it is in the log, too
+                self.show(message(title, reason.replace(f"{self.folder}{os.sep}", "")))
 
     def remove_unfinished(self) -> None:
-        """Remove the empty file, and what has not become a result."""
+        """Remove the empty file, and files that did not become a result."""
         self._remove_placeholder()
         if self._staged is not None:
             shutil.rmtree(self._staged, ignore_errors=True)

@@ -1,11 +1,11 @@
-"""What every plugin does alike: its dialog's grammar, empty fields, what is said where, its end.
+"""What all plugins share: the grammar of their dialogs, the log, and the way they end.
 
-Neural Network Console builds the dialog from the text of ``-h``, whose options follow the grammar
+Neural Network Console builds a dialog from the text of ``-h``, whose options follow the grammar
 ``text (type) default=value``, and runs the script in the folder of the training's results. It
-waits for that text, so nothing here imports nnabla before the work begins. (The text comes on
-Python 3.8 too; the work needs a later one.)
+waits for that text, so nothing here imports nnabla before the work begins. (The text works on
+Python 3.8, too; the work needs a later one.)
 
-NNCD, the desktop version, makes its own dialog (`registration`) and says that it called.
+NNCD, the desktop version, has its own dialog (`registration`), and passes ``--console desktop``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from nnabla_influence.console.registration import DESKTOP
 from nnabla_influence.errors import InfluenceError
-from nnabla_influence.process import INTERRUPTED, import_nnabla, one_line, tidy_process
-from nnabla_influence.text import printable
+from nnabla_influence.process import INTERRUPTED, import_nnabla, tidy_process
+from nnabla_influence.text import one_line, printable
 from nnabla_influence.wording import in_dialog
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class FieldError(InfluenceError):
-    """A field of the dialog holds what it cannot."""
+    """A field of the dialog has an invalid value."""
 
 
 class Dialog(argparse.ArgumentParser):
@@ -45,12 +45,12 @@ class Dialog(argparse.ArgumentParser):
         )
 
     def add_desktop_options(self) -> None:
-        """Add what only NNCD passes; the Console's dialog does not show it."""
-        for name, default in (("--import-dataset", "yes"), ("--console", "")):
-            self.add_argument(name, default=default, help=argparse.SUPPRESS)
+        """Add the options that only NNCD passes; Windows NNC's dialog does not show them."""
+        self.add_argument("--import-dataset", default="yes", help=argparse.SUPPRESS)
+        self.add_argument("--console", default="", help=argparse.SUPPRESS)
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the arguments; `run_plugin` says it where the Console shows it."""
+        """Refuse the arguments; `run_plugin` reports it in the Console's log."""
         raise FieldError(message)
 
 
@@ -63,23 +63,23 @@ def run_plugin(
     """Parse, work, and report in the Console's log.
 
     Args:
-        name: What the log calls the plugin.
+        name: The plugin's, in the log.
         dialog: Its options.
-        work: What it does with them; gets where NNCD shows a result, or None.
+        work: Called with their values, and with the place of NNCD's result or None.
         arguments: The process's by default.
 
     Raises:
-        SystemExit: It did not succeed, as for the command line.
+        SystemExit: It failed; the code is the command line's.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     with tidy_process():
-        arguments = sys.argv[1:] if arguments is None else arguments
         with _result(arguments) as result, in_dialog(_fields(dialog, arguments, result)):
             failure, code = None, 1
             try:
-                kept = without_empty(arguments) if result is None else _pairs(arguments)
-                parsed = dialog.parse_args(kept)
+                given = without_empty(arguments) if result is None else _pairs(arguments)
+                parsed = dialog.parse_args(given)
                 # The log is blank until there is a line, and nnabla, whose logger writes the
-                # others, takes its time.
+                # others, takes a while to import.
                 print(f"{name} starts ...", flush=True)
                 if result is not None:
                     result.check_name()
@@ -104,10 +104,10 @@ def run_plugin(
 
 
 def say(message: str) -> None:
-    """Show one line to the Console's user."""
+    """Write one line to the Console's log."""
     try:
         from nnabla_influence.progress import ConsoleProgress
-    except ImportError:  # without nnabla there is its log neither
+    except ImportError:  # without nnabla there is no logger of nnabla's either
         print(printable(message), file=sys.stderr, flush=True)
     else:
         ConsoleProgress().say(message)
@@ -124,15 +124,15 @@ def without_empty(arguments: Sequence[str]) -> list[str]:
     return kept
 
 
-def choice(chosen: str, *known: str) -> str:
-    """Return a word of a drop-down, as a person may have typed it.
+def choice(value: str, *known: str) -> str:
+    """Return a word of a drop-down, whatever its case and spaces.
 
     Raises:
-        InfluenceError: It is none.
+        InfluenceError: It is not one of the known words.
     """
-    word = chosen.strip().lower()
+    word = value.strip().lower()
     if word not in known:
-        raise InfluenceError(f"{chosen!r} is none of {', '.join(known)}")
+        raise InfluenceError(f"{value!r} must be {' or '.join(known)}")
     return word
 
 
@@ -144,33 +144,32 @@ def _result(arguments: Sequence[str]) -> Iterator[Result | None]:
         yield None
         return
     from nnabla_influence.console.desktop import Result
-    from nnabla_influence.console.parent import end_with_parent
+    from nnabla_influence.lifeline import end_with_application
 
     with Result(Path(named["--output"])) as result:
-        end_with_parent(result.remove_unfinished)
+        end_with_application(result.remove_unfinished)
         yield result
 
 
-def _fields(dialog: Dialog, arguments: Sequence[str], result: Result | None) -> Iterator[str]:
-    """Yield the names of the fields that the user sees: NNCD passes every one of its own."""
+def _fields(dialog: Dialog, arguments: Sequence[str], result: Result | None) -> list[str]:
+    """Return the names of the fields that the user sees: NNCD passes every one of its own."""
     if result is not None:
-        yield from (name[2:] for name in arguments[::2])
-        return
-    for action in dialog._actions:
-        if action.help != argparse.SUPPRESS:
-            yield from (name[2:] for name in action.option_strings if name.startswith("--"))
+        return [name[2:] for name in arguments[::2]]
+    shown = (action for action in dialog._actions if action.help != argparse.SUPPRESS)
+    names = (name for action in shown for name in action.option_strings)
+    return [name[2:] for name in names if name.startswith("--")]
 
 
 def _pairs(arguments: Sequence[str]) -> list[str]:
-    """Tie NNCD's values to their options, as they may begin with a dash; drop empty ones."""
+    """Join NNCD's values to their options, as they may begin with a dash; drop empty ones."""
     pairs = zip(arguments[::2], arguments[1::2])
     return [f"{name}={value}" for name, value in pairs if value.strip()]
 
 
 def _check_python() -> None:
     if sys.version_info < (3, 9):  # noqa: UP036 (a Console may bring an older one)
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise InfluenceError(
-            "this needs Python 3.9 or 3.10, but the Console's is"
-            f" {sys.version_info.major}.{sys.version_info.minor}; install nnabla-influence with"
-            " another Python, and use its command on the model file"
+            f"this needs Python 3.9 or 3.10, but the Console's is {version}; install"
+            " nnabla-influence with another Python, and use its command on the model file"
         )

@@ -1,26 +1,25 @@
 r"""The plugins as rows of NNCD's table of plugins.
 
-NNCD builds its dialog from these rows, not from a help text, and calls a script with every one of
-the parameters, in this order: ``python -B SCRIPT --name value ...``. What it does with a value
-depends on the parameter's format:
+NNCD builds its dialog from these rows, not from a help text, and passes every parameter to the
+script, in this order: ``python -B SCRIPT --name value ...``. The format of a parameter says what it
+does with the value:
 
-- ``path``: the value names a file in the folder of the job's results, which must exist; the script
-  gets its absolute path. The last such parameter gives the output its extension, so each plugin
-  has one.
+- ``path``: the name of an existing file in the folder of the job's results; the script gets its
+  absolute path. The last such parameter gives the output its extension, so each plugin has one.
 - ``int``, ``str``: checked in the dialog; ``str`` is 1 to 128 ASCII characters without ``/ : \``.
-- any other word, such as ``csv``: handed over as it was typed.
+- any other word, such as ``csv``: passed as it was typed.
 
-A parameter without a default (an empty one counts as none) cannot be run, and ``bool`` passes its
-flag for "false" too, so words stand for both. This module imports the standard library only, and
-nothing of this package.
+A plugin with an empty default cannot be run, and ``bool`` passes its flag for "false", too, so
+words stand for both. This module imports the standard library only.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 DESKTOP = "desktop"
-"""Value of the parameter ``console`` by which a script knows that NNCD called it."""
+"""Value of the parameter ``console`` when NNCD calls a script."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,9 @@ class Parameter:
     Attributes:
         name: The script's long option, without its dashes.
         direction: ``input`` or ``output``; the output is called ``output``.
-        description: Stands behind the name in the dialog; 60 characters with it fit a line.
+        description: Shown behind the name; both together have at most 60 characters.
         format: How NNCD checks and changes the value; see above.
-        default: What the field holds at first; never empty.
+        default: The initial value; never empty.
         readonly: Whether the field cannot be changed.
     """
 
@@ -49,7 +48,7 @@ class Plugin:
     """An entry of the menu "Plugins".
 
     Attributes:
-        id: Canonical UUID: names the folders of the results, so it never changes.
+        id: Canonical UUID. The folders of results have it as their name, so it never changes.
         name: The menu's label.
         script: The script's path below ``plugins/``, with slashes.
         description: The dialog's title.
@@ -62,86 +61,51 @@ class Plugin:
     description: str
     parameters: tuple[Parameter, ...]
 
+    @property
+    def script_name(self) -> str:
+        """The script's file name, which is unique."""
+        return PurePosixPath(self.script).name
 
-_MODEL = Parameter(
-    "model",
-    "input",
-    "model file; this one is the end of the training",
-    "path",
-    "result_train_last.nnp",
-)
-_IMPORT = Parameter(
-    "import-dataset", "input", "show it on the page Dataset: yes or no", "str", "yes"
-)
+
+def _field(name: str, description: str, format_: str, default: str) -> Parameter:
+    return Parameter(name, "input", description, format_, default)
+
+
+def _output(default: str) -> Parameter:
+    description = "name of the result; an earlier one is replaced"
+    return Parameter("output", "output", description, "path", default)
+
+
+_MODEL = _field("model", "model file (default: the last epoch's)", "path", "result_train_last.nnp")
+_IMPORT = _field("import-dataset", "show it on the page Dataset: yes or no", "str", "yes")
 _CONSOLE = Parameter(
     "console", "input", "the application that runs the plugin", "str", DESKTOP, readonly=True
 )
 
-
-def _output(default: str) -> Parameter:
-    return Parameter(
-        "output", "output", "name of the result; an earlier one is replaced", "path", default
-    )
-
-
+# The model comes after the paths that are typed: the last path gives the output its extension.
 _SCORING = (
-    Parameter("input-train", "input", "training CSV; auto: the model file's", "csv", "auto"),
-    Parameter("input-val", "input", "validation CSV; auto: the model file's", "csv", "auto"),
-    # Behind the paths that are typed: the last one below NNCD's folder names the extension.
+    _field("input-train", "training CSV; auto: the model file's", "csv", "auto"),
+    _field("input-val", "validation CSV; auto: the model file's", "csv", "auto"),
     _MODEL,
-    Parameter("window", "input", "number of last epochs to trace (int)", "int", "1"),
-    Parameter(
-        "method",
-        "input",
-        "auto, exact (trains again) or final (quick)",
-        "str",
-        "auto",
-    ),
-    Parameter("replay-budget", "input", "minutes that a replay may take, auto (int)", "int", "10"),
-    Parameter(
-        "batch-normalization", "input", "statistics, final: batch or running", "str", "batch"
-    ),
-    Parameter("validation-rows", "input", "all, or some such as 3,17", "str", "all"),
-    Parameter("n_trials", "input", "shuffled orders, if it is unknown (int)", "int", "3"),
-    Parameter("batch_size", "input", "of the training; 0: the model file's (int)", "int", "0"),
-    Parameter("device", "input", "where to compute: auto, cpu or cuda", "str", "auto"),
-    Parameter("rows", "input", "rows in the result's picture, up to 200 (int)", "int", "20"),
+    _field("window", "number of last epochs to trace (int)", "int", "1"),
+    _field("method", "auto, exact (replays training) or final (quick)", "str", "auto"),
+    _field("replay-budget", "minutes for a replay, method auto (int)", "int", "10"),
+    _field("batch-normalization", "method final: batch or running", "str", "batch"),
+    _field("validation-rows", "all, or some such as 3,17", "str", "all"),
+    _field("n_trials", "shuffled orders, if the order is unknown (int)", "int", "3"),
+    _field("batch_size", "of the training; 0: the model file's (int)", "int", "0"),
+    _field("device", "auto, cpu or cuda", "str", "auto"),
+    _field("rows", "rows in the image of the result, up to 200 (int)", "int", "20"),
     _IMPORT,
     _output("influence"),
     _CONSOLE,
 )
-
 _CLEANSING = (
-    Parameter(
-        "ranking",
-        "input",
-        "latest of this job, or the path of a CSV",
-        "csv",
-        "latest",
-    ),
-    Parameter(
-        "remove",
-        "input",
-        "number, part such as 0.05, or harmful (all)",
-        "str",
-        "0.05",
-    ),
-    Parameter(
-        "decisions",
-        "input",
-        "none, or a CSV to do in place of remove",
-        "csv",
-        "none",
-    ),
-    Parameter("label-column", "input", "column of the labels; auto: y", "str", "auto"),
-    Parameter(
-        "allow-empty-class",
-        "input",
-        "a class may vanish: yes or no",
-        "str",
-        "no",
-    ),
-    # Behind the paths that are typed: the last one below NNCD's folder names the extension.
+    _field("ranking", "latest of this job, or the path of a CSV", "csv", "latest"),
+    _field("remove", "number, fraction such as 0.05, or harmful", "str", "0.05"),
+    _field("decisions", "none, or a CSV that replaces remove", "csv", "none"),
+    _field("label-column", "column of the labels; auto: y", "str", "auto"),
+    _field("allow-empty-class", "a class may lose all rows: yes or no", "str", "no"),
     _MODEL,
     _IMPORT,
     _output("cleansed"),
@@ -167,7 +131,7 @@ DESKTOP_PLUGINS: tuple[Plugin, ...] = (
         "5960f772-a2ab-48f7-8ea4-46afd57b4c12",
         "Cleanse dataset",
         "_Post_Process/_XAI/_Image/nnabla_cleanse_dataset.py",
-        "Cleanse dataset: leave out the rows that are the most harmful",
+        "Cleanse dataset: removes the most harmful training rows",
         _CLEANSING,
     ),
 )

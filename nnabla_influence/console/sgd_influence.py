@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nnabla_influence.arguments import count, minutes, path_or_auto, row_numbers
 from nnabla_influence.console.dialog import Dialog, choice, run_plugin, say
-from nnabla_influence.console.page import write_page_of
+from nnabla_influence.errors import InfluenceError, OutputError
 
 if TYPE_CHECKING:
     from nnabla_influence.console.desktop import Result
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 NAME = "SGD influence"
 FOLDER, RANKING, PAGE = "ranking", "influence.csv", "review.html"
-"""Where the ranking lies beside the picture that NNCD shows."""
+"""Where the ranking lies beside the image that NNCD shows."""
 
+_PAGE_MARK = b'id="review-data"'
 PAPERS = """\
 "Data Cleansing for Deep Neural Networks with Storage-efficient Approximation of
  Influence Functions"
@@ -76,7 +77,7 @@ def build_parser(label: str) -> Dialog:
         "--n_trials",
         type=int,
         default=3,
-        help="shuffled orders to average if the training's order is not known (int) default=3",
+        help="shuffled orders to average if the training's order is unknown (int) default=3",
     )
     parser.add_argument(
         "-w",
@@ -89,8 +90,8 @@ def build_parser(label: str) -> Dialog:
         "-me",
         "--method",
         default="auto",
-        help="exact: each step at its own parameters, for which the training is replayed; final:"
-        " every step at the final ones; auto: exact if the replay is quick"
+        help="exact: each step at its own parameters, which replays the training; final: every step"
+        " at the final parameters; auto: exact if the replay is quick"
         " (option:auto,exact,final) default=auto",
     )
     parser.add_argument(
@@ -98,33 +99,33 @@ def build_parser(label: str) -> Dialog:
         "--replay-budget",
         type=minutes,
         default=10,
-        help="minutes that a replay may take, method auto (float) default=10",
+        help="longest replay in minutes for method auto (float) default=10",
     )
     parser.add_argument(
         "-bn",
         "--batch-normalization",
         default="batch",
-        help="statistics of BatchNormalization, method final: those of each batch as in training,"
-        " or the running ones as in use, often worse (option:batch,running) default=batch",
+        help="statistics of BatchNormalization for method final: of each batch as in training, or"
+        " the running ones as in inference, often worse (option:batch,running) default=batch",
     )
     parser.add_argument(
         "-vr",
         "--validation-rows",
         type=row_numbers,
-        help="rows of the validation dataset to ask about, such as 3,17, if not all (text)",
+        help="use only these validation rows for the loss, such as 3,17; the first is 0 (text)",
     )
     parser.add_argument("-r", "--run", help="folder of the recorded training, if any (dir)")
     parser.add_argument(
         "-d",
         "--device",
         default="auto",
-        help="where to compute (option:auto,cpu,cuda) default=auto",
+        help="device; auto uses a GPU if one is usable (option:auto,cpu,cuda) default=auto",
     )
     parser.add_argument(
         "-rp",
         "--review-page",
         default="yes",
-        help="write a page beside the ranking, to look at the rows in a browser and decide for each"
+        help="write a page beside the ranking, for reviewing the rows in a browser"
         " (option:yes,no) default=yes",
     )
     parser.add_argument("--rows", type=count, default=20, help=argparse.SUPPRESS)
@@ -140,29 +141,53 @@ def main(label: str, arguments: Sequence[str] | None = None) -> None:
         arguments: The process's by default.
 
     Raises:
-        SystemExit: It did not succeed, as for the command line.
+        SystemExit: It failed; the code is the command line's.
     """
     run_plugin(NAME, build_parser(label), _work, arguments)
 
 
 def _work(parsed: argparse.Namespace, result: Result | None) -> None:
-    from nnabla_influence.report import summary
-
     if result is not None:
         _work_for_desktop(parsed, result)
         return
-    wants_page = choice(parsed.review_page, "yes", "no") == "yes"
-    ranking = _score(parsed, parsed.output)
-    for line in summary(ranking, parsed.output):
-        say(line)
-    if wants_page:
-        page = Path(parsed.output).with_suffix(".html")
-        if write_page_of(parsed.output, page):
-            # The Console's user does not see its working folder.
-            say(f"Look at the rows, and decide for each: open {page.absolute()} in a browser")
+    output = Path(parsed.output)
+    has_page = choice(parsed.review_page, "yes", "no") == "yes"
+    ranking = _score(parsed, output)
+    # The Console's user does not see its working folder.
+    page = output.with_suffix(".html").absolute()
+    _report(ranking, output, page if has_page and _write_page(output, page) else None)
 
 
-def _score(parsed: argparse.Namespace, output: str | Path) -> Ranking:
+def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
+    from nnabla_influence.console.dataset_page import DatasetEntry
+    from nnabla_influence.console.strip import strip
+    from nnabla_influence.review.reviewed import read_reviewed
+
+    entry = DatasetEntry(result, choice(parsed.import_dataset, "yes", "no") == "yes")
+    parsed.method = parsed.method.strip().lower()
+    with result.files(FOLDER) as staged:
+        ranking = _score(parsed, staged / RANKING)
+        entry.write_copy(staged / RANKING, staged)
+        has_page = _write_page(staged / RANKING, staged / PAGE)
+    folder = result.sidecar(FOLDER)
+    _report(ranking, folder / RANKING, folder / PAGE if has_page else None)
+    harmful = int((ranking.scores.influence < 0).sum())
+    heading = [
+        f"{harmful} of {len(ranking)} rows are harmful:",
+        "without one of them the",
+        "validation loss falls.",
+        *entry.add(folder),
+        f"CSV: {folder.name}/{RANKING}",
+        *([f"Page: {folder.name}/{PAGE}"] if has_page else []),
+    ]
+    # The log, which names the folder, is hidden once there is an image.
+    closing = f"The review page, for a browser: {folder / PAGE}" if has_page else ""
+    reviewed = read_reviewed(folder / RANKING)
+    worst = reviewed[: min(parsed.rows, harmful)]
+    result.show(strip(heading, reviewed, worst, closing=closing))
+
+
+def _score(parsed: argparse.Namespace, output: Path) -> Ranking:
     from nnabla_influence.options import Options
     from nnabla_influence.progress import ConsoleProgress
     from nnabla_influence.scoring import score
@@ -181,41 +206,41 @@ def _score(parsed: argparse.Namespace, output: str | Path) -> Ranking:
             batch_size=parsed.batch_size or None,
             n_trials=parsed.n_trials,
             validation_rows=parsed.validation_rows,
-            device=parsed.device,
         ),
+        device=parsed.device,
         progress=ConsoleProgress(),
     )
 
 
-def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
-    from nnabla_influence.console.importing import Import
-    from nnabla_influence.console.strip import strip
+def _report(ranking: Ranking, output: Path, page: Path | None) -> None:
     from nnabla_influence.report import summary
+
+    for line in summary(ranking, output):
+        say(line)
+    if page is not None:
+        say(f"To review the rows, open {page} in a browser")
+
+
+def _write_page(ranking: Path, page: Path) -> bool:
+    """Write the review page of a ranking, and return whether that worked: it may fail.
+
+    The user did not choose its name, so it replaces nothing but a review page.
+    """
+    from nnabla_influence.progress import ConsoleProgress
+    from nnabla_influence.review.page import check_outputs, write_page
     from nnabla_influence.review.reviewed import read_reviewed
 
-    added = Import(result, choice(parsed.import_dataset, "yes", "no") == "yes")
-    parsed.method = parsed.method.strip().lower()
-    with result.files(FOLDER) as staged:
-        ranking = _score(parsed, staged / RANKING)
-        added.prepare(staged / RANKING, staged)
-        has_page = write_page_of(staged / RANKING, staged / PAGE)
-    folder = result.sidecar(FOLDER)
-    path = folder / RANKING
-    for line in summary(ranking, path):
-        say(line)
-    if has_page:
-        say(f"Look at the rows, and decide for each: open {folder / PAGE} in a browser")
-    reviewed = read_reviewed(path)
-    harmful = int((ranking.scores.influence < 0).sum())
-    heading = [
-        f"{harmful} of {len(ranking)} rows are harmful:",
-        "without one of them the",
-        "validation loss falls.",
-        *added.run(folder),
-        f"CSV: {folder.name}/{RANKING}",
-        *([f"Page: {folder.name}/{PAGE}"] if has_page else []),
-    ]
-    # The log, which names the folder, is not shown any more once there is a picture.
-    closing = f"The page to decide on, for a browser: {folder / PAGE}" if has_page else ""
-    worst = reviewed[: min(parsed.rows, harmful)]
-    result.show(strip(heading, reviewed, worst, closing=closing))
+    try:
+        check_outputs(ranking, page=page)
+        if page.is_file() and page.stat().st_size and _PAGE_MARK not in page.read_bytes():
+            raise OutputError(
+                f"{page}: exists and is not a review page; move it, or choose another name for the"
+                " ranking"
+            )
+        written = write_page(read_reviewed(ranking), page, progress=ConsoleProgress())
+    except (InfluenceError, OSError) as error:
+        say(f"No review page was written: {error}")
+        return False
+    if written.missing:
+        say(f"{written.missing} images are not on the review page: {written.first_problem}")
+    return True

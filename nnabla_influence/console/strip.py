@@ -1,8 +1,7 @@
-"""The picture that NNCD shows of a result: rows side by side, the most harmful first.
+"""The image that NNCD shows of a result: rows side by side, the most harmful first.
 
-NNCD shows a picture 100 pixels high and as wide as it is, without smoothing, and so this is how
-high it is drawn. On its left stands in words what was found: the log is not to be seen any more
-once there is a picture.
+NNCD shows an image 100 pixels high and as wide as it is, without smoothing; so it is drawn at that
+height. Text on its left says what was found, since the log is hidden once there is an image.
 """
 
 from __future__ import annotations
@@ -32,7 +31,10 @@ _GAP = 12
 _FEATURES = 4
 _LONGEST = 16
 _BLACK, _GREY, _RED, _WHITE = (0, 0, 0), (90, 90, 90), (176, 0, 32), (255, 255, 255)
-# Fonts that have Japanese characters, where the system has one of them; Pillow's own has none.
+_Colour = tuple[int, int, int]
+_Line = tuple[str, str, _Colour]
+"""A title, its text and the text's colour."""
+# Fonts with Japanese characters, which Pillow's own font lacks; a system has at most some of them.
 _JAPANESE = (
     "YuGothM.ttc",
     "meiryo.ttc",
@@ -52,62 +54,54 @@ def strip(
     changed: Mapping[int, str] | None = None,
     closing: str = "",
 ) -> Image.Image:
-    """Return a picture of rows: of each its thumbnail, or the features of a table, and its labels.
+    """Return an image of rows: of each its thumbnail, or the features of a table, and its labels.
 
     Args:
-        heading: What stands on the left, a few lines.
-        reviewed: The ranking that they are of.
-        rows: The rows, from left to right; 200 at most are shown.
+        heading: A few lines on the left.
+        reviewed: The ranking.
+        rows: Its rows to show, from left to right; 200 at most are shown.
         changed: New labels by datasource_index.
-        closing: What stands on the right of the rows, in as many lines as it takes.
+        closing: Text on the right of the rows, wrapped.
 
     Returns:
         Mode RGB, 100 pixels high.
     """
     names = {one.value: one.name or one.value for one in reviewed.classes}
-    tiles = [
-        _Tile(row, names, (changed or {}).get(row.datasource_index)) for row in rows[:MOST_ROWS]
-    ]
+    with_images = bool(reviewed.image_columns)
     blocks = [_text(heading)]
-    if tiles:
-        titles = tiles[0].titles
-        with_images = bool(reviewed.image_columns)
+    for row in rows[:MOST_ROWS]:
+        lines = _lines(row, names, (changed or {}).get(row.datasource_index))
         if not with_images:
-            titles = [*titles, *reviewed.feature_names[:_FEATURES]]
-        blocks.append(_text(titles, _GREY, top=_text_top(with_images)))
-        blocks += [_drawn(tile, with_images) for tile in tiles]
+            features = zip(reviewed.feature_names, row.features)
+            lines += [(name, _short(cell), _BLACK) for name, cell in features][:_FEATURES]
+        if len(blocks) == 1:
+            titles = [title for title, _, _ in lines]
+            blocks.append(_text(titles, _GREY, top=_text_top(with_images)))
+        blocks.append(_tile(row, lines, with_images))
     if closing:
         blocks.append(_text(textwrap.wrap(closing, 80)))
     return _side_by_side(blocks)
 
 
 def message(title: str, text: str) -> Image.Image:
-    """Return a picture of a text, 100 pixels high; of a long one its beginning."""
+    """Return an image of a text, 100 pixels high; of a long one its beginning."""
     lines = textwrap.wrap(text, 110, max_lines=6, placeholder=" ... (see plugin_log.txt)")
     return _side_by_side([_text([title, *lines])])
 
 
-class _Tile:
-    """What is written about a row.
+def _lines(row: ReviewedRow, names: Mapping[str, str], new: str | None) -> list[_Line]:
+    """Return what is written about a row.
 
-    A predicted class is red where it is not the given one; a predicted number never is just that.
+    A predicted class is red where it differs from the given one; a predicted number always does.
     """
-
-    def __init__(self, row: ReviewedRow, names: Mapping[str, str], new: str | None):
-        self.row = row
-        given = _named(row.given, names)
-        self.lines: list[tuple[str, str, tuple[int, int, int]]] = [("rank", str(row.rank), _BLACK)]
-        if given is not None:
-            text = given if new is None else f"{given} to {_named(new, names)}"
-            self.lines.append(("label", text, _BLACK))
-        if row.predicted is not None:
-            differs = bool(names) and row.given is not None and row.predicted != row.given
-            named = _named(row.predicted, names) or ""
-            self.lines.append(("predicted", named, _RED if differs else _BLACK))
-
-    @property
-    def titles(self) -> list[str]:
-        return [title for title, _, _ in self.lines]
+    lines = [("rank", str(row.rank), _BLACK)]
+    if (given := _named(row.given, names)) is not None:
+        text = given if new is None else f"{given} to {_named(new, names)}"
+        lines.append(("label", text, _BLACK))
+    if (predicted := _named(row.predicted, names)) is not None:
+        differs = bool(names) and row.given is not None and row.predicted != row.given
+        lines.append(("predicted", predicted, _RED if differs else _BLACK))
+    return lines
 
 
 def _named(value: str | None, names: Mapping[str, str]) -> str | None:
@@ -122,23 +116,21 @@ def _text_top(with_images: bool) -> int:
     return THUMBNAIL + _MARGIN if with_images else 0
 
 
-def _drawn(tile: _Tile, with_images: bool) -> Image.Image:
-    lines = [(text, colour) for _, text, colour in tile.lines]
-    if not with_images:
-        lines += [(_short(cell), _BLACK) for cell in tile.row.features[:_FEATURES]]
-    texts = [text for text, _ in lines]
-    written = _text(texts, [colour for _, colour in lines], top=_text_top(with_images))
-    if not with_images:
+def _tile(row: ReviewedRow, lines: Sequence[_Line], with_image: bool) -> Image.Image:
+    texts = [text for _, text, _ in lines]
+    colours = [colour for _, _, colour in lines]
+    written = _text(texts, colours, top=_text_top(with_image))
+    if not with_image:
         return written
-    picture = _fitted(tile.row.images)
-    drawn = Image.new("RGB", (max(written.width, THUMBNAIL), HEIGHT), _WHITE)
-    drawn.paste(written, (0, 0))
-    drawn.paste(picture, (0, _MARGIN), picture if picture.mode == "RGBA" else None)
-    return drawn
+    picture = _fitted(row.images)
+    tile = Image.new("RGB", (max(written.width, THUMBNAIL), HEIGHT), _WHITE)
+    tile.paste(written, (0, 0))
+    tile.paste(picture, (0, _MARGIN), picture if picture.mode == "RGBA" else None)
+    return tile
 
 
 def _fitted(paths: Sequence[Path]) -> Image.Image:
-    """Return the first picture, a small one enlarged by a whole number."""
+    """Return the first image, a small one enlarged by an integer factor."""
     for path in paths[:1]:
         with contextlib.suppress(DatasetError):
             picture = thumbnail(path, THUMBNAIL)
@@ -146,15 +138,15 @@ def _fitted(paths: Sequence[Path]) -> Image.Image:
             size = (picture.width * factor, picture.height * factor)
             mode = "RGBA" if picture.mode == "RGBA" else "RGB"
             return picture.convert(mode).resize(size, Image.Resampling.NEAREST)
-    return _text(["no", "picture"], _GREY).crop((0, 0, THUMBNAIL, THUMBNAIL))
+    return _text(["no", "image"], _GREY).crop((0, 0, THUMBNAIL, THUMBNAIL))
 
 
 def _text(
     lines: Sequence[str],
-    colours: tuple[int, int, int] | Sequence[tuple[int, int, int]] = _BLACK,
+    colours: _Colour | Sequence[_Colour] = _BLACK,
     top: int = 0,
 ) -> Image.Image:
-    """Return lines as a picture, 100 pixels high and as wide as they are."""
+    """Return an image of lines, 100 pixels high and as wide as they are."""
     fitting = list(lines)[: (HEIGHT - top) // _LINE]
     fonts = [_font(line) for line in fitting]
     shown = [_showable(line, font) for line, font in zip(fitting, fonts)]
@@ -199,7 +191,7 @@ def _japanese_font() -> Any:
 
 
 def _showable(text: str, font: Any) -> str:
-    """Return a text with ``?`` for what a font has no character for."""
+    """Return a text with ``?`` for each character that the font lacks."""
     line = " ".join(text.split())
     if _is_latin(line) or font is _japanese_font():
         return line

@@ -1,8 +1,7 @@
-"""Dataset CSVs of Neural Network Console: opened, checked, decoded once, handed out in batches."""
+"""Dataset CSVs of Neural Network Console: checked, decoded once into a cache, read in batches."""
 
-from nnabla_influence.dataset.checking import check_files
-from nnabla_influence.dataset.comparing import note_on_equal_data
-from nnabla_influence.dataset.dataset import Dataset, open_dataset
+from nnabla_influence.dataset.dataset import Dataset, note_on_equal_data, open_dataset
 from nnabla_influence.dataset.store import ColumnSpec
+from nnabla_influence.dataset.unsafe_files import check_files
 
 __all__ = ["ColumnSpec", "Dataset", "check_files", "note_on_equal_data", "open_dataset"]

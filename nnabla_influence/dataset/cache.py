@@ -1,12 +1,11 @@
-"""Where decoded datasets lie between runs.
+"""The cache of decoded datasets.
 
-An entry is a folder ``<key>-<stamp>``. The key says what is kept: which CSV, which variables, in
-which form. The stamp is a hash of what it was made from: the CSV's content, size and times of every
-file that it names, and the versions of the decoders. So an entry never changes, and its checksums
-find what damaged it; when a stamp is new, older entries of the same key are removed.
+An entry is a folder ``<key>-<stamp>``. The key is a hash of what it is for: the CSV's path, the
+variables, their form. The stamp is a hash of what it was made from: the CSV's content, size and
+times of every file that it names, and the versions of the decoders. So an entry never changes, and
+its checksums reveal damage; a new stamp removes older entries of the same key.
 
-The folder may be shared: an entry is its user's alone, and one that another user could have written
-is not read.
+Users may share the folder, but not entries: one that another user could have written is not read.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def cache_home() -> Path:
 
 
 def usable_folder(home: Path) -> bool:
-    """Tell whether entries can be made in ``home``; makes it where it is missing."""
+    """Make ``home`` if it is missing; return whether entries can be made in it."""
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home):
@@ -59,12 +58,12 @@ def usable_folder(home: Path) -> bool:
 
 
 def owner() -> int:
-    """Return who makes entries; 0 on Windows, where the folder lies in the user's profile."""
+    """Return this user's id; 0 on Windows, where the folder is in the user's profile."""
     return os.getuid() if sys.platform != "win32" else 0
 
 
 def is_private(entry: Path) -> bool:
-    """Tell whether no other user can have written an entry."""
+    """Whether no other user can have written an entry."""
     try:
         status = os.lstat(entry)
     except OSError:
@@ -82,10 +81,10 @@ def make_entry(
 
     Args:
         home: The cache folder.
-        key: What is kept, as 20 hexadecimal digits.
-        stamp: What it was made from, likewise.
-        source: The CSV; entries whose CSV is gone are removed with the next new one.
-        write: Fills a folder. What it leaves is in place whole or not at all.
+        key: What it is for, as 20 hexadecimal digits.
+        stamp: What it is made from, likewise.
+        source: The CSV; entries whose CSV no longer exists are removed with the next new one.
+        write: Fills the folder, which appears whole or not at all.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -96,15 +95,15 @@ def make_entry(
             write(folder)
             (folder / _SOURCE).write_text(str(source), encoding="utf-8")
     except OutputError:
-        # Another process may have made the same entry meanwhile; it is as good.
+        # Another process may have made the same entry meanwhile; which is as good.
         if not (entry / _SOURCE).is_file():
             raise
         if not is_private(entry):
             raise OutputError(
-                f"{entry}: can be changed by other users, so it is not read; remove it, or name"
-                f" another cache folder in {_ENVIRONMENT}"
+                f"{entry}: other users can change it, so it is not read; remove it, or name another"
+                f" cache folder in {_ENVIRONMENT}"
             ) from None
-    with contextlib.suppress(OSError):  # a folder that may be written but not listed
+    with contextlib.suppress(OSError):  # The folder may not be listable.
         for outdated in _outdated(home, key, entry):
             shutil.rmtree(outdated, ignore_errors=True)
     return entry
@@ -112,7 +111,7 @@ def make_entry(
 
 def _outdated(home: Path, key: str, entry: Path) -> Iterator[Path]:
     for folder in home.iterdir():
-        # Only what was surely made here: the user may have named any folder as the cache.
+        # Only what this made for certain: any folder may be named as the cache.
         name = _OURS.fullmatch(folder.name)
         if name is None or folder == entry:
             continue

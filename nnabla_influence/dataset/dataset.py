@@ -1,4 +1,4 @@
-"""Open a dataset CSV: check it, decode what the network wants of it once, hand out batches."""
+"""A dataset CSV: checked, its inputs decoded once into the cache, read in batches."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from nnabla_influence.dataset.cache import (
     owner,
     usable_folder,
 )
-from nnabla_influence.dataset.contents import (
+from nnabla_influence.dataset.decoder import decode, file_name
+from nnabla_influence.dataset.file_hashes import (
     Contents,
     hash_contents,
     read_contents,
     write_contents,
 )
-from nnabla_influence.dataset.decoding import decode, file_name
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.dataset.records import RecordIndex
 from nnabla_influence.dataset.scan import Scan, scan_csv
@@ -41,6 +41,7 @@ from nnabla_influence.progress import Progress, SilentProgress
 
 _FORMAT = 2
 _CONTENTS = "contents.json"
+_COMPARED = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +51,8 @@ class Dataset:
     Attributes:
         path: The CSV, absolute.
         columns: Its columns, comments included.
-        inputs: Names of the variables that were asked for, in that order.
-        seconds_decoding: What opening spent on decoding; 0.0 where the cache was found.
+        inputs: Names of the requested variables, in that order.
+        seconds_decoding: Time that opening spent on decoding; 0.0 if the cache had it.
     """
 
     path: Path
@@ -80,7 +81,7 @@ class Dataset:
         """Return the values of some rows, as training sees them.
 
         Args:
-            rows: Row numbers, shape (B,), in any order, repeated or not.
+            rows: Row numbers, shape (B,), in any order, with or without repeats.
 
         Returns:
             For each input its values, shape (B, *shape), float32.
@@ -132,7 +133,7 @@ class Dataset:
         return self._records.iter_cells(rows)
 
     def place(self, row: int, column: str) -> str:
-        """Return where a cell stands, for an error message.
+        """Return the place of a cell, for an error message.
 
         Args:
             row: The row.
@@ -142,7 +143,7 @@ class Dataset:
         return f"{self.path}, line {line}, column {column!r}"
 
     def is_file(self, position: int, cell: str) -> bool:
-        """Tell whether a cell names an existing file.
+        """Whether a cell names an existing file.
 
         Args:
             position: Number of the cell's column. Comments name no files.
@@ -169,17 +170,17 @@ def open_dataset(
     progress: Progress | None = None,
     cache_dir: Path | None = None,
 ) -> Dataset:
-    """Open a dataset CSV and make what the network wants of it ready.
+    """Open a dataset CSV and prepare the network's inputs.
 
-    The first time, every referenced file is decoded into a cache on disk; later the cache is used
-    as long as neither the CSV nor size or modification time of a file has changed.
+    The first time, every file that it names is decoded into a cache on disk. The cache is used as
+    long as neither the CSV nor the size or a time of a file has changed.
 
     Args:
         path: The CSV.
-        columns: The variables to make ready; the others are kept as text only.
+        columns: The variables to prepare; the others are kept as text only.
         normalize: Whether images are scaled to 0..1 (no_image_normalization turns it off).
         by_cache: Whether to scale them as nnabla's prepared caches do, one bit off for some values.
-        progress: Where to tell how far it is.
+        progress: Shows how far it is.
         cache_dir: The cache folder; by default ``$NNABLA_INFLUENCE_CACHE``, else the platform's.
 
     Raises:
@@ -218,7 +219,7 @@ def _from_cache(
     if found is not None:
         return found, 0.0, entry
     if entry.exists():
-        progress.say(f"{entry}: is damaged; {scan.path} is decoded again")
+        progress.say(f"{entry}: is damaged; decoding {scan.path} again")
     home = _usable(home, scan, progress)
     began = time.monotonic()
     entry = make_entry(
@@ -264,8 +265,8 @@ def _usable(home: Path, scan: Scan, progress: Progress) -> Path:
     if usable_folder(home):
         return home
     progress.say(
-        f"{home}: cannot be written; decoded data is kept in a temporary folder for this run only"
-        " (NNABLA_INFLUENCE_CACHE names another place)"
+        f"{home}: cannot be written; decoded data are kept in a temporary folder for this run only"
+        " (set NNABLA_INFLUENCE_CACHE to use another folder)"
     )
     temporary = Path(tempfile.mkdtemp(prefix="nnabla-influence-"))
     weakref.finalize(scan.records, shutil.rmtree, temporary, ignore_errors=True)
@@ -299,3 +300,26 @@ def _load(entry: Path, scan: Scan, scaling: Mapping[str, bool]) -> dict[str, Sto
         }
     except (OSError, ValueError):
         return None
+
+
+def note_on_equal_data(trained: Dataset, validated: Dataset) -> str | None:
+    """Return a note for the user if both hold the same rows, from one CSV or from two."""
+    if not _are_equal(trained, validated):
+        return None
+    return (
+        f"Note: the validation rows of {validated.path} are the training rows, so the influence is"
+        " that on the training loss, not on data that the model has not seen"
+    )
+
+
+def _are_equal(one: Dataset, other: Dataset) -> bool:
+    if one.path == other.path:
+        return True
+    if len(one) != len(other):
+        return False
+    for start in range(0, len(one), _COMPARED):
+        rows = np.arange(start, min(start + _COMPARED, len(one)))
+        a, b = one.batch(rows), other.batch(rows)
+        if not all(np.array_equal(a[name], b[name]) for name in one.inputs):
+            return False
+    return True

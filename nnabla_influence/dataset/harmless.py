@@ -1,12 +1,11 @@
 """Cells that a spreadsheet shows and does not run.
 
-A spreadsheet takes a cell that begins with one of a few signs for a formula, which may fetch what
-it likes from elsewhere. The same cell can be written so that it is text there and so that nnabla
-still reads what it read: a file's path with `./` in front, a number with a space, and a comment,
-which nnabla never reads, with an apostrophe. What was put in front can be taken away again, for any
-cell: where there was such a beginning already, there are two of them then.
+A spreadsheet treats a cell that begins with one of a few signs as a formula, which may fetch data
+from elsewhere. A prefix makes the cell text there, while nnabla still reads the same: `./` before a
+file's path, a space before a number, an apostrophe before a comment, which nnabla never reads. The
+prefix can be removed from any cell: if there was one already, there are two.
 
-A name in the header cannot be changed, since it is what nnabla knows the column by.
+A name in the header is not changed, since nnabla identifies the column by it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from nnabla_influence.dataset.header import Column
 # The signs, also in the widths of Asian scripts and as the minus of mathematics.
 _SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
 _BEGIN = rf"""[\s"']*[{_SIGNS}\t\r\n]"""
-# A spreadsheet of a country with decimal commas splits at semicolons, also within a cell of ours.
+# Where decimal commas are used, a spreadsheet splits at semicolons, also within a cell.
 _WITHIN = rf"""["']*[{_SIGNS}]"""
 
 _PLAIN_NUMBER = re.compile(r" *[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *")
@@ -32,9 +31,9 @@ _SAFE_BEGIN = frozenset("0123456789" + string.ascii_letters)
 
 
 def harmless(column: Column, cell: str) -> str:
-    """Return what may stand for a cell in a CSV that people open in a spreadsheet.
+    """Return a cell for a CSV that users open in a spreadsheet.
 
-    nnabla reads the same number or the same file from it.
+    nnabla reads the same number or file from it.
 
     Args:
         column: The cell's column.
@@ -48,7 +47,7 @@ def harmless(column: Column, cell: str) -> str:
 
 
 def restored(column: Column, cell: str) -> str:
-    """Return the cell that `harmless` made this one of; any other cell as it is.
+    """Undo `harmless`; any other cell is returned unchanged.
 
     Args:
         column: The cell's column.
@@ -81,7 +80,7 @@ def restored_row(columns: Sequence[Column], cells: Sequence[str]) -> list[str]:
 
 
 def _is_number(cell: str) -> bool:
-    """Tell whether nnabla reads a cell as a number."""
+    """Whether nnabla reads a cell as a number."""
     try:
         float(cell)
     except ValueError:

@@ -8,8 +8,13 @@ starts with ``#`` is a comment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from nnabla_influence.dataset.records import Record
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.text import listed
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ def parse_header(cells: Sequence[str]) -> tuple[Column, ...]:
     """Return the columns of a header.
 
     Raises:
-        ValueError: A column has no name (nnabla cannot read such a file); says which one.
+        ValueError: A column has no name, which nnabla cannot read; its number is given.
     """
     for position, cell in enumerate(cells):
         if not cell:
@@ -59,48 +64,67 @@ def parse_header(cells: Sequence[str]) -> tuple[Column, ...]:
     return tuple(parse_column(position, cell) for position, cell in enumerate(cells))
 
 
-def other_separator(cells: Sequence[str]) -> str | None:
-    """Return what to say of a header whose columns are not separated by commas, if it is one."""
-    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-        if sum(cell.count(separator) for cell in cells) >= len(cells):
-            return (
-                f"its columns are separated by {name}, and those of a dataset CSV by commas; save"
-                " it with commas, and numbers with a decimal point"
-            )
-    return None
-
-
 def columns_of(columns: Sequence[Column], name: str) -> tuple[Column, ...]:
-    """Return the columns that make up the variable ``name``, in the order they stand in.
+    """Return the columns that make up the variable ``name``, in their order.
 
     Raises:
-        ValueError: There is none, or several where one is meant; says what there is.
+        ValueError: There is none, or more than one that is not an element; it lists the columns.
     """
     found = tuple(c for c in columns if not c.is_comment and c.name == name)
     if not found:
         for column in columns:
             if not column.is_comment and column.name.strip() == name:
                 raise ValueError(
-                    f"the network's input {name!r} has no column, since column"
-                    f" {column.position + 1}, {column.cell!r}, has a space before or behind its"
-                    " name; remove it there"
+                    f"the network's input {name!r} has no column; column {column.position + 1},"
+                    f" {column.cell!r}, has a space beside its name; remove the space"
                 )
         names = list(dict.fromkeys(c.name for c in columns if not c.is_comment))
         raise ValueError(
-            f"the network's input {name!r} has no column; the file has {_listed(names)};"
-            " rename a column, or give another CSV"
+            f"the network's input {name!r} has no column; the file has"
+            f" {listed(map(repr, names)) or 'comments only'}; rename a column, or give another CSV"
         )
     if len(found) > 1 and any(c.index is None for c in found):
-        cells = [c.cell for c in found]
-        raise ValueError(
-            f"variable {name!r} stands there more than once ({_listed(cells)});"
-            " keep one of these columns"
-        )
+        cells = listed(repr(c.cell) for c in found)
+        raise ValueError(f"variable {name!r} occurs more than once ({cells}); keep one column")
     return found
 
 
-def _listed(names: Sequence[str], limit: int = 8) -> str:
-    if not names:
-        return "no columns but comments"
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+def read_header(
+    path: Path, records: Iterator[Record], names: Sequence[str] | None = None
+) -> tuple[tuple[Column, ...], dict[str, tuple[Column, ...]]]:
+    """Read the header of a dataset CSV.
+
+    Args:
+        path: The CSV.
+        records: Its records, from the first one.
+        names: The variables to look for; all by default.
+
+    Returns:
+        All columns, and those of each variable.
+
+    Raises:
+        DatasetError: There is no header, a column has no name, or a variable has no columns
+            or ambiguous ones.
+    """
+    header = next(records, None)
+    if header is None or not header.cells:
+        raise DatasetError(f"{path}: is empty; it needs a header line and rows")
+    try:
+        columns = parse_header(header.cells)
+        if names is None:
+            names = list(dict.fromkeys(c.name for c in columns if not c.is_comment))
+        return columns, {name: columns_of(columns, name) for name in names}
+    except ValueError as error:
+        reason = _other_separator(header.cells) or error
+        raise DatasetError(f"{path}, line 1: {reason}") from error
+
+
+def _other_separator(cells: Sequence[str]) -> str | None:
+    """Return what is wrong with a header whose columns are not separated by commas."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if sum(cell.count(separator) for cell in cells) >= len(cells):
+            return (
+                f"its columns are separated by {name}, those of a dataset CSV by commas; save it"
+                " with commas, and numbers with a decimal point"
+            )
+    return None

@@ -1,4 +1,4 @@
-"""The records of a CSV file, with the place of each, so that one can be read by itself."""
+"""The records of a CSV file, and the place of each, to read one alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Record:
     Attributes:
         line: Number of its first line in the file, from 1.
         start: Byte offset of its first character.
-        end: Byte offset behind its line end.
+        end: Byte offset after its line end.
         cells: Its cells; none for a blank line.
     """
 
@@ -118,8 +118,8 @@ def decode(text: bytes, path: Path, line: int) -> str:
 def _split_lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
     pending = b""
     for block in blocks:
-        # bytes.splitlines knows LF, CRLF and CR only, as text files do. The last piece waits: it
-        # may go on, or be the CR of a CRLF.
+        # bytes.splitlines splits at LF, CRLF and CR only, as text files do. The last piece waits:
+        # it may be incomplete, or end in the CR of a CRLF.
         *lines, pending = (pending + block).splitlines(keepends=True)
         yield from lines
     if pending:
@@ -128,12 +128,12 @@ def _split_lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 @dataclass(frozen=True)
 class RecordIndex:
-    """Where the records of a CSV file lie.
+    """The places of the records of a CSV file.
 
     Attributes:
         path: The file.
         starts: Byte offsets of the records, header excluded, shape (N,), int64.
-        ends: Byte offsets behind them, shape (N,), int64.
+        ends: Byte offsets after them, shape (N,), int64.
         lines: Numbers of their first lines, from 1, shape (N,), int64.
         size: Length of the file in bytes when it was read.
         modified: Its modification time in nanoseconds.
@@ -155,7 +155,7 @@ class RecordIndex:
         """Return the cells of one record, untouched, read from the file.
 
         Raises:
-            DatasetError: The file is gone, or has changed since it was opened.
+            DatasetError: The file has changed since it was opened, or does not exist.
         """
         with self._reopened() as file:
             return self._read(file, row)
@@ -164,7 +164,7 @@ class RecordIndex:
         """Yield the cells of these records, of every one by default, untouched.
 
         Raises:
-            DatasetError: The file is gone, or has changed since it was opened.
+            DatasetError: The file has changed since it was opened, or does not exist.
         """
         with self._reopened() as file:
             for row in range(len(self)) if rows is None else rows:
@@ -177,11 +177,13 @@ class RecordIndex:
             with open(self.path, "rb") as file:
                 status = os.fstat(file.fileno())
                 if (status.st_size, status.st_mtime_ns) != (self.size, self.modified):
-                    raise DatasetError(f"{self.path}: has changed since it was opened; start again")
+                    raise DatasetError(
+                        f"{self.path}: has changed since it was opened; run the command again"
+                    )
                 yield file
         except OSError as error:
             raise DatasetError(
-                f"{self.path}: cannot be read any more ({error.strerror or error})"
+                f"{self.path}: can no longer be read ({error.strerror or error})"
             ) from error
 
     def _read(self, file: BinaryIO, row: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""The first reading of a dataset CSV: its form, and every cell that the network wants."""
+"""The first pass over a dataset CSV: its form, and every cell of the network's inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.dataset.header import Column, columns_of, other_separator, parse_header
+from nnabla_influence.dataset.header import Column, read_header
 from nnabla_influence.dataset.records import Record, RecordIndex, RecordReader
 from nnabla_influence.dataset.store import ColumnSpec
 from nnabla_influence.dataset.values import CellError, CellReader, as_number, file_of
@@ -27,8 +27,8 @@ class Variable:
     """How one input of the network is made from columns.
 
     Attributes:
-        spec: What the network wants.
-        columns: The variable's columns, in the order they stand in.
+        spec: What the network expects.
+        columns: The variable's columns, in their order.
     """
 
     spec: ColumnSpec
@@ -46,16 +46,17 @@ class Variable:
 
 @dataclass(frozen=True)
 class Scan:
-    """What the first reading found.
+    """The result of the first pass.
 
     Attributes:
         path: The CSV, absolute.
         columns: Its columns.
-        variables: What the network wants of them.
-        records: Where the rows lie.
+        variables: The network's inputs.
+        records: The places of the rows in the file.
         fingerprint: A hash of the CSV's content.
-        files_fingerprint: A hash of size and times of every file that it names; no program can set
-            the time of the last change of its status. (On Windows: of its content.)
+        files_fingerprint: A hash of size and times of every file that it names, including the
+            time of its last status change, which programs cannot set. (On Windows: of its
+            content.)
     """
 
     path: Path
@@ -66,7 +67,7 @@ class Scan:
     files_fingerprint: str
 
     def located(self, row: int, variable: Variable, error: CellError) -> DatasetError:
-        """Return an error about a variable's value that says the place."""
+        """Return an error that names the place of a variable's value."""
         row = row if error.row is None else error.row
         cell = None
         if not variable.is_vector:
@@ -79,25 +80,19 @@ def scan_csv(path: Path, specs: Sequence[ColumnSpec], reader: CellReader) -> Sca
     """Read a CSV once, without decoding the files that it names.
 
     Raises:
-        DatasetError: The CSV has not the form of a dataset, or a cell cannot be used.
+        DatasetError: The CSV is not a dataset, or a cell cannot be used.
     """
     status = path.stat()
     csv_reader = RecordReader(path)
     records = iter(csv_reader)
-    header = next(records, None)
-    if header is None or not header.cells:
-        raise DatasetError(f"{path}: is empty; it needs a header line and rows")
-    try:
-        columns = parse_header(header.cells)
-        variables = tuple(Variable(spec, columns_of(columns, spec.name)) for spec in specs)
-    except ValueError as error:
-        raise DatasetError(f"{path}, line 1: {other_separator(header.cells) or error}") from error
+    columns, by_name = read_header(path, records, [spec.name for spec in specs])
+    variables = tuple(Variable(spec, by_name[spec.name]) for spec in specs)
     starts, ends, lines = array("q"), array("q"), array("q")
     files = hashlib.blake2b(digest_size=16)
     blank: Record | None = None
     for record in records:
         if not record.cells:
-            # Behind the last row it does no harm.
+            # After the last row it does no harm.
             blank = blank or record
             continue
         row = len(starts)
@@ -124,7 +119,7 @@ def scan_csv(path: Path, specs: Sequence[ColumnSpec], reader: CellReader) -> Sca
 
 
 def _all_numbers(cells: Sequence[str]) -> bool:
-    """Tell quickly, for large tables, whether all cells are finite numbers."""
+    """Whether all cells are finite numbers; quickly, for large tables."""
     try:
         return math.isfinite(sum(map(float, cells)))
     except ValueError:
@@ -133,8 +128,8 @@ def _all_numbers(cells: Sequence[str]) -> bool:
 
 def _stamp(file: str, status: os.stat_result) -> bytes:
     if sys.platform == "win32":
-        # There nothing but the content says that a program set the time back.
-        with contextlib.suppress(OSError):  # Who decodes it says so.
+        # There only the content reveals that a program set the time back.
+        with contextlib.suppress(OSError):  # The decoder reports it.
             return b"%d %s\n" % (status.st_size, file_hash(file).encode())
     return b"%d %d %d\n" % (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
@@ -153,7 +148,7 @@ def _files(
 
 
 def _of_label(error: CellError, cell: str, n_classes: int | None) -> CellError:
-    """Return what to say of a cell that cannot be used: of a label's name, how to number it."""
+    """Return the error, or for a class's name one that says how to number classes."""
     with contextlib.suppress(ValueError):
         float(cell)
         return error
@@ -168,28 +163,27 @@ def _of_label(error: CellError, cell: str, n_classes: int | None) -> CellError:
 def _check_form(path: Path, record: Record, row: int, width: int, blank: Record | None) -> None:
     if blank is not None:
         raise DatasetError(
-            f"{path}, line {blank.line}: is empty, which nnabla takes for a row without cells;"
+            f"{path}, line {blank.line}: is empty, which nnabla reads as a row without cells;"
             " remove the line"
         )
     if len(record.cells) != width:
         raise DatasetError(
             f"{path}, line {record.line}, datasource_index {row}: has {len(record.cells)} cells,"
-            f" the header has {width}; correct the row (a comma within a cell needs quotes around"
-            " the cell)"
+            f" the header has {width}; correct the row (a cell with a comma needs quotes)"
         )
 
 
 def located(
     path: Path, line: int, row: int, column: Column, cell: str | None, error: CellError
 ) -> DatasetError:
-    """Return an error that says the place.
+    """Return an error that names the place.
 
     Args:
         path: The CSV.
         line: Line of the file, from 1.
         row: The datasource_index.
         column: The column, or the first of a vector's.
-        cell: The cell, where it is a single one.
+        cell: The cell; None for a vector.
         error: What is wrong.
     """
     cell = cell if error.cell is None else error.cell

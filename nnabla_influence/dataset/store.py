@@ -1,4 +1,4 @@
-"""One variable's values on disk: written once in the order of the rows, gathered by row."""
+"""One variable's values on disk: written once in the order of the rows, read by row."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _RESIDENT_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """What the network wants of one dataset variable.
+    """What the network expects of one dataset variable.
 
     Attributes:
         name: The variable's name in the CSV's header.
         shape: Shape of one example, without the batch axis.
-        n_classes: Where the values are labels: their number; else None.
-        ignores_negative: Whether the network takes labels below 0, too, and ignores them.
+        n_classes: The number of classes if the values are labels; else None.
+        ignores_negative: Whether the network accepts labels below 0 and ignores them.
     """
 
     name: str
@@ -39,15 +39,15 @@ class ColumnSpec:
     ignores_negative: bool = False
 
 
-class NotUniformError(Exception):
-    """A variable mixes images with other values, or 8 with 16 bits."""
+class NotPixelsError(Exception):
+    """The values of a variable, which the message names, cannot all be kept as pixels."""
 
 
 class VariableWriter:
     """Writes the values of one variable into an .npy file, in the order of the rows.
 
-    Pixels are kept as the image file holds them, in a quarter of the space of floats. Beside it
-    lies its checksum.
+    Pixels are kept as the image file holds them, in a quarter of the space of floats. The file's
+    checksum is beside it.
     """
 
     def __init__(self, path: Path, spec: ColumnSpec, n_rows: int):
@@ -62,11 +62,11 @@ class VariableWriter:
         self._checksum = 0
 
     def append(self, value: np.ndarray) -> None:
-        """Take the next row's value.
+        """Add the next row's value.
 
         Raises:
             CellError: This value, or one before, does not fit the network or the other rows.
-            NotUniformError: An image after other values, or the other way round.
+            NotPixelsError: An image follows other values, or vice versa.
             OutputError: The disk is full.
         """
         dtype = value.dtype if value.dtype in PIXEL_TYPES else np.dtype(np.float32)
@@ -79,14 +79,14 @@ class VariableWriter:
                 f" {shown_shape(self._shape)}; give all rows the same shape"
             )
         elif dtype != self._dtype:
-            raise NotUniformError
+            raise NotPixelsError(self._spec.name)
         self._pending.append(value)
         self._pending_bytes += value.nbytes
         if self._pending_bytes >= _WRITE_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was taken so far.
+        """Write the values added so far.
 
         Raises:
             CellError: One of these values does not fit.
@@ -108,7 +108,7 @@ class VariableWriter:
         self._pending, self._pending_bytes = [], 0
 
     def finish(self) -> None:
-        """Write what is left, and the checksum of all; raises as `flush` does."""
+        """Write the remaining values and the checksum; raises as `flush` does."""
         self.flush()
         with self._open("w", _checksum_file(self._path)) as file:
             file.write(f"{self._checksum:08x}\n")
@@ -134,20 +134,20 @@ class VariableWriter:
 
 
 class StoredVariable:
-    """The values of one variable, read from disk as they are asked for."""
+    """The values of one variable, read from disk on demand."""
 
     def __init__(
         self, path: Path, spec: ColumnSpec, n_rows: int, *, normalize: bool, by_cache: bool
     ):
         """Open a file that ``VariableWriter`` wrote.
 
-        Pixels in it are scaled, if at all, as `normalized` does it.
+        Pixels are scaled by `normalized`, if at all.
 
         Raises:
             OSError: The file is missing.
             ValueError: It is damaged, or was written for something else.
         """
-        # All of it now: a scoring reads every row, so it costs no more than later, block by block.
+        # The whole file now: scoring reads every row anyway.
         if f"{file_checksum(path):08x}\n" != _checksum_file(path).read_text("ascii"):
             raise ValueError(f"{path}: damaged")
         with open(path, "rb") as file:
@@ -160,7 +160,7 @@ class StoredVariable:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         check_shape(shape[1:], spec.shape)
         self._values = np.frombuffer(self._map, dtype, offset=offset).reshape(shape)
-        if spec.n_classes is not None:  # Another one would end the process, in nnabla.
+        if spec.n_classes is not None:  # A wrong label would crash nnabla.
             rows = max(_WRITE_BYTES * n_rows // max(self._values.nbytes, 1), 1)
             for start in range(0, n_rows, rows):
                 _check_labels(self._values[start : start + rows], spec, start)
@@ -183,7 +183,7 @@ class StoredVariable:
         return values
 
     def _release(self, n_bytes: int) -> None:
-        """Hand pages back now and then: those of a mapped file count as this process's memory."""
+        """Release pages now and then: those of a mapped file count as this process's memory."""
         self._touched += n_bytes
         if self._touched > _RESIDENT_BYTES and hasattr(self._map, "madvise"):
             self._touched = 0
@@ -195,18 +195,18 @@ def _checksum_file(path: Path) -> Path:
 
 
 def check_shape(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    """Check that nnabla takes values of ``shape`` for an input of shape ``wanted``.
+    """Check that nnabla accepts values of ``shape`` for an input of shape ``wanted``.
 
     nnabla assigns a mini-batch to a variable by NumPy's rules: axes of length 1 are repeated, and
-    no axis is added, since the batch axis comes first.
+    no axis is added, since the batch axis is the first.
 
     Raises:
-        CellError: It does not; says both shapes.
+        CellError: It does not; it names both shapes.
     """
     if len(shape) != len(wanted) or any(a not in (1, b) for a, b in zip(shape, wanted)):
         raise CellError(
             f"has shape {shown_shape(shape)}, the network's input has {shown_shape(wanted)};"
-            " convert the data, or take the network that fits it"
+            " convert the data, or use the network that fits it"
         )
 
 
@@ -230,7 +230,7 @@ def _check_labels(block: np.ndarray, spec: ColumnSpec, first_row: int) -> None:
     if wrong.any():
         row = int(np.argmax(wrong.reshape(len(block), -1).any(axis=1)))
         raise CellError(
-            f"holds {block[row][wrong[row]].flat[0]:g}, which is no label: the network takes whole"
-            f" numbers from 0 to {n_classes - 1}; correct it, or remove the row",
+            f"holds {block[row][wrong[row]].flat[0]:g}, but labels are whole numbers from 0 to"
+            f" {n_classes - 1}; correct it, or remove the row",
             row=first_row + row,
         )

@@ -1,8 +1,8 @@
 """From the cells of a CSV to the numbers that nnabla trains on.
 
-A cell is a number if Python's ``float`` takes it, else the name of a file, relative to the CSV's
-folder, which nnabla's own loaders decode. So size, mode and bit depth come out exactly as they do
-in ``nnabla_cli train`` without a prepared cache. (With one, nnabla multiplies pixels by a 32-bit
+A cell is a number if Python's ``float`` reads it, else the name of a file, relative to the CSV's
+folder, which nnabla's own loaders decode. So size, mode and bit depth are exactly those of
+``nnabla_cli train`` without a prepared cache. (With one, nnabla multiplies pixels by a 32-bit
 1/255, which differs in the last bit of about half of the 256 values.)
 """
 
@@ -27,11 +27,11 @@ PIXEL_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
 class CellError(ValueError):
     """A cell that cannot be used.
 
-    The message is a predicate ("is empty; fill it in"); who raises it further knows the place.
+    The message is a predicate ("is empty; fill it in"); the caller adds the place.
 
     Attributes:
-        cell: The cell, where it is one of several.
-        row: The row, where it is not the one at hand.
+        cell: The cell, if it is one of several.
+        row: The row, if it is not the current one.
     """
 
     def __init__(self, predicate: str, *, cell: str | None = None, row: int | None = None):
@@ -41,7 +41,7 @@ class CellError(ValueError):
 
 
 def as_number(cell: str) -> float | None:
-    """Return a cell's number, or None where the cell names a file.
+    """Return a cell's number, or None if the cell names a file.
 
     Raises:
         CellError: The number is not finite, or the cell is empty.
@@ -136,11 +136,11 @@ class CellReader:
         return status
 
     def pixels(self, cell: str, shape: tuple[int, ...]) -> np.ndarray | None:
-        """Return an image as its file holds it, or None where the cell is nothing of the kind.
+        """Return an image as its file holds it, or None if the cell does not name one.
 
         Args:
             cell: The cell.
-            shape: What the network takes; a picture that is far larger is not decoded.
+            shape: Of the network's input; a far larger picture is not decoded.
 
         Returns:
             Shape (channels, height, width), uint8, or uint16 for 16 bits a channel.
@@ -155,7 +155,7 @@ class CellReader:
         return pixels if pixels.dtype in PIXEL_TYPES else None
 
     def pixels_can_stand_for(self, cell: str, pixels: np.ndarray) -> bool:
-        """Tell whether the loader's values, bit for bit, can be made from the pixels."""
+        """Whether the pixels give the loader's values, bit for bit."""
         if not self.normalize:
             return True
         by_loader = self.value([cell], pixels.shape, vector=False).astype(np.float32)
@@ -166,7 +166,7 @@ class CellReader:
 
         Args:
             cells: The variable's cells of one row.
-            shape: What the network takes; a picture that is far larger is not decoded.
+            shape: Of the network's input; a far larger picture is not decoded.
             vector: Whether the cells are elements of a vector (``x__0``, ``x__1``, ...).
 
         Returns:
@@ -215,7 +215,7 @@ class CellReader:
         """Return nnabla's loader for a file, and whether it is its own image loader."""
         extension = extension_of(cell)
         if extension not in self._loaders:
-            # Imported late: it takes half a second, which `--help` should not wait for.
+            # Imported late: it takes half a second, too long for `--help`.
             from nnabla.utils import callback, data_source_loader
 
             replaced = callback.get_load_image_func(extension) is not None
@@ -232,7 +232,7 @@ class CellReader:
 
 
 def shown_shape(shape: tuple[int, ...]) -> str:
-    """Return a shape as people write it, such as ``1x28x28``."""
+    """Return a shape such as ``1x28x28``."""
     return "x".join(map(str, shape)) if shape else "()"
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nnabla_influence.definition.definition import Definition
-from nnabla_influence.definition.graph import copied, keep_only
+from nnabla_influence.definition.graph import Graph, copied, keep_only
 from nnabla_influence.errors import UnsupportedError
 
 # Functions that a mean passes through: the mean of what they return is the mean of their input.
@@ -55,6 +57,11 @@ class LossTerms:
 
 
 def loss_terms(definition: Definition) -> LossTerms:
+    """Return the parts of a definition's loss; see `split_loss`."""
+    return split_loss(definition.path, definition.graph, definition.loss_variables, definition.data)
+
+
+def split_loss(path: Path, graph: Graph, losses: Sequence[str], data: Collection[str]) -> LossTerms:
     """Split the loss: the sum of the means of the definition's loss variables.
 
     nnabla_cli's training descends on that sum, each mean taken over all elements. The losses of
@@ -64,8 +71,7 @@ def loss_terms(definition: Definition) -> LossTerms:
     Raises:
         UnsupportedError: A loss is a number for the whole mini-batch in another way.
     """
-    graph, losses = definition.graph, definition.loss_variables
-    of_data = graph.downstream(definition.data)
+    of_data = graph.downstream(data)
     examples: list[Term] = []
     penalties: list[Term] = []
     offset = 0.0
@@ -94,7 +100,7 @@ def loss_terms(definition: Definition) -> LossTerms:
             stack.append(Term(node.inputs[0], factor))
         else:
             raise UnsupportedError(
-                f"{definition.path}: the loss {', '.join(map(repr, losses))} is one number for the"
+                f"{path}: the loss {', '.join(map(repr, losses))} is one number for the"
                 f" whole mini-batch, made by the function {node.type} (layer {node.name!r}); make"
                 " it the mean over the examples, or save a loss for each example"
             )

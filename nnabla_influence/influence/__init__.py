@@ -1,1 +1,1 @@
-"""Trace a training back; train parts of it again."""
+"""Trace a training back; replay parts of it. Read `trace` first."""

@@ -1,25 +1,32 @@
-"""The derivatives of the training objective at the state of any step."""
+"""The derivatives of the training objective at the checkpoint of any step."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Optional
 
 import nnabla as nn
 import numpy as np
 
+from nnabla_influence.definition import Definition
 from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.solvers import Before
 
+LEAST_CHUNK = 2
+"""nnabla cannot differentiate the cross entropies of a single example twice."""
+
+_SMALL_CHUNK = 32
+_CHUNK_VALUES = 2**18
+
 
 class StepDerivatives:
-    """`Derivatives`, moved from state to state; one for each mini-batch size where need be.
+    """`Derivatives` at the checkpoint of a step; one for each mini-batch size where needed.
 
     Args:
         build: Builds the derivatives for mini-batches of a size.
-        whole: Whether a mini-batch must go through the network whole, since its examples see each
-            other (batch statistics); otherwise one size serves them all.
+        whole: Whether a mini-batch must go through the network whole, since its examples depend on
+            each other (batch statistics). Otherwise all go in chunks of one size.
         chunk_size: That size.
     """
 
@@ -29,22 +36,12 @@ class StepDerivatives:
         self._chunk_size = chunk_size
         self._by_size: dict[int, Derivatives] = {}
         self._set_to: dict[int, Checkpoint] = {}
-        self._checkpoint: Optional[Checkpoint] = None
+        self._checkpoint: Checkpoint | None = None
 
-    def set_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Let everything be at ``checkpoint`` from now on."""
+    def at(self, checkpoint: Checkpoint) -> StepDerivatives:
+        """Return these derivatives, which compute at ``checkpoint`` from now on."""
         self._checkpoint = checkpoint
-
-    def add_products(
-        self,
-        inputs: Mapping[str, np.ndarray],
-        weights: np.ndarray,
-        a: nn.NdArray,
-        h: nn.NdArray,
-        r: Optional[nn.NdArray] = None,
-    ) -> np.ndarray:
-        """Do `Derivatives.add_products` at the checkpoint."""
-        return self.of_size(len(weights)).add_products(inputs, weights, a, h, r)
+        return self
 
     def before(self, inputs: Sequence[Mapping[str, np.ndarray]]) -> Before:
         """Return what the update of these mini-batches started from, with their gradient."""
@@ -85,3 +82,18 @@ def _length(inputs: Mapping[str, np.ndarray]) -> int:
 def _flat(arrays: Sequence[np.ndarray]) -> nn.NdArray:
     flat = np.concatenate([np.ravel(array) for array in arrays])
     return nn.NdArray.from_numpy_array(flat.astype(np.float32, copy=False))
+
+
+def default_chunk_size(definition: Definition, batch_size: int) -> int:
+    """Return how many examples of mini-batches of ``batch_size`` to put through a network at once.
+
+    Networks with large feature maps are the fastest in chunks of 16 to 32; the smaller a network,
+    the more the overhead of a chunk weighs, and the larger may it be.
+    """
+    values_per_example = sum(
+        math.prod(variable.shape.dim[1:])
+        for variable in definition.network.variable
+        if variable.type != "Parameter"
+    )
+    fitting = max(_SMALL_CHUNK, _CHUNK_VALUES // max(values_per_example, 1))
+    return max(LEAST_CHUNK, min(batch_size, fitting))

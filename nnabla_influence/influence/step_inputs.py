@@ -1,4 +1,4 @@
-"""What goes into the network in each step: the rows' data, and what random layers drew for them."""
+"""What goes into the network in each step: the rows' data and the draws of random layers."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Inputs = Mapping[str, np.ndarray]
 """By name, arrays of shape (n, ...)."""
 
 _BLOCKS_KEPT = 2
-"""A replay and the trace behind it need not use the same blocks."""
+"""A replay and the trace of the same steps can be in different blocks."""
 
 
 class StepInputs:
-    """The inputs of any step, asked for in any order.
+    """The inputs of any step, in any order.
 
     Random layers draw forward only. So draws are made for a block of steps at a time, about the
-    square root of all of them; for an earlier block the layers begin anew and pass over what came
+    square root of all of them; for an earlier block the layers start anew and skip what came
     before.
 
     Args:
         fetch: Gives the rows of the training data.
-        random: The training's random layers, at its beginning; None where there are none.
-        steps: All that will be asked for, in the order of training; needed with ``random`` only.
+        random: The training's random layers, at its beginning; None if it has none.
+        steps: All steps, in the order of training; needed with ``random`` only.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ def step_inputs(
     """Return the inputs of a run's steps, the draws of its random layers included.
 
     Raises:
-        UnsupportedError: What the network does in training cannot be done again; it is named.
+        UnsupportedError: What the network does in training cannot be replayed; it is named.
     """
     check_differentiable(definition, Mode.TRAINING)
     sizes = {len(batch) for step in recorded.steps for batch in step.batches}
@@ -87,7 +87,7 @@ def step_inputs(
         layers = ", ".join(name[1:] for name in random.names)
         raise UnsupportedError(
             f"{recorded.folder}: its mini-batches have {min(sizes)} to {max(sizes)} examples, and"
-            f" what random layers ({layers}) drew for them cannot be drawn again where the size"
-            " changes; train with mini-batches of one size, or use method final"
+            f" the draws of random layers ({layers}) cannot be replayed where the size changes;"
+            " train with mini-batches of one size, or use method final"
         )
     return StepInputs(fetch, random, recorded.steps)

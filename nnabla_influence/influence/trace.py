@@ -1,4 +1,4 @@
-r"""Trace a training run back: Algorithm 2 of Suzuki et al., and the exact trace that it stands for.
+r"""Trace a training back: Algorithm 2 of Suzuki et al., and the exact trace it approximates.
 
 The validation gradient :math:`u = \nabla \bar l_{val}(\theta^{[T]})` is taken backward through the
 window's steps, the last one first. In step t with mini-batch :math:`S_t`, learning rate
@@ -11,11 +11,11 @@ window's steps, the last one first. In step t with mini-batch :math:`S_t`, learn
     u \leftarrow (I - \eta_t H_t) u,
 
 :math:`H_t` the Hessian of the *mean* loss of the mini-batch at :math:`\theta_t` (no further
-:math:`1/|S_t|` belongs there). Which parameters stand for :math:`\theta_t` is the trajectory's to
-say: the final ones for every step (Suzuki et al., arXiv 2103.11807), or each step's own (Hara et
-al., NeurIPS 2019), and then :math:`L_j` is a derivative of the training that really happened.
+:math:`1/|S_t|` belongs there). Which parameters stand for :math:`\theta_t` is up to the trajectory:
+the final ones for every step (Suzuki et al., arXiv 2103.11807), or each step's own (Hara et al.,
+NeurIPS 2019); then :math:`L_j` is a derivative of the training that really happened.
 :math:`L_j` is the first-order change of the mean validation loss if row j's gradient were left out
-of the window's steps, all else as it was. **Negative: without the row the loss falls, it is
+of the window's steps, all else unchanged. **Negative: without the row the loss falls, it is
 harmful. Positive: helpful.**
 
 Other solvers differ in their adjoint only (`nnabla_influence.solvers`); batch normalisations carry
@@ -25,9 +25,8 @@ the gradient by their running statistics, r, beside u.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 import nnabla as nn
 import numpy as np
@@ -42,8 +41,8 @@ from nnabla_influence.runs.steps import FetchRows, Step
 from nnabla_influence.solvers import Adjoint
 
 GROWTH_LIMIT = 1e4
-"""How many times its first length u may reach, at the final parameters, before the trace is not
-worth going on with. Much less makes a ranking that is not written; see `scoring.verdict`."""
+"""How many times its first length u may reach, at the final parameters, before the trace is
+stopped. Far less growth already makes a ranking that is not written; see `scoring.verdict`."""
 
 
 class DivergedError(ScoreError):
@@ -51,15 +50,37 @@ class DivergedError(ScoreError):
 
 
 @dataclass(frozen=True, eq=False)
+class TraceInputs:
+    r"""What a trace needs.
+
+    Attributes:
+        steps: The window, in the order of training.
+        trajectory: The checkpoint that stands for each step, :math:`\theta_t`.
+        derivatives: Of the training objective.
+        adjoint: The solver's. It holds u, which the trace takes to the window's beginning.
+        step_inputs: Gives the training data of each step.
+        r: Gradient of the validation loss with respect to the running statistics of batch
+            normalisations, shape ``(q,)``, taken back too; None where none are trained.
+    """
+
+    steps: Sequence[Step]
+    trajectory: Trajectory
+    derivatives: StepDerivatives
+    adjoint: Adjoint
+    step_inputs: StepInputs
+    r: nn.NdArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Trace:
-    """A trace back, as far as it is.
+    """A trace back, as far as it has come.
 
     Attributes:
         influence: L_j in units of the validation loss, shape ``(N,)``, float64.
-        times_seen: How often each row stood in the mini-batches, shape ``(N,)``.
+        times_seen: How often each row was in a mini-batch, shape ``(N,)``.
         n_steps: How many steps, counted from the window's end, are in them.
-        first_length: That of u at the window's end, which its growth is measured by.
-        growth: How many times that length u had at most.
+        first_length: The length of u at the window's end.
+        growth: The largest length of u so far, over the first one.
     """
 
     influence: np.ndarray
@@ -67,6 +88,59 @@ class Trace:
     n_steps: int
     first_length: float
     growth: float = 1.0
+
+    @classmethod
+    def start(cls, n_rows: int, u: nn.NdArray) -> Trace:
+        """Return the trace of no step yet, over N rows."""
+        return cls(np.zeros(n_rows), np.zeros(n_rows, np.int64), 0, float(np.linalg.norm(u.data)))
+
+
+def trace_back(inputs: TraceInputs, trace: Trace) -> Iterator[Trace]:
+    r"""Yield the trace after each further step, the last step of the window first.
+
+    Args:
+        inputs: Its adjoint and r are where ``trace`` is.
+        trace: To continue; its arrays are added to in place.
+
+    Raises:
+        DivergedError: A step, which is named, gives something that is not finite, or u at the
+            final parameters has grown beyond `GROWTH_LIMIT`.
+    """
+    adjoint, h = inputs.adjoint, nn.NdArray(inputs.adjoint.u.shape)
+    for step in reversed(inputs.steps[: len(inputs.steps) - trace.n_steps]):
+        derivatives = inputs.derivatives.at(inputs.trajectory.before(step))  # theta_t
+        batches = inputs.step_inputs.of(step)
+        before = derivatives.before(batches) if adjoint.needs_before else None
+        a = adjoint.begin(step.learning_rate, before)  # Sgd: eta_t u
+        h.zero()
+        for rows, batch in reversed(list(zip(step.batches, batches))):  # S_t
+            weights = np.full(len(rows), 1 / len(rows))
+            products = derivatives.of_size(len(rows)).add_products(batch, weights, a, h, inputs.r)
+            _check_finite(step, products)
+            # add.at, since a mini-batch that straddles two epochs can hold a row twice.
+            np.add.at(trace.influence, rows, weights * products)  # L_j += <a, grad l_j> / |S_t|
+            np.add.at(trace.times_seen, rows, 1)
+        adjoint.finish(h)  # u <- u - H_t a
+        growth = float(np.linalg.norm(adjoint.u.data)) / trace.first_length
+        if not inputs.trajectory.exact:
+            _check_growth(step, growth)
+        trace = dataclasses.replace(
+            trace, n_steps=trace.n_steps + 1, growth=max(trace.growth, growth)
+        )
+        yield trace
+
+
+def _check_finite(step: Step, products: np.ndarray) -> None:
+    if not np.isfinite(products).all():
+        raise DivergedError(f"step {step.step} (epoch {step.epoch}): the influence is not finite")
+
+
+def _check_growth(step: Step, growth: float) -> None:
+    if growth > GROWTH_LIMIT:
+        raise DivergedError(
+            f"step {step.step} (epoch {step.epoch}): the traced gradient has grown {growth:.1e}"
+            " times; a learning rate that is large for the final parameters causes this"
+        )
 
 
 def validation_gradient(
@@ -78,7 +152,7 @@ def validation_gradient(
 ) -> nn.NdArray:
     r"""Return u, the gradient of the mean loss over the given validation rows, shape ``(p,)``.
 
-    No weight decay belongs to it, and the network is in test mode.
+    It has no weight decay, and the network is in test mode.
 
     Raises:
         ScoreError: The gradient is zero or not finite.
@@ -100,80 +174,3 @@ def validation_gradient(
             " check the trained parameters and the validation data"
         )
     return u
-
-
-def trace_back(
-    steps: Sequence[Step],
-    trajectory: Trajectory,
-    derivatives: StepDerivatives,
-    adjoint: Adjoint,
-    step_inputs: StepInputs,
-    n_rows: int,
-    progress: Progress,
-    *,
-    r: Optional[nn.NdArray] = None,
-    so_far: Optional[Trace] = None,
-    after_step: Optional[Callable[[Trace], None]] = None,
-) -> Trace:
-    """Take ``adjoint.u`` back through ``steps`` and sum each row's influence.
-
-    Args:
-        steps: The window, in the order of training.
-        trajectory: The state that stands for each step.
-        derivatives: Of the training objective.
-        adjoint: The solver's, holding the validation gradient; left at the window's beginning.
-        step_inputs: Gives the training data of each step.
-        n_rows: N.
-        progress: Shows one unit a step.
-        r: Gradient of the validation loss with respect to the running statistics of batch
-            normalisations, shape ``(q,)``, taken back too; None where none move.
-        so_far: To go on from, with ``adjoint`` and ``r`` as they were there.
-        after_step: Called with the trace so far, which goes on changing.
-
-    Raises:
-        DivergedError: A step gives something that is not finite, or u at the final parameters has
-            grown beyond `GROWTH_LIMIT`; it is named.
-    """
-    trace = so_far
-    if trace is None:
-        length = float(np.linalg.norm(adjoint.u.data))
-        trace = Trace(np.zeros(n_rows), np.zeros(n_rows, np.int64), 0, length)
-    h = nn.NdArray(adjoint.u.shape)
-    ahead = steps[: len(steps) - trace.n_steps]
-    with progress.stage("Trace back", len(ahead), "steps") as stage:
-        for step in reversed(ahead):
-            derivatives.set_checkpoint(trajectory.before(step))
-            inputs = step_inputs.of(step)
-            before = derivatives.before(inputs) if adjoint.needs_before else None
-            a = adjoint.begin(step.learning_rate, before)
-            h.zero()
-            for rows, batch in reversed(list(zip(step.batches, inputs))):
-                weights = np.full(len(rows), 1 / len(rows))
-                products = weights * derivatives.add_products(batch, weights, a, h, r)
-                _check_finite(step, products)
-                # add.at, since a batch that straddles two epochs can hold a row twice.
-                np.add.at(trace.influence, rows, products)
-                np.add.at(trace.times_seen, rows, 1)
-            adjoint.finish(h)
-            growth = float(np.linalg.norm(adjoint.u.data)) / trace.first_length
-            if not trajectory.exact:
-                _check_growth(step, growth)
-            growth = max(trace.growth, growth)
-            trace = dataclasses.replace(trace, n_steps=trace.n_steps + 1, growth=growth)
-            if after_step is not None:
-                after_step(trace)
-            stage.update()
-    return trace
-
-
-def _check_finite(step: Step, products: np.ndarray) -> None:
-    if not np.isfinite(products).all():
-        raise DivergedError(f"step {step.step} (epoch {step.epoch}): the influence is not finite")
-
-
-def _check_growth(step: Step, growth: float) -> None:
-    if growth > GROWTH_LIMIT:
-        raise DivergedError(
-            f"step {step.step} (epoch {step.epoch}): the traced gradient has grown {growth:.1e}"
-            " times; a learning rate that is large for the final parameters does this"
-        )

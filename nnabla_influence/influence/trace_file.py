@@ -1,45 +1,45 @@
-"""The file that a long trace back leaves beside its output, to be taken up from after a kill."""
+"""The file beside the output from which a long trace resumes after it was killed."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Any
 
 import nnabla as nn
 import numpy as np
 
 from nnabla_influence.errors import OutputError
 from nnabla_influence.influence.trace import Trace
+from nnabla_influence.runs.steps import Step
 
 SAVE_SECONDS = 20.0
-"""How often; what is lost at a kill."""
+"""How often; at most so much is lost by a kill."""
 
 
 class TraceFile:
-    """Where a trace stands: scores so far, and the vectors that go on backward.
+    """A trace so far: the scores, and the vectors that are carried backward.
 
     Args:
         path: The file; its folder must exist.
-        fingerprint: Of everything that the scores depend on. A file that was written with another
-            one is not taken up, and is overwritten.
+        fingerprint: Of everything that the scores depend on. A file with another one is not
+            resumed from, and is overwritten.
     """
 
     def __init__(self, path: Path, fingerprint: str):
         self.path = path
-        # Always the same name, so that what a kill in the midst of writing left is found again.
+        # Always the same name, so that half a file that a kill left is found.
         self._half = path.with_name(f"{path.name}.half")
         self._fingerprint = fingerprint
         self._saved_at = time.monotonic()
 
-    def load(self, vectors: Mapping[str, nn.NdArray]) -> Optional[Trace]:
-        """Return the trace so far and set ``vectors`` to where it stands; None where there is none.
-
-        A damaged file counts as none.
-        """
+    def load(self, vectors: Mapping[str, nn.NdArray]) -> Trace | None:
+        """Return the trace so far and set ``vectors`` to its; None if there is none, or damaged."""
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 if str(file["fingerprint"]) != self._fingerprint:
@@ -52,14 +52,14 @@ class TraceFile:
                     first_length=float(file["first_length"]),
                     growth=float(file["growth"]),
                 )
-        except Exception:  # What a damaged archive raises is no short list.
+        except Exception:  # A damaged archive can raise many kinds.
             return None
         for name, vector in vectors.items():
             vector.copy_from(nn.NdArray.from_numpy_array(values[name]))
         return trace
 
     def save_now_and_then(self, trace: Trace, vectors: Mapping[str, nn.NdArray]) -> None:
-        """Save if the last time is `SAVE_SECONDS` ago.
+        """Save if the last save is `SAVE_SECONDS` ago.
 
         Raises:
             OutputError: The file cannot be written.
@@ -95,7 +95,7 @@ class TraceFile:
         self._saved_at = time.monotonic()
 
     def remove(self) -> None:
-        """Remove the file, the trace being done.
+        """Remove the file.
 
         Raises:
             OutputError: It cannot be removed.
@@ -105,3 +105,37 @@ class TraceFile:
                 os.unlink(path)
             except OSError as error:
                 raise OutputError(f"{path}: cannot be removed ({error.strerror})") from error
+
+
+def trace_path(output: str | os.PathLike[str], trial: int) -> Path:
+    """Return the path of one trial's file, beside the ranking ``output``."""
+    output = Path(os.path.realpath(output))
+    return output.parent / f".{output.name}.trace{'' if trial == 0 else trial}.npz"
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return a hash of parts: arrays, steps, dataclasses, and what has an exact ``repr``."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in _flattened(parts):
+        digest.update(b"\0")
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _flattened(parts: Sequence[Any]) -> Iterator[bytes]:
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            yield f"{part.dtype} {part.shape}".encode()
+            yield part.tobytes()
+        elif isinstance(part, Step):
+            yield from _flattened((part.step, part.learning_rate, *part.batches))
+        elif dataclasses.is_dataclass(part):
+            yield type(part).__name__.encode()
+            fields = dataclasses.fields(part)
+            yield from _flattened([x for f in fields for x in (f.name, getattr(part, f.name))])
+        elif isinstance(part, dict):
+            yield from _flattened([x for item in sorted(part.items()) for x in item])
+        elif isinstance(part, (list, tuple)):
+            yield from _flattened(part)
+        else:
+            yield repr(part).encode()

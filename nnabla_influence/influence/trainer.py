@@ -1,4 +1,4 @@
-"""Train from any checkpoint on, step by step, as nnabla_cli does: to replay, or leave rows out."""
+"""Train from any checkpoint, step by step, as nnabla_cli does: to replay, or leave rows out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOTHING: Mapping[int, float] = {}
 
 
 class Trainer:
-    """A training that can be set to any of its checkpoints, and goes on from there.
+    """A training that can be set to any of its checkpoints and continued from there.
 
     On a CPU it computes the very bits that nnabla_cli does: the same functions, in the same order,
     at the same mini-batch sizes, and nnabla's own solver.
@@ -54,7 +54,7 @@ class Trainer:
         """Set parameters, running statistics and the solver's state to those of ``checkpoint``.
 
         Raises:
-            ModelError: They are not those of the network.
+            ModelError: They do not fit the network.
             RunError: The solver did not train all that the definition trains.
         """
         self._network(self._definition.training.batch_size if self._definition.training else 2)
@@ -77,13 +77,13 @@ class Trainer:
         self._next = checkpoint.step
 
     def step(self, step: Step, inputs: StepInputs, weights: Mapping[int, float] = NOTHING) -> None:
-        """Do the next solver update.
+        """Make the next solver update.
 
         Args:
             step: Which rows, and the learning rate.
             inputs: Gives the training data of each step.
-            weights: By row, the weight of its gradient, 1 where there is none; 0 leaves the row
-                out, while 1/|S| and, of batch normalisations, the statistics stay.
+            weights: By row, the weight of its gradient, 1 by default; 0 leaves the row out, while
+                1/|S| and the statistics of batch normalisations stay.
         """
         if step.step != self._next:
             raise ValueError(f"step {step.step} does not follow {self._next - 1}")
@@ -103,7 +103,7 @@ class Trainer:
         self._next += 1
 
     def checkpoint(self) -> Checkpoint:
-        """Return the state that the training has now, copied."""
+        """Return the present checkpoint, a copy."""
         return Checkpoint(
             step=self._next,
             parameters={n: np.array(v.data.get_data("r")) for n, v in self._parameters.items()},

@@ -1,9 +1,10 @@
-r"""The trajectory: which parameters, statistics and solver state stand for each step of a trace."""
+"""The trajectory: which parameters, statistics and solver state stand for each step of a trace."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Optional, Protocol
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import nnabla as nn
 import numpy as np
@@ -17,7 +18,7 @@ from nnabla_influence.runs.steps import Step
 
 
 class NotReproducibleError(RunError):
-    """The steps of a run do not come out again here, though nothing is wrong with it."""
+    """This device or nnabla cannot replay the steps of a run, though the run is sound."""
 
 
 OTHERWISE = (
@@ -27,7 +28,7 @@ OTHERWISE = (
 )
 
 CHECKED_STEPS = 16
-"""Of a training whose every state was kept: so many are done again before the trace."""
+"""How many steps are replayed before the trace where every checkpoint was kept."""
 
 STEP_TOLERANCE = 0.001
 """Of a step's length; right ones are off by rounding only."""
@@ -35,9 +36,24 @@ STEP_TOLERANCE = 0.001
 ROUNDING = 1e-6
 """Of the parameters' length: what float32 leaves of a very short step."""
 
+Parameters = Mapping[str, np.ndarray]
+
+
+def distance(one: Parameters, other: Parameters, names: Iterable[str]) -> float:
+    """Return the Euclidean distance of two sets of parameters."""
+    return math.sqrt(sum(float(np.sum((one[n] - other[n]) ** 2.0)) for n in names))
+
+
+def relative_distance(
+    got: Parameters, wanted: Parameters, start: Parameters, names: Sequence[str]
+) -> float:
+    """Return how far ``got`` is from ``wanted``, over the distance that a training went to it."""
+    off, way = distance(got, wanted, names), distance(start, wanted, names)
+    return off / way if way else float(off > 0)
+
 
 class Trajectory(Protocol):
-    """The states of a training.
+    """The checkpoints of a training.
 
     Attributes:
         exact: Whether each step has its own.
@@ -46,11 +62,11 @@ class Trajectory(Protocol):
     exact: bool
 
     def before(self, step: Step) -> Checkpoint:
-        """Return the state that ``step`` is taken to have started from."""
+        """Return the checkpoint that stands for the start of ``step``."""
 
 
 class FinalTrajectory:
-    """Every step at the final state (Suzuki et al.)."""
+    """Every step at the final checkpoint (Suzuki et al.)."""
 
     exact = False
 
@@ -58,15 +74,15 @@ class FinalTrajectory:
         self._final = final
 
     def before(self, step: Step) -> Checkpoint:
-        """Return the final state."""
+        """Return the final checkpoint."""
         return self._final
 
 
 class RecordedTrajectory:
-    """Every step at its own state, as the run kept it (Hara et al.).
+    """Every step at its own checkpoint, as the run kept it (Hara et al.).
 
     Raises:
-        RunError: The run does not keep the state of each step.
+        RunError: The run does not keep the checkpoint of each step.
     """
 
     exact = True
@@ -75,23 +91,23 @@ class RecordedTrajectory:
         missing = {step.step for step in steps} - set(run.checkpoints)
         if missing:
             raise RunError(
-                f"{run.folder}: keeps no parameters of step {max(missing)}; train again with"
+                f"{run.folder}: has no checkpoint of step {max(missing)}; train again with"
                 " --keep all"
             )
         self._run, self._steps = run, steps
 
     def before(self, step: Step) -> Checkpoint:
-        """Read the state."""
+        """Read the checkpoint."""
         return self._run.checkpoint(step.step)
 
     def check(self, trainer: Trainer, inputs: StepInputs) -> None:
-        """Do some steps again, the first and the last among them: do they lead where the run says?
+        """Replay some steps, the first and the last among them, and compare with the run.
 
         To `STEP_TOLERANCE`, since no replay stands on them and not every device gives the same
         bits twice.
 
         Raises:
-            RunError: One leads elsewhere, so the training was another than the definition says.
+            RunError: One gives other parameters: the training was not the definition's.
         """
         which = np.unique(np.linspace(0, len(self._steps) - 1, CHECKED_STEPS).astype(int))
         for step in (self._steps[i] for i in which):
@@ -103,31 +119,26 @@ class RecordedTrajectory:
             got = trainer.checkpoint().parameters
             trained = set(trainer.trainable)
             for names in (trained, set(got) - trained):  # running statistics by themselves
-                off, moved, length = (
-                    float(np.sqrt(sum(np.sum((a[n] - b[n]) ** 2.0) for n in names)))
-                    for a, b in (
-                        (got, after.parameters),
-                        (after.parameters, before.parameters),
-                        (after.parameters, dict.fromkeys(names, 0.0)),
-                    )
-                )
+                off = distance(got, after.parameters, names)
+                moved = distance(after.parameters, before.parameters, names)
+                length = distance(after.parameters, dict.fromkeys(names, np.zeros(())), names)
                 if not off <= STEP_TOLERANCE * moved + ROUNDING * length:  # NaN too
                     raise RunError(
-                        f"{self._run.folder}: step {step.step} done again leads elsewhere than it"
-                        f" did (off by {off / max(moved, 1e-30):.2g} of its length); {OTHERWISE}."
-                        " Scores of it would be wrong"
+                        f"{self._run.folder}: replaying step {step.step} gives other parameters"
+                        f" (relative error {off / max(moved, 1e-30):.2g}); {OTHERWISE}. Its scores"
+                        " would be wrong"
                     )
 
 
 class ReplayedTrajectory:
-    """Every step at its own state, trained again from the last one that the run keeps before it.
+    """Every step at its own checkpoint, replayed from the last one that the run keeps before it.
 
-    The states of one segment, between two kept ones, are in memory at a time. At the end of each
-    segment the replay must arrive at what the run keeps there, byte for byte; the segment that the
+    The checkpoints of one segment, between two kept ones, are in memory at a time. At the end of
+    each segment the replay must equal the run's checkpoint, byte for byte. The segment that the
     trace begins with ends at the final parameters, so that this is proved before any score.
 
     Args:
-        run: Keeps the state before the window's first step at least.
+        run: Keeps the checkpoint before the window's first step at least.
         trainer: Of the same definition, solver and context.
         inputs: Gives the training data of each step.
     """
@@ -141,12 +152,12 @@ class ReplayedTrajectory:
 
     @property
     def longest_segment(self) -> int:
-        """How many steps lie between two kept states at most, all of which are held in memory."""
+        """The most steps between two kept checkpoints, all of which are held in memory."""
         ends = (*self._run.checkpoints, max(self._steps) + 1)
         return max(end - start for start, end in zip(ends, ends[1:]))
 
     def before(self, step: Step) -> Checkpoint:
-        """Return the state, replaying the segment that holds the step where it is not at hand."""
+        """Return the checkpoint; replays the segment of the step unless it is in memory."""
         if step.step not in self._segment:
             self._segment = self._replay(step.step)
         return self._segment[step.step]
@@ -155,10 +166,10 @@ class ReplayedTrajectory:
         earlier = [kept for kept in self._run.checkpoints if kept <= number]
         if not earlier:
             raise RunError(
-                f"{self._run.folder}: keeps no parameters at or before step {number}; record a"
+                f"{self._run.folder}: has no checkpoint at or before step {number}; record a"
                 " longer window, with --keep sqrt"
             )
-        self._segment = {}  # Let the old one go first, since memory holds only one.
+        self._segment = {}  # First free the old one, since memory holds only one.
         first = earlier[-1]
         later = [kept for kept in self._run.checkpoints if kept > number]
         end = later[0] if later else max(self._steps) + 1
@@ -178,40 +189,40 @@ class ReplayedTrajectory:
     def _error(self, first: int, end: int, difference: str) -> RunError:
         message = (
             f"{self._run.folder}: the training from step {first} to {end} cannot be replayed"
-            f" ({difference}); "
+            f" ({difference})"
         )
-        again = []
+        settings, reason = self._run.settings, None
+        if not self._is_reproducible(first, min(first + 2, end)):
+            reason = "this device does not give the same result twice"
+        elif settings is not None and settings.nnabla_version != nn.__version__:
+            trained_by = settings.nnabla_version
+            reason = f"it was trained by nnabla {trained_by}, and this is {nn.__version__}"
+        elif settings is not None and _on_gpu(settings.context) != _on_gpu(self._trainer.context):
+            reason = "it was trained on another device; choose that with --device"
+        if reason is None:
+            return RunError(f"{message}; {OTHERWISE}")
+        return NotReproducibleError(
+            f"{message}; {reason}. Record with --keep all, which replays nothing, or use method"
+            " final"
+        )
+
+    def _is_reproducible(self, first: int, end: int) -> bool:
+        """Whether two replays of these steps give the same bytes."""
+        twice = []
         for _ in range(2):
             self._trainer.start(self._run.checkpoint(first))
-            for at in range(first, min(first + 2, end)):
+            for at in range(first, end):
                 self._trainer.step(self._steps[at], self._inputs)
-            again.append(self._trainer.checkpoint())
-        if describe_difference(*again) is not None:
-            return NotReproducibleError(
-                f"{message}this device does not give the same result twice. Record with --keep all,"
-                " which replays nothing, or use method final"
-            )
-        settings = self._run.settings
-        if settings is not None and settings.nnabla_version != nn.__version__:
-            return NotReproducibleError(
-                f"{message}it was done by nnabla {settings.nnabla_version}, and this is"
-                f" {nn.__version__}. Record with --keep all, which replays nothing, or use"
-                " method final"
-            )
-        if settings is not None and _on_gpu(settings.context) != _on_gpu(self._trainer.context):
-            return NotReproducibleError(
-                f"{message}it was done on another device. Choose that with --device, or record with"
-                " --keep all, which replays nothing, or use method final"
-            )
-        return RunError(f"{message}{OTHERWISE}")
+            twice.append(self._trainer.checkpoint())
+        return describe_difference(*twice) is None
 
 
 def _on_gpu(context: object) -> bool:
     return "cud" in str(context).lower()
 
 
-def describe_difference(got: Checkpoint, expected: Checkpoint) -> Optional[str]:
-    """Return None where two states are equal byte for byte, else the largest difference."""
+def describe_difference(got: Checkpoint, expected: Checkpoint) -> str | None:
+    """Return None where two checkpoints are equal byte for byte, else the largest difference."""
     pairs = [(name, value, expected.parameters[name]) for name, value in got.parameters.items()]
     for state, values in got.solver.values.items():
         pairs += [
@@ -221,9 +232,6 @@ def describe_difference(got: Checkpoint, expected: Checkpoint) -> Optional[str]:
     unequal = [(n, a, b) for n, a, b in pairs if not np.array_equal(a, b)]
     if not unequal:
         return None
-    distance, name = max((_relative(a, b), n) for n, a, b in unequal)
-    return f"{name} is off by a relative {distance:.1e}"
-
-
-def _relative(got: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(got - expected) / max(float(np.linalg.norm(expected)), 1e-30))
+    norm = np.linalg.norm
+    error, name = max((float(norm(a - b) / max(float(norm(b)), 1e-30)), n) for n, a, b in unequal)
+    return f"{name} has the relative error {error:.1e}"

@@ -1,4 +1,4 @@
-"""The cache folder that a definition names, from which nnabla_cli trains in place of the CSV.
+"""The cache folder that a definition names, from which nnabla_cli trains instead of the CSV.
 
 The Console prepares it before the training (``create_cache_explicitly``); it holds pixels as the
 image files do, and other values as floats. Otherwise nnabla_cli makes it while it trains, with
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 
@@ -23,12 +22,12 @@ _PIXEL_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
 
 
 def reads_cached_pixels(definition: Definition, settings: DatasetSettings, csv: Path) -> bool:
-    """Tell whether nnabla_cli scales pixels when it reads them from the dataset's cache.
+    """Return whether nnabla_cli scales pixels when it reads them from the dataset's cache.
 
     Args:
         definition: Of the training.
         settings: One of its datasets.
-        csv: Where its CSV lies now.
+        csv: The current path of its CSV.
     """
     dataset = definition.proto.dataset[settings.index]
     if not settings.cache_dir:
@@ -39,7 +38,7 @@ def reads_cached_pixels(definition: Definition, settings: DatasetSettings, csv: 
 
 
 def _folder(definition: Definition, settings: DatasetSettings, csv: Path) -> Path:
-    """Return the cache folder: where the definition says, else beside the CSV as it lies now."""
+    """Return the cache folder: where the definition says, else beside the current CSV."""
     named = definition.path.parent / settings.cache_dir, Path(settings.cache_dir)
     moved = folder_beside(settings, csv)
     folders = [folder for folder in (*named, moved) if folder is not None and folder.is_dir()]
@@ -47,7 +46,7 @@ def _folder(definition: Definition, settings: DatasetSettings, csv: Path) -> Pat
 
 
 def _holds_pixels(folder: Path) -> bool:
-    """Tell whether the first file of a cache holds an array of pixels."""
+    """Return whether the first file of a cache holds an array of pixels."""
     files = sorted(folder.glob("cache_*.npy")) + sorted(folder.glob("cache_*.h5"))
     try:
         if not files:
@@ -61,24 +60,24 @@ def _holds_pixels(folder: Path) -> bool:
             while file.tell() < end:
                 if np.load(file).dtype in _PIXEL_TYPES:
                     return True
-    except Exception:  # of the libraries, whatever a damaged file leads to
-        pass  # What cannot be read here cannot be trained from either.
+    except Exception:  # the libraries raise whatever a damaged file leads to
+        pass  # nnabla_cli cannot read it either
     return False
 
 
 def cached_order(
     definition: Definition, settings: DatasetSettings, n_rows: int, csv: Path
-) -> Optional[np.ndarray]:
-    """Return the rows as nnabla_cli's cache folder hands them first; None if it made it itself.
+) -> np.ndarray | None:
+    """Return the order of rows in nnabla_cli's cache folder; None if the training made the cache.
 
     Args:
         definition: Of the training.
         settings: One of its datasets.
         n_rows: Its rows.
-        csv: Where its CSV lies now.
+        csv: The current path of its CSV.
 
     Raises:
-        UnsupportedError: Whether the training made the cache or found it cannot be told.
+        UnsupportedError: It is unknown whether the training made the cache or found it.
     """
     dataset = definition.proto.dataset[settings.index]
     if not settings.cache_dir or (dataset.overwrite_cache and not dataset.create_cache_explicitly):
@@ -89,12 +88,12 @@ def cached_order(
         if not settings.shuffle and np.array_equal(rows, np.arange(n_rows)):
             return None
         raise UnsupportedError(
-            f"dataset {settings.name!r} has the cache folder {folder}, and whether the training"
-            " made it or found it there cannot be told, on which the order depends"
+            f"dataset {settings.name!r}: the order depends on whether the training made the cache"
+            f" folder {folder} or found it, which is unknown"
         )
     if not settings.shuffle:
         return rows
-    # Made first, and then read from the same seed: the files shuffled, and the rows in each.
+    # It is made and read with the same seed: the files are shuffled, and the rows in each.
     rng = np.random.RandomState(settings.index)
     lengths = _read_column(folder / "cache_index.csv")
     if lengths.sum() != n_rows:
@@ -117,5 +116,5 @@ def _read_column(path: Path) -> np.ndarray:
             return np.array([int(number) for _, number in csv.reader(file)], np.int64)
     except (OSError, ValueError) as error:
         raise UnsupportedError(
-            f"the order of the cache that the training read cannot be told without {path}"
+            f"{path}: cannot be read, so the order of the cache is unknown"
         ) from error

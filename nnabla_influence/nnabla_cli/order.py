@@ -1,15 +1,14 @@
-"""The order of the mini-batches of a training that was not recorded.
+"""The order of the mini-batches of a training: nnabla_cli's own, or one of a seed.
 
-`nnabla_cli` draws its mini-batches from seeds that it never changes, so the order of an unrecorded
-training can be told from its definition and the number of rows. What was found by watching nnabla
-1.39, and is tested against it:
+`nnabla_cli` draws its mini-batches from fixed seeds, so the order of an unrecorded training follows
+from its definition and the number of rows. Found by watching nnabla 1.39, and tested against it:
 
 - The rows are shuffled once, from ``RandomState(i)`` for the i-th dataset of the definition, when
   its cache is made. Data that fit nnabla's memory cache come in this order in the first epoch and
   again in the second, and from the third on in permutations of it from ``RandomState(313)``.
 - Larger data come from the cache's files of 100 rows: from the first epoch on, the files and the
   rows within each file are permuted, from ``RandomState(313)`` too.
-- A mini-batch that reaches the end of the data goes on in the next epoch's order.
+- A mini-batch that reaches the end of the data continues in the next epoch's order.
 
 This holds for one process that trained from the first epoch to the last without being resumed.
 """
@@ -22,7 +21,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 from nnabla.config import nnabla_config
@@ -36,10 +34,10 @@ from nnabla_influence.nnabla_cli.caches import cached_order
 from nnabla_influence.runs.steps import Step
 
 _LATER_EPOCHS_SEED = 313
-"""nnabla's seed wherever it is given none."""
+"""nnabla's default seed."""
 
-# Half a minute, and some GB: more than any training that somebody waited for.
-_MOST_DRAWN, _OF_ONE_ORDER = 10**9, 300  # row numbers; what a permutation of none takes beside them
+# Half a minute, and some GB: more than any real training needs.
+_MOST_DRAWN, _OF_ONE_ORDER = 10**9, 300  # row numbers; the cost of a permutation beside them
 _MOST_STEPS = 10**7
 
 
@@ -47,20 +45,21 @@ def nnabla_cli_steps(
     definition: Definition,
     n_rows: int,
     *,
-    epochs: Optional[int] = None,
-    csv: Optional[Path] = None,
+    epochs: int | None = None,
+    csv: Path | None = None,
 ) -> tuple[Step, ...]:
     """Return the last steps of an unrecorded training, as ``nnabla_cli train`` draws them.
 
     Args:
         definition: Of the training.
-        n_rows: Rows of its training data set.
+        n_rows: Rows of its training dataset.
         epochs: How many, counted from the end; None for all.
-        csv: Where its CSV lies now, beside which the cache may lie; None for where it was.
+        csv: The current path of its CSV, beside which the cache may lie; None for the
+            definition's.
 
     Raises:
         RunError: The definition trains nothing, or fewer epochs.
-        UnsupportedError: The order cannot be told for certain; the message says why.
+        UnsupportedError: The order is not certain; the message says why.
     """
     settings = definition.training
     if settings is None:
@@ -79,8 +78,8 @@ def nnabla_cli_steps(
             f"{definition.path}: trains {definition.max_epoch:,} epochs of {iter_per_epoch:,}"
             f" mini-batches, too many to draw their order again; {ADVICE}"
         )
-    return updates_of_last_epochs(
-        lambda first: cut(
+    return _updates_of_last_epochs(
+        lambda first: _cut(
             _orders(definition, settings, n_rows, csv), n_rows, settings.batch_size, first
         ),
         definition,
@@ -94,21 +93,20 @@ def shuffled_steps(
     n_rows: int,
     *,
     seed: int,
-    epochs: Optional[int] = None,
-    batch_size: Optional[int] = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
 ) -> tuple[Step, ...]:
-    """Return the last steps of a training in an order that is drawn afresh.
+    """Return the last steps of a training in a newly drawn order.
 
     Each epoch visits every row once, in floor(n_rows / batch_size) mini-batches (as nnabla_cli
-    counts an epoch) whose sizes differ by one at most; so no row is left out of a trial, and none
-    weighs more than another.
+    counts an epoch) whose sizes differ by one at most: every row counts the same in a trial.
 
     Args:
         definition: Of the training; gives max_epoch, learning rates and update interval.
-        n_rows: Rows of its training data set.
-        seed: Of the shuffles.
+        n_rows: Rows of its training dataset.
+        seed: The seed of the shuffles.
         epochs: How many, counted from the end; None for all.
-        batch_size: In place of the definition's.
+        batch_size: Replaces the definition's.
 
     Raises:
         RunError: The definition trains fewer epochs, or names no batch size.
@@ -126,10 +124,63 @@ def shuffled_steps(
             yield from epoch[first % iter_per_epoch :]
             first = 0
 
-    return updates_of_last_epochs(batches, definition, iter_per_epoch, window)
+    return _updates_of_last_epochs(batches, definition, iter_per_epoch, window)
 
 
-def _checked_epochs(definition: Definition, epochs: Optional[int]) -> int:
+def seeded_steps(
+    definition: Definition, n_rows: int, *, seed: int, batch_size: int | None = None
+) -> tuple[Step, ...]:
+    """Return all steps of a training like nnabla_cli's, in the order of a seed.
+
+    Each epoch has its own permutation of all rows, or the rows in order where the definition does
+    not shuffle. As in nnabla_cli, they are cut end to end into full mini-batches.
+
+    Args:
+        definition: Of the training.
+        n_rows: Rows of its training dataset.
+        seed: The seed of the permutations, from 0.
+        batch_size: Replaces the definition's. An epoch then has ``n_rows // batch_size``
+            mini-batches, at least one, each with the definition's learning rate at the same
+            fraction of the epoch.
+
+    Raises:
+        RunError: The definition trains nothing, or names no batch size.
+    """
+    settings = definition.training
+    defined_size = 0 if settings is None else settings.batch_size
+    defined = definition.proto.training_config.iter_per_epoch
+    size, iter_per_epoch = batch_size or defined_size, defined
+    if not size:
+        raise RunError(f"{definition.path}: names no batch size; give one")
+    if size != defined_size:
+        iter_per_epoch = max(n_rows // size, 1)
+    interval = definition.solver.update_interval
+    if definition.max_epoch * iter_per_epoch < interval:
+        raise RunError(
+            f"{definition.path}: trains too little for one update (max_epoch"
+            f" {definition.max_epoch}, iter_per_epoch {iter_per_epoch}, update_interval"
+            f" {interval}); raise max_epoch"
+        )
+    rng = np.random.default_rng(seed)
+    shuffle = settings is None or settings.shuffle
+    rows = np.arange(n_rows)
+    orders = (rng.permutation(n_rows) if shuffle else rows for _ in itertools.count())
+
+    def learning_rate(iteration: int) -> float:
+        unchanged = size == defined_size or not defined
+        same_fraction = iteration if unchanged else iteration * defined // iter_per_epoch
+        return definition.learning_rate(same_fraction)
+
+    return _updates_of_last_epochs(
+        lambda first: _cut(orders, n_rows, size, first),
+        definition,
+        iter_per_epoch,
+        definition.max_epoch,
+        learning_rate,
+    )
+
+
+def _checked_epochs(definition: Definition, epochs: int | None) -> int:
     if epochs is None:
         epochs = definition.max_epoch
     if not 1 <= epochs <= definition.max_epoch:
@@ -140,18 +191,17 @@ def _checked_epochs(definition: Definition, epochs: Optional[int]) -> int:
     return epochs
 
 
-def updates_of_last_epochs(
+def _updates_of_last_epochs(
     batches_from: Callable[[int], Iterator[np.ndarray]],
     definition: Definition,
     iter_per_epoch: int,
     epochs: int,
-    learning_rate: Optional[Callable[[int], float]] = None,
+    learning_rate: Callable[[int], float] | None = None,
 ) -> tuple[Step, ...]:
-    """Return the updates of the last epochs; ``batches_from`` an iteration on come mini-batches.
+    """Return the updates of the last epochs; ``batches_from(i)`` yields those from iteration i on.
 
     An update comes after each full interval and belongs to the epoch of its last iteration, whose
-    learning rate it uses (the definition's, if no other is given); an interval that the training
-    ends in is never used.
+    learning rate it uses (the definition's by default); an unfinished interval is not used.
 
     Raises:
         RunError: They are too many.
@@ -176,7 +226,7 @@ def updates_of_last_epochs(
     return tuple(step for step in steps if step.epoch >= first_epoch)
 
 
-def cut(
+def _cut(
     orders: Iterator[np.ndarray], n_rows: int, batch_size: int, first: int
 ) -> Iterator[np.ndarray]:
     """Cut the epochs' orders, end to end, into mini-batches, from the ``first`` one on."""
@@ -191,7 +241,7 @@ def cut(
 
 
 def _orders(
-    definition: Definition, settings: DatasetSettings, n_rows: int, csv: Optional[Path]
+    definition: Definition, settings: DatasetSettings, n_rows: int, csv: Path | None
 ) -> Iterator[np.ndarray]:
     """Yield the rows in the order of each epoch."""
     seed = np.random.RandomState(settings.index)
@@ -230,18 +280,18 @@ def _orders_from_files(stored: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _fits_memory(definition: Definition, settings: DatasetSettings, n_rows: int) -> bool:
-    """Whether nnabla keeps the data in memory, which it tells from the size of one row."""
+    """Return whether nnabla keeps the data in memory, by the size of one row."""
     limit = int(nnabla_config.get("DATA_ITERATOR", "data_source_buffer_max_size"))
     if settings.path.is_file():
         row_bytes = _row_bytes(settings.path, settings.normalize)
     else:
-        # The CSV has gone; it has the network's inputs at least.
+        # The CSV was removed; it had the network's inputs at least.
         row_bytes = sum(4 * int(np.prod(entry.shape)) for entry in definition.inputs)
     return row_bytes * n_rows < limit
 
 
 def _row_bytes(path: Path, normalize: bool) -> int:
-    """Let nnabla decode the first row, from a CSV of its own so that not the whole is read."""
+    """Let nnabla decode the first row, from a CSV of one row so that it does not read the whole."""
     check_files(Path(os.path.abspath(path)), n_rows=1)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -257,10 +307,10 @@ def _row_bytes(path: Path, normalize: bool) -> int:
                 csv.writer(file).writerows([header, cells])
             with CsvDataSource(copy, normalize=normalize) as source:
                 values = source.next()
-    except Exception as error:  # nnabla's loaders raise what they like.
+    except Exception as error:  # nnabla's loaders raise anything
         raise UnsupportedError(
-            f"the first row of {path} cannot be decoded to tell whether nnabla keeps the data in"
-            f" memory ({' '.join(str(error).split())})"
+            f"{path}: the first row cannot be decoded ({' '.join(str(error).split())}), so it is"
+            " unknown whether nnabla keeps the data in memory"
         ) from error
     return sum(
         np.asarray(value, np.float32 if isinstance(value, list) else None).nbytes

@@ -1,7 +1,7 @@
 """Train a definition file as ``nnabla_cli train`` does, recorded.
 
-It is nnabla's own nnabla_cli that trains, in a process of its own, so that the parameters are those
-that it always gives; `nnabla_influence.nnabla_cli_callback` records within it.
+The unmodified nnabla_cli trains in a child process, so the parameters are those that it always
+gives; `nnabla_influence.nnabla_cli_callback` records within it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional, Union
 
 from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
@@ -37,10 +36,11 @@ from nnabla_influence.definition.unrolled import expand
 from nnabla_influence.device import Device, choose_device
 from nnabla_influence.errors import DatasetError, InfluenceError, ModelError
 from nnabla_influence.file_safety import open_archive, read_member
-from nnabla_influence.nnabla_cli.checking import check_datasets
-from nnabla_influence.nnabla_cli.process import run_nnabla_cli
+from nnabla_influence.files import PathLike
+from nnabla_influence.nnabla_cli.child_process import run_nnabla_cli
+from nnabla_influence.nnabla_cli.unsafe_inputs import check_datasets
 from nnabla_influence.progress import Progress, SilentProgress
-from nnabla_influence.runs.keep import check_keep, nnabla_cli_plan, window_epochs
+from nnabla_influence.runs.checkpoint_plan import check_keep, nnabla_cli_plan, window_epochs
 from nnabla_influence.runs.run import (
     SETTINGS,
     Run,
@@ -49,71 +49,67 @@ from nnabla_influence.runs.run import (
     replacing_run,
     write_settings,
 )
-from nnabla_influence.runs.staging import in_use, remove_leftovers
-from nnabla_influence.runs.storage import Storage
+from nnabla_influence.runs.storage import StorageEstimate
 from nnabla_influence.solvers import STATE_NAMES, check_solver
-
-_Path = Union[str, "os.PathLike[str]"]
 
 _UNKNOWN_STATES = ("", "")  # most of the solvers that cannot be traced have two
 
 
 def train(
-    model: _Path,
-    output: _Path,
+    model: PathLike,
+    output: PathLike,
     *,
-    parameters: Optional[_Path] = None,
+    parameters: PathLike | None = None,
     device: str = "auto",
-    window: Union[int, str] = nnabla_cli_callback.DEFAULT_WINDOW,
+    window: int | str = nnabla_cli_callback.DEFAULT_WINDOW,
     keep: str = nnabla_cli_callback.DEFAULT_KEEP,
-    progress: Optional[Progress] = None,
+    progress: Progress | None = None,
 ) -> Run:
     """Train a network definition and write the run folder, whole or not at all.
 
-    What nnabla_cli itself writes (``results.nnp``, ``monitoring_report.yml``, ...) lies in the run
-    folder's ``nnabla_cli``, with its log.
+    The files of nnabla_cli itself (``results.nnp``, ``monitoring_report.yml``, ...) and its log are
+    in the folder ``nnabla_cli`` of the run.
 
     Args:
-        model: .nntxt, .prototxt or .nnp; as for nnabla_cli, parameters in it are not
-            used.
+        model: .nntxt, .prototxt or .nnp; as in nnabla_cli, parameters in it are not used.
         output: Run folder to write. An existing run is replaced.
         parameters: Start from these: .h5, .protobuf or .nnp.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, in place of the definition's context.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; replaces the definition's context.
         window: Epochs to record, counted from the end, ``"last"`` or ``"all"``.
-        keep: Which states of the training to keep beside the last: none (``"final"``), so many
-            that the others are quickly computed again (``"sqrt"``), or that before every step of
-            the window (``"all"``). What each takes is said before the training.
-        progress: Where to tell how far it is.
+        keep: Checkpoints to keep beside the final state: none (``"final"``), about the square root
+            of the window's steps (``"sqrt"``), or one before every step (``"all"``). The cost of
+            each is reported before the training.
+        progress: Where to report progress.
 
     Raises:
         ModelError: The definition or the parameters cannot be used.
         DatasetError: A dataset CSV, or a file that it names, cannot be used.
-        DeviceError: The device that was asked for does not work.
-        OutputError: The run folder cannot be written, or holds other things than a run; or what is
-            to be kept does not fit the disk.
+        DeviceError: The device does not work.
+        OutputError: The run folder cannot be written, or is not a run; or the checkpoints do not
+            fit the disk.
         RunError: The training failed, or could not be recorded.
     """
     progress = SilentProgress() if progress is None else progress
     epochs = window_epochs(window)
     check_keep(keep)
-    remove_leftovers(Path(os.path.realpath(output)), ".tmp")
-    with replacing_run(output) as staged, in_use(staged):
+    with replacing_run(output) as staged:
         definition = load_definition(model, parameters)
         _check(definition, progress)
         if parameters is not None:
-            _check_given(definition, parameters)
+            _check_parameters(definition, parameters)
         check_start(definition, {} if parameters is None else definition.parameters)
         chosen = choose_device(device)
         storage = _storage(definition, epochs)
-        storage.check_room(staged, keep)
-        progress.say(storage.describe(keep, storage.measure_writing(staged)))
+        storage.check_disk_space(staged.parent, keep)
+        progress.say(storage.describe(keep))
         progress.say(f"Training {definition.path} on {chosen.description}")
         seeds = _seeds(definition)
         if seeds:
             progress.say(
-                f"Random layers without a seed get one, to be drawn again: {', '.join(seeds)}"
+                f"Random layers without a seed get one, so that they can be replayed:"
+                f" {', '.join(seeds)}"
             )
-        _foretell(with_seeds(definition, seeds), keep, progress)
+        _warn_if_unscorable(with_seeds(definition, seeds), keep, progress)
         outdir = staged / "nnabla_cli"
         outdir.mkdir()
         copy = outdir / definition.path.name
@@ -138,9 +134,9 @@ def train(
 
 
 def _check(definition: Definition, progress: Progress) -> None:
-    """Name faults before the training begins, those of the data by row and column.
+    """Report errors before the training starts, those of the data by row and column.
 
-    Nothing is done twice: scoring finds the decoded data in the cache.
+    Scoring uses the decoded data again, from the cache.
     """
     if definition.training is None:
         raise ModelError(f"{definition.path}: names no training dataset")
@@ -162,7 +158,7 @@ def _check(definition: Definition, progress: Progress) -> None:
     }
     for what, (_, settings) in named.items():
         if settings is not None and "://" not in settings.uri:
-            advice = "write where the CSV lies into the definition (uri)"
+            advice = "write the path of the CSV into the definition (uri)"
             refuse_missing_csv(definition.path, settings, what, advice)
     check_datasets(definition)
     opened = []
@@ -184,45 +180,45 @@ def _check(definition: Definition, progress: Progress) -> None:
 
 
 def _check_size(definition: Definition, settings: DatasetSettings, dataset: Dataset) -> None:
-    """Refuse a data set of less than one mini-batch, whose shuffled order cannot be recorded."""
+    """Refuse a dataset of less than one mini-batch, whose shuffled order cannot be recorded."""
     if settings.shuffle and len(dataset) < settings.batch_size:
         raise DatasetError(
             f"{dataset.path}: has {len(dataset)} rows, fewer than the batch size"
-            f" {settings.batch_size} that {definition.path} names; choose a batch size of at most"
+            f" {settings.batch_size} in {definition.path}; choose a batch size of at most"
             f" {len(dataset)}, or add rows"
         )
 
 
-def _check_given(definition: Definition, parameters: _Path) -> None:
-    """Refuse parameters that nnabla_cli would pass over without a word."""
+def _check_parameters(definition: Definition, parameters: str | os.PathLike[str]) -> None:
+    """Refuse parameters that nnabla_cli would ignore silently."""
     shapes = {
         variable.name: tuple(variable.shape.dim)
         for variable in definition.network.variable
         if variable.type == "Parameter"
     }
-    given = {name: v.shape for name, v in definition.parameters.items() if name in shapes}
-    repeated = any("{" in name for name in shapes)  # their copies have names of their own
-    if not given and not repeated:
+    known = {name: v.shape for name, v in definition.parameters.items() if name in shapes}
+    repeated = any("{" in name for name in shapes)  # their copies have other names
+    if not known and not repeated:
         raise ModelError(
             f"{parameters}: holds none of the network's parameters ({', '.join(list(shapes)[:3])},"
             " ...); give a file that was saved from this network"
         )
-    for name, shape in given.items():
+    for name, shape in known.items():
         if shape != shapes[name]:
             raise ModelError(
-                f"{parameters}: parameter {name!r} has shape {shape}, and the network wants"
+                f"{parameters}: parameter {name!r} has shape {shape}, but the network needs"
                 f" {shapes[name]}; give a file that was saved from this network"
             )
 
 
-def _storage(definition: Definition, window: Optional[int]) -> Storage:
-    """Return what keeping states of this training takes."""
+def _storage(definition: Definition, window: int | None) -> StorageEstimate:
+    """Return the cost of keeping checkpoints of this training."""
     expanded = expand(definition.path, definition.network)
     sizes = {name: math.prod(v.shape) for name, v in expanded.parameters.items()}
     n_trained = sum(sizes[name] for name in definition.trainable)
     solver = definition.solver
     n_states = len(STATE_NAMES.get(solver.name, _UNKNOWN_STATES))
-    return Storage(
+    return StorageEstimate(
         n_parameters=sum(sizes.values()),
         n_states=n_trained * n_states,
         n_arrays=len(sizes) + len(definition.trainable) * max(n_states, 1),
@@ -236,25 +232,25 @@ def _storage(definition: Definition, window: Optional[int]) -> Storage:
 
 
 def _seeds(definition: Definition) -> dict[str, int]:
-    """Return seeds for the random layers that have none: what nnabla draws then is lost."""
+    """Return seeds for the random layers that have none, since nnabla's own are not recorded."""
     proto = nnabla_pb2.NNablaProtoBuf()
     proto.CopyFrom(definition.proto)
     return seed_random_layers(proto)
 
 
-def _foretell(definition: Definition, keep: str, progress: Progress) -> None:
-    """Say before the training what scoring will refuse after it."""
+def _warn_if_unscorable(definition: Definition, keep: str, progress: Progress) -> None:
+    """Report before the training what scoring will refuse after it."""
     try:
         check_solver(definition.solver.name, definition.path)
         check_differentiable(definition)
     except InfluenceError as error:
-        progress.say(f"Note: this training will not be scored: {error}")
+        progress.say(f"Note: this training cannot be scored: {error}")
         return
     if keep != "final":
         try:
             check_differentiable(definition, Mode.TRAINING)
         except InfluenceError as error:
-            progress.say(f"Note: this training will not be scored exactly: {error}")
+            progress.say(f"Note: this training will have no exact scores: {error}")
 
 
 def _write_copy(
@@ -262,8 +258,8 @@ def _write_copy(
 ) -> None:
     """Write the definition with absolute paths of the datasets, and the context to train in.
 
-    nnabla_cli looks for datasets from the current folder only, and builds a part of the graph in
-    the file's context even where it is told another.
+    nnabla_cli resolves paths from the current folder only, and builds a part of the graph in the
+    file's context whatever its ``-C``.
     """
     if definition.path.suffix.lower() != ".nnp":
         copy.write_text(_edited(definition, device, seeds, definition.path.read_bytes()), "ascii")
@@ -274,7 +270,7 @@ def _write_copy(
                 text = _edited(definition, device, seeds, read_member(archive, name))
                 edited.writestr(Path(name).name, text)
             elif name.endswith((".h5.optimizer", ".protobuf.optimizer")):
-                edited.writestr(name, read_member(archive, name))  # all else is not used
+                edited.writestr(name, read_member(archive, name))  # nothing else is used
 
 
 def _edited(

@@ -1,10 +1,8 @@
 """The ranking: a score for every row, and the CSV that shows the most harmful row first."""
 
-from nnabla_influence.ranking.ranking import RankedRow, Ranking
-from nnabla_influence.ranking.reading import read_ranking
-from nnabla_influence.ranking.scores import Orders, Scores
-from nnabla_influence.ranking.verdict import RELIABLE, ROUGH, Verdict
-from nnabla_influence.ranking.writing import RESULT_COLUMNS, check_columns, check_replaceable
+from nnabla_influence.ranking.ranking import RankedRow, Ranking, read_ranking
+from nnabla_influence.ranking.ranking_csv import RESULT_COLUMNS, check_columns, is_ranking
+from nnabla_influence.ranking.scores import RELIABLE, ROUGH, Orders, Scores, Verdict
 
 __all__ = [
     "RELIABLE",
@@ -16,6 +14,6 @@ __all__ = [
     "Scores",
     "Verdict",
     "check_columns",
-    "check_replaceable",
+    "is_ranking",
     "read_ranking",
 ]

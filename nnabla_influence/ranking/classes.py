@@ -8,20 +8,20 @@ from collections.abc import Collection
 import numpy as np
 
 _EXACT_IN_A_FLOAT = 2.0**53
-# Without predictions to go by, this many different whole numbers are classes in any case.
+# Without predictions, this many distinct whole numbers are classes in any case.
 _FEW = 100
 
 
 def are_classes(labels: Collection[float], n_rows: int, predicted: np.ndarray | None) -> bool:
-    """Tell whether labels are classes, and no targets such as ages or counts, nor numbers of rows.
+    """Whether labels are classes, not targets such as ages or counts, nor row numbers.
 
-    Classes are whole numbers, and what the network predicts is one of them. Where there are no
-    predictions, most rows share their class with others.
+    Classes are whole numbers, and so are predictions of them. Without predictions, most rows must
+    share their class with others.
 
     Args:
-        labels: The different values that labels have; NaN for one that is no number.
-        n_rows: How many rows have them.
-        predicted: What the network predicts for each row, or None.
+        labels: The distinct values of the labels; NaN for one that is not a number.
+        n_rows: The number of rows that have them.
+        predicted: The network's prediction for each row, or None.
     """
     if not all(map(is_whole, labels)):
         return False
@@ -31,5 +31,5 @@ def are_classes(labels: Collection[float], n_rows: int, predicted: np.ndarray | 
 
 
 def is_whole(value: float) -> bool:
-    """Tell whether a number is a whole one that has neighbours."""
+    """Whether a number is whole, and small enough for a float to hold the next one."""
     return math.isfinite(value) and value.is_integer() and abs(value) < _EXACT_IN_A_FLOAT

@@ -1,8 +1,8 @@
-"""A dataset's rows in the order of their influence."""
+"""A dataset's rows in the order of their influence, from scores or read back from a CSV."""
 
 from __future__ import annotations
 
-import os
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,11 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from nnabla_influence.dataset import Dataset
+from nnabla_influence.dataset import Dataset, open_dataset
 from nnabla_influence.dataset.harmless import restored_row
-from nnabla_influence.ranking.scores import Orders, Scores
-from nnabla_influence.ranking.verdict import Verdict
-from nnabla_influence.ranking.writing import write_ranking
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.files import PathLike, check_regular
+from nnabla_influence.ranking.ranking_csv import RESULT_COLUMNS, is_ranking, write_ranking
+from nnabla_influence.ranking.scores import Orders, Scores, Verdict, parsed_orders
+
+# The least value of each column of whole numbers, and the largest of all.
+_WHOLE = {"datasource_index": 0, "times_seen": 0, "orders": 1}
+_MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -22,8 +27,8 @@ class RankedRow:
     """One row of a ranking.
 
     Attributes:
-        row: Its number in ``Ranking.dataset``, as ``Dataset.cells`` takes it.
-        datasource_index: Its number in the CSV that was trained with.
+        row: Its number in ``Ranking.dataset``, for ``Dataset.cells``.
+        datasource_index: Its number in the training CSV.
         influence: As in `Scores`, and so on.
     """
 
@@ -44,7 +49,7 @@ class Ranking:
         dataset: The rows: the training CSV, or a ranking CSV that was read.
         scores: Their scores, in the order of the dataset's rows.
         indices: The datasource_index of each of the dataset's rows, (N,); by default its number.
-        orders: The orders of mini-batches that the scores are for; None where it is not known.
+        orders: The orders of mini-batches that the scores are for; None if unknown.
 
     Raises:
         ValueError: There are not as many scores as rows.
@@ -67,7 +72,7 @@ class Ranking:
     def rows(self) -> np.ndarray:
         """Numbers of the dataset's rows, the most harmful first, (N,) int64.
 
-        Rows of equal influence follow in the order of their datasource_index.
+        Rows of equal influence are in the order of their datasource_index.
         """
         return np.lexsort((self._indices, self.scores.influence))
 
@@ -83,7 +88,7 @@ class Ranking:
 
     @property
     def verdict(self) -> Verdict | None:
-        """How far it can be trusted; None where it is not known."""
+        """How reliable it is; None if unknown."""
         return None if self.orders is None else self.orders.verdict
 
     @property
@@ -105,10 +110,9 @@ class Ranking:
             )
 
     def cells(self, row: int) -> list[str]:
-        """Return the cells of a row of the dataset, as the CSV that was trained with has them.
+        """Return the cells of a row of the dataset, as the training CSV has them.
 
-        What was put in front of one of them for spreadsheets is taken away again; a relative path
-        stays relative to where the dataset lies.
+        Prefixes for spreadsheets are removed; a relative path stays relative to the dataset.
 
         Raises:
             DatasetError: The dataset has changed since it was opened.
@@ -116,12 +120,12 @@ class Ranking:
         return self.own_cells(self.dataset.cells(row))
 
     def own_cells(self, cells: list[str]) -> list[str]:
-        """Return the cells that the CSV that was trained with has, of those that were read."""
-        if self.indices is None:  # which is that CSV
+        """Return the training CSV's cells for cells that were read; see `cells`."""
+        if self.indices is None:  # The dataset is the training CSV.
             return cells
         return restored_row(self.dataset.columns, cells)
 
-    def write(self, path: str | os.PathLike[str]) -> None:
+    def write(self, path: PathLike) -> None:
         """Write the ranking CSV, whole or not at all.
 
         Args:
@@ -142,6 +146,75 @@ class Ranking:
         if self.orders is not None:
             columns[f"orders:{self.orders.label}"] = np.full(len(self), self.orders.count)
         write_ranking(path, self.dataset, self.rows, columns, self.own_cells)
+
+
+def read_ranking(path: PathLike) -> Ranking:
+    """Read a ranking CSV back.
+
+    Args:
+        path: The CSV; it needs the columns ``influence`` and ``datasource_index``. Its rows may
+            be in any order, and some may be missing.
+
+    Raises:
+        DatasetError: It is not a ranking, or a cell of a result column cannot be used.
+        ScoreError: Every influence is zero.
+    """
+    with contextlib.suppress(OSError):  # Opening it reports what is wrong.
+        check_regular(path)
+        for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+            if is_ranking(path, separator):
+                raise DatasetError(
+                    f"{path}: its columns are separated by {name}; save it with commas as 'CSV"
+                    " UTF-8', or give the ranking as `score` wrote it"
+                )
+    dataset = open_dataset(path, [])
+    found = {c.name: c for c in dataset.columns if c.name in RESULT_COLUMNS and c.index is None}
+    positions = {name: column.position for name, column in found.items()}
+    for name in ("influence", "datasource_index"):
+        if name not in positions:
+            raise DatasetError(
+                f"{path}: is not a ranking: it has no column {name!r}; make one with"
+                " nnabla-influence score"
+            )
+    columns = {name: np.empty(len(dataset)) for name in positions}
+    for row, cells in enumerate(dataset.iter_cells()):
+        for name, position in positions.items():
+            columns[name][row] = _parsed(dataset, row, name, cells[position])
+    indices = columns.pop("datasource_index").astype(np.int64)
+    _check_unique(dataset, indices)
+    orders = None
+    if "orders" in found:
+        orders = parsed_orders(found["orders"].label or "", int(columns.pop("orders")[0]))
+    return Ranking(dataset, Scores(**columns), indices, orders)
+
+
+def _parsed(dataset: Dataset, row: int, name: str, cell: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = np.nan
+    if name not in _WHOLE and not np.isfinite(value):
+        raise DatasetError(
+            f"{dataset.place(row, name)}: {cell[:60]!r} is not a finite number; correct it, or"
+            " remove the row"
+        )
+    if name in _WHOLE and not (_WHOLE[name] <= value <= _MOST and value.is_integer()):
+        raise DatasetError(
+            f"{dataset.place(row, name)}: {cell[:60]!r} is not a whole number from {_WHOLE[name]}"
+            f" to {_MOST}; correct it, or remove the row"
+        )
+    return value
+
+
+def _check_unique(dataset: Dataset, indices: np.ndarray) -> None:
+    order = np.argsort(indices, kind="stable")
+    again = order[1:][np.diff(indices[order]) == 0]
+    if len(again):
+        row = int(again.min())
+        raise DatasetError(
+            f"{dataset.place(row, 'datasource_index')}: {indices[row]} occurs a second time; remove"
+            " one of the rows"
+        )
 
 
 def _at(values: np.ndarray | None, row: int, kind: Callable[[Any], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What was computed for every row of a dataset."""
+"""What was computed for every row of a dataset, how, and how reliable it is."""
 
 from __future__ import annotations
 
@@ -7,23 +7,73 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from nnabla_influence.errors import ScoreError
-from nnabla_influence.ranking.verdict import FORBIDDEN, Verdict, parsed_verdict
+
+RELIABLE, ROUGH = "reliable", "rough"
+_FORBIDDEN = frozenset(",:;\r\n")
+"""What the header cell that holds the words must not contain."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How reliable a ranking is; an unusable one is not written.
+
+    Attributes:
+        word: ``reliable`` if the checks found nothing against it, else ``rough``.
+        reason: A few words, without comma, colon, semicolon or line end.
+
+    Raises:
+        ValueError: It is another word, or the reason contains one of these.
+    """
+
+    word: str
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.word not in (RELIABLE, ROUGH) or _FORBIDDEN & set(self.reason):
+            raise ValueError(f"verdict {self.word!r}, {self.reason!r}")
+
+    @property
+    def is_rough(self) -> bool:
+        """Whether to warn the reader."""
+        return self.word == ROUGH
+
+    @property
+    def sentence(self) -> str:
+        """The verdict for a reader of the ranking."""
+        if not self.is_rough:
+            return "The ranking is reliable: its checks found nothing against it."
+        because = f" ({self.reason})" if self.reason else ""
+        return (
+            f"The ranking is rough{because}: what retraining without a row does may differ much"
+            " from its score. Look at the rows themselves, and measure before you remove."
+        )
+
+    def __str__(self) -> str:
+        return f"{self.word} - {self.reason}" if self.reason else self.word
+
+
+def parsed_verdict(text: str) -> Verdict | None:
+    """Return the verdict in a header cell; None if there is none."""
+    word, _, reason = text.partition(" - ")
+    if word not in (RELIABLE, ROUGH) or _FORBIDDEN & set(reason):
+        return None
+    return Verdict(word, reason)
 
 
 @dataclass(frozen=True)
 class Orders:
-    """Which orders of the mini-batches the scores are for.
+    """The orders of mini-batches that the scores are for.
 
     Attributes:
-        origin: Where they are known from (recorded, replayed or shuffled), and by which method they
-            were traced: ``recorded exact``.
-        count: How many of them were averaged.
-        why: Why they were traced so, in a few words, without a comma, colon, semicolon or ``/``
+        origin: Their source (recorded, replayed or shuffled) and the method of the trace:
+            ``recorded exact``.
+        count: How many were averaged.
+        why: Why this method, in a few words, without comma, colon, semicolon or ``/``
             between spaces.
-        verdict: How far the scores can be trusted; None where it is not known.
+        verdict: How reliable the scores are; None if unknown.
 
     Raises:
-        ValueError: There is no word, one that a header cell cannot hold, or fewer than one order.
+        ValueError: The origin is empty, a header cell cannot hold ``why``, or there is no order.
     """
 
     origin: str
@@ -32,13 +82,13 @@ class Orders:
     verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
-        said = self.why and (FORBIDDEN & set(self.why) or parsed_verdict(self.why))
+        said = self.why and (_FORBIDDEN & set(self.why) or parsed_verdict(self.why))
         if not self.origin or said or self.count < 1:
             raise ValueError(f"{self.count} orders, {self.origin!r}, {self.why!r}")
 
     @property
     def label(self) -> str:
-        """What the header cell of the column says: ``recorded exact / why / rough - reason``."""
+        """The label of the column's header cell: ``recorded exact / why / rough - reason``."""
         parts = (self.origin, self.why, "" if self.verdict is None else str(self.verdict))
         return " / ".join(filter(None, parts))
 
@@ -48,7 +98,7 @@ def parsed_orders(label: str, count: int) -> Orders:
     origin, *rest = label.split(" / ")
     verdict = parsed_verdict(rest[-1]) if rest else None
     why = " ".join(rest if verdict is None else rest[:-1])
-    why = "".join(character for character in why if character not in FORBIDDEN)
+    why = "".join(character for character in why if character not in _FORBIDDEN)
     return Orders(origin or "unknown", count, "" if parsed_verdict(why) else why, verdict)
 
 
@@ -59,14 +109,14 @@ class Scores:
     Attributes:
         influence: First-order change of the mean validation loss if the row's gradient is left
             out; negative for a harmful row. Shape (N,), float64.
-        times_seen: How often the window saw the row, (N,) int64; None where it is not known.
+        times_seen: How often the window saw the row, (N,) int64; None if unknown.
         influence_std: Standard deviation of the influence over trials, (N,); None without trials.
-        loss: The row's own loss, (N,); None where it is not known.
-        predicted: The label or value that the network predicts, (N,); None where there is none.
+        loss: The row's own loss, (N,); None if unknown.
+        predicted: The label or value that the network predicts, (N,); None if there is none.
 
     Raises:
         ScoreError: A value is not finite, or every influence is zero.
-        ValueError: The arrays have not all the shape (N,).
+        ValueError: The arrays do not all have the shape (N,).
     """
 
     influence: np.ndarray

@@ -1,1 +1,1 @@
-"""What a person sees of a ranking: the page to review it on, and the workbook."""
+"""The review page and the workbook of a ranking."""

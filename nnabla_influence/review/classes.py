@@ -1,21 +1,30 @@
-"""The classes of a ranking: the whole numbers among its labels, and what people call them."""
+"""The classes of a ranking: the whole numbers among its labels, and their names."""
 
 from __future__ import annotations
 
+import codecs
+import csv
 import math
 import os
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from nnabla_influence.cleansing.labels import number
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
+from nnabla_influence.files import PathLike, check_regular
 from nnabla_influence.ranking import Ranking
 from nnabla_influence.ranking.classes import are_classes, is_whole
-from nnabla_influence.review.class_names import distinct_names, read_class_names
 from nnabla_influence.review.columns import names_in_header
+from nnabla_influence.text import listed
+from nnabla_influence.wording import with_option
+
+_SEPARATORS = ",;\t"
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,7 @@ class Class:
 
     Attributes:
         value: As a whole number's text, such as ``3``.
-        name: What people call it; None where that is not known.
+        name: Its name; None where that is not known.
         rows: How many rows have it as their given label; 0 for one that is only predicted.
     """
 
@@ -34,54 +43,58 @@ class Class:
 
 
 def find_classes(
-    ranking: Ranking, label: Column | None, given_names: str | os.PathLike[str] | None
+    ranking: Ranking, label: Column | None, given_names: PathLike | None
 ) -> tuple[Class, ...]:
-    """Return the classes of a ranking, ascending; none where labels are no whole numbers.
+    """Return the classes of a ranking, ascending; none where labels are not whole numbers.
 
     Args:
         ranking: The ranking.
         label: Its label column.
-        given_names: What `read_class_names` takes; None for the names in the label's header.
+        given_names: As for `read_class_names`; None for the names in the label's header.
 
     Raises:
         DatasetError: The names cannot be used, or are those of other classes.
     """
     counts = _class_counts(ranking, label)
-    names: Mapping[int, str] = {}
     if given_names is not None:
-        given = read_class_names(given_names)
-        names = given.by_value
-        if not counts:
-            reason = "has no label column"
-            if label is not None:
-                reason = f"labels ({label.cell!r}) or predictions are numbers, not classes"
-            raise DatasetError(
-                f"{ranking.dataset.path}: {reason}, so there are no classes to name; leave out"
-                " --class-names, or name the label column with --label-column"
-            )
-        if not any(value in names for value in counts):
-            raise DatasetError(
-                f"{given_names}: names {_listed(names)}, but the labels of {ranking.dataset.path}"
-                f" are {_listed(counts)}; give the names of these"
-            )
-        if given.are_in_order and _are_shifted(names, counts):
-            raise DatasetError(
-                f"{given_names}: names {_listed(names)}, in this order, but the labels of"
-                f" {ranking.dataset.path} are {_listed(counts)}; write a file with lines such as"
-                f" {min(counts)},{next(iter(names.values()))}: the class's number, a comma, its"
-                " name"
-            )
-    elif label is not None:
-        names = distinct_names(
-            {value: name for value, name in enumerate(names_in_header(label)) if name}
-        )
+        names = _given(given_names, ranking, label, counts)
+    else:
+        in_header = () if label is None else names_in_header(label)
+        names = _distinct({value: name for value, name in enumerate(in_header) if name})
         if _are_shifted(names, counts):
             names = {}
     return tuple(Class(str(v), names.get(v), counts[v]) for v in sorted(counts))
 
 
+def _given(
+    given_names: PathLike, ranking: Ranking, label: Column | None, counts: Mapping[int, int]
+) -> Mapping[int, str]:
+    given = read_class_names(given_names)
+    names, path = given.by_value, ranking.dataset.path
+    if not counts:
+        reason = "has no label column"
+        if label is not None:
+            reason = f"labels ({label.cell!r}) or predictions are numbers, not classes"
+        raise DatasetError(
+            f"{path}: {reason}, so there are no classes to name; leave out --class-names, or name"
+            f" the label column {with_option('--label-column', 'label-column')}"
+        )
+    named, labels = listed(sorted(names)), listed(sorted(counts))
+    if not any(value in names for value in counts):
+        raise DatasetError(
+            f"{given_names}: names {named}, but the labels of {path} are {labels}; give their names"
+        )
+    if given.are_in_order and _are_shifted(names, counts):
+        raise DatasetError(
+            f"{given_names}: names {named}, in this order, but the labels of {path} are {labels};"
+            f" write a file with lines such as {min(counts)},{next(iter(names.values()))}: the"
+            " class's number, a comma, its name"
+        )
+    return names
+
+
 def _are_shifted(names: Mapping[int, str], counts: Mapping[int, int]) -> bool:
-    """Tell whether names in the order of classes from 0 may be meant for others, such as 1 to 3."""
+    """Whether names in the order of classes from 0 may be meant for others, such as 1 to 3."""
     return not set(counts) <= set(names) and not set(names) <= set(counts)
 
 
@@ -90,7 +103,7 @@ def _class_counts(ranking: Ranking, label: Column | None) -> dict[int, int]:
     if label is None:
         return {}
     texts = Counter(cells[label.position] for cells in ranking.dataset.iter_cells())
-    values = {text: _number(text) for text in texts}
+    values = {text: _or_nan(number(text)) for text in texts}
     predicted = ranking.scores.predicted
     if not are_classes(set(values.values()), len(ranking), predicted):
         return {}
@@ -101,18 +114,160 @@ def _class_counts(ranking: Ranking, label: Column | None) -> dict[int, int]:
     return counts
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _listed(values: Mapping[int, object]) -> str:
-    shown = ", ".join(map(str, sorted(values)[:8]))
-    return shown if len(values) <= 8 else f"{shown} and {len(values) - 8} more"
-
-
 def number_text(value: float) -> str:
-    """Return a number as people write it: ``3``, ``0.25``; with the seven digits of 32 bits."""
+    """Return a number as ``3`` or ``0.25``, with the seven digits of 32 bits."""
     return str(int(value)) if is_whole(value) else f"{value:.7g}"
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+# ------------------------------------------------------------------------- names
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """Names of classes.
+
+    Attributes:
+        by_value: By the class's number. The number follows a name of several classes.
+        are_in_order: Whether no numbers were given, so that the first name is that of class 0.
+    """
+
+    by_value: dict[int, str]
+    are_in_order: bool
+
+
+def read_class_names(given: PathLike) -> ClassNames:
+    """Read the names of classes.
+
+    Args:
+        given: ``cat,dog,bird``, the names of the classes 0, 1, 2 ...; or a text file, UTF-8, or
+            UTF-16 with its mark, with either a name on each line in this order, or on each line a
+            class's number and its name, with a comma, semicolon or tab between; a header may come
+            first.
+
+    Raises:
+        DatasetError: There is no such file, it cannot be read, or names a class twice.
+    """
+    text = os.fspath(given)
+    if "\n" not in text and os.path.exists(text):
+        names, are_in_order = _of_file(Path(text))
+    elif isinstance(given, str) and "," in given:
+        names, are_in_order = _numbered([name.strip() for name in given.split(",")]), True
+    else:
+        raise DatasetError(
+            f"{text}: is neither a file nor a list of names such as cat,dog; give one of these with"
+            " --class-names"
+        )
+    return ClassNames(_distinct(names), are_in_order)
+
+
+def _distinct(names: Mapping[int, str]) -> dict[int, str]:
+    """Return the names; one that several classes have is followed by the class's number."""
+    often = Counter(names.values())
+    return {
+        value: name if often[name] == 1 else f"{name} ({value})" for value, name in names.items()
+    }
+
+
+def _of_file(path: Path) -> tuple[dict[int, str], bool]:
+    lines = _lines(path)
+    separator = next(filter(None, map(_separator, lines)), None)
+    if separator is not None:
+        return _paired(path, lines, separator), False
+    if len(lines) == 1 and "," in lines[0]:
+        return _numbered(_cells(path, 1, lines[0], ",")), True
+    names = {}
+    for value, line in enumerate(lines):
+        is_quoted = line.lstrip().startswith('"')
+        cells = _cells(path, value + 1, line, ",") if is_quoted else [" ".join(line.split())]
+        if len(cells) != 1 or not cells[0]:
+            raise DatasetError(
+                f"{path}, line {value + 1}: is not the name of class {value}; write one name on"
+                " each line, or the class's number, a comma and its name"
+            )
+        names[value] = cells[0]
+    return names, True
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        check_regular(path)
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(
+            f"{path}: cannot be read ({error.strerror or error}); check the file and its"
+            " permissions"
+        ) from error
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{path}: is not UTF-8 text; save the file as UTF-8 ('CSV UTF-8' in Excel)"
+        ) from error
+    # str.splitlines would split at more than these.
+    lines = re.split("\r\n|\r|\n", text.rstrip())
+    if lines == [""]:
+        raise DatasetError(f"{path}: is empty; write a class name on each line")
+    return lines
+
+
+def _separator(line: str) -> str | None:
+    """Return what separates a line's number and name; None where it is a name alone."""
+    number = re.split(f"[{_SEPARATORS}]", line, maxsplit=1)[0]
+    return line[len(number)] if number != line and _value(number) is not None else None
+
+
+def _paired(path: Path, lines: Sequence[str], separator: str) -> dict[int, str]:
+    names: dict[int, str] = {}
+    line_of: dict[int, int] = {}
+    cells_of = {n: _cells(path, n, line, separator) for n, line in enumerate(lines, 1)}
+    filled = [(n, cells) for n, cells in cells_of.items() if cells]
+    if _value(filled[0][1][0]) is None:
+        del filled[0]  # a header
+    for n, cells in filled:
+        value = _value(cells[0])
+        if value is None or len(cells) != 2:
+            raise DatasetError(
+                f"{path}, line {n}: is not a class's whole number and its name; write such as"
+                f" 3{separator}cat, and a name with a separator in quotes"
+            )
+        if value in names:
+            raise DatasetError(
+                f"{path}, line {n}: names class {value}, as line {line_of[value]} does; keep one of"
+                " them"
+            )
+        names[value], line_of[value] = cells[1], n
+    return names
+
+
+def _cells(path: Path, number: int, line: str, separator: str) -> list[str]:
+    """Return a line's cells, without empty ones at its end."""
+    try:
+        cells = next(csv.reader([line], delimiter=separator, strict=True), [])
+    except csv.Error as error:
+        raise DatasetError(
+            f"{path}, line {number}: cannot be read as CSV ({error}); check its quotes"
+        ) from error
+    cells = [" ".join(cell.split()) for cell in cells]
+    while cells and not cells[-1]:
+        cells.pop()
+    return cells
+
+
+def _numbered(names: Sequence[str]) -> dict[int, str]:
+    for value, name in enumerate(names):
+        if not name:
+            raise DatasetError(
+                f"class names {','.join(names)[:60]!r}: the name of class {value} is empty; write"
+                " one between each two commas"
+            )
+    return dict(enumerate(names))
+
+
+def _value(cell: str) -> int | None:
+    value = number(cell.strip().strip('"'))
+    return int(value) if value is not None and value.is_integer() else None

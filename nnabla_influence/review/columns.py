@@ -6,15 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nnabla_influence.cleansing.labels import find_label
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.dataset.header import Column
-from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking import RESULT_COLUMNS
 from nnabla_influence.review.thumbnails import shows_a_picture
 
-DEFAULT_LABEL = "y"
-_LISTED = 8
-_LOOKED_AT = 8
+_EXAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -22,10 +20,10 @@ class Columns:
     """The columns of a ranking, without those that scoring added.
 
     Attributes:
-        label: The one that holds the label that was given; None where there is no single one.
+        label: The one that holds the given label; None where there is no single one.
         images: Those that name pictures.
         features: The other ones that were trained on.
-        comments: Those that nnabla does not read, and what a person put behind the results.
+        comments: Those that nnabla does not read, and those that a reviewer added at the end.
     """
 
     label: Column | None
@@ -35,25 +33,24 @@ class Columns:
 
 
 def sort_columns(dataset: Dataset, rows: Sequence[int], label_column: str | None) -> Columns:
-    """Tell what each column is.
+    """Find out what each column is.
 
     Args:
         dataset: The ranking.
-        rows: Its rows, some of which are looked at to know pictures.
-        label_column: Variable or header cell of the label column; None for ``y``, where there is a
-            single such column.
+        rows: Its rows, some of which are examined to find pictures.
+        label_column: As for `find_label`.
 
     Raises:
         DatasetError: There is no such label column, or more than one.
     """
     end = max(c.position for c in dataset.columns if c.name in RESULT_COLUMNS and c.index is None)
     others = [c for c in dataset.columns if c.name not in RESULT_COLUMNS]
-    # Behind the results stands what a person has added, unless the results were moved to the front.
+    # A reviewer adds columns after the results, unless the results were moved to the front.
     own = [c for c in others if c.position < end] or others
     own = [c for c in own if not c.is_comment]
-    looked_at = list(dataset.iter_cells(rows[:_LOOKED_AT]))
-    images = [c for c in own if _names_pictures(dataset, c.position, looked_at)]
-    label = _label(dataset, own, label_column)
+    examples = list(dataset.iter_cells(rows[:_EXAMPLES]))
+    images = [c for c in own if _names_pictures(dataset, c.position, examples)]
+    label = find_label(dataset, own, label_column)
     if label in images:
         if label_column is None:
             label = None  # a target picture, which is shown as such
@@ -79,9 +76,9 @@ def unique_name(column: Column, dataset: Dataset) -> str:
 
 
 def readable_names(columns: Sequence[Column]) -> tuple[str, ...]:
-    """Return what people call the columns: ``sepal length`` for ``x__0:sepal length``.
+    """Return readable names of the columns: ``sepal length`` for ``x__0:sepal length``.
 
-    A label that stands for several columns tells nothing, so their variables are taken.
+    Columns that share a label are called by their variables.
     """
     labels = Counter(c.label for c in columns)
     return tuple(
@@ -107,19 +104,3 @@ def _is_text(cell: str) -> bool:
     except ValueError:
         return bool(cell.strip()) and "\0" not in cell
     return False
-
-
-def _label(dataset: Dataset, own: Sequence[Column], name: str | None) -> Column | None:
-    wanted = DEFAULT_LABEL if name is None else name
-    found = [c for c in own if c.cell == wanted] or [c for c in own if c.name == wanted]
-    if len(found) == 1 and (found[0].index is None or found[0].cell == wanted):
-        return found[0]
-    if name is None:
-        return None
-    cells = ", ".join(repr(column.cell) for column in own[:_LISTED])
-    more = f" and {len(own) - _LISTED} more" if len(own) > _LISTED else ""
-    problem = f"has {len(found)} columns" if len(found) > 1 else "has no column"
-    raise DatasetError(
-        f"{dataset.path}: {problem} {name!r} to take labels from; name one of {cells}{more} with"
-        " --label-column"
-    )

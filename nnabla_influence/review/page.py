@@ -1,39 +1,51 @@
-"""The review page: one HTML file with everything in it, which opens from disk."""
+"""The review page: one HTML file with everything in it, which a browser opens from disk."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import html
+import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Any
 
-from nnabla_influence.files import replacing_file
+from nnabla_influence.cleansing.ranking_id import ranking_key
+from nnabla_influence.errors import OutputError
+from nnabla_influence.files import PathLike, check_output, replacing_file
 from nnabla_influence.progress import Progress, SilentProgress
-from nnabla_influence.review.page_data import page_data, script_json
-from nnabla_influence.review.pictures import make_pictures
 from nnabla_influence.review.reviewed import Reviewed
+from nnabla_influence.review.thumbnails import Pictures, make_pictures
 
 DEFAULT_THUMBNAILS = 1000
+FORMAT = 1
+MOST_FEATURES = 32
+"""The features of a row that the page shows at most."""
 
 _TEMPLATE = Path(__file__).resolve().parent / "template"
+_LABELS = ("given", "predicted")
+_COLUMNS = ("datasource_index", "influence", "influence_std", "loss", "times_seen", *_LABELS)
+_REPORT_EVERY = 1000
+
+# What could end a script element, or start a comment in it; `json` escapes what is not ASCII, and
+# with it the line ends that only JavaScript knows.
+_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 
 @dataclass(frozen=True)
 class WrittenPage:
-    """What stands in a page.
+    """A page that was written.
 
     Attributes:
         path: The file.
-        n_bytes: Its length.
+        n_bytes: Its size.
         thumbnails: How many rows have their pictures in it.
         pictures: How many pictures these are.
-        missing: How many more could not be shown.
-        first_problem: What was wrong with the first of them, in one line; None if nothing was.
+        missing: How many pictures could not be shown.
+        first_problem: What was wrong with the first of them, in one line; None without any.
     """
 
     path: Path
@@ -46,7 +58,7 @@ class WrittenPage:
 
 def write_page(
     reviewed: Reviewed,
-    output: str | os.PathLike[str],
+    output: PathLike,
     *,
     thumbnails: int = DEFAULT_THUMBNAILS,
     title: str | None = None,
@@ -59,9 +71,9 @@ def write_page(
     Args:
         reviewed: The ranking.
         output: The HTML file. An existing one is replaced.
-        thumbnails: How many rows, the most harmful first, get their pictures into the page.
+        thumbnails: How many rows, the most harmful first, have their pictures on the page.
         title: Heading of the page; by default the ranking's file name.
-        progress: Where to tell how far it is.
+        progress: Where progress is reported.
 
     Raises:
         OutputError: It cannot be written.
@@ -70,7 +82,7 @@ def write_page(
     progress = progress or SilentProgress()
     pictures = make_pictures([row.images for row in reviewed[:thumbnails]], progress)
     title = reviewed.path.name if title is None else title
-    data = script_json(page_data(reviewed, pictures, title, progress))
+    data = script_json(_page_data(reviewed, pictures, title, progress))
     text = _rendered(title, data)
     with replacing_file(output) as temporary:
         with open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as file:
@@ -84,6 +96,29 @@ def write_page(
         missing=pictures.missing,
         first_problem=pictures.first_problem,
     )
+
+
+def check_outputs(
+    ranking: PathLike, *, page: PathLike | None = None, workbook: PathLike | None = None
+) -> None:
+    """Check, before the work begins, that the outputs can be written and overwrite no data.
+
+    Which CSV the ranking is of is not known here. But no CSV has the name of a page or a workbook,
+    which the outputs must have, also where they are links.
+
+    Raises:
+        OutputError: An output is the ranking, has another kind of name, or cannot be written.
+    """
+    for output, suffixes in ((page, (".html", ".htm")), (workbook, (".xlsx",))):
+        if output is None:
+            continue
+        check_output(output, [ranking])
+        names = (os.fspath(output), os.path.realpath(output))
+        if not all(name.lower().endswith(suffixes) for name in names):
+            raise OutputError(
+                f"{output}: must end with {suffixes[0]}, so that no dataset is overwritten; choose"
+                " another output path"
+            )
 
 
 def _rendered(title: str, data: str) -> str:
@@ -102,17 +137,77 @@ def _rendered(title: str, data: str) -> str:
 
 def _inlined(kind: str, element: str) -> str:
     """Return the template's files of a kind, in the order of their names, safe in an element."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in _files(kind))
+    text = "\n".join(
+        path.read_text(encoding="utf-8") for path in sorted((_TEMPLATE / kind).glob(f"*.{kind}"))
+    )
     # Only inside a string or a comment can these stand, where the backslash changes nothing.
     return re.sub(f"<(?=/{element}|!--)", r"\\x3c" if kind == "js" else r"\\3c ", text)
-
-
-def _files(kind: str) -> Iterator[Path]:
-    for folder in (_TEMPLATE, _TEMPLATE / kind):
-        if folder.is_dir():
-            yield from sorted(folder.glob(f"*.{kind}"))
 
 
 def _content_hash(text: str) -> str:
     """Return a content security policy's name for an element's text."""
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _page_data(
+    reviewed: Reviewed, pictures: Pictures, title: str, progress: Progress
+) -> dict[str, Any]:
+    """Return the data of the page, all columns in the order of harm."""
+    numbers = {c.value: number for number, c in enumerate(reviewed.classes)}
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    files: list[tuple[str, ...]] = []
+    features: list[tuple[str, ...]] = []
+    comments: list[tuple[str, ...]] = []
+    with progress.stage("Rows", len(reviewed), "rows") as stage:
+        for row in reviewed:
+            for name, values in columns.items():
+                value = getattr(row, name)
+                is_class = name in _LABELS and numbers and value is not None
+                values.append(numbers[value] if is_class else value)
+            files.append(row.files)
+            features.append(row.features[:MOST_FEATURES])
+            comments.append(row.comments)
+            if row.rank % _REPORT_EVERY == 0:
+                stage.update(_REPORT_EVERY)
+        stage.update(len(reviewed) % _REPORT_EVERY)
+    names = reviewed.feature_names
+    return {
+        "format": FORMAT,
+        "title": title,
+        "ranking": reviewed.path.name,
+        "key": ranking_key(reviewed.path),
+        "rows": len(reviewed),
+        "orders": reviewed.orders,
+        "method": reviewed.method,
+        "why": reviewed.why,
+        "verdict": None
+        if reviewed.verdict is None
+        else {"word": reviewed.verdict.word, "sentence": reviewed.verdict.sentence},
+        "label": reviewed.label_column,
+        "classes": [{"value": c.value, "name": c.name} for c in reviewed.classes],
+        "columns": {name: _unless_empty(values) for name, values in columns.items()},
+        "thumbnails": pictures.rows,
+        "image_columns": reviewed.image_columns,
+        "files": files if reviewed.image_columns else None,
+        "features": {
+            "names": names[:MOST_FEATURES],
+            "values": features,
+            "more_features": max(0, len(names) - MOST_FEATURES),
+        }
+        if names
+        else None,
+        "comments": {"names": reviewed.comment_names, "values": comments}
+        if reviewed.comment_names
+        else None,
+    }
+
+
+def script_json(data: object) -> str:
+    """Return JSON that is safe inside a script element: no cell can end it, or start a comment."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return text.translate(_ESCAPES)
+
+
+def _unless_empty(values: list[Any]) -> list[Any] | None:
+    """Return a column, or None where the ranking lacks it."""
+    return None if values[0] is None else values

@@ -1,18 +1,18 @@
-"""What a reader sees of a ranking, row by row in the order of harm."""
+"""A ranking's rows for review, in the order of harm."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
-from typing import Callable, overload
+from typing import overload
 
 import numpy as np
 
+from nnabla_influence.cleansing.rows import picked
 from nnabla_influence.dataset.harmless import restored
-from nnabla_influence.dataset.header import Column
+from nnabla_influence.files import PathLike
 from nnabla_influence.ranking import Ranking, Verdict, read_ranking
 from nnabla_influence.review.classes import Class, find_classes, number_text
 from nnabla_influence.review.columns import (
@@ -31,15 +31,15 @@ class ReviewedRow:
     Attributes:
         rank: Its place in the order of harm, from 1.
         datasource_index: Its number in the CSV that was trained with.
-        influence: Change of the mean validation loss without the row; below 0 for a harmful row.
+        influence: Change of the mean validation loss without the row; negative for a harmful row.
         influence_std: Its standard deviation over shuffled orders; None without such.
         loss: The row's own loss, or None.
-        times_seen: How often the window saw the row, or None; 0 means that it was not judged.
+        times_seen: How often the window saw the row, or None; 0 means that it is not judged.
         given: Its label: a class's value, or else the cell's text; None without a label column.
-        predicted: What the network predicts, written alike, or None.
+        predicted: The network's prediction in the same form, or None.
         images: The files of its image columns, absolute, whether they exist or not.
-        features: Its cells of the other columns, as they stand there.
-        comments: Its cells of the comment columns, without what protects spreadsheets from them.
+        features: Its cells of the other columns.
+        comments: Its cells of the comment columns, as the training CSV has them.
         files: The cells of its image columns, likewise.
     """
 
@@ -131,12 +131,12 @@ class Reviewed(Sequence[ReviewedRow]):
         ranking, columns = self._ranking, self._columns
         scores, indices, numbers = ranking.scores, ranking.order, ranking.rows
         images, features, comments = map(
-            _picked, (columns.images, columns.features, columns.comments)
+            picked, (columns.images, columns.features, columns.comments)
         )
         folder = str(self.path.parent)
         label = None if columns.label is None else columns.label.position
         given_of = _text_of if not self.classes else _class_of
-        rows = numbers[np.asarray(places, np.int64)] if len(places) else numbers[:0]
+        rows = numbers[np.asarray(places, np.int64)]
         for place, row, cells in zip(places, rows, ranking.dataset.iter_cells(rows)):
             files = images(cells)
             yield ReviewedRow(
@@ -154,26 +154,21 @@ class Reviewed(Sequence[ReviewedRow]):
                     Path(os.path.normpath(os.path.join(folder, cell.replace("\\", "/"))))
                     for cell in files
                 ),
-                features=features(cells),
+                features=tuple(features(cells)),
                 comments=tuple(map(restored, columns.comments, comments(cells))),
                 files=tuple(map(restored, columns.images, files)),
             )
 
 
 def read_reviewed(
-    ranking: str | os.PathLike[str],
-    *,
-    label_column: str | None = None,
-    class_names: str | os.PathLike[str] | None = None,
+    ranking: PathLike, *, label_column: str | None = None, class_names: PathLike | None = None
 ) -> Reviewed:
-    """Read a ranking to show it to a person.
+    """Read a ranking for review.
 
     Args:
-        ranking: The CSV, as `score` writes it; a spreadsheet may have added columns behind.
-        label_column: Variable (``y``) or header cell of the label column; by default ``y``, where
-            there is a single such column.
-        class_names: A file with names, or names with commas between; see `class_names`. Without it,
-            those that the label's header cell has.
+        ranking: The CSV, as `score` writes it; columns may have been added at the end.
+        label_column: As for `find_label`.
+        class_names: As for `read_class_names`; by default those in the label's header cell.
 
     Raises:
         DatasetError: The ranking or the names cannot be used.
@@ -208,13 +203,3 @@ def _text_of(cell: str) -> str:
 
 def _float(values: np.ndarray | None, row: int) -> float | None:
     return None if values is None else float(values[row])
-
-
-def _picked(columns: Sequence[Column]) -> Callable[[Sequence[str]], tuple[str, ...]]:
-    """Return what takes the columns' cells out of a row; quickly, for rows of many cells."""
-    positions = [column.position for column in columns]
-    if len(positions) > 1:
-        return itemgetter(*positions)
-    if positions:
-        return lambda cells: (cells[positions[0]],)
-    return lambda cells: ()

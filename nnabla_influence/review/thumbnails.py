@@ -1,12 +1,19 @@
-"""Small pictures of what a dataset's cells name: image files and arrays.
+"""Thumbnails of the files of a dataset: images and arrays.
 
-The Console's plugins use this room too, so it imports nothing beside numpy and Pillow.
+The Console's plugins use this module too, so it imports only numpy and Pillow.
 """
 
 from __future__ import annotations
 
+import base64
 import io
+import os
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -14,15 +21,22 @@ from PIL import Image
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.file_safety import check_content
 
+if TYPE_CHECKING:
+    from nnabla_influence.progress import Progress
+
+PAGE_SIZE = 128
+"""The longest side of a page's thumbnail in pixels."""
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff")
-"""Files that are pictures; an ``.npy`` file is one if its shape says so."""
+"""Files that are pictures; an ``.npy`` file is one if its shape is that of one."""
+
+_MOST_THREADS = 8
 
 _SHOWN_AS_THEY_ARE = ("L", "RGB", "RGBA")
 _LARGEST = {np.dtype(np.bool_): 1.0, np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 
 
 def shows_a_picture(path: Path) -> bool:
-    """Tell by its name, and for an array by its shape, whether a file holds a picture."""
+    """Whether a file holds a picture, by its name, and for an array by its shape."""
     extension = path.suffix.lower()
     if extension != ".npy":
         return extension in PICTURE_EXTENSIONS
@@ -35,20 +49,20 @@ def shows_a_picture(path: Path) -> bool:
 def thumbnail(path: Path, size: int) -> Image.Image:
     """Return a file's picture, made smaller where it is larger.
 
-    It is shown as training sees it: a rotation that a camera noted down is not applied.
+    It is shown as training reads it: without the rotation that a camera recorded.
 
     Args:
         path: An image file, or an ``.npy`` array of the shape (H, W), (C, H, W) or (H, W, C) with
             one, three or four channels C. Whole numbers of 8 or 16 bits have their type's range;
-            others are taken as 0..1, or from their smallest to their largest value if they leave
-            that.
+            others range over 0..1, or from their smallest to their largest value if that is
+            wider.
         size: The longest side that it may have, in pixels.
 
     Returns:
         Mode L, RGB or RGBA.
 
     Raises:
-        DatasetError: It cannot be shown; says why, in one line.
+        DatasetError: It cannot be shown; why, in one line.
     """
     try:
         with path.open("rb") as file:
@@ -101,13 +115,13 @@ def _picture_of(values: np.ndarray) -> Image.Image:
     axes = _axes(values.shape)
     if axes is None:
         shape = "x".join(map(str, values.shape)) or "one number"
-        raise ValueError(f"an array of the shape {shape} is no picture")
+        raise ValueError(f"an array of the shape {shape} is not a picture")
     pixels = np.rint(_scaled(values) * 255).astype(np.uint8).transpose(axes)
     return Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
 
 
 def _axes(shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return the order that puts an array's axes as height, width, channels; None if it is none."""
+    """Return the order of an array's axes height, width, channels; None if it is not a picture."""
     if 0 in shape:
         return None
     if len(shape) == 2:
@@ -128,3 +142,82 @@ def _scaled(values: np.ndarray) -> np.ndarray:
     if least >= 0 and most <= 1:
         return numbers
     return (numbers - least) / (most - least or 1.0)
+
+
+# ------------------------------------------------------------------------ of a page
+
+
+@dataclass
+class Pictures:
+    """The thumbnails of some rows; a file that cannot be shown is counted.
+
+    Attributes:
+        rows: For each row the ``data:`` address of each of its pictures; None for a missing one.
+        missing: How many could not be shown.
+        first_problem: What is wrong with the first of them, in one line.
+    """
+
+    rows: list[list[str | None]] = field(default_factory=list)
+    missing: int = 0
+    first_problem: str | None = None
+
+    @property
+    def count(self) -> int:
+        """How many thumbnails there are."""
+        return sum(len(row) for row in self.rows) - self.missing
+
+
+def make_pictures(rows: Sequence[tuple[Path, ...]], progress: Progress) -> Pictures:
+    """Make the thumbnails of rows, each file decoded once, in threads.
+
+    Args:
+        rows: The files of each row.
+        progress: Where progress is reported.
+    """
+    made = Pictures()
+    if not any(rows):
+        return made
+    stages = progress.stage("Thumbnails", len(rows), "rows")
+    with stages as stage, closing(_in_order(rows)) as results:
+        for result in results:
+            made.rows.append([uri for uri, _ in result])
+            for uri, problem in result:
+                if uri is None:
+                    made.missing += 1
+                    made.first_problem = made.first_problem or problem
+            stage.update()
+    return made
+
+
+def _in_order(
+    rows: Sequence[tuple[Path, ...]],
+) -> Generator[list[tuple[str | None, str | None]], None, None]:
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS))
+    try:
+        yield from pool.map(lambda files: [_shown(path) for path in files], rows)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _shown(path: Path) -> tuple[str | None, str | None]:
+    try:
+        return data_uri(thumbnail(path, PAGE_SIZE)), None
+    except DatasetError as error:
+        return None, str(error)
+
+
+def data_uri(image: Image.Image) -> str:
+    """Return an image as a ``data:`` address.
+
+    Small pictures are kept exactly. One that fills a thumbnail is most likely a photo made smaller,
+    which would be several times as large as PNG.
+    """
+    fills = max(image.size) == PAGE_SIZE and image.mode != "RGBA"
+    data, kind = (_jpeg_bytes(image), "jpeg") if fills else (png_bytes(image), "png")
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _jpeg_bytes(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return file.getvalue()

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import datetime
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnabla_influence.errors import DatasetError
-from nnabla_influence.files import replacing_file, working_folder
+from nnabla_influence.files import PathLike, replacing_file, working_folder
 from nnabla_influence.progress import Progress, SilentProgress
-from nnabla_influence.review.reviewed import Reviewed, ReviewedRow
-from nnabla_influence.review.sheet_columns import (
-    DECISION,
-    INFLUENCE,
-    LABEL,
-    columns_of,
-    fitting,
-    write_text,
-)
-from nnabla_influence.review.sheet_guide import (
+from nnabla_influence.review.guide import (
     CLASSES,
     ClassCounts,
     guide_lines,
     write_classes,
     write_guide,
+)
+from nnabla_influence.review.reviewed import Reviewed, ReviewedRow
+from nnabla_influence.review.sheet import (
+    DECISION,
+    INFLUENCE,
+    LABEL,
+    columns_of,
+    write_text,
 )
 from nnabla_influence.review.thumbnails import png_bytes, thumbnail
 
@@ -35,37 +33,35 @@ if TYPE_CHECKING:
     import xlsxwriter
     from PIL.Image import Image
 
-    from nnabla_influence.review.sheet_rows import Cell
-
 MOST_ROWS = 1_048_576 - 1
 """What a sheet holds below its header."""
 
 _THUMBNAIL = 64  # pixels, the longest side
 _MARGIN = 2
-_TELL_EVERY = 200
-# Whoever makes the same workbook again gets the same bytes.
+_REPORT_EVERY = 200
+# The same ranking gives the same bytes.
 _CREATED = datetime.datetime(2000, 1, 1)
-# Light enough to read a number on, and told apart by people who are colour-blind, too.
+# Light enough to read a number on, and distinguishable for colour-blind users.
 _HARMFUL, _HELPFUL = "#F4A582", "#92C5DE"
 
 
 def write_workbook(
     reviewed: Reviewed,
-    output: str | os.PathLike[str],
+    output: PathLike,
     *,
     thumbnails: int = 1000,
     progress: Progress | None = None,
 ) -> None:
-    """Write a workbook with the ranking to look at and decide on, whole or not at all.
+    """Write a workbook to review the ranking and decide in, whole or not at all.
 
-    Its first sheet is a decisions CSV once it is saved as CSV, and `cleanse` reads the workbook
-    itself as well. Texts stay texts: none becomes a formula or a link.
+    `cleanse` reads the decisions from the workbook, or from its first sheet saved as CSV. Texts
+    stay texts: none becomes a formula or a link.
 
     Args:
         reviewed: The ranking.
         output: The .xlsx file. An existing one is replaced.
         thumbnails: For how many of the most harmful rows pictures are shown.
-        progress: Where to tell how far it is.
+        progress: Where progress is reported.
 
     Raises:
         OutputError: It cannot be written.
@@ -74,7 +70,7 @@ def write_workbook(
     progress = progress or SilentProgress()
     with (
         replacing_file(output) as temporary,
-        # The rows wait in files of their own until the workbook is closed.
+        # The rows are in files of their own until the workbook is closed.
         working_folder(output) as folder,
         _workbook(temporary, folder) as book,
     ):
@@ -89,9 +85,9 @@ def write_workbook(
                     break
                 sheet.write(line, row)
                 counts.add(row)
-                if line % _TELL_EVERY == 0:
-                    stage.update(_TELL_EVERY)
-            stage.update(total % _TELL_EVERY)
+                if line % _REPORT_EVERY == 0:
+                    stage.update(_REPORT_EVERY)
+            stage.update(total % _REPORT_EVERY)
         sheet.finish(total)
         notes = [*sheet.notes()]
         if total < len(reviewed):
@@ -135,11 +131,7 @@ class _RankingSheet:
     """The sheet of the rows."""
 
     def __init__(self, book: xlsxwriter.Workbook, reviewed: Reviewed, thumbnails: int):
-        # It imports xlsxwriter.
-        from nnabla_influence.review.sheet_rows import SheetRows
-
         self._sheet = book.add_worksheet("Ranking")
-        self._rows = SheetRows(self._sheet)
         self._reviewed, self._thumbnails = reviewed, thumbnails
         self._n_images = len(reviewed.image_columns) if thumbnails else 0
         self._columns, self._n_left_out = columns_of(reviewed)
@@ -153,7 +145,7 @@ class _RankingSheet:
         self._entry = book.add_format(
             {"bg_color": "#FFF8DC", "border": 1, "border_color": "#C8B88A", "valign": "vcenter"}
         )
-        # Each column with its position and the look of its numbers.
+        # Each column with its position and the format of its numbers.
         self._places = [
             (position, column, self._formats[column.number_format])
             for position, column in enumerate(self._columns, self._n_images)
@@ -174,29 +166,27 @@ class _RankingSheet:
         self._sheet.fit_to_pages(1, 0)
         self._sheet.repeat_rows(0)
         if self._n_images:
-            # Heights stay where they are when rows are sorted, so all of them have room.
+            # Heights do not move with sorted rows, so all rows are as high as a picture.
             self._sheet.set_row_pixels(0, 34)
             self._sheet.set_default_row(0.75 * (_THUMBNAIL + 2 * _MARGIN))
 
     def write(self, line: int, row: ReviewedRow) -> None:
         """Write one row of the ranking into a line of the sheet."""
-        cells: list[Cell] = []
+        sheet = self._sheet
         pictures = self._pictures(row) if line <= self._thumbnails else []
         for position, image in enumerate(pictures):
             if image is None:
-                cells.append((position, "cannot be shown", self._text))
+                write_text(sheet, line, position, "cannot be shown", self._text)
             else:
                 self._insert(line, position, image, row)
         for position, column, number in self._places:
             value = column.value(row)
-            if isinstance(value, str):
-                if value:
-                    cells.append((position, fitting(value), self._text))
-            elif value is not None:
-                cells.append((position, value, number))
+            if isinstance(value, str) and value:
+                write_text(sheet, line, position, value, self._text)
+            elif isinstance(value, (int, float)):
+                sheet.write_number(line, position, value, number)
             elif column.title in (DECISION, LABEL):
-                cells.append((position, None, self._entry))
-        self._rows.write(line, cells)
+                sheet.write_blank(line, position, None, self._entry)
 
     def _pictures(self, row: ReviewedRow) -> list[Image | None]:
         pictures: list[Image | None] = []
@@ -209,7 +199,7 @@ class _RankingSheet:
         return pictures
 
     def _insert(self, line: int, position: int, image: Image, row: ReviewedRow) -> None:
-        scale = _scale(image)
+        scale = _THUMBNAIL / max(image.size)  # A small picture is enlarged.
         self._sheet.insert_image(
             line,
             position,
@@ -228,45 +218,40 @@ class _RankingSheet:
         )
 
     def finish(self, n_rows: int) -> None:
-        """Add what concerns whole columns."""
+        """Add filters, lists to pick from and bars."""
         last = self._n_images + len(self._columns) - 1
         self._sheet.autofilter(0, 0, n_rows, last)
         position = {c.title: self._n_images + i for i, c in enumerate(self._columns)}
+
+        def cells(title: str) -> tuple[int, int, int, int]:
+            return 1, position[title], n_rows, position[title]
+
         self._sheet.data_validation(
-            1,
-            position[DECISION],
-            n_rows,
-            position[DECISION],
+            *cells(DECISION),
             {
                 "validate": "list",
                 "source": ["keep", "remove", "relabel"],
                 "input_title": "Decision",
                 "input_message": "keep, remove or relabel; empty: keep",
-                "error_title": "No decision",
+                "error_title": "Not a decision",
                 "error_message": "Write keep, remove or relabel, or leave the cell empty.",
             },
         )
         n_given = sum(c.rows > 0 for c in self._reviewed.classes)
         if n_given:
             self._sheet.data_validation(
-                1,
-                position[LABEL],
-                n_rows,
-                position[LABEL],
+                *cells(LABEL),
                 {
                     "validate": "list",
                     "source": f"={CLASSES}!$A$2:$A${1 + n_given}",
                     "input_title": "New label",
                     "input_message": "The right class's number; for relabel only",
-                    "error_title": "No class",
+                    "error_title": "Not a class",
                     "error_message": f"Give one of the classes that the sheet {CLASSES} lists.",
                 },
             )
         self._sheet.conditional_format(
-            1,
-            position[INFLUENCE],
-            n_rows,
-            position[INFLUENCE],
+            *cells(INFLUENCE),
             {
                 "type": "data_bar",
                 "data_bar_2010": True,
@@ -278,20 +263,14 @@ class _RankingSheet:
         )
 
     def notes(self) -> Iterator[str]:
-        """Yield what the reader misses on the sheet."""
+        """Yield what is missing on the sheet."""
         if self._not_shown:
-            more = len(self._not_shown) - 1
             yield (
-                f"{len(self._not_shown)} pictures cannot be shown: {self._not_shown[0]}"
-                + (f" (and {more} more)" if more else "")
+                f"{len(self._not_shown)} pictures cannot be shown, the first of them:"
+                f" {self._not_shown[0]}"
             )
         if self._n_left_out:
             yield f"{self._n_left_out:,} more features of each row are left out."
-
-
-def _scale(image: Image) -> float:
-    """Return how much larger a small picture is shown."""
-    return _THUMBNAIL / max(image.size)
 
 
 def _width_of(pixels: int) -> float:

@@ -1,4 +1,4 @@
-"""A checkpoint of a training: all that its next step depends on, but for data and learning rate."""
+"""A checkpoint of a training: all that its next step depends on, except data and learning rate."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from nnabla_influence.solvers.state import SolverState
 class Checkpoint:
     """The state of a training between two steps.
 
-    It is what stands after an update and before the next step's forward, which moves the running
+    It is the state after an update and before the next step's forward, which moves the running
     statistics of BatchNormalization.
 
     Attributes:
-        step: Number of the update that comes next, from 0: so many were done before.
+        step: Number of the next update, from 0.
         parameters: Every parameter that the network reads, running statistics too, float32, by
             nnabla's names (``affine/W``).
         solver: The solver's state.
@@ -44,13 +44,13 @@ class Checkpoint:
                 if name not in self.parameters:
                     raise RunError(
                         f"the checkpoint before step {self.step}: the solver has a state {state} of"
-                        f" {name}, which is none of the parameters"
+                        f" {name}, which is not a parameter"
                     )
                 self._check(f"solver state {state} of {name}", value)
 
     @property
     def n_bytes(self) -> int:
-        """What it takes in memory."""
+        """Its size in memory, in bytes."""
         states = (value for values in self.solver.values.values() for value in values.values())
         return sum(value.nbytes for value in (*self.parameters.values(), *states))
 

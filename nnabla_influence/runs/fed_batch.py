@@ -1,10 +1,10 @@
-"""What a mini-batch of a training held, in a few numbers, to compare with the scored CSV."""
+"""Statistics of the first mini-batch of a training, to compare with the scored CSV."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from nnabla_influence.errors import RunError
 
 _MOST_ROWS = 64
 _TOLERANCE = 1e-4
-"""Relative: 32 bits and another way to divide by 255 are off by 1e-7, another scale by far more."""
+"""Relative: rounding and another way to divide by 255 differ by 1e-7, another scale by far more."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class FedInput:
     """One array of a mini-batch.
 
     Attributes:
-        name: As the data iterator calls it; often a column of the CSV.
+        name: Its name in the data iterator; often a column of the CSV.
         size: Values of one row.
         mean: Of each row's values.
-        spread: Of each row's values: the standard deviation.
-        order: Of each row's values: a weighted mean that hangs on their order.
+        spread: The standard deviation of each row's values.
+        order: A weighted mean of each row's values, which depends on their order.
     """
 
     name: str
@@ -36,14 +36,14 @@ class FedInput:
 
 @dataclass(frozen=True)
 class FedBatch:
-    """The first rows of a mini-batch, and what was fed for each."""
+    """The first rows of a mini-batch, and statistics of their inputs."""
 
     rows: tuple[int, ...]
     inputs: tuple[FedInput, ...]
 
 
-def fed_batch(rows: np.ndarray, names: Sequence[str], data: Any) -> Optional[FedBatch]:
-    """Return what is noted of a mini-batch; None where it is not one array of numbers a name."""
+def fed_batch(rows: np.ndarray, names: Sequence[str], data: Any) -> FedBatch | None:
+    """Return statistics of a mini-batch; None unless it is one array of numbers for each name."""
     if not isinstance(data, (tuple, list)) or len(names) != len(data):
         return None
     inputs = []
@@ -56,18 +56,18 @@ def fed_batch(rows: np.ndarray, names: Sequence[str], data: Any) -> Optional[Fed
     return FedBatch(tuple(int(row) for row in rows[:_MOST_ROWS]), tuple(inputs))
 
 
-def describe_other_values(fed: FedInput, values: np.ndarray) -> Optional[str]:
-    """Return in words how the CSV's values differ from what was fed; None where they do not.
+def describe_other_values(fed: FedInput, values: np.ndarray) -> str | None:
+    """Return in words how the CSV's values differ from those that were fed; None if they agree.
 
     Args:
-        fed: What was fed.
-        values: What the CSV gives for the same rows, of as many values each.
+        fed: The statistics of what was fed.
+        values: The CSV's values of the same rows, of as many values each.
     """
-    given = _fed_input(fed.name, values)
-    was, now = (np.array([i.mean, i.spread, i.order]) for i in (fed, given))
+    current = _fed_input(fed.name, values)
+    was, now = (np.array([i.mean, i.spread, i.order]) for i in (fed, current))
     if _near(was, now):
         return None
-    # What a factor and an offset explain is named by them.
+    # Find a factor and an offset that explain the difference.
     if np.ptp(now[0]) > 0 or now[1].any():
         index = 1 if now[1].any() else 0
         center = np.zeros(2) if index == 1 else np.array([now[0].mean(), was[0].mean()])
@@ -83,10 +83,10 @@ def describe_other_values(fed: FedInput, values: np.ndarray) -> Optional[str]:
 
 
 def fed_batch_of(values: Any) -> FedBatch:
-    """Return what ``run.json`` holds of a mini-batch.
+    """Return the `FedBatch` of an entry of ``run.json``.
 
     Raises:
-        RunError: It is none.
+        RunError: It is malformed.
     """
     try:
         inputs = tuple(
@@ -99,7 +99,7 @@ def fed_batch_of(values: Any) -> FedBatch:
         )
         return FedBatch(tuple(map(int, values["rows"])), inputs)
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"fed: is not what a mini-batch held ({error})") from error
+        raise RunError(f"fed: is malformed ({error})") from error
 
 
 def _fed_input(name: str, array: np.ndarray) -> FedInput:

@@ -1,4 +1,4 @@
-"""Record the training of a script: two or three lines around the loop that is there."""
+"""The recorder for scripts: two or three lines around an existing training loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Optional, Union
+from typing import Any
 
 import nnabla as nn
 import numpy as np
@@ -16,20 +16,31 @@ from nnabla_influence.definition.definition import load_definition
 from nnabla_influence.definition.fingerprint import network_fingerprint
 from nnabla_influence.errors import InfluenceError, RunError
 from nnabla_influence.files import file_hash
-from nnabla_influence.runs.capture import CheckpointKeeper
+from nnabla_influence.runs.checkpoint_plan import (
+    CheckpointSelection,
+    check_keep,
+    recorder_plan,
+    window_epochs,
+    window_words,
+)
+from nnabla_influence.runs.checkpoint_writer import (
+    CheckpointWriter,
+    final_solver_state,
+    trained_names,
+)
 from nnabla_influence.runs.fed_batch import fed_batch
-from nnabla_influence.runs.keep import Kept, check_keep, recorder_plan, window_epochs, window_words
-from nnabla_influence.runs.recording import (
+from nnabla_influence.runs.row_numbers import WatchedIterator
+from nnabla_influence.runs.run import Run, RunSettings, write_run
+from nnabla_influence.runs.run_folder import NETWORK, check_replaceable
+from nnabla_influence.runs.script_network import ScriptNetwork
+from nnabla_influence.runs.step_log import (
     RecordedSolver,
-    Recording,
+    StepLog,
     contents_of,
     hyperparameters,
     solver_name,
 )
-from nnabla_influence.runs.row_numbers import WatchedIterator
-from nnabla_influence.runs.run import Run, RunSettings, check_replaceable, write_run
-from nnabla_influence.runs.snapshot import final_solver_state, trained_names
-from nnabla_influence.runs.staging import remove_leftovers
+from nnabla_influence.runs.steps import Step
 
 
 class Recorder:
@@ -46,78 +57,84 @@ class Recorder:
                 recorder.solver.weight_decay(1e-4)
                 recorder.solver.update()
 
-    With data of your own, keep your loop and say after each update which rows it used, numbered
-    from 0 as in the dataset CSV that you will score with::
+    With data of your own, keep your loop and give the rows after each update, numbered from 0 as in
+    the dataset CSV that you will score with::
 
         with Recorder("run", solver=solver, n_rows=len(x_train), weight_decay=1e-4) as recorder:
             ...
                 solver.update()
                 recorder.step(rows)
 
-    With `nnabla.experimental.framework`, hand `updated` to the Updater as
+    With `nnabla.experimental.framework`, pass `updated` to the Updater as
     ``solver_update_callback_on_finish`` and feed from ``recorder.iterator`` (or call `batch`).
 
     The loss must be the mean over the mini-batch: a recorded step stands for the gradient
     (1/|batch|) sum grad l_k, summed over the mini-batches that were drawn since the last update,
-    plus weight decay. Gradients that ``recorder.solver`` clips or scales are
-    refused. Draw from ``recorder.iterator`` only
-    what is trained on.
+    plus weight decay. Gradients that ``recorder.solver`` clips or scales are refused. Draw from
+    ``recorder.iterator`` only what is trained on.
 
     Attributes:
-        solver: The solver, noted.
-        iterator: The data iterator, noted; None if none was given.
+        solver: The solver, watched.
+        iterator: The data iterator, watched; None if none was given.
     """
 
     def __init__(
         self,
-        folder: Union[str, os.PathLike[str]],
+        folder: str | os.PathLike[str],
         *,
         solver: Any,
         iterator: Any = None,
-        n_rows: Optional[int] = None,
-        weight_decay: Optional[float] = None,
-        window: Union[int, str] = 2,
+        n_rows: int | None = None,
+        weight_decay: float | None = None,
+        window: int | str = 2,
         keep: str = "sqrt",
-        steps_per_epoch: Optional[int] = None,
-        total_steps: Optional[int] = None,
-        parameters: Optional[Mapping[str, nn.Variable]] = None,
-        dataset: Optional[str] = None,
-        definition: Optional[str] = None,
-        network: Optional[str] = None,
+        steps_per_epoch: int | None = None,
+        total_steps: int | None = None,
+        inputs: Mapping[str, nn.Variable] | None = None,
+        loss: nn.Variable | None = None,
+        parameters: Mapping[str, nn.Variable] | None = None,
+        dataset: str | None = None,
+        definition: str | None = None,
+        network: str | None = None,
         keep_on_error: bool = False,
     ):
         """Prepare to record.
 
         Args:
-            folder: The run folder to write. A run that is there is replaced.
+            folder: The run folder to write. An existing run is replaced.
             solver: The solver, its parameters set.
             iterator: The nnabla ``DataIterator`` of the training, best as soon as it is made.
-            n_rows: Rows of the training data set; the iterator's by default.
+            n_rows: Rows of the training dataset; the iterator's by default.
             weight_decay: The rate, where the loop does not call ``recorder.solver.weight_decay``.
             window: Epochs to keep, counted from the end; ``"last"`` for one, ``"all"`` for every
                 step.
-            keep: Which states of the training to keep beside the last: none (``"final"``), so many
-                that the others are quickly computed again (``"sqrt"``), or that before every step
-                (``"all"``; they are written through the whole training, and those that fall out of
-                the window removed). Make the Recorder before the first step, after loading what the
-                training starts from.
-            steps_per_epoch: Solver updates of an epoch. By default epochs are counted back from
+            keep: Checkpoints to keep beside the final state: none (``"final"``), about the square
+                root of the steps (``"sqrt"``), or one before every step (``"all"``). Make the
+                Recorder before the first step, after loading the initial parameters.
+            steps_per_epoch: Solver updates per epoch. By default epochs are counted back from
                 the end: the last one is the last updates that hold no more than ``n_rows`` rows.
-            total_steps: Solver updates of the whole training, so that ``keep="sqrt"`` finds the
-                spacing at once; by default the states thin out as the training goes on. A
-                window of a number of epochs needs ``steps_per_epoch`` too.
-            parameters: All that the network reads, by the names of the network definition; by
-                default those of the current parameter scope.
-            dataset: Path of the training data set's CSV; scoring notices another one, or a change.
-            definition: Path of the network definition, for the reader.
-            network: Name of the network in it, for the reader.
-            keep_on_error: Write what there is also where the block ends with an exception, such
-                as the KeyboardInterrupt of Ctrl-C.
+            total_steps: Solver updates of the whole training, so that ``keep="sqrt"`` spaces the
+                checkpoints exactly; by default they thin out during the training. A window of a
+                number of epochs needs ``steps_per_epoch`` too.
+            inputs: The network's inputs by the dataset's columns, such as ``{"x": x, "y": y}``.
+                With ``loss``, the network definition is written into the run folder, as
+                ``network.nntxt``, to score with.
+            loss: The loss that the loop trains: the mean over the mini-batch, as `F.mean` gives
+                it, or one value for each example.
+            parameters: All parameters that the network reads, by the names of the network
+                definition; by default those of the current parameter scope.
+            dataset: Path of the training dataset's CSV; scoring notices another one, or a change.
+            definition: Path of a network definition of your own, in place of inputs and loss.
+            network: Name of the network in it.
+            keep_on_error: Write the run also where the block ends with an exception, such as the
+                KeyboardInterrupt of Ctrl-C.
 
         Raises:
-            OutputError: The folder holds other things than a run.
-            RunError: ``n_rows`` is missing, or parameters of the solver are not in scope.
-            UnsupportedError: The rows of this iterator cannot be told.
+            ModelError: The network reads something that is neither an input nor a parameter.
+            OutputError: The folder exists and is not a run.
+            RunError: ``n_rows`` is missing, parameters of the solver are not in scope, or inputs
+                and loss do not fit each other.
+            UnsupportedError: The rows of this iterator are unknown, or the loss cannot be scored.
         """
         self.folder = Path(folder)
         check_replaceable(self.folder)
@@ -126,6 +143,9 @@ class Recorder:
         epochs = window_epochs(window)
         self._raw_solver = solver
         self._parameters = _parameters_of(solver, parameters)
+        self._network = self._script_network(inputs, loss, definition)
+        if self._network is not None:
+            definition, network = os.path.abspath(self.folder / NETWORK), self._network.name
         self._weight_decay = weight_decay
         self._keep_on_error = keep_on_error
         known = dataset is not None and os.path.isfile(dataset)
@@ -138,50 +158,51 @@ class Recorder:
             keep=check_keep(keep),
         )
         self._contents = contents_of(dataset)
-        self._recording = Recording(
+        self._log = StepLog(
             int(iterator.size if n_rows is None else n_rows),
             epochs,
             (lambda n_updates, n_batches: n_updates // steps_per_epoch)
             if steps_per_epoch
             else None,
         )
-        remove_leftovers(self.folder)
         if keep != "final":
             plan = recorder_plan(total_steps, steps_per_epoch, epochs)
-            kept = Kept(keep, plan)
-            self._recording.keeper = CheckpointKeeper(self.folder, solver, self._parameters, kept)
-            self._recording.begun()
-        self.solver = RecordedSolver(solver, self._recording)
+            selection = CheckpointSelection(keep, plan)
+            self._log.checkpoints = CheckpointWriter(
+                self.folder, solver, self._parameters, selection
+            )
+            self._log.started()
+        self.solver = RecordedSolver(solver, self._log)
         self.iterator = None if iterator is None else self.watch(iterator)
 
     def watch(self, iterator: Any) -> WatchedIterator:
-        """Return an iterator whose mini-batches are noted, where more than one feeds the training.
+        """Return a watched iterator, where more than one feeds the training.
 
         Raises:
-            UnsupportedError: The rows of this iterator cannot be told.
+            UnsupportedError: The rows of this iterator are unknown.
         """
-        return WatchedIterator(iterator, self._drawn, self._note_fed)
+        return WatchedIterator(iterator, self._drawn, self._fed)
 
     def _drawn(self, rows: Any) -> None:
-        if self._recording.n_batches == 0:
-            self._recording.begun()  # once more: what it starts from may have been loaded since
-        self._recording.batch(rows)
+        if self._log.n_batches == 0:
+            self._log.started()  # again: the initial parameters may have been loaded since
+        self._log.batch(rows)
 
-    def _note_fed(self, rows: np.ndarray, names: Sequence[str], data: Any) -> None:
-        if self._recording.n_batches == 1:
+    def _fed(self, rows: np.ndarray, names: Sequence[str], data: Any) -> None:
+        if self._log.n_batches == 1:
             fed = fed_batch(rows, names, data)
             self._described = dataclasses.replace(self._described, fed=fed)
 
     def batch(self, rows: Any) -> None:
-        """Say that the next update adds the gradient of the mini-batch of these rows.
+        """Log that the next update adds the gradient of the mini-batch of these rows.
 
         Raises:
-            RunError: They are not rows of the data set.
+            RunError: They are not rows of the dataset.
         """
-        self._recording.batch(rows)
+        self._log.batch(rows)
 
-    def updated(self, i: Optional[int] = None, e: Optional[int] = None) -> None:
-        """Say that the solver, not the recorder's, has updated the parameters.
+    def updated(self, i: int | None = None, e: int | None = None) -> None:
+        """Log that the script's own solver has updated the parameters.
 
         Its arguments are those of the Updater's ``solver_update_callback_on_finish``.
 
@@ -189,56 +210,58 @@ class Recorder:
             i: Not used.
             e: The epoch, from 0; counted by default.
         """
-        self._recording.updated(self._raw_solver.learning_rate(), e)
+        self._log.updated(self._raw_solver.learning_rate(), e)
 
-    def step(self, *batches: Any, epoch: Optional[int] = None) -> None:
-        """Say that the solver has updated the parameters with these rows.
+    def step(self, *batches: Any, epoch: int | None = None) -> None:
+        """Log that the script's own solver has updated the parameters with these rows.
 
         Args:
             batches: The row numbers of the mini-batch; of several where gradients were summed.
             epoch: From 0; counted by default.
 
         Raises:
-            RunError: They are not rows of the data set.
+            RunError: They are not rows of the dataset.
         """
         for rows in batches:
-            self._recording.batch(rows)
+            self._log.batch(rows)
         self.updated(e=epoch)
 
     def save(self) -> Run:
-        """Write the run folder as of now; leaving the ``with`` block does it.
+        """Write the run folder now; leaving the ``with`` block does it, too.
 
         Raises:
             OutputError: It cannot be written.
             RunError: No update was recorded.
             UnsupportedError: The weight decay changed within the window.
         """
-        noted = self._recording.weight_decay()
-        if noted and self._weight_decay is not None:
-            raise RunError(
-                "the weight decay was noted from recorder.solver and also given as weight_decay;"
-                " leave the argument out"
-            )
-        decay = noted if self._weight_decay is None else float(np.float32(self._weight_decay))
-        solver, keeper = self._raw_solver, self._recording.keeper
-        steps = self._recording.steps()
+        decay = self._log.weight_decay()
+        if self._weight_decay is not None:
+            if decay:
+                raise RunError(
+                    "weight_decay is given, but recorder.solver.weight_decay was called, too;"
+                    " remove the argument"
+                )
+            decay = float(np.float32(self._weight_decay))
+        solver, checkpoints = self._raw_solver, self._log.checkpoints
+        steps = self._log.steps()
         return write_run(
             self.folder,
             parameters={name: v.data.get_data("r") for name, v in self._parameters.items()},
             trainable=trained_names(solver, self._parameters),
             steps=steps,
             solver_state=final_solver_state(solver, self._parameters, self._described.keep),
-            checkpoints=None if keeper is None else keeper.publisher(steps),
+            checkpoints=None if checkpoints is None else checkpoints.publisher(steps),
+            network=self._network_text(steps, decay),
             contents=self._contents,
             settings=dataclasses.replace(
                 self._described,
-                network_functions=_network_functions(self._described.definition),
-                n_rows=self._recording.n_rows,
-                total_steps=self._recording.n_updates,
+                network_functions=self._network_functions(),
+                n_rows=self._log.n_rows,
+                total_steps=self._log.n_updates,
                 solver=solver_name(solver),
                 hyperparameters=hyperparameters(solver),
                 weight_decay=decay,
-                window_start=self._recording.window_start(steps),
+                window_start=self._log.window_start(steps),
                 context=str(nn.get_current_context()),
                 recorded_by="Recorder",
             ),
@@ -249,31 +272,50 @@ class Recorder:
 
     def __exit__(
         self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         try:
-            if error is None or (self._keep_on_error and self._recording.n_updates):
+            if error is None or (self._keep_on_error and self._log.n_updates):
                 self.save()
         finally:
-            if self._recording.keeper is not None:
-                self._recording.keeper.close()
+            if self._log.checkpoints is not None:
+                self._log.checkpoints.close()
 
+    def _script_network(
+        self,
+        inputs: Mapping[str, nn.Variable] | None,
+        loss: nn.Variable | None,
+        definition: str | None,
+    ) -> ScriptNetwork | None:
+        if inputs is None and loss is None:
+            return None
+        if inputs is None or loss is None or definition is not None:
+            raise RunError("give inputs and loss, both, or a definition of your own")
+        return ScriptNetwork(inputs, loss, self._parameters, self._raw_solver)
 
-def _network_functions(definition: Optional[str]) -> tuple[str, ...]:
-    """Return what the network of a definition computes; none where that cannot be known."""
-    if definition is None or not os.path.isfile(definition):
-        return ()
-    try:
-        read = load_definition(definition)
-        return network_fingerprint(read.path, read.network, read.optimizer)
-    except InfluenceError:
-        return ()  # Scoring it says why.
+    def _network_text(self, steps: Sequence[Step], weight_decay: float) -> str | None:
+        if self._network is None:
+            return None
+        return self._network.text(steps, weight_decay, self._described.dataset)
+
+    def _network_functions(self) -> tuple[str, ...]:
+        """Return what the network computes; nothing where it is unknown."""
+        definition = self._described.definition
+        try:
+            if self._network is not None:
+                return self._network.functions()
+            if definition is None or not os.path.isfile(definition):
+                return ()
+            read = load_definition(definition)
+            return network_fingerprint(read.path, read.network, read.optimizer)
+        except InfluenceError:
+            return ()  # scoring gives the reason
 
 
 def _parameters_of(
-    solver: Any, given: Optional[Mapping[str, nn.Variable]]
+    solver: Any, parameters: Mapping[str, nn.Variable] | None
 ) -> Mapping[str, nn.Variable]:
     """Return the variables to save, which must hold the solver's."""
     trained = solver.get_parameters()
@@ -281,7 +323,7 @@ def _parameters_of(
         raise RunError(
             "the solver has no parameters; call solver.set_parameters(...) before the Recorder"
         )
-    variables = dict(nn.get_parameters(grad_only=False) if given is None else given)
+    variables = dict(nn.get_parameters(grad_only=False) if parameters is None else parameters)
     present = set(variables.values())
     missing = [name for name, variable in trained.items() if variable not in present]
     if missing:

@@ -1,12 +1,12 @@
-"""Which rows an nnabla data iterator hands out, while it hands them out.
+"""The row numbers of each mini-batch that an nnabla data iterator returns.
 
 An nnabla ``DataIterator`` draws from a chain of data sources (a memory cache over a file cache over
 a CSV, say), each with an order of its own, redrawn at the end of an epoch; the next mini-batch is
-drawn ahead of time in a thread. Nothing in its public interface says which rows a mini-batch holds.
-So this module, and no other, reads nnabla 1.39's private fields, for exactly the classes that it
+drawn ahead of time in a thread. Nothing in its public interface gives the rows of a mini-batch, so
+this module, and no other, reads nnabla 1.39's private fields, for exactly the classes that it
 names. Of a script's own data sources it reads ``_indexes``, by which those of nnabla's examples
-order their rows; everything else is refused. Nothing is drawn, shuffled or cached otherwise than
-without it.
+order their rows; everything else is refused. Drawing, shuffling and caching are the same as without
+it.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ _ENDED = (
 
 
 class WatchedIterator:
-    """A data iterator that says which rows each mini-batch holds; otherwise as it was.
+    """A data iterator that reports the rows of each mini-batch, and otherwise behaves as before.
 
     Args:
         iterator: An nnabla ``DataIterator``, best as soon as it is made.
         on_batch: Called with the row numbers (int64) before ``next`` returns a mini-batch; with
-            the exception if they can no longer be told.
+            the exception if they are no longer known.
         on_data: Called with the row numbers, the names of the data and the data, where the rows
             are known.
 
     Raises:
-        UnsupportedError: The rows of this kind of iterator cannot be told, or no longer.
+        UnsupportedError: The rows of this kind of iterator are unknown, or no longer known.
     """
 
     def __init__(
@@ -82,10 +82,10 @@ class WatchedIterator:
             position = source.position
             try:
                 rows.append(row_at(position))
-            except Exception as error:  # Raised in this thread, it would hang nnabla.
+            except Exception as error:  # raised in this thread, it would block nnabla
                 self._failure = error
             data = draw()
-            if data is None:  # nnabla gives the mini-batch up and draws another.
+            if data is None:  # nnabla drops the mini-batch and draws another
                 rows.clear()
             elif len(rows) == self._iterator.batch_size:
                 self._batches.append(np.array(rows, np.int64))
@@ -145,7 +145,7 @@ def _is_shuffled(source: Any) -> bool:
 
 
 def _row_lookup(source: Any) -> Callable[[int], int]:
-    """Return the function from a position to its row, for the checkpoint at which it is called."""
+    """Return the function from a position to its row, valid at the time of the call."""
     kind = type(source)
     if kind is CsvDataSource:
         return lambda position: source.order[position]
@@ -158,8 +158,8 @@ def _row_lookup(source: Any) -> Callable[[int], int]:
     if kind is SlicedDataSource and type(source._data_source) is CsvDataSource:
         if source._data_source.shuffle:
             raise UnsupportedError(
-                "the iterator is a slice of a shuffled CSV, which other slices shuffle anew; make a"
-                f" CSV of the slice, or {_INSTEAD}"
+                "the iterator is a slice of a shuffled CSV, which other slices shuffle again; make"
+                f" a CSV of the slice, or {_INSTEAD}"
             )
         return lambda position: source._slice_start + position
     if kind is DataSourceWithFileCache:
@@ -178,21 +178,21 @@ def _row_lookup(source: Any) -> Callable[[int], int]:
     if _has_indexes(source):
         return _lookup_by_indexes(source)
     raise UnsupportedError(
-        f"the iterator draws from a {_chain(source)}, whose rows cannot be told; {_INSTEAD}"
+        f"the iterator draws from a {_chain(source)}, whose rows are unknown; {_INSTEAD}"
     )
 
 
 def _first_order(source: Any) -> list[int]:
-    """Return the rows in the order in which a source handed them to the cache above it."""
+    """Return the rows in the order in which the cache above a source received them."""
     if type(source) is DataSourceWithFileCache:
         below = source._data_source
         if type(below) is CsvDataSource:
-            # The CSV's own order is redrawn with every epoch, the cache remembers its first.
+            # The CSV's own order is redrawn in every epoch, the cache keeps its first.
             return _read_order(Path(source._cache_dir), source.size)
         if _has_indexes(below) and _is_shuffled(below):
             raise UnsupportedError(
-                f"the iterator draws from a {_chain(source)}, which was filled in an order that is"
-                f" not kept; leave the file cache out (with_file_cache=False), or {_INSTEAD}"
+                f"the iterator draws from a {_chain(source)}, which was filled in an unknown order;"
+                f" remove the file cache (with_file_cache=False), or {_INSTEAD}"
             )
         return _first_order(below)
     if source.shuffle and source._generation > 0:
@@ -202,7 +202,7 @@ def _first_order(source: Any) -> list[int]:
 
 
 def _has_indexes(source: Any) -> bool:
-    """Tell whether a source is a script's own, ordered as those of nnabla's examples are.
+    """Return whether a source is a script's own, ordered as those of nnabla's examples.
 
     Its ``_get_data(position)`` returns row ``_indexes[position]``. nnabla's own class with such a
     field draws from other sources.
@@ -265,7 +265,7 @@ def _read_order(cache: Path, size: int) -> list[int]:
             lines = [(int(position), int(row)) for position, row in csv.reader(file)]
     except (OSError, ValueError) as error:
         raise UnsupportedError(
-            f"{path}: does not say which rows the cache holds ({error}); remove the cache, or"
+            f"{path}: does not give the rows of the cache ({error}); remove the cache, or"
             f" {_INSTEAD}"
         ) from error
     rows = [row for _, row in lines]

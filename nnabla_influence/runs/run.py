@@ -8,12 +8,14 @@
     summed the gradients of several mini-batches, ``|`` stands between these.
 ``run.json``
     The settings (`RunSettings`), for the reader and to notice a data set that does not fit.
+``network.nntxt``
+    The network definition, where a script's `Recorder` was given its inputs and loss.
 ``solver_states.h5``
     The solver's state after the last step, as ``solver.save_states`` writes it.
 ``contents.json``
     A hash of the files that each row of the data set names (pictures, say).
 ``checkpoints``
-    Checkpoints of the training, where it kept any (`nnabla_influence.runs.checkpoints`).
+    Checkpoints of the training, where it kept any (`nnabla_influence.runs.checkpoint_folder`).
     One of them is at, or before, the first step of the window, and ``steps.csv`` reaches back to
     it.
 
@@ -28,18 +30,18 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
 
 import numpy as np
 
-from nnabla_influence.dataset.contents import Contents, read_contents, write_contents
+from nnabla_influence.dataset.file_hashes import Contents, read_contents, write_contents
 from nnabla_influence.errors import RunError
+from nnabla_influence.files import PathLike
 from nnabla_influence.runs.checkpoint import Checkpoint
-from nnabla_influence.runs.checkpoints import Layout, read_checkpoint, read_layout
-from nnabla_influence.runs.parameter_file import read_parameters, write_parameters
+from nnabla_influence.runs.checkpoint_folder import Layout, read_checkpoint, read_layout
 from nnabla_influence.runs.run_folder import (
     CHECKPOINTS,
     CONTENTS,
+    NETWORK,
     PARAMETERS,
     RUN_ENTRIES,
     SETTINGS,
@@ -55,7 +57,12 @@ from nnabla_influence.runs.run_settings import (
     read_settings,
     write_settings,
 )
-from nnabla_influence.runs.solver_states import read_solver_state, write_solver_state
+from nnabla_influence.runs.state_files import (
+    read_parameters,
+    read_solver_state,
+    write_parameters,
+    write_solver_state,
+)
 from nnabla_influence.runs.steps import Step, line_of_step, read_steps, write_steps
 from nnabla_influence.solvers.state import SolverState
 
@@ -81,26 +88,24 @@ __all__ = [
     "write_settings",
 ]
 
-_Path = Union[str, "os.PathLike[str]"]
-
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder that was read.
+    """A run folder.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its path.
         settings: From ``run.json``; None where the run was written by hand without one.
         steps: The recorded solver updates, in the order of training.
     """
 
     folder: Path
-    settings: Optional[RunSettings]
+    settings: RunSettings | None
     steps: tuple[Step, ...]
 
     @property
     def window_steps(self) -> tuple[Step, ...]:
-        """The steps of the window: `steps` without those before it, for the replay only."""
+        """The steps of the window: `steps` without those before it, which only a replay needs."""
         start = None if self.settings is None else self.settings.window_start
         return tuple(step for step in self.steps if start is None or step.step >= start)
 
@@ -112,7 +117,7 @@ class Run:
         """
         return read_parameters(self.folder / PARAMETERS)
 
-    def solver_state(self) -> Optional[SolverState]:
+    def solver_state(self) -> SolverState | None:
         """Read the solver's state after the last step; None where the run has none.
 
         Raises:
@@ -130,13 +135,13 @@ class Run:
         solver = self.solver_state()
         if solver is None:
             raise RunError(
-                f"{self.folder}: has no {SOLVER_STATES}; save it with solver.save_states, or train"
-                " again to record it"
+                f"{self.folder}: has no {SOLVER_STATES}; save it with solver.save_states, or record"
+                " the training again"
             )
         return Checkpoint(self.steps[-1].step + 1, self.parameters(), solver)
 
     def contents(self) -> Contents:
-        """Read the hashes of the data files that were trained on; none where none were noted.
+        """Read the hashes of the data files that were trained on, where there are any.
 
         Raises:
             RunError: ``contents.json`` cannot be read.
@@ -151,7 +156,7 @@ class Run:
 
     @functools.cached_property
     def checkpoints(self) -> tuple[int, ...]:
-        """The steps before which a checkpoint of the training is kept, ascending.
+        """The steps before which there is a checkpoint, ascending.
 
         Raises:
             RunError: The folder of checkpoints is damaged.
@@ -170,16 +175,16 @@ class Run:
 
     @property
     def seconds_keeping(self) -> float:
-        """What keeping the checkpoints took of the training, in seconds."""
+        """Seconds of the training that writing the checkpoints took."""
         return 0.0 if self._layout is None else self._layout.seconds
 
     @functools.cached_property
-    def _layout(self) -> Optional[Layout]:
+    def _layout(self) -> Layout | None:
         folder = self.folder / CHECKPOINTS
         return read_layout(folder) if folder.is_dir() else None
 
 
-def read_run(folder: _Path) -> Run:
+def read_run(folder: PathLike) -> Run:
     """Read a run folder, written by this project or by hand.
 
     Raises:
@@ -191,51 +196,52 @@ def read_run(folder: _Path) -> Run:
         raise RunError(f"{folder}: no such folder; give the run folder that a training recorded")
     for name in (PARAMETERS, STEPS):
         if not (folder / name).is_file():
-            raise RunError(
-                f"{folder}: has no {name}; a run folder holds at least {PARAMETERS} and {STEPS}"
-            )
+            raise RunError(f"{folder}: has no {name}; a run needs {PARAMETERS} and {STEPS}")
     settings = None
     if os.path.lexists(folder / SETTINGS):
         settings = read_settings(folder / SETTINGS)
         check_files(folder / SETTINGS)
     read_parameters(folder / PARAMETERS)
     run = Run(folder, settings, read_steps(folder / STEPS))
-    outside = [step for step in run.checkpoints if not _is_within(step, run.steps)]
+    first, last = run.steps[0].step, run.steps[-1].step
+    outside = [step for step in run.checkpoints if not first <= step <= last]
     if outside:
         raise RunError(
-            f"{folder / CHECKPOINTS}: step {outside[0]} of a checkpoint is not in {STEPS}; train"
-            " again to record both"
+            f"{folder / CHECKPOINTS}: step {outside[0]} of a checkpoint is not in {STEPS}; record"
+            " the training again"
         )
     return run
 
 
 def write_run(
-    folder: _Path,
+    folder: PathLike,
     *,
     parameters: Mapping[str, np.ndarray],
     steps: Sequence[Step],
-    settings: Optional[RunSettings],
-    trainable: Optional[Collection[str]] = None,
-    solver_state: Optional[SolverState] = None,
-    checkpoints: Optional[Callable[[Path], None]] = None,
-    contents: Optional[Contents] = None,
+    settings: RunSettings | None,
+    trainable: Collection[str] | None = None,
+    solver_state: SolverState | None = None,
+    checkpoints: Callable[[Path], None] | None = None,
+    contents: Contents | None = None,
+    network: str | None = None,
 ) -> Run:
     """Write a run folder, whole or not at all.
 
     Args:
-        folder: Where to. Its parent must exist. An existing folder is replaced if it is empty or
-            a run and holds nothing else.
-        parameters: Everything that the network reads, by nnabla's names.
-        steps: The window's solver updates, in the order of training.
+        folder: The folder to write. Its parent must exist. An existing folder is replaced if it is
+            empty or a run and holds nothing else.
+        parameters: All parameters that the network reads, by nnabla's names.
+        steps: The solver updates, in the order of training.
         settings: How the run was trained; None leaves ``run.json`` out.
         trainable: Names of the parameters that the solver updated (``need_grad`` in the file);
             all by default.
         solver_state: The solver's state after the last step.
-        checkpoints: Makes the folder of checkpoints that it is given, where there are any.
+        checkpoints: Makes the given folder of checkpoints, where there are any.
         contents: Hashes of the data files, where there are any.
+        network: Text of the network definition, where there is one.
 
     Raises:
-        OutputError: ``folder`` cannot be written, or holds other things than a run.
+        OutputError: ``folder`` cannot be written, or is not a run.
         RunError: There are no parameters or no steps.
     """
     with replacing_run(folder) as temporary:
@@ -250,6 +256,8 @@ def write_run(
         )
         if checkpoints is not None:
             checkpoints(temporary / CHECKPOINTS)
+        if network is not None:
+            (temporary / NETWORK).write_text(network, encoding="ascii")
     return Run(Path(folder), settings, tuple(steps))
 
 
@@ -258,10 +266,10 @@ def write_run_files(
     *,
     parameters: Mapping[str, np.ndarray],
     steps: Sequence[Step],
-    settings: Optional[RunSettings],
-    trainable: Optional[Collection[str]] = None,
-    solver_state: Optional[SolverState] = None,
-    contents: Optional[Contents] = None,
+    settings: RunSettings | None,
+    trainable: Collection[str] | None = None,
+    solver_state: SolverState | None = None,
+    contents: Contents | None = None,
 ) -> None:
     """Write a run's files into an existing folder, such as `replacing_run` yields."""
     if not parameters:
@@ -282,7 +290,7 @@ def write_run_files(
 def last_epochs(steps: Sequence[Step], n: int) -> tuple[Step, ...]:
     """Return the steps of the last ``n`` recorded epochs.
 
-    A step belongs to the epoch that its line in ``steps.csv`` says.
+    A step belongs to the epoch in its line of ``steps.csv``.
 
     Raises:
         RunError: Fewer epochs were recorded.
@@ -297,10 +305,10 @@ def last_epochs(steps: Sequence[Step], n: int) -> tuple[Step, ...]:
 
 
 def check_fits(run: Run, n_rows: int) -> None:
-    """Check that a run can have been trained on a data set of ``n_rows`` rows.
+    """Check that a run fits a dataset of ``n_rows`` rows.
 
     Raises:
-        RunError: It cannot; the message names the line of ``steps.csv``.
+        RunError: It does not; the message names the line of ``steps.csv``.
     """
     if run.settings is not None and run.settings.n_rows not in (None, n_rows):
         raise RunError(
@@ -317,7 +325,3 @@ def check_fits(run: Run, n_rows: int) -> None:
                 f" in the dataset, whose {n_rows} rows are numbered from 0; give the CSV that the"
                 " run was trained on"
             )
-
-
-def _is_within(step: int, steps: Sequence[Step]) -> bool:
-    return steps[0].step <= step <= steps[-1].step

@@ -1,4 +1,4 @@
-"""What a run folder holds, and how one takes the place of another."""
+"""The entries of a run folder, and how one replaces another."""
 
 from __future__ import annotations
 
@@ -6,28 +6,24 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Union
 
-from nnabla_influence.errors import OutputError
-from nnabla_influence.files import replacing_folder
+from nnabla_influence.files import PathLike, check_output_folder, replacing_folder
 
-PARAMETERS, STEPS, SETTINGS = "final.h5", "steps.csv", "run.json"
+PARAMETERS, STEPS, SETTINGS, NETWORK = "final.h5", "steps.csv", "run.json", "network.nntxt"
 SOLVER_STATES, CHECKPOINTS = "solver_states.h5", "checkpoints"
 CONTENTS = "contents.json"
 RUN_ENTRIES = frozenset(
-    {PARAMETERS, STEPS, SETTINGS, SOLVER_STATES, CHECKPOINTS, CONTENTS, "nnabla_cli"}
+    {PARAMETERS, STEPS, SETTINGS, NETWORK, SOLVER_STATES, CHECKPOINTS, CONTENTS, "nnabla_cli"}
 )
 """Every name that a run folder may hold; a folder with others is never replaced."""
 
-_Path = Union[str, "os.PathLike[str]"]
-
 
 @contextlib.contextmanager
-def replacing_run(folder: _Path) -> Iterator[Path]:
+def replacing_run(folder: PathLike) -> Iterator[Path]:
     """Yield a temporary folder that becomes the run folder when the block succeeds.
 
     Raises:
-        OutputError: As for `write_run`; raised before the block runs where it can be known.
+        OutputError: As for `check_replaceable`, before the block runs.
     """
     folder = Path(os.path.realpath(folder))
     check_replaceable(folder)
@@ -35,25 +31,10 @@ def replacing_run(folder: _Path) -> Iterator[Path]:
         yield temporary
 
 
-def check_replaceable(folder: _Path) -> None:
+def check_replaceable(folder: PathLike) -> None:
     """Check early that `write_run` may write here.
 
     Raises:
-        OutputError: ``folder`` is a file, holds other things than a run, or lies nowhere.
+        OutputError: ``folder`` is a file or not a run, or its parent does not exist.
     """
-    folder = Path(os.path.realpath(folder))
-    if not folder.parent.is_dir():
-        raise OutputError(f"{folder}: the folder {folder.parent} does not exist; make it first")
-    if os.path.lexists(folder) and not folder.is_dir():  # a pipe or an endless link as well
-        raise OutputError(f"{folder}: is a file; give the name of a folder")
-    if not folder.is_dir():
-        return
-    entries = {entry.name for entry in folder.iterdir()}
-    foreign = sorted(entries - RUN_ENTRIES)
-    if foreign or (entries and STEPS not in entries):
-        raise OutputError(
-            f"{folder}: holds {(foreign or sorted(entries))[0]}, so it is not a run that may"
-            " be replaced; give a new folder"
-        )
-    if folder == Path.cwd():
-        raise OutputError(f"{folder}: is the current folder; give the name of a new folder")
+    check_output_folder(folder, "a run", RUN_ENTRIES, STEPS)

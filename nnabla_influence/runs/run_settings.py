@@ -8,14 +8,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import nnabla as nn
 
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import check_regular, file_checksum
+from nnabla_influence.runs.checkpoint_plan import check_keep
 from nnabla_influence.runs.fed_batch import FedBatch, fed_batch_of
-from nnabla_influence.runs.keep import check_keep
 from nnabla_influence.runs.run_folder import CONTENTS, PARAMETERS, SOLVER_STATES, STEPS
 
 FORMAT_VERSION = 1
@@ -28,47 +28,46 @@ class RunSettings:
     """How a run was trained and recorded (``run.json``).
 
     Attributes:
-        n_rows: Rows of the training data set; None if the recorder was not told.
+        n_rows: Rows of the training dataset; None if unknown.
         total_steps: Solver updates of the whole training, of which ``steps.csv`` may hold the last.
         solver: nnabla's name of the solver, such as ``Sgd``.
-        hyperparameters: The solver's own, by name, as it was made with them; the learning rate of
-            each step is in ``steps.csv``. ``lr``, and ``wd`` of AdamW and SgdW, scale the decay
-            that these solvers fuse into their update.
-        weight_decay: The rate that every recorded step was told; 0 for none. AdamW and SgdW then
-            use ``wd``.
+        hyperparameters: The solver's initial ones, by name; the learning rate of each step is in
+            ``steps.csv``. ``lr``, and ``wd`` of AdamW and SgdW, scale the decay that these solvers
+            fuse into their update.
+        weight_decay: The weight decay of every recorded step; 0 for none. AdamW and SgdW then use
+            ``wd``.
         network: Name of the trained network in the definition file.
         definition: Path of the network definition file.
-        dataset: Path of the training data set's CSV.
-        dataset_hash: `file_hash` of that CSV when it was trained on; None if it is not known.
+        dataset: Path of the training dataset's CSV.
+        dataset_hash: `file_hash` of that CSV when it was trained on; None if unknown.
         window: What was recorded, in words: ``last 2 epochs`` or ``all``.
-        window_start: The window's first step, where ``steps.csv`` reaches further back, to a
+        window_start: The window's first step, where ``steps.csv`` starts before it, at a
             checkpoint from which it can be replayed; None where it does not.
-        keep: Which checkpoints of the training lie in ``checkpoints``: ``final`` (none), ``sqrt``,
-            ``all``.
+        keep: Which checkpoints are in ``checkpoints``: ``final`` (none), ``sqrt``, ``all``.
         network_functions: What the training network computes (`network_fingerprint`); empty where
-            it is not known.
-        fed: What a mini-batch of a script's training held; None where it is not known.
-        random_seeds: Seeds that random layers were given for this training, by layer.
-        context: The nnabla context that trained.
-        recorded_by: Who recorded: ``nnabla_cli``, ``Recorder``.
-        nnabla_version: The nnabla that trained.
+            unknown.
+        fed: Statistics of the first mini-batch of a script's training; None where unknown.
+        random_seeds: Seeds given to random layers for this training, by layer.
+        context: The nnabla context of the training.
+        recorded_by: ``nnabla_cli`` or ``Recorder``.
+        nnabla_version: The nnabla of the training.
         format_version: Of the run folder.
     """
 
-    n_rows: Optional[int] = None
-    total_steps: Optional[int] = None
-    solver: Optional[str] = None
+    n_rows: int | None = None
+    total_steps: int | None = None
+    solver: str | None = None
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
     weight_decay: float = 0.0
-    network: Optional[str] = None
-    definition: Optional[str] = None
-    dataset: Optional[str] = None
-    dataset_hash: Optional[str] = None
+    network: str | None = None
+    definition: str | None = None
+    dataset: str | None = None
+    dataset_hash: str | None = None
     window: str = "all"
-    window_start: Optional[int] = None
+    window_start: int | None = None
     keep: str = "final"
     network_functions: Sequence[str] = ()
-    fed: Optional[FedBatch] = None
+    fed: FedBatch | None = None
     random_seeds: Mapping[str, int] = field(default_factory=dict)
     context: str = ""
     recorded_by: str = ""
@@ -78,38 +77,37 @@ class RunSettings:
     def __post_init__(self) -> None:
         for name in ("n_rows", "total_steps", "window_start"):
             value = getattr(self, name)
-            if value is not None and not (_is_int(value) and value >= 0):
-                raise RunError(f"{name}: {value!r} is not a whole number from 0")
+            self._check(
+                name, value is None or (_is_int(value) and value >= 0), "whole number from 0"
+            )
         for name in ("solver", "network", "definition", "dataset", "dataset_hash"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                raise RunError(f"{name}: {value!r} is not a text")
+            self._check(name, isinstance(getattr(self, name), (str, type(None))), "text")
         check_keep(self.keep)
-        if not _is_finite(self.weight_decay):
-            raise RunError(f"weight_decay: {self.weight_decay!r} is not a finite number")
-        if not isinstance(self.hyperparameters, Mapping):
-            raise RunError(f"hyperparameters: {self.hyperparameters!r} is not an object")
+        self._check("weight_decay", _is_finite(self.weight_decay), "finite number")
+        for name in ("hyperparameters", "random_seeds"):
+            self._check(name, isinstance(getattr(self, name), Mapping), "JSON object")
+            object.__setattr__(self, name, dict(getattr(self, name)))
         for name, value in self.hyperparameters.items():
             if not _is_finite(value):
                 raise RunError(f"hyperparameters: {name} {value!r} is not a finite number")
-        object.__setattr__(self, "hyperparameters", dict(self.hyperparameters))
-        if not isinstance(self.random_seeds, Mapping) or not all(
-            _is_int(seed) for seed in self.random_seeds.values()
-        ):
-            raise RunError(f"random_seeds: {self.random_seeds!r} does not give layers seeds")
-        object.__setattr__(self, "random_seeds", dict(self.random_seeds))
+        are_seeds = all(map(_is_int, self.random_seeds.values()))
+        self._check("random_seeds", are_seeds, "seed for each layer")
         functions = self.network_functions
-        if not isinstance(functions, (list, tuple)) or not all(
+        are_texts = isinstance(functions, (list, tuple)) and all(
             isinstance(function, str) for function in functions
-        ):
-            raise RunError(f"network_functions: {functions!r} is not a list of texts")
+        )
+        self._check("network_functions", are_texts, "list of texts")
         object.__setattr__(self, "network_functions", tuple(functions))
         if self.fed is not None and not isinstance(self.fed, FedBatch):
             object.__setattr__(self, "fed", fed_batch_of(self.fed))
 
+    def _check(self, name: str, is_valid: bool, kind: str) -> None:
+        if not is_valid:
+            raise RunError(f"{name}: {getattr(self, name)!r} is not a {kind}")
+
 
 def write_settings(path: Path, settings: RunSettings) -> None:
-    """Write ``run.json``, with the checksums of the files beside it, so it comes last."""
+    """Write ``run.json``, after the files beside it, whose checksums it holds."""
     checksums = {
         name: file_checksum(path.parent / name)
         for name in CHECKED
@@ -121,7 +119,7 @@ def write_settings(path: Path, settings: RunSettings) -> None:
 
 
 def read_settings(path: Path) -> RunSettings:
-    """Read ``run.json``; entries that are not known are passed over.
+    """Read ``run.json``; unknown entries are ignored.
 
     Raises:
         RunError: It is not such a file, of an unknown version, or an entry is wrong.
@@ -145,13 +143,12 @@ def check_files(path: Path) -> None:
         raise RunError(f"{path}: checksums: {checksums!r} is not an object")
     for name in CHECKED:
         file = path.parent / name
-        if name not in checksums:
+        # Whoever needs a file reports that it is missing, but for the contents.
+        if name not in checksums or (not file.is_file() and name != CONTENTS):
             continue
-        if not file.is_file() and name != CONTENTS:
-            continue  # Who needs it says so.
         if not file.is_file() or file_checksum(file) != checksums[name]:
             raise RunError(
-                f"{file}: has changed since it was recorded, so it is damaged or belongs to another"
+                f"{file}: has changed since it was recorded: it is damaged or belongs to another"
                 " run; restore it, or record again"
             )
 
@@ -170,8 +167,8 @@ def _read(path: Path) -> dict[str, Any]:
     version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise RunError(
-            f"{path}: format version {version!r} is unknown, this program reads {FORMAT_VERSION};"
-            " use the nnabla-influence that wrote the run"
+            f"{path}: format version {version!r} is unknown (expected {FORMAT_VERSION}); use the"
+            " nnabla-influence that wrote the run"
         )
     return values
 

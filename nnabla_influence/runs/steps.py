@@ -1,4 +1,4 @@
-"""The steps of a run, and ``steps.csv``, the file that holds them."""
+"""The steps of a run, and the file ``steps.csv``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Step:
     Attributes:
         step: Number of the update within the whole training, from 0.
         epoch: From 0.
-        learning_rate: As the solver used it.
+        learning_rate: The solver's.
         batches: Row numbers, int64 and read-only; more than one mini-batch where the gradients of
             several were summed.
     """
@@ -57,7 +57,7 @@ class Step:
 
     @property
     def rows(self) -> np.ndarray:
-        """Every row number of the step, in the order of training, repeated where used again."""
+        """Every row number of the step, in the order of training, repeated where used twice."""
         return self.batches[0] if len(self.batches) == 1 else np.concatenate(self.batches)
 
 
@@ -92,7 +92,7 @@ def read_steps(path: Path) -> tuple[Step, ...]:
             if steps and step.step != steps[-1].step + 1:
                 raise RunError(
                     f"{where}, column step: {step.step} follows {steps[-1].step}; list every solver"
-                    " update of the window, one after the other"
+                    " update of the window in order"
                 )
             if steps and step.epoch < steps[-1].epoch:
                 raise RunError(

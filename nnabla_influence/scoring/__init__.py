@@ -1,4 +1,4 @@
-"""The whole way from a model file and a dataset CSV to the ranking."""
+"""From a model file and a dataset CSV to the ranking."""
 
 from nnabla_influence.scoring.scoring import score
 

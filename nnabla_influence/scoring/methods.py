@@ -1,4 +1,4 @@
-"""The two methods: which state, and which objective, stands for each step of the trace."""
+"""The two methods: which checkpoint, and which objective, stands for each step of the trace."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ import numpy as np
 from nnabla_influence.definition import (
     Definition,
     Mode,
-    SolverSettings,
     build_objective,
     running_statistics,
     validation_definition,
 )
 from nnabla_influence.definition.objective import check_parameters
-from nnabla_influence.device import Device
 from nnabla_influence.engine.gradients import Derivatives
-from nnabla_influence.errors import ModelError, RunError, ScoreError
-from nnabla_influence.influence.step_derivatives import StepDerivatives
+from nnabla_influence.errors import ModelError, RunError
+from nnabla_influence.influence.step_derivatives import (
+    LEAST_CHUNK,
+    StepDerivatives,
+    default_chunk_size,
+)
 from nnabla_influence.influence.step_inputs import StepInputs, step_inputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.influence.trajectory import (
@@ -31,40 +33,32 @@ from nnabla_influence.influence.trajectory import (
     ReplayedTrajectory,
     Trajectory,
 )
-from nnabla_influence.options import Options
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run
-from nnabla_influence.runs.steps import FetchRows
-from nnabla_influence.runs.storage import size_text
-from nnabla_influence.scoring.chunk import LEAST, default_chunk_size
-from nnabla_influence.scoring.opening import solver_that_trained
-from nnabla_influence.solvers import (
-    STATE_NAMES,
-    Adjoint,
-    SolverState,
-    read_solver_state,
-    with_still_elements,
-)
+from nnabla_influence.scoring.inputs import Inputs
+from nnabla_influence.solvers import SolverState, read_solver_state, with_still_elements
+from nnabla_influence.text import size_text
 from nnabla_influence.wording import with_option
 
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """How the steps of a trace are seen.
+    """How the steps of a trace are computed.
 
     Attributes:
         at_end: Of the mean loss in test mode at the final parameters; it gives the validation
             gradient, with respect to ``n_statistics`` running statistics too. Of the network that
-            validates, where it takes other inputs than the trained one.
-        of_rows: Of the trained network in test mode at the final parameters: the losses and the
+            validates, where that has other inputs than the trained one.
+        of_rows: Of the trained network in test mode at the final parameters, for the losses and
             predictions of training rows; mostly ``at_end``.
-        of_steps: Of the training objective at each step's state. It may share its network with
-            ``at_end``, whose parameters then move once the trace begins.
-        trajectory: The states.
+        of_steps: Of the training objective at each step's checkpoint. It may share its network
+            with ``at_end``, whose parameters then change once the trace begins.
+        trajectory: The checkpoints.
         final: The last one.
-        inputs: The training data of each step.
+        step_inputs: The training data of each step.
         n_statistics: q, the number of values of running statistics that the trace takes back.
         explanation: For the user.
+        why: Why it was chosen, in a few words for the ranking's header, without commas.
     """
 
     at_end: Derivatives
@@ -72,9 +66,15 @@ class Method:
     of_steps: StepDerivatives
     trajectory: Trajectory
     final: Checkpoint
-    inputs: StepInputs
+    step_inputs: StepInputs
     n_statistics: int
     explanation: str
+    why: str = "as asked"
+
+    @property
+    def name(self) -> str:
+        """``exact`` or ``final``."""
+        return "exact" if self.trajectory.exact else "final"
 
     def split(self, gradient: nn.NdArray) -> tuple[nn.NdArray, nn.NdArray | None]:
         """Return copies of u and r, the parts of ``at_end``'s gradient; r is None where q is 0."""
@@ -86,133 +86,90 @@ class Method:
         r.copy_from(gradient.narrow(0, n_parameters, self.n_statistics))
         return u, r
 
-    def check_state(self, adjoint: Adjoint, solver: str) -> None:
-        """Refuse to trace a solver whose state is needed and not known.
 
-        Raises:
-            ScoreError: It is not.
-        """
-        known = self.final.solver.values
-        trained = set(self.at_end.objective.definition.trainable)
-        if adjoint.needs_before and not all(
-            trained <= set(known.get(state, ())) for state in STATE_NAMES[solver]
-        ):
-            raise ScoreError(
-                f"the state of the solver {solver} lacks parameters that were trained; give the"
-                " file of the training's last epoch, or train and record again"
-            )
-
-
-def final_method(
-    definition: Definition,
-    recorded: Run | None,
-    options: Options,
-    device: Device,
-    fetch: FetchRows,
-    *,
-    model_state: bool = True,
-) -> Method:
+def final_method(inputs: Inputs) -> Method:
     """Every step at the final parameters, running statistics and solver state (Suzuki et al.).
-
-    Args:
-        definition: Of the training.
-        recorded: The run, whose parameters and state count, if there is one.
-        options: The user's.
-        device: Where to compute.
-        fetch: Gives the rows of the training data.
-        model_state: See `final_checkpoint`.
 
     Raises:
         ModelError: There are no parameters, or they do not fit.
         RunError: Those of the run do not fit.
     """
-    final = final_checkpoint(definition, recorded, model_state=model_state)
-    chunk_size = _chunk_size(definition, recorded, options)
+    definition, options = inputs.definition, inputs.options
+    final = final_checkpoint(inputs)
+    chunk_size = _chunk_size(inputs)
     normalized = running_statistics(definition) != ()
     batch_statistics = normalized and not options.running_statistics
     mode = Mode.VALIDATION if batch_statistics else Mode.TEST
-    at_end, of_rows = _at_end(definition, recorded, final, chunk_size, device, mode)
+    at_end, of_rows = _at_end(inputs, final, chunk_size, mode)
 
     def build(size: int) -> Derivatives:
         if not batch_statistics:
             return of_rows
-        return _derivatives(definition, recorded, final, size, device, Mode.BATCH)
+        return _derivatives(inputs, definition, final, size, Mode.BATCH)
 
     explanation = "every step at the final parameters"
     if batch_statistics:
         explanation += ", BatchNormalization with each mini-batch's statistics"
     elif normalized:
         explanation += ", BatchNormalization with its running statistics"
-    name = solver_that_trained(definition, recorded).name
-    state, n_still = with_still_elements(final.solver, name)
+    state, n_still = with_still_elements(final.solver, inputs.solver.name)
     if n_still:
         final = dataclasses.replace(final, solver=state)
-        explanation += f"; {n_still} parameters that never had a gradient stand still"
+        explanation += f"; {n_still} parameters that never had a gradient are kept fixed"
     return Method(
         at_end=at_end,
         of_rows=of_rows,
         of_steps=StepDerivatives(build, whole=batch_statistics, chunk_size=chunk_size),
         trajectory=FinalTrajectory(final),
         final=final,
-        inputs=StepInputs(fetch),
+        step_inputs=StepInputs(inputs.train.batch),
         n_statistics=_n_statistics(at_end, definition, final),
         explanation=explanation,
     )
 
 
-def exact_method(
-    definition: Definition,
-    recorded: Run,
-    solver: SolverSettings,
-    options: Options,
-    device: Device,
-    fetch: FetchRows,
-) -> Method:
-    """Every step at its own parameters, batch statistics and solver state.
+def exact_method(inputs: Inputs, run: Run) -> Method:
+    """Every step at its own parameters, batch statistics and solver state (Hara et al.).
 
     Args:
-        definition: Of the training.
-        recorded: Keeps states (`Run.checkpoints`).
-        solver: That trained.
-        options: The user's.
-        device: Where to compute.
-        fetch: Gives the rows of the training data, to replay what the run does not keep.
+        inputs: What is scored.
+        run: Its run, which has checkpoints; the steps between them are replayed.
 
     Raises:
         ModelError: The network cannot be built.
-        NotReproducibleError: This device does not give the run's last steps again.
+        NotReproducibleError: A replay on this device does not give the run's last steps.
         RunError: The run does not fit the model.
         UnsupportedError: The training network cannot be traced.
     """
-    final = final_checkpoint(definition, recorded)
-    chunk_size = _chunk_size(definition, recorded, options)
-    at_end, of_rows = _at_end(definition, recorded, final, chunk_size, device, Mode.VALIDATION)
-    inputs = step_inputs(definition, recorded, fetch, device.context)
+    definition, context = inputs.definition, inputs.device.context
+    final = final_checkpoint(inputs)
+    chunk_size = _chunk_size(inputs)
+    at_end, of_rows = _at_end(inputs, final, chunk_size, Mode.VALIDATION)
+    of_batches = step_inputs(definition, run, inputs.train.batch, context)
 
     @functools.cache
     def build(size: int) -> Derivatives:
-        return _derivatives(definition, recorded, final, size, device, Mode.TRAINING)
+        return _derivatives(inputs, definition, final, size, Mode.TRAINING)
 
-    if running_statistics(definition) or inputs.random:
-        largest = max(len(batch) for step in recorded.steps for batch in step.batches)
+    if running_statistics(definition) or of_batches.random:
+        largest = max(len(batch) for step in run.steps for batch in step.batches)
         whole = build(largest).objective.whole_batch
         of_steps = StepDerivatives(build, whole=whole, chunk_size=chunk_size)
     else:
         of_steps = StepDerivatives(lambda size: of_rows, whole=False, chunk_size=chunk_size)
-    numbers = [step.step for step in recorded.steps]
-    trainer = Trainer(definition, solver, device.context)
+    trainer = Trainer(definition, inputs.solver, context)
     trajectory: Trajectory
-    if set(numbers) <= set(recorded.checkpoints):
-        trajectory = kept = RecordedTrajectory(recorded, recorded.steps)
-        kept.check(trainer, inputs)
+    if {step.step for step in run.steps} <= set(run.checkpoints):
+        trajectory = kept = RecordedTrajectory(run, run.steps)
+        kept.check(trainer, of_batches)
         explanation = "every step at its own parameters, as the run kept them"
     else:
-        trajectory = replayed = ReplayedTrajectory(recorded, trainer, inputs)
-        replayed.before(recorded.steps[-1])  # It ends at the final parameters, or says so now.
+        trajectory = replayed = ReplayedTrajectory(run, trainer, of_batches)
+        replayed.before(run.steps[-1])  # It must end at the final parameters.
         memory = size_text(final.n_bytes * (replayed.longest_segment + 1))
         explanation = (
-            "every step at its own parameters, replayed from"
-            f" {len(recorded.checkpoints)} sets that the run kept (up to {memory} of memory)"
+            f"every step at its own parameters, replayed from {len(run.checkpoints)} checkpoints"
+            f" (up to {memory} of memory)"
         )
     return Method(
         at_end=at_end,
@@ -220,56 +177,44 @@ def exact_method(
         of_steps=of_steps,
         trajectory=trajectory,
         final=final,
-        inputs=inputs,
+        step_inputs=of_batches,
         n_statistics=_n_statistics(at_end, definition, final),
         explanation=explanation,
     )
 
 
-def final_checkpoint(
-    definition: Definition, recorded: Run | None, *, model_state: bool = True
-) -> Checkpoint:
-    """Return the state after the last step.
-
-    Args:
-        definition: Of the training.
-        recorded: The run, whose parameters and state count, if there is one.
-        model_state: Whether the solver's state in the model file belongs to the parameters.
+def final_checkpoint(inputs: Inputs) -> Checkpoint:
+    """Return the checkpoint after the last step: the run's, else the model file's.
 
     Raises:
         ModelError: There are no trained parameters, or they are not finite.
     """
-    if recorded is not None:
-        parameters: Mapping[str, np.ndarray] = recorded.parameters()
-        state = recorded.solver_state()
-        n_steps = recorded.steps[-1].step + 1
-    else:
-        parameters, n_steps = definition.parameters, 0
-        state = read_solver_state(definition.path) if model_state else None
-        if not parameters:
-            raise ModelError(
-                f"{definition.path}: holds no trained parameters; choose the .nnp of the training,"
-                f" or give an .h5 {with_option('-p')} or a run {with_option('--run', 'run')}"
-            )
-        shapes = {name: value.shape for name, value in parameters.items()}
-        check_parameters(definition.path, shapes, parameters)  # finite?
-    return Checkpoint(n_steps, parameters, state or SolverState(n_steps, {}))
+    definition, run = inputs.definition, inputs.run
+    if run is not None:
+        n_steps = run.steps[-1].step + 1
+        state = run.solver_state()
+        return Checkpoint(n_steps, run.parameters(), state or SolverState(n_steps, {}))
+    parameters: Mapping[str, np.ndarray] = definition.parameters
+    state = read_solver_state(definition.path) if inputs.own_parameters else None
+    if not parameters:
+        raise ModelError(
+            f"{definition.path}: holds no trained parameters; choose the .nnp of the training,"
+            f" or give an .h5 {with_option('-p')} or a run {with_option('--run', 'run')}"
+        )
+    shapes = {name: value.shape for name, value in parameters.items()}
+    check_parameters(definition.path, shapes, parameters)  # finite?
+    return Checkpoint(0, parameters, state or SolverState(0, {}))
 
 
 def _at_end(
-    definition: Definition,
-    recorded: Run | None,
-    final: Checkpoint,
-    size: int,
-    device: Device,
-    mode: Mode,
+    inputs: Inputs, final: Checkpoint, size: int, mode: Mode
 ) -> tuple[Derivatives, Derivatives]:
-    """Return the derivatives for the validation rows, and those for the training rows."""
-    validating = validation_definition(definition)
-    at_end = _derivatives(validating, recorded, final, size, device, mode)
-    if validating is definition:
+    """Return the derivatives at the final parameters, for the target and for the training rows."""
+    validating = validation_definition(inputs.definition)
+    at_end = _derivatives(inputs, validating, final, size, mode)
+    if validating is inputs.definition:
         return at_end, at_end
-    return at_end, _derivatives(definition, recorded, final, size, device, Mode.TEST)
+    return at_end, _derivatives(inputs, inputs.definition, final, size, Mode.TEST)
 
 
 def _n_statistics(at_end: Derivatives, definition: Definition, final: Checkpoint) -> int:
@@ -277,27 +222,24 @@ def _n_statistics(at_end: Derivatives, definition: Definition, final: Checkpoint
 
 
 def _derivatives(
-    definition: Definition,
-    recorded: Run | None,
-    checkpoint: Checkpoint,
-    size: int,
-    device: Device,
-    mode: Mode,
+    inputs: Inputs, definition: Definition, checkpoint: Checkpoint, size: int, mode: Mode
 ) -> Derivatives:
+    context = inputs.device.context
     try:
-        objective = build_objective(definition, size, device.context, checkpoint.parameters, mode)
+        objective = build_objective(definition, size, context, checkpoint.parameters, mode)
     except ModelError as error:
-        if recorded is None:
+        if inputs.run is None:
             raise
-        raise RunError(f"{recorded.folder}: does not fit the model; {error}") from error
-    return Derivatives(objective, device.context)
+        raise RunError(f"{inputs.run.folder}: does not fit the model; {error}") from error
+    return Derivatives(objective, context)
 
 
-def _chunk_size(definition: Definition, run: Run | None, options: Options) -> int:
+def _chunk_size(inputs: Inputs) -> int:
+    definition, options = inputs.definition, inputs.options
     if options.chunk_size is not None:
-        return max(options.chunk_size, LEAST)
-    if run is not None:
-        batch_size = max(len(batch) for step in run.steps for batch in step.batches)
+        return max(options.chunk_size, LEAST_CHUNK)
+    if inputs.run is not None:
+        batch_size = max(len(batch) for step in inputs.run.steps for batch in step.batches)
     else:
         defined = definition.training.batch_size if definition.training else 0
         batch_size = options.batch_size or defined

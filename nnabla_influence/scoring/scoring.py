@@ -1,63 +1,45 @@
-"""The whole way from a model file and a dataset CSV to the ranking."""
+"""From a model file and a dataset CSV to the ranking; read `score` first."""
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import nnabla as nn
 import numpy as np
 
-from nnabla_influence.dataset import Dataset, note_on_equal_data
+from nnabla_influence.dataset import Dataset
 from nnabla_influence.definition import (
-    Definition,
     check_independence,
     is_never_negative,
-    load_definition,
     validation_definition,
-    with_seeds,
 )
-from nnabla_influence.device import Device, choose_device
 from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.engine.guard import check_derivatives
-from nnabla_influence.errors import InfluenceError, ScoreError
+from nnabla_influence.errors import ScoreError
 from nnabla_influence.execution import Executor
-from nnabla_influence.files import check_writable
 from nnabla_influence.influence.trace import DivergedError, Trace, validation_gradient
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.ranking import Orders, Ranking, Scores, check_columns, check_replaceable
-from nnabla_influence.runs.run import read_run
+from nnabla_influence.ranking import Orders, Ranking, Scores, Verdict
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.runs.storage import seconds_text
-from nnabla_influence.scoring.belonging import check_belongs, check_shapes
-from nnabla_influence.scoring.choice import Choice, Given, choose
-from nnabla_influence.scoring.ignored import ignored_rows, note_on_ignored
-from nnabla_influence.scoring.methods import Method
-from nnabla_influence.scoring.opening import (
+from nnabla_influence.scoring.choice import choose
+from nnabla_influence.scoring.inputs import (
+    Inputs,
     PathLike,
-    check_no_input,
-    chosen_rows,
-    open_training,
-    open_validation,
-    solver_that_trained,
+    Request,
+    check_output,
+    check_request,
+    ignored_rows,
+    read_inputs,
 )
-from nnabla_influence.scoring.past_training import remove_replay
-from nnabla_influence.scoring.resuming import trace_file, trace_files_of
-from nnabla_influence.scoring.solver_state import check_solver_state
-from nnabla_influence.scoring.trials import (
-    Question,
-    question,
-    scored_parts,
-    trace_trial,
-    traced_by,
-    workers_for,
-)
+from nnabla_influence.scoring.methods import Method
+from nnabla_influence.scoring.replay import remove_replay
+from nnabla_influence.scoring.traces import trace_all, trace_files, trace_in_workers, workers_for
 from nnabla_influence.scoring.verdict import advice, judge, signs_of
 from nnabla_influence.scoring.window import Window
-from nnabla_influence.solvers import check_solver
 
 
 def score(
@@ -69,6 +51,7 @@ def score(
     output: PathLike | None = None,
     parameters: PathLike | None = None,
     options: Options | None = None,
+    device: str = "auto",
     jobs: int = 1,
     scheduler: str | None = None,
     progress: Progress | None = None,
@@ -76,20 +59,21 @@ def score(
     """Rank the rows of a training CSV by SGD-influence.
 
     The influence of a row is the first-order change of the mean validation loss if the row's
-    gradient were left out of the window's steps, everything else as it was. Negative: without
-    the row the loss falls, it is harmful. Positive: it is helpful.
+    gradient were left out of the window's steps, everything else unchanged. Negative: without the
+    row the loss falls, it is harmful. Positive: it is helpful.
 
     Args:
         model: Network definition with its optimizer section: .nnp, .nntxt or .prototxt.
-        run: Run folder that the training left; its parameters and steps count.
+        run: Run folder of the training, whose parameters and steps are used.
         train: The training CSV; by default the one that the model file names.
         validation: The validation CSV; likewise.
         output: Where to write the ranking CSV; None for nowhere.
-        parameters: An .h5 in place of the model file's parameters, where there is no run.
-        options: The rest; see `Options`.
-        jobs: Worker processes that share shuffled orders, where there are several.
+        parameters: An .h5 in place of the model file's parameters, if no run is given.
+        options: See `Options`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        jobs: Worker processes that share shuffled orders, if there are several.
         scheduler: Address of a Dask scheduler whose workers share them instead.
-        progress: Where to tell how far it is; silent by default.
+        progress: Where to show the progress; silent by default.
 
     Returns:
         The ranking, the most harmful row first.
@@ -97,132 +81,104 @@ def score(
     Raises:
         InfluenceError: Something that the user can act on; see `nnabla_influence.errors`.
     """
-    options = options or Options()
-    progress = progress or SilentProgress()
-    if run is not None and parameters is not None:
-        raise InfluenceError(
-            f"both the run {run} and the parameters {parameters} are given; leave one out, since a"
-            " run's own parameters count"
-        )
-    if output is not None:
-        check_writable(output)
-    device = choose_device(options.device)
-    progress.say(f"Computing on {device.description}")
-    definition = load_definition(model, parameters)
-    recorded = None if run is None else read_run(run)
-    if recorded is not None:
-        check_shapes(definition, recorded)
-        if recorded.settings is not None:
-            definition = with_seeds(definition, recorded.settings.random_seeds)
-    solver = solver_that_trained(definition, recorded)
-    check_solver(solver.name, recorded.folder if recorded is not None else definition.path)
-    if options.method == "final":
-        check_solver_state(definition, solver, recorded, own_parameters=parameters is None)
-
-    trained = open_training(definition, train, progress)
-    check_columns(trained)
-    if recorded is not None:
-        check_belongs(definition, recorded, trained, progress)
-    validated = open_validation(definition, validation, progress)
-    note = note_on_equal_data(trained, validated)
-    if note:
-        progress.say(note)
-    if output is not None:
-        kept = [] if recorded is None else list(recorded.folder.iterdir())
-        check_no_input(output, [model, parameters, trained.path, validated.path, *kept])
-        check_replaceable(output)
-    validation_rows = chosen_rows(options.validation_rows, validated)
+    options, progress = options or Options(), progress or SilentProgress()
+    request = Request(model, run, train, validation, output, parameters, options, device)
+    check_request(request)
+    inputs = read_inputs(request, progress)
+    check_output(inputs)
+    rows = inputs.validation_rows
+    # The stack removes a replayed training and the traces' files once the ranking is written.
     with contextlib.ExitStack() as stack:
-        given = Given(
-            definition=definition,
-            recorded=recorded,
-            solver=solver,
-            trained=trained,
-            validated=validated,
-            output=output,
-            own_parameters=parameters is None,
-            options=options,
-            device=device,
-        )
-        choice = choose(given, progress, stack)
-        method, window = choice.method, choice.window
-        executor = stack.enter_context(workers_for(len(window.trials), jobs, scheduler, progress))
-        _check_network(method, trained, window, device, progress)
-        with without_futile_imports():
-            gradient = validation_gradient(
-                method.at_end, validated.batch, validation_rows, progress
-            )
-            loss, predicted = _losses(method.of_rows, trained, progress)
-            ignored = _ignored(definition, trained, validated, validation_rows, progress)
-            target = float(_losses(method.at_end, validated, progress, validation_rows)[0].mean())
-            ways = advice(definition, options, choice.why)
-            asked = question(model, parameters, trained, validated, output, options)
-            try:
-                traces = _traces(given, choice, gradient, asked, executor, stack, progress)
-            except DivergedError as error:
-                raise ScoreError(f"no ranking is written: {error}; {ways}") from error
-            _check_not_all_zero(traces, window.trials)
-        exact = method.trajectory.exact
-        signs = signs_of(
-            *(traces, target),
-            exact=exact,
-            chosen=options.validation_rows is not None,
-            never_negative=is_never_negative(definition),
-        )
-        verdict = judge(signs, ways, any_verdict=options.any_verdict)
-        origin = f"{window.order.value} {'exact' if exact else 'final'}"
-        orders = Orders(origin, len(window.trials), choice.why, verdict)
-        ranking = Ranking(trained, _scores(traces, loss, predicted, ignored), orders=orders)
+        method, window = choose(inputs, progress, stack)
+        n_trials = len(window.trials)
+        executor = stack.enter_context(workers_for(n_trials, jobs, scheduler, progress))
+        _check_network(inputs, method, window, progress)
+        stack.enter_context(without_futile_imports())
+        target = _target(inputs, method, rows, progress)
+        stack.enter_context(trace_files(output, n_trials, progress))
+        traces = _trace(inputs, method, window, target, executor, progress)
+        verdict = _judge(inputs, method, traces, target)
+        orders = Orders(f"{window.order.value} {method.name}", n_trials, method.why, verdict)
+        ranking = Ranking(inputs.train, _scores(traces, target), orders=orders)
         if output is not None:
             ranking.write(output)
-            remove_replay(output)  # of an earlier call that was killed
+            remove_replay(output)  # of an earlier command that was killed
     return ranking
 
 
-def _traces(
-    given: Given,
-    choice: Choice,
-    gradient: nn.NdArray,
-    asked: Question,
-    executor: Executor | None,
-    stack: contextlib.ExitStack,
-    progress: Progress,
-) -> list[Trace]:
-    """Trace every trial of the window, here or in an executor's workers."""
-    method, trials = choice.method, choice.window.trials
-    if executor is not None:
-        stack.enter_context(trace_files_of(given.output, len(trials), progress))
-        return traced_by(executor, asked, len(trials), progress)
-    started = time.monotonic()
-    scored = scored_parts(
-        *(given.definition, given.solver, method, given.options, given.trained, given.validated)
-    )
-    how = (method, given.solver, gradient, len(given.trained), given.device)
-    traces = []
-    for number, steps in enumerate(trials):
-        file = None if given.output is None else trace_file(given.output, number, *scored, [*steps])
-        # Its file goes when the ranking is written, not before.
-        traces.append(stack.enter_context(trace_trial(steps, *how, file, progress)))
-    if method.trajectory.exact:
-        progress.say(f"Traced in {seconds_text(time.monotonic() - started)}")
-    return traces
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """What is computed at the final parameters.
+
+    Attributes:
+        gradient: Of the validation loss, with respect to parameters and running statistics.
+        loss: The validation loss, the mean over the chosen rows.
+        row_losses: Of the training rows, shape ``(N,)``.
+        predicted: Their predictions, shape ``(N,)``, if the network has such.
+        ignored: Which of them the loss ignores, shape ``(N,)``.
+    """
+
+    gradient: nn.NdArray
+    loss: float
+    row_losses: np.ndarray
+    predicted: np.ndarray | None
+    ignored: np.ndarray
 
 
-def _check_network(
-    method: Method, trained: Dataset, window: Window, device: Device, progress: Progress
-) -> None:
+def _target(inputs: Inputs, method: Method, rows: np.ndarray, progress: Progress) -> _Target:
+    gradient = validation_gradient(method.at_end, inputs.validation.batch, rows, progress)
+    row_losses, predicted = _losses(method.of_rows, inputs.train, progress)
+    ignored = _ignored(inputs, rows, progress)
+    losses, _ = _losses(method.at_end, inputs.validation, progress, rows)
+    return _Target(gradient, float(losses.mean()), row_losses, predicted, ignored)
+
+
+def _check_network(inputs: Inputs, method: Method, window: Window, progress: Progress) -> None:
     """Refuse a network that mixes examples in test mode, or that nnabla differentiates wrongly."""
-    size = method.of_rows.objective.batch_size
-    evenly = np.linspace(0, len(trained) - 1, min(len(trained), size)).astype(np.int64)
-    check_independence(method.of_rows.objective, trained.batch(evenly), device.context)
+    n, size = len(inputs.train), method.of_rows.objective.batch_size
+    batch = inputs.train.batch(np.linspace(0, n - 1, min(n, size)).astype(np.int64))
+    check_independence(method.of_rows.objective, batch, inputs.device.context)
     with progress.stage("Checking second derivatives", 1, "network") as stage:
         last = window.trials[0][-1]
         of_steps = method.of_steps.of_size(len(last.batches[-1]))
         if of_steps is method.of_rows:
-            check_derivatives(of_steps, trained.batch(evenly))
+            check_derivatives(of_steps, batch)
         else:
-            check_derivatives(of_steps, method.inputs.of(last)[-1])
+            check_derivatives(of_steps, method.step_inputs.of(last)[-1])
         stage.update()
+
+
+def _trace(
+    inputs: Inputs,
+    method: Method,
+    window: Window,
+    target: _Target,
+    executor: Executor | None,
+    progress: Progress,
+) -> list[Trace]:
+    """Trace each order of the mini-batches, here or in the executor's workers."""
+    try:
+        if executor is None:
+            traces = trace_all(inputs, method, window.trials, target.gradient, progress)
+        else:
+            traces = trace_in_workers(executor, inputs, len(window.trials), progress)
+    except DivergedError as error:
+        ways = advice(inputs.definition, inputs.options, method.why)
+        raise ScoreError(f"no ranking is written: {error}; {ways}") from error
+    _check_not_all_zero(traces, window.trials)
+    return traces
+
+
+def _judge(inputs: Inputs, method: Method, traces: Sequence[Trace], target: _Target) -> Verdict:
+    signs = signs_of(
+        traces,
+        target.loss,
+        exact=method.trajectory.exact,
+        chosen=inputs.options.validation_rows is not None,
+        never_negative=is_never_negative(inputs.definition),
+    )
+    ways = advice(inputs.definition, inputs.options, method.why)
+    return judge(signs, ways, any_verdict=inputs.options.any_verdict)
 
 
 def _check_not_all_zero(traces: Sequence[Trace], trials: Sequence[Sequence[Step]]) -> None:
@@ -259,38 +215,33 @@ def _losses(
     return np.concatenate(losses), np.concatenate(predictions) if predictions else None
 
 
-def _ignored(
-    definition: Definition,
-    trained: Dataset,
-    validated: Dataset,
-    validation_rows: np.ndarray,
-    progress: Progress,
-) -> np.ndarray:
-    """Return which training rows the loss ignores; say how many there are, and in validation."""
-    ignored = ignored_rows(definition, trained)
-    notes = [
-        note_on_ignored(ignored, "training", "influence 0, times_seen 0"),
-        note_on_ignored(
-            ignored_rows(validation_definition(definition), validated)[validation_rows],
+def _ignored(inputs: Inputs, rows: np.ndarray, progress: Progress) -> np.ndarray:
+    """Return which training rows the loss ignores; report how many, and in validation."""
+    ignored = ignored_rows(inputs.definition, inputs.train)
+    validating = validation_definition(inputs.definition)
+    for which, what, consequence in (
+        (ignored, "training", "influence 0, times_seen 0"),
+        (
+            ignored_rows(validating, inputs.validation)[rows],
             "validation",
             "they count in the mean loss, with 0, as in nnabla_cli's own validation",
         ),
-    ]
-    for note in notes:
-        if note is not None:
-            progress.say(note)
+    ):
+        if which.any():
+            progress.say(
+                f"{which.sum()} of {len(which)} {what} rows have a label below 0, which the loss"
+                f" ignores: {consequence}"
+            )
     return ignored
 
 
-def _scores(
-    traces: Sequence[Trace], loss: np.ndarray, predicted: np.ndarray | None, ignored: np.ndarray
-) -> Scores:
+def _scores(traces: Sequence[Trace], target: _Target) -> Scores:
     influence = np.stack([trace.influence for trace in traces])
     times_seen = np.stack([trace.times_seen for trace in traces])
     return Scores(
         influence=influence.mean(axis=0),
         influence_std=influence.std(axis=0, ddof=1) if len(traces) > 1 else None,
-        times_seen=times_seen.sum(axis=0) * ~ignored,
-        loss=loss,
-        predicted=predicted,
+        times_seen=times_seen.sum(axis=0) * ~target.ignored,
+        loss=target.row_losses,
+        predicted=target.predicted,
     )

@@ -1,4 +1,4 @@
-"""Whether a ranking may be written, and with which word: signs that cost nothing, and their limits.
+"""Whether a ranking is written, and how far it can be trusted, from signs that cost nothing.
 
 The limits are those of the calibration, `reproductions/trust`.
 """
@@ -17,27 +17,27 @@ from nnabla_influence.errors import ScoreError
 from nnabla_influence.influence.trace import Trace
 from nnabla_influence.options import Options
 from nnabla_influence.ranking import RELIABLE, ROUGH, Verdict
-from nnabla_influence.scoring.taking_up import NO_REPLAY, NOT_ASKED, TOO_LONG, more_time
+from nnabla_influence.scoring.replay import NO_REPLAY, NOT_ASKED, TOO_LONG, more_time
 
 SMALL, LARGE = 0.01, 0.03
-"""Of the spread: up to the one the first order holds, beyond the other `final` says nothing."""
+"""Of the spread: below the one the first order holds, above the other `final` means nothing."""
 GROWN = 2.0
-"""Of the growth: beyond it `final` says nothing, and exact scores are rough."""
+"""Of the growth: above it `final` means nothing, and exact scores are rough."""
 
 
 @dataclass(frozen=True)
 class Signs:
-    r"""What a trace itself says about how far to trust its scores.
+    r"""What a trace itself shows about how far its scores can be trusted.
 
     Attributes:
         exact: Whether each step was traced at its own parameters.
         spread: :math:`sd(score) \sqrt{N / 10} / V` over the N rows seen: about the part of the
             target V that leaving out a random tenth of the rows would change.
-        growth: How many times its first length the gradient had at most on its way back.
-        chosen: Whether the target is the loss of rows that the user chose. The scores are large
-            beside the loss of few rows where they are right, too.
+        growth: The largest length of the traced gradient over its first one.
+        chosen: Whether the target is the loss of rows that the user chose. Right scores can be
+            large relative to the loss of a few rows.
         lowest: The lowest score over V. Below -1 the loss would have to become negative.
-        never_negative: Whether the loss cannot be.
+        never_negative: Whether the loss cannot be negative.
     """
 
     exact: bool
@@ -79,11 +79,11 @@ def signs_of(
 
 
 def judge(signs: Signs, advice: str, *, any_verdict: bool = False) -> Verdict:
-    """Return the word for a ranking.
+    """Return the verdict on a ranking.
 
     Args:
         signs: The ranking's.
-        advice: What the user can do where there is no ranking.
+        advice: What the user can do where no ranking is written.
         any_verdict: See `Options`.
 
     Raises:
@@ -105,14 +105,11 @@ def _refusal(signs: Signs) -> str | None:
             " can make that loss negative"
         )
     if not math.isfinite(signs.spread) or not math.isfinite(signs.growth):
-        return "the traced gradient grew without bound on its way back"
+        return "the traced gradient grew without bound"
     if signs.exact:
         return None
     if signs.growth > GROWN:
-        return (
-            f"the traced gradient grew {signs.growth:.2g} times on its way back, so the scores show"
-            " that growth"
-        )
+        return f"the traced gradient grew {signs.growth:.2g} times, so the scores show that growth"
     if signs.never_negative and signs.spread > LARGE and not signs.chosen:
         return (
             "the scores are too large to be right (leaving out a tenth of the rows would move the"
@@ -138,12 +135,12 @@ def _percent(part: float) -> str:
 
 
 def advice(definition: Definition, options: Options, why: str) -> str:
-    """Return what the user can do where there is no ranking.
+    """Return what the user can do where no ranking is written.
 
     Args:
         definition: Of the training.
         options: The user's.
-        why: Why it was traced at the final parameters, or exactly (`choice.Choice`).
+        why: Why the method was chosen (`methods.Method`).
     """
     ways = []
     if seed_random_layers(_copy(definition.proto)):

@@ -1,4 +1,4 @@
-"""The window: which steps are traced, and where their mini-batches' order is known from."""
+"""The window: which steps are traced, and how the order of their mini-batches is known."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_TRIALS = 3
 
 
 class Order(Enum):
-    """Where the order of the mini-batches is known from."""
+    """How the order of the mini-batches is known."""
 
     RECORDED = "recorded"
     REPLAYED = "replayed"
@@ -31,8 +31,8 @@ class Window:
     """The steps to trace.
 
     Attributes:
-        order: Where their order is from.
-        trials: One sequence of steps where the order is known; several shuffled ones else.
+        order: How their order is known.
+        trials: One sequence of steps if the order is known, else several shuffled ones.
         explanation: For the user: the order, and why it is that one.
     """
 
@@ -42,7 +42,7 @@ class Window:
 
     def __post_init__(self) -> None:
         if not all(self.trials):
-            raise RunError("the window holds no step; train for at least one epoch")
+            raise RunError("the window has no steps; train for at least one epoch")
 
 
 def recorded_window(
@@ -55,7 +55,7 @@ def recorded_window(
         train: The dataset CSV that is scored.
         n_rows: Its rows.
         epochs: None for all that the run holds.
-        is_ranking: Whether that CSV is a ranking, whose rows are in an order of their own.
+        is_ranking: Whether that CSV is a ranking, which has another order of rows.
 
     Raises:
         RunError: The run was on other data, or is shorter than ``epochs``.
@@ -64,14 +64,13 @@ def recorded_window(
     recorded = run.settings.dataset_hash if run.settings is not None else None
     if recorded is not None and recorded != file_hash(train):
         raise RunError(
-            f"{train}: is not the CSV that {run.folder} was recorded on, or was changed since, so"
-            " the run's row numbers may mean other rows; give that CSV as it was"
-            f" {with_option('-t', 'input-train')}, or train again"
+            f"{train}: is not the CSV that {run.folder} was recorded on, or has changed since; give"
+            f" that CSV as it was {with_option('-t', 'input-train')}, or train again"
         )
     if recorded is None and is_ranking:
         raise RunError(
-            f"{train}: is a ranking, whose rows are in another order than the training's; give the"
-            f" CSV that was trained on {with_option('-t', 'input-train')}"
+            f"{train}: is a ranking, whose rows have another order than the training CSV's; give"
+            f" the CSV that was trained on {with_option('-t', 'input-train')}"
         )
     steps = run.window_steps
     if epochs is not None:
@@ -95,16 +94,16 @@ def unrecorded_window(
 ) -> Window:
     """Return the last epochs of a training that was not recorded.
 
-    The order is replayed as nnabla_cli draws it; where that cannot be, each of ``trials`` is a
-    fresh shuffle of the rows.
+    The order is replayed as nnabla_cli draws it. Where that is not possible, each of ``trials``
+    shuffles the rows anew.
 
     Args:
         definition: Of the training.
         train: The dataset CSV that is scored.
         n_rows: Its rows.
         epochs: None for all of ``definition.max_epoch``.
-        batch_size: Another one than the definition's asks for shuffled trials.
-        trials: How many, at least 1; None for `DEFAULT_TRIALS`.
+        batch_size: If it is not the definition's, the trials are shuffled.
+        trials: How many; None for `DEFAULT_TRIALS`.
 
     Raises:
         RunError: The definition trains fewer epochs, or names no batch size.
@@ -121,7 +120,7 @@ def unrecorded_window(
         return Window(
             Order.SHUFFLED,
             drawn,
-            f"not known ({reason}); the mean over {len(drawn)} shuffled orders is taken",
+            f"unknown ({reason}); the scores are the mean over {len(drawn)} shuffled orders",
         )
 
 
@@ -139,11 +138,10 @@ def check_same_training(
     steps_per_epoch = definition.proto.training_config.iter_per_epoch
     if not settings.path.is_file() and n_rows // settings.batch_size != steps_per_epoch:
         raise RunError(
-            f"{n_rows} rows do not make the {steps_per_epoch} iterations of an epoch that the model"
-            " file says"
+            f"{n_rows} rows do not make the model file's {steps_per_epoch} iterations per epoch"
         )
     if settings.path.is_file() and _differ(settings.path, train):
-        raise RunError(f"{train} is another dataset than {settings.path}, which was trained on")
+        raise RunError(f"{train} is not the dataset that was trained on, {settings.path}")
 
 
 def _differ(one: Path, other: Path) -> bool:

@@ -1,8 +1,8 @@
-"""The solvers that can be traced: each rule with its adjoint, and the states between updates."""
+"""The solvers that can be traced: each update rule with its adjoint, and the solvers' states."""
 
 from nnabla_influence.solvers.adjoint import Adjoint, Before
 from nnabla_influence.solvers.build import SOLVERS, build_adjoint, build_solver, check_solver
-from nnabla_influence.solvers.reading import has_solver_state, read_solver_state
+from nnabla_influence.solvers.saved_state import has_solver_state, read_solver_state
 from nnabla_influence.solvers.settings import FUSED_DECAY
 from nnabla_influence.solvers.state import (
     STATE_NAMES,

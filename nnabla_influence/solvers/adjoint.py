@@ -62,7 +62,7 @@ class Adjoint(Protocol):
     """A solver's update, run backward.
 
     Attributes:
-        needs_before: Whether `begin` wants what the update started from.
+        needs_before: Whether `begin` needs what the update started from.
         u: Gradient of the validation loss with respect to the parameters at the current point of
             the trace, shape ``(p,)``.
     """
@@ -89,7 +89,7 @@ class Adjoint(Protocol):
 
 
 class Behind(NamedTuple):
-    """What is known of a step when it is traced, as graph; shapes ``(p,)``.
+    """What is known of a step when it is traced, as graph variables of shape ``(p,)``.
 
     Attributes:
         u: Adjoint of the parameters behind the step.
@@ -116,7 +116,7 @@ class RuleAdjoint:
         context: Where to compute.
 
     Raises:
-        UnsupportedError: A hyper-parameter or the weight decay is missing or no such number.
+        UnsupportedError: A hyper-parameter or the weight decay is missing or not a valid number.
     """
 
     needs_before: ClassVar[bool] = False

@@ -50,7 +50,7 @@ _ALPHA = frozenset({"Adam", "AdamW", "AMSGRAD", "Adamax"})
 
 
 def check_solver(name: str, where: Path) -> None:
-    """Refuse a solver that has no adjoint here.
+    """Refuse a solver without an adjoint.
 
     Args:
         name: nnabla's name.
@@ -73,7 +73,7 @@ def build_adjoint(solver: SolverSettings, u: nn.NdArray, context: nn.Context) ->
 
     Raises:
         UnsupportedError: The solver cannot be traced, or a hyper-parameter or the weight decay is
-            missing or no such number.
+            missing or not a valid number.
     """
     if solver.name not in SOLVERS:
         raise UnsupportedError(_cannot_be_traced(solver.name))

@@ -28,10 +28,10 @@ HYPERPARAMETERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Adadelta": ("lr", "decay", "eps"),
     }
 )
-"""What each solver's constructor takes, by solver; its learning rate is ``lr``."""
+"""The constructor's arguments, by solver; the learning rate is ``lr``."""
 
 FUSED_DECAY = frozenset({"SgdW", "AdamW"})
-"""The solvers that decay the parameters themselves, and not through the gradient."""
+"""The solvers that decay the parameters themselves, not through the gradient."""
 
 
 def hyperparameter(solver: SolverSettings, name: str) -> float:
@@ -58,20 +58,20 @@ def gradient_decay(solver: SolverSettings) -> float:
     r"""Return r, of which :math:`r \theta` is added to the gradient.
 
     Raises:
-        UnsupportedError: The weight decay is no number from 0 up.
+        UnsupportedError: The weight decay is not a number from 0.
     """
     return 0.0 if solver.name in FUSED_DECAY else _weight_decay(solver)
 
 
 def fused_decay(solver: SolverSettings) -> float:
-    r"""Return :math:`\kappa` at learning rate 1: the part of itself that an update takes off theta.
+    r"""Return :math:`\kappa` at learning rate 1: the part of theta that an update subtracts.
 
-    It is 0 but for the solvers of `FUSED_DECAY`, for which it is the decay over the constructor's
-    learning rate :math:`\eta_0`. The training's own weight decay replaces the constructor's
-    where it is above 0.
+    It is 0 except for the solvers of `FUSED_DECAY`, for which it is the decay over the
+    constructor's learning rate :math:`\eta_0`. The training's own weight decay replaces the
+    constructor's where it is above 0.
 
     Raises:
-        UnsupportedError: The weight decay is no number from 0 up, or :math:`\eta_0` is 0.
+        UnsupportedError: The weight decay is not a number from 0, or :math:`\eta_0` is 0.
     """
     if solver.name not in FUSED_DECAY:
         return 0.0
@@ -88,7 +88,7 @@ def _weight_decay(solver: SolverSettings) -> float:
     decay = float(np.float32(solver.weight_decay))
     if not math.isfinite(decay) or decay < 0:
         raise UnsupportedError(
-            f"weight decay {solver.weight_decay} is not a number from 0 up; correct the model file"
+            f"weight decay {solver.weight_decay} is not a number from 0; correct the model file"
             " or the run's run.json"
         )
     return decay

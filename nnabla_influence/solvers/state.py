@@ -1,4 +1,4 @@
-"""What a solver remembers beside the parameters."""
+"""The state of a solver beside the parameters."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SECOND_MOMENT: Mapping[str, str] = MappingProxyType(
         "Adadelta": "e_sqr_grad",
     }
 )
-"""The state that the update is divided by, by solver; 0 where no gradient ever was."""
+"""The state that the update is divided by, by solver; 0 where no gradient has been."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class SolverState:
             float32 arrays of the parameter's shape. Empty for a solver without states.
 
     Raises:
-        RunError: ``t`` is no such number, or the states are not of the same parameters and shapes.
+        RunError: ``t`` is not a number of updates, or the states differ in parameters or shapes.
     """
 
     t: int
@@ -61,7 +61,7 @@ class SolverState:
 
     def __post_init__(self) -> None:
         if self.t != int(self.t) or self.t < 0:
-            raise RunError(f"solver state: {self.t!r} is no number of updates, from 0 up")
+            raise RunError(f"solver state: {self.t!r} is not a number of updates, from 0")
         values = {
             name: {key: np.asarray(array, np.float32) for key, array in arrays.items()}
             for name, arrays in self.values.items()
@@ -72,8 +72,8 @@ class SolverState:
         }
         if any(some != next(iter(shapes.values())) for some in shapes.values()):
             raise RunError(
-                f"solver state: {' and '.join(values)} are not of the same parameters and shapes;"
-                " the file that it comes from is damaged"
+                f"solver state: {' and '.join(values)} differ in parameters or shapes; the file"
+                " is damaged"
             )
         object.__setattr__(self, "t", int(self.t))
         object.__setattr__(self, "values", values)
@@ -82,7 +82,7 @@ class SolverState:
         """Return the state of these parameters alone.
 
         Raises:
-            RunError: It does not hold one of them.
+            RunError: It lacks one of them.
         """
         chosen = list(parameters)
         for name, arrays in self.values.items():
@@ -98,7 +98,7 @@ class SolverState:
 
 
 def with_still_elements(state: SolverState, solver: str) -> tuple[SolverState, int]:
-    r"""Return the state with elements that never had a gradient standing still, and their number.
+    r"""Return the state with elements that never had a gradient kept fixed, and their number.
 
     Their second moment is 0, and a first gradient would move them by :math:`1 / \varepsilon`, 1e8,
     times what it moves others. A trace that takes every step at the final state can meet such a
@@ -136,7 +136,7 @@ def collect_state(
         states: Arrays by parameter and then by state.
 
     Raises:
-        RunError: The counts differ in another way.
+        RunError: Other counts differ.
     """
     counts = sorted(set(updates.values()) - {0})
     if len(counts) > 1:
@@ -152,7 +152,7 @@ def collect_state(
 
 
 def get_state(solver: Any, names: Mapping[str, str] | None = None) -> SolverState:
-    """Read what a solver of nnabla remembers, as copies.
+    """Return the state of nnabla's solver, as copies.
 
     Args:
         solver: One that has its parameters.
@@ -166,7 +166,7 @@ def get_state(solver: Any, names: Mapping[str, str] | None = None) -> SolverStat
     names = {key: key for key in states} if names is None else names
     for name, key in names.items():
         if key not in states:
-            raise RunError(f"the solver has no state of the parameter {name!r}; give it to it")
+            raise RunError(f"the solver has no state of the parameter {name!r}; set that parameter")
     return collect_state(
         {name: int(states[key].t) for name, key in names.items()},
         {
@@ -177,7 +177,7 @@ def get_state(solver: Any, names: Mapping[str, str] | None = None) -> SolverStat
 
 
 def set_state(solver: Any, state: SolverState, names: Mapping[str, str] | None = None) -> None:
-    """Make a solver of nnabla remember ``state``, of which it keeps copies.
+    """Set the state of nnabla's solver to copies of ``state``.
 
     Args:
         solver: One that has its parameters.
@@ -193,11 +193,11 @@ def set_state(solver: Any, state: SolverState, names: Mapping[str, str] | None =
     chosen = {}
     for name, key in names.items():
         if key not in states:
-            raise RunError(f"the solver has no state of the parameter {name!r}; give it to it")
+            raise RunError(f"the solver has no state of the parameter {name!r}; set that parameter")
         changed = states[key]
         if set(changed.pstate) != set(state.values):
             raise RunError(
-                f"solver state: it holds {_listed(state.values)}, and {solver.name} has"
+                f"solver state: it holds {_listed(state.values)}, but {solver.name} has"
                 f" {_listed(changed.pstate)}; give the state of the same solver"
             )
         for kind, arrays in state.values.items():
@@ -205,7 +205,7 @@ def set_state(solver: Any, state: SolverState, names: Mapping[str, str] | None =
             if name not in arrays or arrays[name].shape != parameters[key].shape:
                 found = f"has shape {arrays[name].shape}" if name in arrays else "is missing"
                 raise RunError(
-                    f"solver state: {kind} of the parameter {name!r} {found}, and the network wants"
+                    f"solver state: {kind} of the parameter {name!r} {found}, and the network needs"
                     f" {parameters[key].shape}; give the state that was trained with this network"
                 )
             changed.pstate[kind] = nn.Variable.from_numpy_array(arrays[name].copy())

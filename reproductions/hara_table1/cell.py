@@ -108,7 +108,8 @@ class Prepared:
             self.folder / DEFINITION,
             run=self.runs[keep].folder,
             validation=self.folder / "validation.csv",
-            options=Options(method=method, window=window, any_verdict=True, device="cpu"),
+            options=Options(method=method, window=window, any_verdict=True),
+            device="cpu",
         )
         return ranking.scores.influence
 

@@ -16,7 +16,7 @@ import numpy as np
 from nnabla.logger import logger
 from scipy.stats import kendalltau
 
-from nnabla_influence.validation import Sample, validate
+from nnabla_influence import Sample, validate
 from reproductions.hara_table1.cell import Stopwatch, prepare
 from reproductions.hara_table1.leaving_out import leave_each_out
 from reproductions.hara_table1.run import COLUMNS

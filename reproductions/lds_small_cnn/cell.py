@@ -20,25 +20,25 @@ from nnabla_influence.device import choose_device
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.runs.run import Run
-from nnabla_influence.scoring import score
-from nnabla_influence.scoring.opening import open_validation
-from nnabla_influence.validation import (
+from nnabla_influence.retraining.agreement import (
     RowAgreement,
     Sample,
     SubsetAgreement,
-    Validation,
     subset_agreement,
-    validate,
+    subset_sums,
 )
-from nnabla_influence.validation.sampling import subset_sums
+from nnabla_influence.retraining.validation import validate
+from nnabla_influence.retraining.validation_result import Validation
+from nnabla_influence.runs.run import Run
+from nnabla_influence.scoring import score
+from nnabla_influence.scoring.inputs import open_validation
 from reproductions.lds_small_cnn.half import half_changes
 
 RETEST = "retest"
 METHODS: Mapping[str, Options] = {
-    "exact": Options(method="exact", any_verdict=True, device="cpu"),
-    "final": Options(method="final", running_statistics=True, any_verdict=True, device="cpu"),
-    "final, batch statistics": Options(method="final", any_verdict=True, device="cpu"),
+    "exact": Options(method="exact", any_verdict=True),
+    "final": Options(method="final", running_statistics=True, any_verdict=True),
+    "final, batch statistics": Options(method="final", any_verdict=True),
 }
 
 
@@ -129,7 +129,7 @@ def compute(kind: Kind, seed: int, size: Size) -> dict[str, Any]:
         scores, failed = {}, {}
         for name in kind.methods:
             try:
-                ranking = score(definition, run=run.folder, options=METHODS[name])
+                ranking = score(definition, run=run.folder, options=METHODS[name], device="cpu")
             except ScoreError as error:
                 failed[name] = str(error).split(";")[0]
                 continue
@@ -146,7 +146,7 @@ def compute(kind: Kind, seed: int, size: Size) -> dict[str, Any]:
             "accuracy": accuracy(definition, run),
             "loss": found.base.loss,
             "difference": found.base.difference,
-            "steps": found.question.n_steps,
+            "steps": found.window.n_steps,
             "failed": failed,
             "agreement": agreement(found),
             "half": {

@@ -17,9 +17,10 @@ from nnabla_influence.influence.step_inputs import step_inputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
+from nnabla_influence.retraining.evaluation import Evaluator
+from nnabla_influence.retraining.retraining import Retraining, replayed
 from nnabla_influence.runs.run import Run
-from nnabla_influence.scoring.opening import open_training, open_validation
-from nnabla_influence.validation.retraining import MeanLoss, Retraining
+from nnabla_influence.scoring.inputs import open_training, open_validation
 
 LEFT = 0.5
 
@@ -38,15 +39,13 @@ def half_changes(definition_path: Path, run: Run, subsets: Sequence[np.ndarray])
     trainer = Trainer(definition, definition.solver, context)
     inputs = step_inputs(definition, run, trained.batch, context)
     with without_futile_imports():
-        kept = max(number for number in run.checkpoints if number <= steps[0].step)
-        trainer.start(run.checkpoint(kept))
-        for step in run.steps:
-            if kept <= step.step < steps[0].step:
-                trainer.step(step, inputs)
-        rows = np.arange(len(validated))
-        loss = MeanLoss(definition, context, run.parameters(), validated.batch, rows, 256)
-        start = trainer.checkpoint()
-        retraining = Retraining(trainer, start, steps, inputs, loss, len(trained))
-        base = retraining.base(progress).loss
-        losses = [retraining.without(some.tolist(), LEFT) for some in subsets]
+        start = replayed(run, trainer, steps[0].step, inputs)
+        evaluator, rows = (
+            Evaluator(definition, context, run.parameters()),
+            np.arange(len(validated)),
+        )
+        retraining = Retraining(trainer, start, steps, inputs, len(trained))
+        base = evaluator.mean_loss(retraining.base(progress), validated.batch, rows)
+        parameters = (retraining.without(some.tolist(), LEFT) for some in subsets)
+        losses = [evaluator.mean_loss(each, validated.batch, rows) for each in parameters]
     return (np.array(losses) - base) / (1 - LEFT)

@@ -26,7 +26,7 @@ from network_defs.samples import Training, write_definition
 from nnabla_influence.commands.digits import Labels, write_images
 from nnabla_influence.files import replacing_file
 from nnabla_influence.nnabla_cli.training import train
-from nnabla_influence.runs.keep import Plan
+from nnabla_influence.runs.checkpoint_plan import WindowPlan
 from nnabla_influence.runs.run import CHECKPOINTS, PARAMETERS
 from reproductions.suzuki2021.experiments import NETWORKS, PAPER, Experiment
 
@@ -102,7 +102,7 @@ def lines(experiment: Experiment, measured: Measured) -> Iterator[Line]:
     """
     steps = experiment.n_training // experiment.batch_sizes[0]
     end = experiment.epochs * steps
-    whole, last = Plan(0, end), Plan(end - steps, end)
+    whole, last = WindowPlan(0, end), WindowPlan(end - steps, end)
     paper = PAPER_BYTES[experiment.data]
     for cache, before, said in (
         ("all parameters, 20 epochs", whole.n_checkpoints("all"), paper["all"]),

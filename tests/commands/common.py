@@ -9,8 +9,8 @@ from nnabla_influence.commands.main import main
 from tests.small_projects import REPOSITORY, environment
 
 PROGRESS = (
-    *("Computing on ", "Method ", "Traced in ", "Note: ", "No exact trace: ", "The ranking is "),
-    *("A replay of ", "The training is replayed", "Checkpoints: ", "Training ", "The replayed "),
+    *("Computing on ", "Method ", "Traced in ", "Note: ", "No exact scores: ", "The ranking is "),
+    *("Replaying ", "The training is replayed", "Checkpoints: ", "Training ", "The replayed "),
 )
 
 

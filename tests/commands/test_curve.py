@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-import nnabla_influence.curves.experiment as experiment
+import nnabla_influence.retraining.removal_curve as experiment
 from nnabla_influence.commands.main import main
 from tests.commands.common import run
-from tests.curves.projects import write_project
+from tests.retraining.projects import write_project
 
 PLAIN = "curve -m a -t b -v c -e d -o e"
 

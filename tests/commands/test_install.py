@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import builtins
 import io
 import sys
@@ -11,93 +10,85 @@ from pathlib import Path
 import pytest
 
 from nnabla_influence.commands import install as install_command
+from nnabla_influence.commands.main import build_parser
+from nnabla_influence.console import installation
 from nnabla_influence.errors import InfluenceError
-from nnabla_influence.installation import installing, uninstalling
-from tests.installation.consoles import nncd_home, source, tree, windows_nnc
-
-
-@pytest.fixture
-def plugins(japanese_path: Path) -> Path:
-    return windows_nnc(japanese_path)
+from tests.console.consoles import nncd_home, release, tree, windows_nnc
 
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch, tmp_path):
     """Installs something small in place of this version."""
-    tiny = source(tmp_path / "source")
-    monkeypatch.setattr(installing, "own_source", lambda: tiny)
-    monkeypatch.setattr(uninstalling, "own_source", lambda: tiny)
+    tiny = release(tmp_path / "source")
+    monkeypatch.setattr(installation, "Release", lambda: tiny)
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+@pytest.fixture
+def console(japanese_path: Path) -> Path:
+    windows_nnc(japanese_path)
+    return japanese_path
 
 
-def install(*arguments: object) -> None:
-    parser = argparse.ArgumentParser()
-    install_command.add_options(parser)
-    install_command.run(parser.parse_args([*map(str, arguments)]))
+def install(folder: Path, *arguments: str) -> None:
+    words = ["install", "--console", str(folder), *arguments]
+    install_command.run(build_parser().parse_args(words))
 
 
-@pytest.mark.parametrize("layout", ["windows", "desktop"])
-def test_shown_done_and_undone(tmp_path, layout: str, capsys):
+@pytest.mark.parametrize("layout", [windows_nnc, nncd_home])
+def test_shown_done_and_undone(tmp_path, layout, capsys):
     folder = tmp_path / "console"
-    (windows_nnc if layout == "windows" else nncd_home)(folder)
+    layout(folder)
     before = tree(folder)
-    install("--console", folder, "--dry-run")
+    install(folder, "--dry-run")
     shown = capsys.readouterr().out
     assert tree(folder) == before
-    install("--console", folder, "--yes")
-    done = capsys.readouterr().out
-    assert done.startswith(shown)
-    assert "\nInstalled nnabla-influence 1.0. " in done
+    install(folder, "--yes")
+    assert capsys.readouterr().out.startswith(f"{shown}Installed nnabla-influence 1.0. ")
     after = tree(folder)
     for more in ((), ("--yes",), ("--dry-run",)):
-        install("--console", folder, *more)
-        assert capsys.readouterr().out.startswith("nnabla-influence 1.0 is already installed: ")
-    assert tree(folder) == after
-    install("--console", folder, "--uninstall", "--dry-run")
+        install(folder, *more)
+        assert "1.0 is already installed: " in capsys.readouterr().out
+    install(folder, "--uninstall", "--dry-run")
     assert capsys.readouterr().out.startswith("Removes nnabla-influence 1.0: ")
     assert tree(folder) == after
-    install("--console", folder, "--uninstall", "--yes")
-    assert (
-        capsys.readouterr().out.splitlines()[-1].startswith("Nothing of nnabla-influence is left")
-    )
+    install(folder, "--uninstall", "--yes")
+    assert "Nothing of nnabla-influence is left" in capsys.readouterr().out
     assert tree(folder) == before
-    install("--console", folder, "--uninstall")
-    assert capsys.readouterr().out.startswith("nnabla-influence is not installed: ")
+    install(folder, "--uninstall")
+    assert "is not installed: " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("answer", "agrees"), [("y", True), (" YES ", True), ("", False), ("n", False)]
-)
-def test_it_asks_in_a_terminal(plugins: Path, monkeypatch, capsys, answer: str, agrees: bool):
-    before = tree(plugins)
-    questions = []
+@pytest.mark.parametrize("answer", ["y", " YES ", "", "n", None])
+def test_it_asks_in_a_terminal(console: Path, monkeypatch, capsys, answer: str | None):
+    """None: the input ends."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def reply(text: str) -> str:
+        assert text == "Make these changes? [y/N] "
+        if answer is None:
+            raise EOFError
+        return answer
+
+    before = tree(console)
     monkeypatch.setattr(sys, "stdin", Terminal())
-    monkeypatch.setattr(builtins, "input", lambda text: questions.append(text) or answer)
-    if agrees:
-        install("--console", plugins)
+    monkeypatch.setattr(builtins, "input", reply)
+    if answer in ("y", " YES "):
+        install(console)
+        assert tree(console) != before
     else:
-        with pytest.raises(InfluenceError, match="nothing was changed"):
-            install("--console", plugins)
-    assert questions == ["Make these changes? [y/N] "]
-    assert (tree(plugins) != before) == agrees
+        with pytest.raises(InfluenceError, match="cancelled"):
+            install(console)
+        assert tree(console) == before
     assert "  new       _Post_Process/_XAI/_Image/ours.py\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("stdin", [io.StringIO("y\n"), None, Terminal("")])
-def test_no_answer_is_a_no(plugins: Path, monkeypatch, capsys, stdin):
-    before = tree(plugins)
+@pytest.mark.parametrize("stdin", [io.StringIO("y\n"), None])
+def test_without_a_terminal_it_says_what_to_add(console: Path, monkeypatch, stdin):
+    before = tree(console)
     monkeypatch.setattr(sys, "stdin", stdin)
-    with pytest.raises(InfluenceError, match="nothing was changed"):
-        install("--console", plugins)
-    assert tree(plugins) == before
-    assert "  new       " in capsys.readouterr().out
-
-
-def test_the_path_is_needed(capsys):
-    with pytest.raises(SystemExit):
-        install()
-    assert "--console" in capsys.readouterr().err
+    with pytest.raises(InfluenceError, match="--yes"):
+        install(console)
+    assert tree(console) == before

@@ -63,7 +63,7 @@ REFUSED = [  # how the folder of a table is spoilt, and what the line names
     (not_traced, "AdaBelief .*Sgd"),
     (not_differentiable, r"net\.nntxt: .* Gather \(layer "),
     (missing_parameter, r"1 of .* 6 parameters .*\(h1/affine/W"),
-    (damaged, r"net\.h5: .*\.h5 of parameters"),
+    (damaged, r"net\.h5: "),
 ]
 
 
@@ -127,7 +127,7 @@ def test_training_that_fails_leaves_nothing(capsys, table: Path):
 
 
 def test_a_failure_is_one_line_and_debug_shows_where_it_is_from(capsys, table: Path, monkeypatch):
-    import nnabla_influence.scoring.scoring as scoring
+    from nnabla_influence.scoring import inputs
 
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("first\nsecond")
@@ -144,4 +144,4 @@ def test_a_failure_is_one_line_and_debug_shows_where_it_is_from(capsys, table: P
         assert code == 1
         assert err[0] == "Traceback (most recent call last):"
         assert err[-1].startswith("nnabla-influence score: ")
-        monkeypatch.setattr(scoring, "choose_device", fail)
+        monkeypatch.setattr(inputs, "choose_device", fail)

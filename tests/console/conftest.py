@@ -1,4 +1,4 @@
-"""A job of NNCD with a trained table, for calls within this process."""
+"""A job of NNCD with a trained table, and Consoles to install into."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from nnabla_influence.console import parent
+from nnabla_influence import lifeline
+from nnabla_influence.console.payload import Release
 from tests.console import nncd
+from tests.console.consoles import nncd_home, release, windows_nnc
 from tests.small_projects import Trained, trained_table
 
 
@@ -19,8 +21,26 @@ def trained(tmp_path_factory) -> Trained:
 
 @pytest.fixture
 def job(trained: Trained, tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.setattr(parent, "end_with_parent", lambda _: None)
+    monkeypatch.setattr(lifeline, "end_with_application", lambda _: None)
     monkeypatch.delenv("SERVER_PORT", raising=False)
     folder = nncd.job_folder(tmp_path / "home")
     shutil.copy(trained.final, folder / nncd.MODEL)
     return folder
+
+
+@pytest.fixture
+def plugins(japanese_path: Path) -> Path:
+    """The folder of plugins of a Windows NNC."""
+    return windows_nnc(japanese_path)
+
+
+@pytest.fixture
+def database(japanese_path: Path) -> Path:
+    """The database of a NNCD."""
+    return nncd_home(japanese_path)
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Release:
+    """A version of the plugins."""
+    return release(tmp_path / "source")

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,7 +61,7 @@ def call(plugin: Plugin, job: Path, scripts: Path = REPOSITORY / "plugins", **ty
     Args:
         plugin: The row of the table.
         job: The folder of the job's results.
-        scripts: Where the plugins were put.
+        scripts: The folder of the plugins.
         typed: What the user typed, by the parameter's name (with underscores); else the defaults.
     """
     bucket = str(job.parents[3])
@@ -93,21 +92,13 @@ def call(plugin: Plugin, job: Path, scripts: Path = REPOSITORY / "plugins", **ty
     return Call(command, placeholder)
 
 
-def hide_packages(folder: Path) -> None:
-    """Make a folder that hides, on the path, what the application does not have."""
-    folder.mkdir(exist_ok=True)
-    for name in ABSENT:
-        (folder / f"{name}.py").write_text(f"raise ImportError('there is no {name}')\n")
-
-
 def surroundings(hide: Path, **more: str) -> dict[str, str]:
-    """Return the environment that the application gives, in which some packages are missing."""
-    hide_packages(hide)
-    return environment(
-        PYTHONPATH=f"{hide}:{REPOSITORY}",
-        http_proxy="http://127.0.0.1:9",  # nothing of ours may go there
-        **more,
-    )
+    """Return the environment that the application gives; a folder on the path hides packages."""
+    hide.mkdir()
+    for name in ABSENT:
+        (hide / f"{name}.py").write_text(f"raise ImportError('there is no {name}')\n")
+    path = f"{hide}:{REPOSITORY}"
+    return environment(PYTHONPATH=path, http_proxy="http://127.0.0.1:9", **more)
 
 
 def run(called: Call, cwd: Path, env: dict[str, str]) -> str:
@@ -119,7 +110,7 @@ def run(called: Call, cwd: Path, env: dict[str, str]) -> str:
 
 
 def shown(folder: Path) -> list[Path]:
-    """Return what the application may take for the result: it takes any one of them."""
+    """Return what the application may show as the result: any one of these."""
     return [entry for entry in folder.iterdir() if entry.name.startswith(folder.name)]
 
 
@@ -195,16 +186,12 @@ def refused_by_the_page(path: Path) -> str | None:
                 found.append("number")
             except ValueError:
                 if not (path.parent / cell).is_file():
-                    return f"{cell!r} is no file"
+                    return f"{cell!r} is not a file"
                 found.append(Path(cell).suffix)
         if kinds is not None and found != kinds:
             return f"{cells} are of other kinds than {kinds}"
         kinds = found
     return None
-
-
-def is_canonical(text: str) -> bool:
-    return str(uuid.UUID(text)) == text
 
 
 def rank(job: Path, caplog, **typed: str) -> tuple[Call, int, list[str]]:

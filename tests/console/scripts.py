@@ -49,3 +49,7 @@ def in_process(main: Callable, caplog, *arguments: object) -> tuple[int, list[st
         except SystemExit as exit_:
             code = exit_.code
     return code, [record.getMessage() for record in caplog.records if record.levelno == 99]
+
+
+def names_in(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}

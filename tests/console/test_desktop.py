@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnabla_influence import score
+from nnabla_influence import lifeline, score
 from nnabla_influence.cleansing import cleanse
-from nnabla_influence.console import parent, sgd_influence
+from nnabla_influence.console import sgd_influence
+from nnabla_influence.console import strip as strips
 from tests.console import nncd
-from tests.console.nncd import rank
-from tests.console.scripts import in_process
+from tests.console.nncd import clean, rank
+from tests.console.scripts import in_process, names_in
 from tests.small_projects import Trained, edit, write_images
 
 
@@ -25,19 +26,15 @@ from tests.small_projects import Trained, edit, write_images
 class Finished:
     """A job in which both plugins have run, one after the other."""
 
-    job: Path
     ranking: nncd.Call
     cleansed: nncd.Call
     logs: tuple[str, str]
     server: nncd.Server
-    home: Path
-    before: set[Path]
 
 
 @pytest.fixture(scope="module")
 def finished(trained: Trained, tmp_path_factory) -> Finished:
-    home = tmp_path_factory.mktemp("homes") / "ホーム 1"
-    job = nncd.job_folder(home)
+    job = nncd.job_folder(tmp_path_factory.mktemp("homes") / "ホーム 1")
     shutil.copy(trained.final, job / nncd.MODEL)
     elsewhere = tmp_path_factory.mktemp("application")
     before = set(trained.result.parent.rglob("*"))
@@ -47,22 +44,20 @@ def finished(trained: Trained, tmp_path_factory) -> Finished:
         first = nncd.run(ranking, elsewhere, env)
         cleansed = nncd.call(nncd.CLEANSE, job)
         second = nncd.run(cleansed, elsewhere, env)
-    assert {entry.name for entry in elsewhere.iterdir()} == {"hide"}
+    assert names_in(elsewhere) == {"hide"}
     assert set(trained.result.parent.rglob("*")) == before
-    return Finished(job, ranking, cleansed, (first, second), server, home, before)
+    return Finished(ranking, cleansed, (first, second), server)
 
 
-def test_one_picture_is_the_result(finished: Finished):
+def test_one_image_is_the_result(finished: Finished):
     for call, log in zip((finished.ranking, finished.cleansed), finished.logs):
         assert log.splitlines()[-1].endswith(" completed successfully."), log
         assert log.splitlines()[0].endswith(" starts ...")  # before nnabla's own first line
         assert nncd.shown(call.folder) == [call.picture]
         with Image.open(call.picture) as picture:
-            assert picture.format == "PNG"
-            assert picture.height == 100
-        assert [p.name for p in call.folder.iterdir() if p.is_file() and p != call.picture] == [
-            "plugin_log.txt"
-        ]
+            assert (picture.format, picture.height) == ("PNG", 100)
+        files = {path.name for path in call.folder.iterdir() if path.is_file()}
+        assert files == {call.picture.name, "plugin_log.txt"}
 
 
 def test_the_ranking_lies_one_folder_deeper(finished: Finished, trained: Trained):
@@ -94,8 +89,7 @@ def test_both_are_datasets_of_the_application(finished: Finished):
     assert [path.name for path in server.imported] == ["influence-3-7-2.csv", "cleansed-3-7.csv"]
     assert "Added to the page Dataset as influence-3-7-2" in finished.logs[0]
     assert {asked["tenant_id"] for asked in server.asked} == {nncd.TENANT}
-    for path in server.imported:
-        assert nncd.refused_by_the_page(path) is None
+    assert [nncd.refused_by_the_page(path) for path in server.imported] == [None, None]
     # The comment column of names in Japanese is what the application would refuse.
     assert "Left out on the page Dataset: # name (a cell is not ASCII)" in finished.logs[0]
     ranking, cleansed = (path.read_text("ascii").splitlines() for path in server.imported)
@@ -104,13 +98,12 @@ def test_both_are_datasets_of_the_application(finished: Finished):
     assert (len(ranking), len(cleansed)) == (41, 39)
 
 
-def test_without_a_server_the_ranking_is_as_good(job: Path, monkeypatch, caplog):
+def test_without_a_server_only_the_entry_is_missing(job: Path, monkeypatch, caplog):
     monkeypatch.setenv("SERVER_PORT", "9")  # nobody listens there
     call, code, lines = rank(job, caplog)
     assert (code, lines[-1]) == (0, "SGD influence completed successfully.")
-    said = [line for line in lines if line.startswith("Not added to the page Dataset: ")]
-    assert len(said) == 1
-    assert "the application's server does not answer" in said[0]
+    (said,) = (line for line in lines if line.startswith("Not added to the page Dataset: "))
+    assert "does not answer" in said
     assert nncd.shown(call.folder) == [call.picture]
     assert (call.folder / "ranking" / "influence.csv").is_file()
 
@@ -121,10 +114,7 @@ def test_nothing_is_imported_if_the_user_says_so(job: Path, monkeypatch, caplog)
         call, code, _ = rank(job, caplog, import_dataset="No")
     assert code == 0
     assert server.asked == []
-    assert {p.name for p in (call.folder / "ranking").iterdir()} == {
-        "influence.csv",
-        "review.html",
-    }
+    assert names_in(call.folder / "ranking") == {"influence.csv", "review.html"}
 
 
 @pytest.mark.parametrize("dialog", ["NNCD", "Windows NNC"])
@@ -141,12 +131,19 @@ def test_a_failure_names_the_field_of_the_dialog(job: Path, caplog, dialog):
     else:
         code, lines = in_process(sgd_influence.main, caplog, "-m", model)
     assert code == 1
-    assert lines[-1].endswith("names does not exist; give the CSV in the field input-train")
+    assert "gone.csv" in lines[-1]
+    assert lines[-1].endswith("in the field input-train")
 
 
 def test_images_are_shown_and_imported(tmp_path: Path, unjudged, monkeypatch, caplog):
-    monkeypatch.setattr(parent, "end_with_parent", lambda _: None)
-    job = image_job(tmp_path)
+    monkeypatch.setattr(lifeline, "end_with_application", lambda _: None)
+    net = write_images(tmp_path)
+    edit(net, lambda proto: [setattr(d, "uri", str(tmp_path / d.uri)) for d in proto.dataset])
+    job = nncd.job_folder(tmp_path / "home")
+    with zipfile.ZipFile(job / nncd.MODEL, "w") as archive:
+        archive.writestr("nnp_version.txt", "0.1\n")
+        archive.write(net, "net.nntxt")
+        archive.write(tmp_path / "net.h5", "parameter.h5")
     call = nncd.call(nncd.IMAGE, job, rows="2", output="pictures")
     with nncd.server() as server:
         monkeypatch.setenv("SERVER_PORT", str(server.port))
@@ -169,12 +166,89 @@ def test_images_are_shown_and_imported(tmp_path: Path, unjudged, monkeypatch, ca
     assert first == str(tmp_path / f"training{worst[0]}.png")
 
 
-def image_job(folder: Path) -> Path:
-    net = write_images(folder)
-    edit(net, lambda proto: [setattr(d, "uri", str(folder / d.uri)) for d in proto.dataset])
-    job = nncd.job_folder(folder / "home")
-    with zipfile.ZipFile(job / nncd.MODEL, "w") as archive:
-        archive.writestr("nnp_version.txt", "0.1\n")
-        archive.write(net, "net.nntxt")
-        archive.write(folder / "net.h5", "parameter.h5")
-    return job
+# -------------------------------------------------------------------------- Cleanse dataset
+
+
+def test_without_a_ranking_nothing_can_be_cleansed(job: Path, caplog):
+    call, code, lines = clean(job, caplog)
+    assert code == 1
+    assert lines[-1].startswith("Cleanse dataset failed: this job has no ranking yet")
+    assert nncd.shown(call.folder) == [call.picture]
+
+
+def test_a_ranking_and_decisions_that_were_typed(job: Path, trained: Trained, tmp_path, caplog):
+    ranking, decisions = tmp_path / "私の ranking.csv", tmp_path / "決定 1.csv"
+    score(trained.final, output=ranking)
+    decisions.write_text("datasource_index,decision,label\n3,remove,\n5,relabel,1\n0,keep,\n")
+    own = trained.training.read_text(encoding="utf-8").splitlines()
+    assert own[6].endswith(",0")
+    call, code, lines = clean(job, caplog, ranking=f'"{ranking}"', decisions=str(decisions))
+    assert code == 0, lines
+    written = (call.folder / "dataset" / "cleansed.csv").read_text(encoding="utf-8-sig")
+    own[6] = own[6][:-1] + "1"
+    assert written.splitlines() == own[:4] + own[5:]
+    assert any("1 removed, 1 relabelled" in line for line in lines)
+
+
+def test_the_image_counts_the_changes(job: Path, trained: Trained, tmp_path, caplog, monkeypatch):
+    decisions = tmp_path / "decisions.csv"
+    labels = [line[-1] for line in trained.training.read_text(encoding="utf-8").splitlines()[1:]]
+    zeros, ones = ([i for i, label in enumerate(labels) if label == which] for which in "01")
+    decisions.write_text(
+        "datasource_index,decision,label\n"
+        f"{zeros[0]},remove,\n{zeros[1]},remove,\n{zeros[2]},relabel,1\n{ones[0]},relabel,0\n"
+    )
+    rank(job, caplog)
+    headings: list[list[str]] = []
+    draw = strips.strip
+    monkeypatch.setattr(strips, "strip", lambda *a: (headings.append(a[0]), draw(*a))[1])
+    assert clean(job, caplog, decisions=str(decisions), import_dataset="no")[1] == 0
+    assert headings == [
+        [
+            "38 of 40 rows stay.",
+            "2 removed, 2 relabelled.",
+            f"Class 0 loses 2 of {len(zeros)}.",
+            "Not on the page Dataset.",
+            "CSV: dataset/cleansed.csv",
+        ]
+    ]
+
+
+def test_every_harmful_row(job: Path, trained: Trained, caplog):
+    rank(job, caplog)
+    _, code, lines = clean(job, caplog, remove="Harmful", label_column="y", allow_empty_class="no")
+    harmful = int((score(trained.final).scores.influence < 0).sum())
+    assert code == 0
+    assert any(f"; {harmful} removed" in line for line in lines)
+
+
+def test_the_ranking_of_another_dataset_is_refused(job: Path, tmp_path, caplog):
+    ranking = tmp_path / "other.csv"
+    ranking.write_text("x__0,y,influence,datasource_index\n1,0,-0.5,0\n2,1,0.5,1\n")
+    call, code, lines = clean(job, caplog, ranking=str(ranking))
+    assert code == 1
+    assert "other.csv" in lines[-1]
+    assert names_in(call.folder) == {"cleansed.png", "plugin_log.txt"}
+
+
+def test_a_training_csv_that_is_gone(job: Path, trained: Trained, tmp_path, caplog):
+    ranking = tmp_path / "ranking.csv"
+    score(trained.final, output=ranking)
+    hidden = trained.training.with_name("gone.csv")
+    trained.training.rename(hidden)
+    try:
+        call, code, lines = clean(job, caplog, ranking=str(ranking), remove="1")
+    finally:
+        hidden.rename(trained.training)
+    assert code == 0, lines
+    assert any("training dataset does not exist" in line for line in lines)
+    text = (call.folder / "dataset" / "cleansed.csv").read_text(encoding="utf-8-sig")
+    assert len(text.splitlines()) == 40
+
+
+def test_values_that_look_like_options(job: Path, caplog):
+    _, code, lines = clean(job, caplog, ranking="--help", remove="-1,2")
+    assert code == 2
+    assert "'-1,2'" in lines[-1]
+    _, code, lines = clean(job, caplog, ranking="--help", decisions="")
+    assert (code, lines[-1].split(": ")[1]) == (1, "--help")

@@ -1,4 +1,4 @@
-"""What lies in the folder of a result: one file to show, the rest deeper."""
+"""What lies in the folder of a result: one file to show, the others deeper."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from PIL import Image
 from nnabla_influence.console import strip as strips
 from nnabla_influence.console.desktop import Result
 from nnabla_influence.console.strip import message
-from nnabla_influence.files import take_lock
-from nnabla_influence.runs.staging import remove_leftovers
 from tests.console import nncd
 from tests.console.nncd import rank
+from tests.console.scripts import names_in
 
 
-def test_the_picture_says_where_the_page_is(job: Path, caplog, monkeypatch):
-    """The log does, too, which is not shown any more beside a picture."""
+def test_the_image_says_where_the_page_is(job: Path, caplog, monkeypatch):
+    """The log says it, too, but is hidden once there is an image."""
     shown: dict[str, object] = {}
     draw = strips.strip
     monkeypatch.setattr(strips, "strip", lambda *a, **k: (shown.update(k), draw(*a, **k))[1])
@@ -27,9 +26,9 @@ def test_the_picture_says_where_the_page_is(job: Path, caplog, monkeypatch):
     assert str(call.folder / "ranking" / "review.html") in str(shown["closing"])
 
 
-@pytest.mark.parametrize("name", ["r", "ranking", "a.b", "f", "x y'(1)"])
-def test_a_name_is_no_obstacle(job: Path, caplog, name: str):
-    """Whatever begins with the result's name would be taken for it."""
+@pytest.mark.parametrize("name", ["r", "ranking", "f", "x y'(1).b"])
+def test_any_name_works(job: Path, caplog, name: str):
+    """NNCD mistakes whatever begins with the result's name for it."""
     call, code, lines = rank(job, caplog, output=name)
     assert code == 0, lines
     assert nncd.shown(call.folder) == [call.picture]
@@ -37,19 +36,23 @@ def test_a_name_is_no_obstacle(job: Path, caplog, name: str):
 
 
 @pytest.mark.parametrize("name", [".", "p", "plugin"])
-def test_a_name_under_which_another_file_is_shown(job: Path, caplog, name: str):
-    """The server lets ``.`` through, and takes the log for a result called ``p``."""
+def test_a_name_for_which_another_file_is_shown(job: Path, caplog, name: str):
+    """The server accepts ``.``, and mistakes the log for a result called ``p``."""
     _, code, lines = rank(job, caplog, output=name)
     assert code == 1
-    assert "NNCD would show another file under this name of the result; choose" in lines[-1]
+    assert "NNCD would show another file" in lines[-1]
     left = [p.name for p in (job / "plugins").rglob("*") if p.is_file()]
     assert left == ["plugin_log.txt"]
 
 
 def test_a_result_of_the_same_name_replaces_the_earlier_one_whole(job: Path, caplog):
+    """A failure leaves the earlier one's files."""
     call, _, _ = rank(job, caplog)
-    (call.folder / "ranking" / "of the earlier one").touch()
+    kept = (call.folder / "ranking" / "influence.csv").read_bytes()
     first = call.picture.read_bytes()
+    assert rank(job, caplog, window="9")[1] == 1
+    assert (call.folder / "ranking" / "influence.csv").read_bytes() == kept
+    (call.folder / "ranking" / "of the earlier one").touch()
     again, code, _ = rank(job, caplog, rows="1")
     assert (code, again.folder) == (0, call.folder)
     assert nncd.shown(call.folder) == [call.picture]
@@ -57,73 +60,25 @@ def test_a_result_of_the_same_name_replaces_the_earlier_one_whole(job: Path, cap
     assert not (call.folder / "ranking" / "of the earlier one").exists()
 
 
-def test_the_empty_file_goes_when_the_picture_is_there(tmp_path: Path, monkeypatch):
-    """A result without a file is an error in the application; one with two may still be empty."""
-    placeholder = tmp_path / "name" / "name.nnp"
-    placeholder.parent.mkdir()
-    placeholder.touch()
-    pictures = []
-    unlink = Path.unlink
-
-    def note(path: Path, *more: object, **named: object) -> None:
-        if path == placeholder:
-            pictures.append((tmp_path / "name" / "name.png").exists())
-        unlink(path, *more, **named)
-
-    monkeypatch.setattr(Path, "unlink", note)
-    with Result(placeholder) as result:
-        result.show(message("title", "text"))
-    assert pictures[0] is True
-    assert nncd.shown(tmp_path / "name") == [tmp_path / "name" / "name.png"]
-
-
-def test_what_a_killed_plugin_left_goes_with_the_next_one(job: Path, caplog):
-    call = nncd.call(nncd.TABLE, job)
-    left, used = call.folder / ".ranking.a.tmp", call.folder / ".ranking.b.tmp"
-    for folder in (left, used):
-        folder.mkdir()
-        (folder / "lock").touch()
-    with (used / "lock").open("r+") as lock:
-        take_lock(lock)
-        rank(job, caplog)
-    assert used.exists()
-    assert not left.exists()
-
-
 @pytest.mark.parametrize(
-    ("typed", "code", "message"),
+    ("typed", "code", "named"),
     [
-        ({"window": "9"}, 1, "a window of 9 epochs was asked for"),
+        ({"window": "9"}, 1, "9 epochs"),
         ({"method": "best"}, 1, "'best'"),
-        ({"rows": "0"}, 2, "'0' is not a whole number from 1"),
-        ({"import_dataset": "perhaps"}, 1, "'perhaps' is none of yes, no"),
+        ({"rows": "0"}, 2, "'0'"),
+        ({"import_dataset": "perhaps"}, 1, "'perhaps' must be yes or no"),
     ],
 )
-def test_a_failure_is_shown_in_words(job: Path, caplog, typed, code: int, message: str):
-    """The exit code is ignored, and an empty file would look like a plugin that still runs."""
+def test_a_failure_is_shown_in_words(job: Path, caplog, typed, code: int, named: str):
+    """The exit code is ignored, and an empty file would look like a running plugin."""
     call, got, lines = rank(job, caplog, **typed)
     assert got == code
     assert lines[-1].startswith("SGD influence failed: ")
-    assert message in lines[-1]
-    assert sorted(p.name for p in call.folder.iterdir()) == ["influence.png", "plugin_log.txt"]
+    assert named in lines[-1]
+    assert names_in(call.folder) == {"influence.png", "plugin_log.txt"}
     with Image.open(call.picture) as picture:
         assert picture.height == 100
         assert len(picture.getcolors(10**6)) > 1  # something is written on it
-
-
-def test_a_failure_is_shown_without_the_long_path_of_its_folder(tmp_path: Path, monkeypatch):
-    shown: list[str] = []
-    monkeypatch.setattr(strips, "message", lambda *texts: (shown.extend(texts), message(*texts))[1])
-    with opened(tmp_path, "name.nnp") as result:
-        result.show_failure("It failed", f"{result.folder / 'ranking'}: is full; {tmp_path}/a: too")
-    assert shown == ["It failed", f"ranking: is full; {tmp_path}/a: too"]
-
-
-def test_a_failure_leaves_the_earlier_files(job: Path, caplog):
-    call, _, _ = rank(job, caplog)
-    kept = (call.folder / "ranking" / "influence.csv").read_bytes()
-    assert rank(job, caplog, window="9")[1] == 1
-    assert (call.folder / "ranking" / "influence.csv").read_bytes() == kept
 
 
 def opened(folder: Path, name: str) -> Result:
@@ -134,15 +89,36 @@ def opened(folder: Path, name: str) -> Result:
     return Result(placeholder)
 
 
-def test_an_earlier_picture_is_not_shown_while_the_plugin_runs(tmp_path: Path):
+def test_a_failure_is_shown_without_the_path_of_its_folder(tmp_path: Path, monkeypatch):
+    shown: list[str] = []
+    monkeypatch.setattr(strips, "message", lambda *texts: (shown.extend(texts), message(*texts))[1])
+    with opened(tmp_path, "name.nnp") as result:
+        result.show_failure("It failed", f"{result.folder / 'ranking'}: is full; {tmp_path}/a: too")
+    assert shown == ["It failed", f"ranking: is full; {tmp_path}/a: too"]
+
+
+def test_the_empty_file_is_removed_once_the_image_is_written(tmp_path: Path, monkeypatch):
+    """Without a file NNCD reports an error; of two it may show the empty one."""
     result = opened(tmp_path, "name.nnp")
     result.picture.write_bytes(b"earlier")
+    seen = []
+    unlink = Path.unlink
+
+    def note(path: Path, *more: object, **named: object) -> None:
+        if path.suffix == ".nnp":
+            seen.append(result.picture.exists())
+        unlink(path, *more, **named)
+
+    monkeypatch.setattr(Path, "unlink", note)
     with result:
-        assert nncd.shown(result.folder) == [result.folder / "name.nnp"]
+        assert nncd.shown(result.folder) == [result.folder / "name.nnp"]  # not the earlier image
+        result.show(message("title", "text"))
+    assert seen[0] is True
+    assert nncd.shown(result.folder) == [result.picture]
 
 
-def test_an_empty_file_that_is_a_picture_stays_until_there_is_one(tmp_path: Path):
-    """After an input that is a picture; a result without a file is an error in NNCD."""
+def test_an_empty_file_that_is_an_image_stays_until_it_is_replaced(tmp_path: Path):
+    """Its extension is that of an input."""
     with opened(tmp_path, "name.png") as result:
         assert result.picture.exists()
         result.show(message("title", "text"))
@@ -150,22 +126,6 @@ def test_an_empty_file_that_is_a_picture_stays_until_there_is_one(tmp_path: Path
     with opened(tmp_path, "other.png") as result:
         pass
     assert nncd.shown(result.folder) == []
-
-
-def test_a_dataset_may_be_named_so(tmp_path: Path):
-    assert opened(tmp_path, "x y'(1).nnp").dataset_name == "x_y__1_"
-
-
-def test_unfinished_files_are_nobody_elses(tmp_path: Path):
-    """Another run under this name leaves them alone; the end of the application removes them."""
-    result = opened(tmp_path, "name.nnp")
-    with contextlib.suppress(KeyError), result, result.files("ranking") as staged:
-        (staged / "half").touch()
-        remove_leftovers(result.sidecar("ranking"), ".tmp")
-        assert (staged / "half").exists()
-        result.remove_unfinished()
-        assert list(result.folder.iterdir()) == []
-        raise KeyError
 
 
 def test_a_file_that_is_not_empty_is_never_removed(tmp_path: Path):
@@ -176,7 +136,21 @@ def test_a_file_that_is_not_empty_is_never_removed(tmp_path: Path):
     assert (result.folder / "name.nnp").read_bytes() == b"a model"
 
 
-def test_files_of_a_run_that_was_killed_are_removed_by_the_next(tmp_path: Path):
+def test_the_name_on_the_page_dataset(tmp_path: Path):
+    assert opened(tmp_path, "x y'(1).nnp").dataset_name == "x_y__1_"
+
+
+def test_unfinished_files_belong_to_their_own_run(tmp_path: Path):
+    """The end of the application removes them."""
+    result = opened(tmp_path, "name.nnp")
+    with contextlib.suppress(KeyError), result, result.files("ranking") as staged:
+        (staged / "half").touch()
+        result.remove_unfinished()
+        assert list(result.folder.iterdir()) == []
+        raise KeyError
+
+
+def test_files_of_a_killed_run_are_removed_by_the_next(tmp_path: Path):
     result = opened(tmp_path, "name.nnp")
     child = os.fork()
     if not child:

@@ -22,10 +22,8 @@ LABELS = {
     CLEANSE_TABLE: "Cleanse dataset (tabular)",
 }
 PARSERS = {
-    IMAGE: sgd_influence.build_parser,
-    TABLE: sgd_influence.build_parser,
-    CLEANSE: cleanse_dataset.build_parser,
-    CLEANSE_TABLE: cleanse_dataset.build_parser,
+    **dict.fromkeys((IMAGE, TABLE), sgd_influence.build_parser),
+    **dict.fromkeys((CLEANSE, CLEANSE_TABLE), cleanse_dataset.build_parser),
 }
 TYPES = "csv|int|float|text|bool|variable|variables|dir|model|image|file|nntxt|option:[^()]+"
 
@@ -90,15 +88,15 @@ def test_names_and_order_of_the_scores_options_are_sonys(script: Path):
     assert "https://arxiv.org/abs/2103.11807" in text
     options = dialog(text)
     first = list(options.values())[:6]
+    assert {option.short: option.long for option in first} == {
+        "-m": "--model",
+        "-bs": "--batch_size",
+        "-t": "--input-train",
+        "-v": "--input-val",
+        "-o": "--output",
+        "-nt": "--n_trials",
+    }
     assert [option.short for option in first] == ["-m", "-bs", "-t", "-v", "-o", "-nt"]
-    assert [option.long for option in first] == [
-        "--model",
-        "--batch_size",
-        "--input-train",
-        "--input-val",
-        "--output",
-        "--n_trials",
-    ]
     assert options["--model"].type == "model"
     assert options["--input-train"].type == "csv"
     assert options["--run"].type == "dir"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,7 @@ from nnabla_influence.dataset import cache as cache_module
 from nnabla_influence.dataset.cache import cache_home
 from nnabla_influence.errors import DatasetError, OutputError
 from tests.dataset.common import noise, save_image, write_csv
+from tests.exact_trainings import Said
 
 SPECS = [ColumnSpec("x", (1, 4, 4)), ColumnSpec("y", (1,), 10)]
 N = 4
@@ -71,48 +73,58 @@ def test_each_file_is_decoded_once_and_never_again(data, home, loads):
     np.testing.assert_array_equal(pixels(first), images(0, 1, 2, 3))
 
 
-def test_a_changed_file_of_the_same_size_is_noticed(data, home, loads):
-    before = open_dataset(data, SPECS, cache_dir=home)
+def resized(data: Path) -> None:
+    picture = data.parent / "2.png"
+    modified = picture.stat().st_mtime_ns
+    save_image(picture, noise(4, 4, seed=9), compress_level=0)
+    os.utime(picture, ns=(modified, modified))
+
+
+def rewritten(data: Path) -> None:
     picture = data.parent / "2.png"
     size, modified = picture.stat().st_size, picture.stat().st_mtime_ns
     save_image(picture, noise(4, 4, seed=9))
     assert picture.stat().st_size == size
     os.utime(picture, ns=(modified, modified + 1))
+
+
+def set_back(data: Path) -> None:
+    """Only the time of its last status change says so."""
+    picture = data.parent / "2.png"
+    status = picture.stat()
+    time.sleep(0.02)  # the clock of the file system
+    save_image(picture, noise(4, 4, seed=9))
+    os.utime(picture, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert picture.stat().st_size == status.st_size
+    assert picture.stat().st_mtime_ns == status.st_mtime_ns
+
+
+@pytest.mark.parametrize("change", [resized, rewritten, set_back])
+def test_a_changed_file_is_noticed(data, home, change):
+    before = open_dataset(data, SPECS, cache_dir=home)
+    change(data)
     after = open_dataset(data, SPECS, cache_dir=home)
     np.testing.assert_array_equal(pixels(after), images(0, 1, 9, 3))
-    # The one opened before goes on, from a file that has lost its name.
+    # The one opened before still reads its file, which has lost its name.
     np.testing.assert_array_equal(pixels(before), images(0, 1, 2, 3))
 
 
-def test_a_file_of_another_size_is_noticed_though_its_time_is_the_same(data, home):
-    open_dataset(data, SPECS, cache_dir=home)
-    picture = data.parent / "2.png"
-    modified = picture.stat().st_mtime_ns
-    save_image(picture, noise(4, 4, seed=9), compress_level=0)
-    os.utime(picture, ns=(modified, modified))
-    np.testing.assert_array_equal(
-        pixels(open_dataset(data, SPECS, cache_dir=home)), images(0, 1, 9, 3)
-    )
-
-
-def test_a_changed_csv_is_noticed(data, home):
+@pytest.mark.parametrize(
+    ("rows", "seeds", "labels"),
+    [
+        ("3.png,0\n2.png,1\n1.png,2\n0.png,3\n", (3, 2, 1, 0), [0, 1, 2, 3]),
+        ("0.png,0\n1.png,1\n2.png,9\n3.png,3\n", (0, 1, 2, 3), [0, 1, 9, 3]),
+    ],
+)
+def test_a_changed_csv_is_noticed(data, home, rows, seeds, labels):
     open_dataset(data, SPECS, cache_dir=home)
     status = data.stat()
-    data.write_text("x,y\n3.png,0\n2.png,1\n1.png,2\n0.png,3\n")
+    data.write_text("x,y\n" + rows)
     os.utime(data, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert data.stat().st_size == status.st_size
-    np.testing.assert_array_equal(
-        pixels(open_dataset(data, SPECS, cache_dir=home)), images(3, 2, 1, 0)
-    )
-
-
-def test_a_changed_number_in_the_csv_is_noticed(data, home):
-    open_dataset(data, SPECS, cache_dir=home)
-    status = data.stat()
-    data.write_text(data.read_text().replace("2.png,2", "2.png,9"))
-    os.utime(data, ns=(status.st_atime_ns, status.st_mtime_ns))
-    labels = open_dataset(data, SPECS, cache_dir=home).batch(np.arange(N))["y"]
-    assert labels[:, 0].tolist() == [0, 1, 9, 3]
+    changed = open_dataset(data, SPECS, cache_dir=home)
+    np.testing.assert_array_equal(pixels(changed), images(*seeds))
+    assert changed.batch(np.arange(N))["y"][:, 0].tolist() == labels
 
 
 def test_what_is_superseded_is_removed_and_what_is_not_stays(data, home, loads):
@@ -171,20 +183,17 @@ def test_other_questions_to_the_same_csv_do_not_share_an_answer(data, home, othe
 
 def test_labels_are_checked_again_for_a_network_with_fewer_classes(data, home):
     open_dataset(data, SPECS, cache_dir=home)
-    with pytest.raises(DatasetError, match="datasource_index 2, column 'y': '2' holds 2, which"):
+    with pytest.raises(DatasetError, match="datasource_index 2, column 'y': '2' holds 2"):
         open_dataset(data, [ColumnSpec("y", (1,), 2)], cache_dir=home)
 
 
-@pytest.mark.parametrize("damage", ["cut", "remove", "garbage", "empty"])
-def test_a_damaged_entry_is_made_anew(data, home, damage):
+@pytest.mark.parametrize("content", [None, b"", b"garbage"])
+def test_a_damaged_entry_is_replaced(data, home, content):
     open_dataset(data, SPECS, cache_dir=home)
     (victim,) = home.glob("*/0.npy")
-    content = victim.read_bytes()
-    # A new file: the old one may still be mapped.
-    victim.unlink()
-    if damage != "remove":
-        damaged = {"cut": content[:-1], "garbage": b"x" * len(content), "empty": b""}
-        victim.write_bytes(damaged[damage])
+    victim.unlink()  # The old file may still be mapped.
+    if content is not None:
+        victim.write_bytes(content)
     again = open_dataset(data, SPECS, cache_dir=home)
     assert again.seconds_decoding > 0
     np.testing.assert_array_equal(pixels(again), images(0, 1, 2, 3))
@@ -194,7 +203,7 @@ def test_a_damaged_entry_is_made_anew(data, home, damage):
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interruption_leaves_nothing(data, home, monkeypatch, error, threads):
-    monkeypatch.setattr("nnabla_influence.dataset.decoding._THREADS_FROM_BYTES", 1)
+    monkeypatch.setattr("nnabla_influence.dataset.decoder._THREADS_FROM_BYTES", 1)
     monkeypatch.setattr("os.cpu_count", lambda: threads)
     from nnabla.utils import data_source_loader
 
@@ -279,30 +288,15 @@ def test_two_processes_that_finish_at_once_do_not_fail(data, home, monkeypatch):
     )
 
 
-class Heard:
-    def __init__(self):
-        self.lines: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
-
-    def stage(self, description, total, unit="it"):
-        from nnabla_influence.progress import SilentProgress
-
-        return SilentProgress().stage(description, total, unit)
-
-
 def test_a_cache_that_cannot_be_written_is_replaced_for_this_run(data, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where the folder should be")
-    heard = Heard()
-    dataset = open_dataset(data, SPECS, cache_dir=blocked, progress=heard)
+    said = Said()
+    dataset = open_dataset(data, SPECS, cache_dir=blocked, progress=said)
     np.testing.assert_array_equal(pixels(dataset), images(0, 1, 2, 3))
-    (line,) = heard.lines
-    assert line.startswith(f"{blocked}: cannot be written; decoded data is kept in a temporary")
-    assert "NNABLA_INFLUENCE_CACHE" in line
+    assert re.match(f"{blocked}: .*NNABLA_INFLUENCE_CACHE", said.lines[0])
     assert len(list((tmp_path / "tmp").iterdir())) == 1
     del dataset
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -313,9 +307,7 @@ def test_a_full_disk_is_said_in_one_line(data, home, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("nnabla_influence.dataset.store.npy.write_array_header_1_0", full)
-    with pytest.raises(
-        OutputError, match=r"cache: cannot be written \(No space left on device\); make room, or"
-    ):
+    with pytest.raises(OutputError, match=r"cache: .*No space left on device"):
         open_dataset(data, SPECS, cache_dir=home)
     assert list(home.iterdir()) == []
 
@@ -327,7 +319,7 @@ def test_a_csv_that_changes_while_it_is_read_is_refused(data, home, monkeypatch)
         return True
 
     monkeypatch.setattr("nnabla_influence.dataset.dataset.usable_folder", meddling)
-    with pytest.raises(DatasetError, match="has changed while it was read; start again"):
+    with pytest.raises(DatasetError, match="changed while it was read"):
         open_dataset(data, SPECS, cache_dir=home)
     assert list(home.iterdir()) == []
 
@@ -415,11 +407,6 @@ def resident(path: Path) -> int:
     return 1024 * int(size.split()[1])
 
 
-def test_cells_can_be_read_though_files_were_checked(data, home):
-    dataset = open_dataset(data, SPECS, cache_dir=home)
-    assert [dataset.cells(row) for row in (3, 0)] == [["3.png", "3"], ["0.png", "0"]]
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="the folder lies in the user's profile")
 @pytest.mark.parametrize("planted", ["writable", "another user's", "a link"])
 def test_what_another_user_can_write_is_not_read(data, home, loads, monkeypatch, planted):
@@ -465,7 +452,7 @@ def test_an_entry_that_cannot_be_replaced_is_not_read_either(data, home, monkeyp
         raise OutputError(f"{path}: cannot be written (Operation not permitted)")
 
     monkeypatch.setattr(cache_module, "replacing_folder", of_another)
-    with pytest.raises(OutputError, match="can be changed by other users"):
+    with pytest.raises(OutputError, match="other users can change it"):
         open_dataset(data, SPECS, cache_dir=home)
 
 

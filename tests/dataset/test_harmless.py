@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from nnabla.utils.data_iterator import data_iterator_csv_dataset
 
+from nnabla_influence.dataset.csv_output import line_writer, spreadsheet_line_writer
 from nnabla_influence.dataset.harmless import (
     harmless,
     harmless_row,
@@ -19,7 +20,6 @@ from nnabla_influence.dataset.harmless import (
     restored_row,
 )
 from nnabla_influence.dataset.header import parse_column
-from nnabla_influence.dataset.rewriting import line_writer, spreadsheet_line_writer
 
 DATA, COMMENT = parse_column(0, "x"), parse_column(1, "#note")
 COLUMNS = st.sampled_from([DATA, COMMENT])

@@ -33,29 +33,13 @@ def test_a_vector_follows_the_order_of_its_columns_whatever_their_indices_say():
     assert [c.position for c in columns_of(columns, "x")] == [0, 2, 4]
 
 
-def test_a_column_without_a_name_is_refused():
-    with pytest.raises(ValueError, match=r"column 2 has no name; give it one, or remove it"):
-        parse_header(["x", "", "y"])
-
-
 @pytest.mark.parametrize("cells", [["x:a", "x:b"], ["x", "x__0"], ["x__0", "x"]])
-def test_a_variable_that_stands_there_twice_is_refused(cells):
-    with pytest.raises(ValueError, match=r"variable 'x' stands there more than once \('x"):
+def test_a_variable_that_occurs_twice_is_refused(cells):
+    with pytest.raises(ValueError, match="'x' occurs more than once"):
         columns_of(parse_header(cells), "x")
-
-
-def test_a_missing_variable_is_refused_with_what_there_is():
-    columns = parse_header(["x:image", "#y", "label"])
-    with pytest.raises(ValueError, match=r"input 'y' has no column; the file has 'x', 'label';"):
-        columns_of(columns, "y")
 
 
 def test_a_missing_variable_does_not_list_hundreds():
     columns = parse_header([f"v{i}" for i in range(100)])
-    with pytest.raises(ValueError, match=r"'v7' and 92 more;"):
+    with pytest.raises(ValueError, match=r"input 'y' .*'v7' and 92 more"):
         columns_of(columns, "y")
-
-
-def test_a_file_of_comments_only_is_refused():
-    with pytest.raises(ValueError, match="has no columns but comments"):
-        columns_of(parse_header(["#x"]), "x")

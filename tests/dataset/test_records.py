@@ -14,28 +14,8 @@ from nnabla_influence.dataset.records import RecordReader
 from nnabla_influence.errors import DatasetError
 
 # Everything that may surprise a reader of lines: quotes, line ends of every kind, Unicode's own.
-TEXT = st.lists(
-    st.sampled_from(
-        [
-            "a",
-            "1",
-            ",",
-            '"',
-            "\n",
-            "\r",
-            "\r\n",
-            " ",
-            "é",
-            "猫",
-            "😀",
-            "\u2028",
-            "\x85",
-            "\x0c",
-            "\t",
-        ]
-    ),
-    max_size=6,
-).map("".join)
+PIECES = [*'a1,"\n\r é猫😀', "\r\n", "\u2028", "\x85", "\x0c", "\t"]
+TEXT = st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
 
 
 @st.composite
@@ -103,14 +83,8 @@ def test_a_changed_file_is_not_read_at_old_offsets(tmp_path: Path):
     path.write_text("a\n1\n2\n")
     dataset = open_dataset(path, [])
     path.write_text("a\n10\n2\n")
-    with pytest.raises(DatasetError, match=r"x\.csv: has changed since it was opened; start again"):
+    with pytest.raises(DatasetError, match=r"x\.csv: has changed since it was opened"):
         dataset.cells(1)
-
-
-def test_a_file_that_is_gone_is_named(tmp_path: Path):
-    path = tmp_path / "x.csv"
-    path.write_text("a\n1\n")
-    dataset = open_dataset(path, [])
     path.unlink()
-    with pytest.raises(DatasetError, match=r"x\.csv: cannot be read any more \(No such file"):
+    with pytest.raises(DatasetError, match=r"x\.csv: .*No such file"):
         dataset.cells(0)

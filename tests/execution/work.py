@@ -1,10 +1,12 @@
-"""What the tests have done, here or by workers."""
+"""What the tests run, here or in workers."""
 
 from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import threading
+import time
 from pathlib import Path
 
 from nnabla_influence.errors import InfluenceError
@@ -42,11 +44,22 @@ def die(folder: str, name: str) -> None:
 
 def refuse(folder: str, name: str) -> None:
     note(folder, name)
-    raise InfluenceError("row 3 is no number; correct it")
+    raise InfluenceError("row 3 is not a number; correct it")
 
 
 def end_process() -> None:
     sys.exit(5)
+
+
+def print_much() -> str:
+    for _ in range(1000):
+        print("x" * 100, end="\r", flush=True)
+    return "done"
+
+
+def wait(seconds: float) -> None:
+    print(tempfile.mkdtemp(), file=sys.stderr, flush=True)
+    time.sleep(seconds)
 
 
 def not_to_be_sent() -> threading.Lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -12,13 +14,14 @@ from nnabla_influence.device import cpu_device
 from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.influence.step_derivatives import StepDerivatives
 from nnabla_influence.influence.step_inputs import StepInputs
-from nnabla_influence.influence.trace import trace_back, validation_gradient
+from nnabla_influence.influence.trace import Trace, TraceInputs, trace_back, validation_gradient
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.options import Options
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import write_run
 from nnabla_influence.runs.steps import Step
+from nnabla_influence.scoring.inputs import Inputs, Request
 from nnabla_influence.scoring.methods import final_method
 from nnabla_influence.solvers import STATE_NAMES, SolverState, build_adjoint
 from tests.cases import CASES, Case
@@ -58,9 +61,9 @@ class Kept:
 
 
 def train_and_trace(
-    case: Case, folder, steps, train, validation, solver, window=None, *, frozen=None, after=None
-):
-    """Train in nnabla from the case's parameters, keep every state, and trace back."""
+    case: Case, folder, steps, train, validation, solver, window=None, *, frozen=None
+) -> list[np.ndarray]:
+    """Train in nnabla from the case's parameters, and trace back; the scores after each step."""
     chunk = 8
     path = case.save_definition(folder, batch_size=len(steps[0].batches[0]))
     if frozen is not None:
@@ -102,17 +105,16 @@ def train_and_trace(
     if whole:
         r = gradient.narrow(0, p, gradient.size - p)
         gradient = gradient.narrow(0, 0, p)
-    return trace_back(
+    inputs = TraceInputs(
         steps if window is None else steps[-window:],
         Kept(checkpoints),
         StepDerivatives(lambda size: derivatives(size, Mode.TRAINING), whole, chunk),
         build_adjoint(solver, gradient, CONTEXT),
         StepInputs(fetch),
-        n_rows,
-        SilentProgress(),
-        r=r,
-        after_step=after,
-    ).influence
+        r,
+    )
+    start = Trace.start(n_rows, gradient)
+    return [trace.influence.copy() for trace in trace_back(inputs, start)]
 
 
 def freeze(proto, name: str) -> None:
@@ -158,7 +160,7 @@ def test_agrees_with_finite_differences_through_the_whole_retraining(
 
     last = sum(step.epoch == 1 for step in steps)
     for window, wanted in ((None, by_epoch.sum(axis=0)), (last, by_epoch[1])):
-        got = train_and_trace(SMOOTH, tmp_path, steps, train, validation, solver, window)
+        *_, got = train_and_trace(SMOOTH, tmp_path, steps, train, validation, solver, window)
         assert error(got, wanted) < 1e-3
         assert spearmanr(got, wanted).statistic > 0.999
 
@@ -169,18 +171,14 @@ def test_each_epoch_contributes_its_own_and_a_frozen_parameter_nothing(tmp_path)
     solver = settings("Adam", 0.03)
     steps = training(10, 6, epochs=2, rate=solver.hyperparameters["lr"])
     by_epoch = yardstick(SMOOTH, steps, train, validation, solver, "l/affine/W").influence()
-    so_far: list[np.ndarray] = []
 
-    total = train_and_trace(
-        *(SMOOTH, tmp_path, steps, train, validation, solver),
-        frozen="l/affine/W",
-        after=lambda trace: so_far.append(trace.influence.copy()),
+    so_far = train_and_trace(
+        SMOOTH, tmp_path, steps, train, validation, solver, frozen="l/affine/W"
     )
 
     last = sum(step.epoch == 1 for step in steps)
     assert error(so_far[last - 1], by_epoch[1]) < 1e-3
     assert error(so_far[-1] - so_far[last - 1], by_epoch[0]) < 1e-3
-    np.testing.assert_array_equal(total, so_far[-1])
 
 
 def test_batch_normalization_is_exact_through_its_running_statistics(tmp_path):
@@ -191,7 +189,7 @@ def test_batch_normalization_is_exact_through_its_running_statistics(tmp_path):
     steps = training(12, 6, epochs=2, rate=0.05)
     whole = yardstick(case, steps, train, validation, solver)
 
-    got = train_and_trace(case, tmp_path, steps, train, validation, solver)
+    *_, got = train_and_trace(case, tmp_path, steps, train, validation, solver)
 
     assert error(got, whole.influence().sum(axis=0)) < 1e-3
 
@@ -208,11 +206,18 @@ def test_final_parameters_with_either_statistics_in_the_steps(tmp_path, statisti
         tmp_path / "net.h5",
     )
     run = write_run(tmp_path / "run", parameters=parameters, steps=steps, settings=None)
-    method = final_method(
-        *(definition, run),
-        Options(method="final", running_statistics=statistics == "running"),
-        *(cpu_device("tests"), lambda rows: {k: v[rows] for k, v in train.items()}),
+    options = Options(method="final", running_statistics=statistics == "running")
+    path = tmp_path / "net.nntxt"
+    inputs = Inputs(
+        Request(path, run.folder, None, None, None, None, options, "cpu"),
+        cpu_device("tests"),
+        definition,
+        run,
+        definition.solver,
+        train=SimpleNamespace(batch=lambda rows: {k: v[rows] for k, v in train.items()}),
+        validation=None,
     )
+    method = final_method(inputs)
     u, r = method.split(
         validation_gradient(
             method.at_end,
@@ -221,12 +226,9 @@ def test_final_parameters_with_either_statistics_in_the_steps(tmp_path, statisti
             SilentProgress(),
         )
     )
-    got = trace_back(
-        *(steps, method.trajectory, method.of_steps),
-        *(build_adjoint(settings("Sgd", 0.03), u, CONTEXT), method.inputs, 12),
-        SilentProgress(),
-        r=r,
-    ).influence
+    adjoint = build_adjoint(settings("Sgd", 0.03), u, CONTEXT)
+    traced = TraceInputs(steps, method.trajectory, method.of_steps, adjoint, method.step_inputs, r)
+    *_, got = (trace.influence for trace in trace_back(traced, Trace.start(12, u)))
 
     theta = {k: v for k, v in float64(parameters).items() if k in definition.trainable}
     moving = {k: v for k, v in float64(parameters).items() if k not in definition.trainable}

@@ -72,8 +72,5 @@ def test_without_random_layers_it_is_the_data_alone():
 def test_draws_for_ragged_batches_are_refused(definition, tmp_path):
     steps = [*some_steps(2), Step(2, 0, 0.1, (np.array([1, 2]),))]
     run = write_run(tmp_path / "run", parameters=definition.parameters, steps=steps, settings=None)
-    message = (
-        r"run: its mini-batches have 2 to 4 examples, and what random layers \(.*Dropout\) drew"
-    )
-    with nn.context_scope(CONTEXT), pytest.raises(UnsupportedError, match=message):
+    with nn.context_scope(CONTEXT), pytest.raises(UnsupportedError, match=r"run: .*Dropout"):
         step_inputs(definition, run, fetch, CONTEXT)

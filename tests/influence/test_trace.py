@@ -13,10 +13,15 @@ from scipy.stats import kendalltau, spearmanr
 from nnabla_influence.definition import SolverSettings, build_objective, load_definition
 from nnabla_influence.device import cpu_device
 from nnabla_influence.engine.gradients import Derivatives
-from nnabla_influence.errors import ScoreError
 from nnabla_influence.influence.step_derivatives import StepDerivatives
 from nnabla_influence.influence.step_inputs import StepInputs
-from nnabla_influence.influence.trace import Trace, trace_back, validation_gradient
+from nnabla_influence.influence.trace import (
+    DivergedError,
+    Trace,
+    TraceInputs,
+    trace_back,
+    validation_gradient,
+)
 from nnabla_influence.influence.trajectory import FinalTrajectory
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.checkpoint import Checkpoint
@@ -54,7 +59,7 @@ def trace(
     parameters=None,
     weight_decay: float = 0.0,
     chunk: int = 5,
-    **more,
+    first_length: float | None = None,
 ) -> Trace:
     definition = load_definition(
         case.save_definition(folder, parameters=parameters), folder / "net.h5"
@@ -69,16 +74,19 @@ def trace(
         block=7,
     )
     adjoint = build_adjoint(SolverSettings("Sgd", {"lr": 0.1}, weight_decay, 1), u, CONTEXT)
-    return trace_back(
+    inputs = TraceInputs(
         steps,
         FinalTrajectory(Checkpoint(len(steps), definition.parameters, SolverState(len(steps), {}))),
         StepDerivatives(lambda size: derivatives, whole=False, chunk_size=chunk),
         adjoint,
         StepInputs(lambda rows: {k: v[rows] for k, v in train.items()}),
-        n_rows,
-        SilentProgress(),
-        **more,
     )
+    start = Trace.start(n_rows, u)
+    if first_length is not None:
+        start = dataclasses.replace(start, first_length=first_length)
+    *_, last = trace_back(inputs, start)
+    assert last.n_steps == len(steps)
+    return last
 
 
 @pytest.fixture(params=CASES, ids=lambda case: case.name)
@@ -188,9 +196,7 @@ def test_a_step_that_is_not_finite_is_named(tmp_path):
     train, validation = case.inputs(6, seed=1), case.inputs(4, seed=2)
     steps = as_steps([([0, 1, 2], 0.1)] * 4)
     steps[2] = dataclasses.replace(steps[2], learning_rate=1e38)
-    with pytest.raises(
-        ScoreError, match=r"step [123] \(epoch 0\): the (influence is not finite|traced gradient)"
-    ):
+    with pytest.raises(DivergedError, match=r"step [123] \(epoch 0\)"):
         trace(case, tmp_path, steps, train, validation)
 
 
@@ -199,28 +205,21 @@ def test_a_trace_that_diverges_is_stopped(tmp_path):
     case = BY_NAME["linear-squared"]
     train, validation = case.inputs(12, seed=1), case.inputs(4, seed=2)
     steps = as_steps([(list(range(12)), 5.0)] * 20)
-    with pytest.raises(ScoreError, match=r"step 1\d \(epoch 0\): the traced gradient"):
+    with pytest.raises(DivergedError, match=r"step 1\d \(epoch 0\)"):
         trace(case, tmp_path, steps, train, validation)
     assert np.isfinite(trace(case, tmp_path, steps[:3], train, validation).influence).all()
 
 
-def test_a_trace_that_goes_on_diverges_where_it_would_have(tmp_path):
-    """The growth counts from the window's end, however often the trace was interrupted."""
+def test_growth_counts_from_the_first_length_however_often_the_trace_was_resumed(tmp_path):
     case = BY_NAME["linear-squared"]
     train, validation = case.inputs(12, seed=1), case.inputs(4, seed=2)
     steps = as_steps([(list(range(12)), 5.0)] * 20)
-    kept: dict[int, Trace] = {}
-    with pytest.raises(ScoreError) as undisturbed:
-        trace(
-            *(case, tmp_path, steps, train, validation),
-            after_step=lambda so_far: kept.update({so_far.n_steps: so_far}),
-        )
-    first_length = kept[1].first_length
-    assert all(so_far.first_length == first_length for so_far in kept.values())
-    begun = Trace(np.zeros(12), np.zeros(12, np.int64), 0, first_length / 1e3)  # as of 1e3 before
-    with pytest.raises(ScoreError, match=r"step 1\d \(epoch 0\): the traced gradient") as gone_on:
-        trace(case, tmp_path, steps, train, validation, so_far=begun)
-    assert step_of(gone_on.value) > step_of(undisturbed.value)
+    first_length = trace(case, tmp_path, steps[:1], train, validation).first_length
+    with pytest.raises(DivergedError) as undisturbed:
+        trace(case, tmp_path, steps, train, validation)
+    with pytest.raises(DivergedError) as resumed:  # as of a u that was 1e3 times shorter
+        trace(case, tmp_path, steps, train, validation, first_length=first_length / 1e3)
+    assert step_of(resumed.value) > step_of(undisturbed.value)
 
 
 def step_of(error: Exception) -> int:

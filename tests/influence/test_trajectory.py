@@ -1,4 +1,4 @@
-"""Which states stand for the steps: kept or replayed the same; no replay that went elsewhere."""
+"""Which checkpoints stand for the steps: kept or replayed the same, and no wrong replay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, score
+from nnabla_influence import Options
 from nnabla_influence.definition import load_definition
 from nnabla_influence.device import cpu_device
 from nnabla_influence.errors import RunError
@@ -29,16 +29,11 @@ from tests.exact_trainings import (
     Watched,
     equal,
     fetch_from,
-    watched_trainings,
 )
 from tests.runs.changing import with_new_checksums
+from tests.scores import score
 
 CONTEXT = cpu_device("tests").context
-
-
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory) -> dict[str, Watched]:
-    return watched_trainings(tmp_path_factory.getbasetemp())
 
 
 def replayed(training: Watched, folder: Path | None = None) -> ReplayedTrajectory:
@@ -62,11 +57,11 @@ def tamper(folder: Path, step: int, index: int = 3, value: float | None = None) 
     with_new_checksums(folder)
 
 
-# --------------------------------------------------------------------- states
+# --------------------------------------------------------------------- checkpoints
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_each_state_is_nnablas_whatever_the_order_of_asking(trainings, name: str):
+def test_each_checkpoint_is_nnablas_in_any_order(trainings, name: str):
     training = trainings[name]
     recorded = read_run(training.run("all"))
     steps = recorded.steps
@@ -91,7 +86,7 @@ def test_the_final_state_stands_for_every_step(trainings):
 
 def test_a_run_without_each_steps_state_is_not_read_as_if(trainings):
     run = read_run(trainings["sgd"].run("sqrt"))
-    with pytest.raises(RunError, match="keeps no parameters of step 11; train again with --keep"):
+    with pytest.raises(RunError, match="checkpoint of step 11"):
         RecordedTrajectory(run, run.steps)
 
 
@@ -105,7 +100,7 @@ def test_sqrt_gives_the_bytes_of_all(trainings, tmp_path, name: str, window):
     files = []
     for keep in ("all", "sqrt"):
         output = tmp_path / "influence.csv"
-        options = Options(method="exact", window=window, device="cpu")
+        options = Options(method="exact", window=window)
         ranking = score(training.definition, run=training.run(keep), output=output, options=options)
         files.append(output.read_bytes())
         output.unlink()
@@ -121,7 +116,7 @@ def test_chunks_change_rounding_at_most(trainings, name: str):
         score(
             training.definition,
             run=training.run("all"),
-            options=Options(method="exact", window="all", device="cpu", chunk_size=size),
+            options=Options(method="exact", window="all", chunk_size=size),
         ).scores.influence
         for size in (2, 3, 64)
     )
@@ -129,7 +124,7 @@ def test_chunks_change_rounding_at_most(trainings, name: str):
         assert np.linalg.norm(got - wanted) < 1e-5 * np.linalg.norm(wanted)
 
 
-# --------------------------------------------------------------------- replays that go elsewhere
+# --------------------------------------------------------------------- wrong replays
 
 
 @pytest.mark.parametrize(
@@ -141,16 +136,12 @@ def test_one_changed_value_in_a_kept_state_is_noticed(
     training = trainings["momentum"]
     run = copy(training, tmp_path / "run")
     tamper(run, tampered)
-    with pytest.raises(
-        RunError,
-        match=rf"run: the training from step {first} to {end} cannot be replayed \(.* is off by a"
-        r" relative .*\); .* or files of the run .* were changed",
-    ):
+    with pytest.raises(RunError, match=rf"run: the training from step {first} to {end} cannot"):
         score(
             training.definition,
             run=run,
             output=tmp_path / "a.csv",
-            options=Options(method="exact", window="all", device="cpu"),
+            options=Options(method="exact", window="all"),
         )
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
 
@@ -164,7 +155,7 @@ def test_a_changed_solver_state_at_the_end_is_noticed(trainings, tmp_path):
     values["var"]["h/affine/b"] = values["var"]["h/affine/b"] * np.float32(1.01)
     changed = Checkpoint(final.step, final.parameters, SolverState(final.solver.t, values))
     assert describe_difference(final, final) is None
-    assert describe_difference(final, changed) == "h/affine/b (var) is off by a relative 9.9e-03"
+    assert describe_difference(final, changed) == "h/affine/b (var) has the relative error 9.9e-03"
 
 
 def test_training_that_the_definition_does_not_describe_is_noticed(trainings, tmp_path):
@@ -176,12 +167,12 @@ def test_training_that_the_definition_does_not_describe_is_noticed(trainings, tm
     lines[-2] = ",".join([number, epoch, repr(float(rate) * 1.5), rows])
     (run / "steps.csv").write_text("\n".join(lines) + "\n")
     with_new_checksums(run)
-    with pytest.raises(RunError, match=r"from step 8 to 12 cannot be replayed .*changed gradients"):
+    with pytest.raises(RunError, match="from step 8 to 12 cannot be replayed"):
         replayed(training, run).before(read_run(run).steps[-1])
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_kept_steps_lead_where_they_led(trainings, name: str):
+def test_kept_steps_are_replayed_to_the_next(trainings, name: str):
     training = trainings[name]
     definition, run = load_definition(training.definition), read_run(training.run("all"))
     trainer = Trainer(definition, definition.solver, CONTEXT)
@@ -195,12 +186,11 @@ def test_kept_steps_of_another_loss_are_noticed(trainings):
     lr = dataclasses.replace(run.steps[-1], learning_rate=run.steps[-1].learning_rate / 2)
     trajectory = RecordedTrajectory(run, (*run.steps[:-1], lr))
     trainer = Trainer(definition, definition.solver, CONTEXT)
-    message = rf"step {lr.step} done again leads elsewhere than it did \(off by 0.5 .*wrong"
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RunError, match=rf"step {lr.step} .*relative error 0\.5"):
         trajectory.check(trainer, StepInputs(fetch_from(training.training)))
 
 
-def test_a_device_that_is_not_the_same_twice_is_told_from_another(trainings, tmp_path):
+def test_a_device_that_does_not_give_the_same_twice_is_named(trainings, tmp_path):
     training = trainings["sgd"]
     run = copy(training, tmp_path / "run")
     trajectory = replayed(training, run)
@@ -212,11 +202,11 @@ def test_a_device_that_is_not_the_same_twice_is_told_from_another(trainings, tmp
         return {**arrays, "x": arrays["x"] * (1 + 1e-4 * drawn.normal())}
 
     trajectory._inputs = StepInputs(unsteady)
-    with pytest.raises(RunError, match="this device does not give the same result twice"):
+    with pytest.raises(RunError, match="same result twice"):
         trajectory.before(read_run(run).steps[-1])
 
 
-def test_a_replay_begins_at_a_kept_state_or_says_that_there_is_none(trainings, tmp_path):
+def test_a_replay_begins_at_a_kept_checkpoint_or_is_refused(trainings, tmp_path):
     training = trainings["sgd"]
     run = read_run(training.run("sqrt"))
     trajectory = replayed(training)
@@ -229,7 +219,7 @@ def test_a_replay_begins_at_a_kept_state_or_says_that_there_is_none(trainings, t
 
     trajectory._run = From8()
     equal(trajectory.before(run.steps[9]), training.seen_by_nnabla(9))
-    with pytest.raises(RunError, match="keeps no parameters at or before step 7; record a longer"):
+    with pytest.raises(RunError, match="before step 7"):
         trajectory.before(run.steps[7])
 
 
@@ -238,7 +228,5 @@ def test_a_kept_state_that_is_not_finite_is_named(trainings, tmp_path):
     run = copy(training, tmp_path / "run")
     tamper(run, 4, value=np.nan)
     trajectory = replayed(training, run)
-    with pytest.raises(
-        RunError, match=r"4\.npy: the checkpoint before step 4: parameter .* is not"
-    ):
+    with pytest.raises(RunError, match=r"4\.npy: "):
         trajectory.before(read_run(run).steps[5])

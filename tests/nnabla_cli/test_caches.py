@@ -151,5 +151,5 @@ def test_a_training_from_a_prepared_cache_is_traced_exactly(tmp_path):
 
     edit(definition, change)
     train(definition, tmp_path / "run", window="all", keep="sqrt", device="cpu")
-    options = Options(method="exact", window="all", device="cpu")
-    assert len(score(definition, run=tmp_path / "run", options=options)) == 40
+    options = Options(method="exact", window="all")
+    assert len(score(definition, run=tmp_path / "run", options=options, device="cpu")) == 40

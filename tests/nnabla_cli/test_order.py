@@ -6,7 +6,7 @@ from nnabla.config import nnabla_config
 
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import RunError, UnsupportedError
-from nnabla_influence.nnabla_cli.order import nnabla_cli_steps, shuffled_steps
+from nnabla_influence.nnabla_cli.order import nnabla_cli_steps, seeded_steps, shuffled_steps
 from nnabla_influence.runs.run import read_run
 from tests.training_data import CASES, trained_cases, write_project
 
@@ -80,37 +80,26 @@ def write_cache(folder, rows, lengths=None):
     )
 
 
-def test_a_cache_that_the_training_may_have_made_or_found_is_refused(tmp_path):
-    definition = definition_of(tmp_path, cached(tmp_path))
+def test_caches_whose_order_is_unknown_are_refused(tmp_path, monkeypatch):
+    def refused(definition, message):
+        with pytest.raises(UnsupportedError, match=message):
+            nnabla_cli_steps(definition, 20)
+
+    implicit = definition_of(tmp_path, cached(tmp_path))
+    refused(implicit, "order.csv")  # there is none
     write_cache(tmp_path, range(20))
-    with pytest.raises(
-        UnsupportedError, match=r"'Training' has the cache folder .*cache, and whether the training"
-    ):
-        nnabla_cli_steps(definition, 20)
-
-
-def test_a_cache_that_has_gone_is_refused(tmp_path):
-    definition = definition_of(tmp_path, cached(tmp_path))
-    with pytest.raises(UnsupportedError, match=r"cannot be told without cache/order.csv"):
-        nnabla_cli_steps(definition, 20)
-
-
-def test_a_cache_of_other_data_is_refused(tmp_path):
+    refused(implicit, "'Training': .*made .*cache or found")
     definition = definition_of(tmp_path, cached(tmp_path, create_cache_explicitly=True))
-    write_cache(tmp_path, range(19))
-    with pytest.raises(UnsupportedError, match=r"order.csv does not fit the dataset of 20 rows"):
-        nnabla_cli_steps(definition, 20)
-    (tmp_path / "cache" / "order.csv").write_text("".join(f"{i},{i}\n" for i in range(20)))
-    with pytest.raises(UnsupportedError, match=r"cache_index.csv does not fit the 20 rows"):
-        nnabla_cli_steps(definition, 20)
-
-
-def test_an_explicit_cache_larger_than_memory_is_refused(tmp_path, monkeypatch):
-    definition = definition_of(tmp_path, cached(tmp_path, create_cache_explicitly=True))
-    write_cache(tmp_path, range(20))
+    order = tmp_path / "cache" / "order.csv"
+    text = order.read_text()
+    order.write_text(text.rsplit("\n", 2)[0] + "\n")
+    refused(definition, "order.csv .* 20 rows")
+    order.write_text(text)
+    (tmp_path / "cache" / "cache_index.csv").write_text("cache_0.npy,19\n")
+    refused(definition, "cache_index.csv .* 20 rows")
+    (tmp_path / "cache" / "cache_index.csv").write_text("cache_0.npy,20\n")
     set_memory_cache(monkeypatch, "0")
-    with pytest.raises(UnsupportedError, match=r"read from the cache cache and too large for nnab"):
-        nnabla_cli_steps(definition, 20)
+    refused(definition, "cache cache .*memory")
 
 
 @pytest.mark.parametrize(
@@ -157,12 +146,12 @@ def test_files_of_a_row_are_decoded_from_where_they_lie(tmp_path, monkeypatch):
     set_memory_cache(monkeypatch, str(20 * (3 * 8 + 4) + 1))
     assert plain(nnabla_cli_steps(definition, 20)) != from_files
     (tmp_path / "データ" / "a b.npy").unlink()
-    with pytest.raises(UnsupportedError, match=r"the first row of .*train.csv cannot be decoded"):
+    with pytest.raises(UnsupportedError, match=r"train.csv: the first row"):
         nnabla_cli_steps(definition, 20)
 
 
 def test_a_definition_that_trains_nothing(tmp_path):
-    with pytest.raises(RunError, match=r"trains no iteration \(max_epoch 0, iter_per_epoch 5, b"):
+    with pytest.raises(RunError, match="max_epoch 0, iter_per_epoch 5"):
         nnabla_cli_steps(definition_of(tmp_path / "a", max_epoch=0), 20)
     with pytest.raises(RunError, match=r"iter_per_epoch 0"):
         nnabla_cli_steps(definition_of(tmp_path / "b", iter_per_epoch=0), 20)
@@ -175,9 +164,12 @@ def test_a_definition_without_a_dataset(tmp_path):
     definition = definition_of(tmp_path, edit)
     with pytest.raises(RunError, match=r"net.nntxt: names no training dataset"):
         nnabla_cli_steps(definition, 20)
-    with pytest.raises(RunError, match=r"net.nntxt: names no batch size; give it with -bs"):
+    with pytest.raises(RunError, match=r"net.nntxt: .*batch size; .*-bs"):
         shuffled_steps(definition, 20, seed=0)
+    with pytest.raises(RunError, match=r"net.nntxt: .*batch size"):
+        seeded_steps(definition, 20, seed=0)
     assert len(shuffled_steps(definition, 20, seed=0, batch_size=10)) == 6
+    assert len(seeded_steps(definition, 20, seed=0, batch_size=10)) == 6
 
 
 @pytest.mark.parametrize(
@@ -186,7 +178,7 @@ def test_a_definition_without_a_dataset(tmp_path):
 @pytest.mark.parametrize("epochs", [0, 4])
 def test_a_window_longer_than_the_training(tmp_path, draw, epochs):
     definition = definition_of(tmp_path, max_epoch=3)
-    with pytest.raises(RunError, match=rf"a window of {epochs} epochs was asked for, .* trains 3;"):
+    with pytest.raises(RunError, match=rf"{epochs} epochs .* trains 3;"):
         draw(definition, 20, epochs=epochs)
 
 
@@ -203,14 +195,11 @@ def test_a_shuffled_trial_sees_each_row_once_an_epoch(tmp_path):
     )
 
 
-def test_shuffled_trials_differ_by_their_seed_only(tmp_path):
+@pytest.mark.parametrize("draw", [shuffled_steps, seeded_steps])
+def test_trials_differ_by_their_seed_only(tmp_path, draw):
     definition = definition_of(tmp_path)
-    assert plain(shuffled_steps(definition, 20, seed=1)) == plain(
-        shuffled_steps(definition, 20, seed=1)
-    )
-    assert plain(shuffled_steps(definition, 20, seed=1)) != plain(
-        shuffled_steps(definition, 20, seed=2)
-    )
+    one, again, other = (plain(draw(definition, 20, seed=seed)) for seed in (1, 1, 2))
+    assert one == again != other
 
 
 def test_a_shuffled_trial_sums_gradients_as_the_definition_says(tmp_path):
@@ -222,3 +211,64 @@ def test_a_shuffled_trial_sums_gradients_as_the_definition_says(tmp_path):
         (4, 2, 3),
         (5, 3, 3),
     ]
+
+
+def test_the_epochs_are_one_stream_of_permutations_cut_in_pieces(tmp_path):
+    definition = definition_of(tmp_path, n=23, batch_size=5, max_epoch=4, lr_decay=0.5)
+    steps = seeded_steps(definition, 23, seed=7)
+    assert [(step.step, step.epoch) for step in steps] == [(i, i // 4) for i in range(16)]
+    stream = np.concatenate([step.rows for step in steps])
+    for epoch in range(3):  # every row once in each 23, wherever the mini-batches end
+        assert sorted(stream[epoch * 23 : (epoch + 1) * 23].tolist()) == list(range(23))
+    assert not np.array_equal(stream[:23], stream[23:46])
+    assert {len(step.rows) for step in steps} == {5}
+    assert [step.learning_rate for step in steps] == pytest.approx(
+        [0.1 * 0.5**i for i in range(16)]
+    )
+
+
+def test_rows_that_are_not_shuffled_come_as_they_are(tmp_path):
+    steps = seeded_steps(definition_of(tmp_path, n=7, batch_size=3, shuffle=False), 7, seed=1)
+    stream = [int(row) for step in steps for row in step.rows]
+    assert stream == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3]
+
+
+def test_gradients_are_summed_as_the_definition_says(tmp_path):
+    definition = definition_of(tmp_path, max_epoch=4, update_interval=3, lr_decay=0.5)
+    steps = seeded_steps(definition, 20, seed=1)
+    assert [(step.epoch, len(step.batches)) for step in steps] == [
+        *((0, 3), (1, 3), (1, 3), (2, 3), (2, 3), (3, 3))  # the last two of 20 iterations: none
+    ]
+    assert [step.learning_rate for step in steps] == pytest.approx(
+        [0.1 * 0.5**i for i in (2, 5, 8, 11, 14, 17)]
+    )
+
+
+def test_another_batch_size_has_the_rates_of_the_same_part_of_the_training(tmp_path):
+    definition = definition_of(tmp_path, max_epoch=2, lr_decay=0.5)  # 5 iterations an epoch
+    halved = seeded_steps(definition, 20, seed=1, batch_size=2)
+    assert len(halved) == 20
+    assert {len(step.rows) for step in halved} == {2}
+    assert [step.learning_rate for step in halved] == pytest.approx(
+        [0.1 * 0.5 ** (i // 2) for i in range(20)]
+    )
+    whole = seeded_steps(definition, 20, seed=1, batch_size=20)
+    assert [step.learning_rate for step in whole] == pytest.approx([0.1, 0.1 * 0.5**5])
+    assert [len(step.rows) for step in seeded_steps(definition, 20, seed=1, batch_size=30)] == [
+        *(30, 30)
+    ]
+    kept = seeded_steps(definition, 20, seed=1, batch_size=4)
+    assert plain(kept) == plain(seeded_steps(definition, 20, seed=1))
+
+
+def test_a_definition_that_counts_other_iterations_is_believed(tmp_path):
+    definition = definition_of(tmp_path, iter_per_epoch=3)
+    assert len(seeded_steps(definition, 20, seed=0)) == 9
+
+
+def test_a_definition_that_trains_nothing_is_refused(tmp_path):
+    with pytest.raises(RunError, match="max_epoch 0, iter_per"):
+        seeded_steps(definition_of(tmp_path / "a", max_epoch=0), 20, seed=0)
+    definition = definition_of(tmp_path / "b", max_epoch=1, update_interval=6)
+    with pytest.raises(RunError, match="iter_per_epoch 5, update_interval 6"):
+        seeded_steps(definition, 20, seed=0)

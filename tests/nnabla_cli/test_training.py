@@ -34,7 +34,7 @@ def _cache(tmp_path_factory, monkeypatch):
 
 
 class Said:
-    """A progress that keeps what it is told."""
+    """A progress that keeps its messages."""
 
     def __init__(self):
         self.lines, self.stages = [], []
@@ -130,7 +130,7 @@ def test_it_gives_what_the_unmodified_nnabla_cli_gives_to_the_bit(tmp_path, monk
     said.lines.remove("Training 学習 data/net.nntxt on CPU (as asked for)")
     checkpoints, monitor = said.lines
     assert checkpoints.startswith(
-        "Checkpoints: final 21 kB, sqrt 21 kB (3 sets), all 23 kB (12 sets); keeping sqrt: about"
+        "Checkpoints: final 21 kB, sqrt 21 kB (3), all 23 kB (12); keeping sqrt; exact"
     )
     assert "'valid_error'" in monitor
 
@@ -148,7 +148,7 @@ def test_an_nnp_is_trained_and_a_run_replaced(tmp_path, tmp_path_factory):
     assert (tmp_path / "run" / "nnabla_cli" / model.name).exists()
 
 
-def test_moments_are_kept_and_what_they_take_is_said_before(tmp_path):
+def test_checkpoints_are_kept_and_their_cost_is_reported_before(tmp_path):
     definition = write_project(
         tmp_path / "project", solver=S.Adam(0.05), max_epoch=4, update_interval=2
     ).definition
@@ -156,23 +156,19 @@ def test_moments_are_kept_and_what_they_take_is_said_before(tmp_path):
     run = train(
         definition, tmp_path / "run", device="cpu", window="last", keep="all", progress=said
     )
-    # The last epoch's mini-batches, 15 to 19, end the updates 7, 8 and 9; a set is the four
+    # The last epoch's mini-batches, 15 to 19, end the updates 7, 8 and 9; a checkpoint is the four
     # parameters and Adam's two states of each.
     assert run.checkpoints == (7, 8, 9)
     assert run.settings.keep == "all"
     assert run.seconds_keeping > 0
     (first,) = (line for line in said.lines if line.startswith("Checkpoints: "))
-    pattern = (
-        r"Checkpoints: final 15 kB, sqrt 15 kB \(2 sets\), all 15 kB \(3 sets\); keeping all:"
-        r" about 0.\d\d s of the training, and 176 bytes of memory to replay"
-    )
-    assert re.fullmatch(pattern, first)
+    assert re.search(r"final 15 kB, sqrt 15 kB \(2\), all 15 kB \(3\); .*176 by", first)
     sizes = {path.stat().st_size for path in (run.folder / "checkpoints").glob("*.npy")}
     assert sizes == {176}
-    # What was said of the end is right.
+    # The reported size of the final state is right.
     written = [(run.folder / name).stat().st_size for name in ("final.h5", "solver_states.h5")]
     assert sum(written) == pytest.approx(14_672, rel=0.1)
-    assert re.fullmatch(r"checkpoints: all, 3 sets, \d+ kB, \d.\d\d s of the training", kept(run))
+    assert re.fullmatch(r"checkpoints: all \(3\), \d+ kB, written in \d.\d\d s", kept(run))
     assert [path.name for path in run.folder.glob(".*")] == []
 
 
@@ -182,9 +178,7 @@ def test_what_does_not_fit_the_disk_is_refused_before_the_training(tmp_path, mon
     definition = write_project(
         tmp_path / "project", solver=S.Adam(0.05), max_epoch=4, update_interval=2
     ).definition
-    message = (
-        r"keeping all takes 15 kB of disk, and 15 kB are free; --keep sqrt \(keep='sqrt'\) would"
-    )
+    message = r"out: --keep all needs 15 kB .*15 kB are free; use --keep sqrt"
     refused(tmp_path, OutputError, message, definition=definition, keep="all", window=1)
 
 
@@ -205,7 +199,7 @@ def test_what_nnabla_cli_fails_at_is_said_in_its_words(tmp_path):
     header, *rows = project.csv.read_text(encoding="utf-8").splitlines()
     lines = [f"{header},note", *(f"{row},hello" for row in rows)]
     project.csv.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    message = r"did not finish the training; it said: .*hello"
+    message = r"net.nntxt: nnabla_cli did not finish .*hello"
     refused(tmp_path, RunError, message, definition=project.definition)
 
 
@@ -240,9 +234,9 @@ def test_weights_that_would_start_at_0_are_refused(tmp_path):
         (
             "affine/affine/W",
             (4, 1),
-            r"wrong.h5: parameter 'affine/affine/W' has shape \(4, 1\), and",
+            r"wrong.h5: parameter 'affine/affine/W' .*\(4, 1\).*\(3, 1\)",
         ),
-        ("other/W", (3, 1), r"wrong.h5: holds none of the network's parameters \(affine/affine/W"),
+        ("other/W", (3, 1), r"wrong.h5: .*affine/affine/W"),
     ],
 )
 def test_start_parameters_of_another_network_are_refused(tmp_path, name, shape, message):
@@ -272,15 +266,15 @@ def no_dataset(proto):
         (
             {"edit": no_uri},
             ModelError,
-            r"net.nntxt: dataset 'Validation' names no CSV; set its uri",
+            r"net.nntxt: dataset 'Validation' .*uri",
         ),
         ({"edit": no_dataset}, ModelError, r"net.nntxt: names no training dataset"),
         ({"edit": two_datasets}, UnsupportedError, r"reads 2 datasets"),
-        ({"max_epoch": 0}, ModelError, r"trains too little for one update \(max_epoch 0, iter_p"),
+        ({"max_epoch": 0}, ModelError, r"max_epoch 0"),
         (
             {"update_interval": 16},
             ModelError,
-            r"trains too little for one update \(max_epoch 3, it",
+            r"max_epoch 3",
         ),
     ],
 )
@@ -301,7 +295,7 @@ def test_a_path_of_another_machine_is_said_before_the_training(tmp_path):
         proto.dataset[1].uri = r"C:\data\valid.csv"
 
     definition = write_project(tmp_path / "project", edit=elsewhere).definition
-    message = r"^C:\\data\\valid\.csv: the validation dataset .* of another machine; write"
+    message = r"^C:\\data\\valid\.csv: the validation dataset .* another machine"
     refused(tmp_path, DatasetError, message, definition=definition)
 
 
@@ -311,7 +305,7 @@ def one_batch(proto):
 
 def test_fewer_rows_than_the_batch_size_are_said_before_the_training(tmp_path):
     definition = write_project(tmp_path / "project", n=7, batch_size=8, edit=one_batch).definition
-    message = r"train\.csv: has 7 rows, fewer than the batch size 8 that .*; choose .* at most 7"
+    message = r"train\.csv: has 7 rows, .* batch size 8 .* at most 7"
     refused(tmp_path, DatasetError, message, definition=definition)
 
 
@@ -334,19 +328,19 @@ def test_a_faulty_csv_is_said_by_row_and_column_before_the_training(tmp_path):
     refused(tmp_path, DatasetError, r"train.csv, line 8.*y.*many", definition=project.definition)
 
 
-def test_what_is_asked_for_wrongly(tmp_path):
-    refused(tmp_path, ModelError, r"nowhere.nntxt: does not exist", definition="nowhere.nntxt")
-    refused(tmp_path, ModelError, r"nowhere.h5: does not exist", parameters="nowhere.h5")
-    refused(tmp_path, DeviceError, r"device 'gpu' is unknown", device="gpu")
-    refused(tmp_path, RunError, r"window: 0 is neither a number of epochs from 1", window=0)
-    refused(tmp_path, RunError, r"keep: 'some' is none of final, sqrt, all", keep="some")
+def test_wrong_arguments(tmp_path):
+    refused(tmp_path, ModelError, r"nowhere.nntxt: ", definition="nowhere.nntxt")
+    refused(tmp_path, ModelError, r"nowhere.h5: ", parameters="nowhere.h5")
+    refused(tmp_path, DeviceError, r"'gpu'", device="gpu")
+    refused(tmp_path, RunError, r"window: 0", window=0)
+    refused(tmp_path, RunError, r"keep: 'some'", keep="some")
 
 
 def test_a_folder_with_other_things_is_refused_before_the_training(tmp_path):
     definition = write_project(tmp_path / "project").definition
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()
-    with pytest.raises(OutputError, match=r"thesis: holds chapter.tex, so it is not a run"):
+    with pytest.raises(OutputError, match=r"thesis: holds chapter.tex"):
         train(definition, tmp_path / "thesis", device="cpu")
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
 
@@ -356,23 +350,23 @@ def test_a_folder_with_other_things_is_refused_before_the_training(tmp_path):
     [
         (
             "Training Completed.",
-            r"trained, but the run was not recorded: nnabla_cli did not load the callback module",
+            r"not recorded: nnabla_cli did not load the callback module",
         ),
         (
             "[Level 99]: This training is not recorded for nnabla-influence: disk full\n"
             "Training Completed.",
-            r"trained, but the run was not recorded: disk full",
+            r"not recorded: disk full",
         ),
         (
             "[Level 99]: epoch 6 of 9 cost=1e9\n[Level 99]: Cost is Nan\nTraining Incompleted.",
-            r"net.nntxt: the training diverged in epoch 7 .* lower the learning rate",
+            r"net.nntxt: .*diverged in epoch 7 .*learning rate",
         ),
-        ("", r"nnabla_cli did not finish the training; it said: nothing"),
-        ("Segmentation fault", r"it said: Segmentation fault"),
+        ("", r"did not finish the training: no output"),
+        ("Segmentation fault", r"did not finish the training: Segmentation fault"),
         (
             "[nnabla][CRITICAL]: Shape does not match between data x and variable y.\n"
             "Traceback (most recent call last):\n  File x\nValueError: could not broadcast\n\nbye",
-            r"it said: Shape does not match .* variable y.; ValueError: could not broadcast$",
+            r": Shape does not match .* variable y.; ValueError: could not broadcast$",
         ),
     ],
 )
@@ -445,7 +439,7 @@ def test_a_training_that_is_stopped_leaves_nothing_and_no_process(tmp_path):
             wait_until(
                 lambda folder=folder: list(folder.glob(".run*/nnabla_cli/monitoring_report.yml"))
             )
-            assert list(folder.glob(".run*/.recorded.*.recording/0.npy"))
+            assert list(folder.glob(".run*/.recorded.*.tmp/0.npy"))
             (child,) = children(parent.pid)
             assert is_alive(child)
             parent.send_signal(stop)

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from nnabla_influence.validation import validate as real_validate
+from nnabla_influence.retraining.validation import validate as real_validate
 from reproductions.lds_small_cnn import cell as cells
 from reproductions.lds_small_cnn import half
 from reproductions.lds_small_cnn import run as script

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from network_defs import samples
-from nnabla_influence.runs.keep import Plan
-from nnabla_influence.runs.storage import Storage
+from nnabla_influence.runs.checkpoint_plan import WindowPlan
+from nnabla_influence.runs.storage import StorageEstimate
 from reproductions.suzuki2021 import cache_size, experiments, table
 from reproductions.suzuki2021 import run as script
 from tests.reproductions.small import SMALL, read_rows
@@ -35,8 +35,8 @@ def test_the_measured_set_has_the_parameters_of_the_network(tmp_path):
     assert measured.kept == 128 + 4 * values
     # HDF5 adds names and its own structure; every value is there.
     assert 4 * values < measured.h5 < 1.04 * 4 * values
-    storage = Storage(values, 0, 28, Plan(0, 25_000))
-    assert storage.set_bytes == measured.kept
+    storage = StorageEstimate(values, 0, 28, WindowPlan(0, 25_000))
+    assert storage.checkpoint_bytes == measured.kept
     assert storage.disk_bytes("final") == pytest.approx(measured.h5, rel=0.02)
 
 
@@ -107,7 +107,7 @@ def test_a_second_run_computes_nothing_and_writes_the_same_results(small, monkey
     def fail(*_, **__):
         raise AssertionError("it trains again")
 
-    monkeypatch.setattr("nnabla_influence.curves.experiment.open_executor", fail)
+    monkeypatch.setattr("nnabla_influence.retraining.removal_curve.open_executor", fail)
     script.run([SMALL], small)
     assert (small / SMALL.name / "results.csv").read_bytes() == before
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nnabla_influence.cleansing.labels import read_labels
-from nnabla_influence.cleansing.source import open_source
+from nnabla_influence.cleansing.rows import open_rows
 from nnabla_influence.dataset import open_dataset
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking import Orders, Ranking, Scores
@@ -43,27 +43,8 @@ def test_a_row_of_pictures(tmp_path):
     assert (reviewed.has_predictions, reviewed.has_losses) == (True, True)
 
 
-def test_rows_come_in_the_order_of_harm_however_the_file_is_sorted(tmp_path):
-    train = write_csv(tmp_path / "train.csv", ["x", "y"], [[k / 8, k % 2] for k in range(6)])
-    influence = np.array([0.5, -0.25, 0.25, -0.5, 0.125, -0.125])
-    Ranking(open_dataset(train, []), Scores(influence)).write(tmp_path / "r.csv")
-    text = (tmp_path / "r.csv").read_text(encoding="utf-8").splitlines()
-    (tmp_path / "r.csv").write_text("\n".join([text[0], *reversed(text[1:])]), encoding="utf-8")
-    reviewed = read_reviewed(tmp_path / "r.csv")
-    assert [(row.rank, row.datasource_index) for row in reviewed] == [
-        *((1, 3), (2, 1), (3, 5), (4, 4), (5, 2), (6, 0))
-    ]
-    assert [row.features for row in reviewed] == [
-        (str(row.datasource_index / 8),) for row in reviewed
-    ]
-    assert [row.rank for row in reviewed[1:3]] == [2, 3]
-    assert (reviewed[-1].rank, len(reviewed), reviewed[6:]) == (6, 6, [])
-    with pytest.raises(IndexError):
-        reviewed[6]
-
-
 def test_each_row_has_its_own_scores_however_the_file_is_sorted(tmp_path):
-    """Against the lines of the file itself, which a person has sorted otherwise."""
+    """Against the lines of the file itself, which a reviewer has sorted otherwise."""
     train = write_csv(tmp_path / "train.csv", ["x", "y"], [[k / 8, k % 3] for k in range(7)])
     rng = np.random.default_rng(3)
     scores = Scores(
@@ -81,6 +62,10 @@ def test_each_row_has_its_own_scores_however_the_file_is_sorted(tmp_path):
     with (tmp_path / "r.csv").open(newline="", encoding="utf-8") as file:
         wanted = sorted(csv.DictReader(file), key=lambda cells: float(cells["influence"]))
     reviewed = read_reviewed(tmp_path / "r.csv")
+    assert [row.rank for row in reviewed[1:3]] == [2, 3]
+    assert (reviewed[-1].rank, len(reviewed), reviewed[7:]) == (7, 7, [])
+    with pytest.raises(IndexError):
+        reviewed[7]
     # One by one, all at once, and some of them take different ways through the file.
     for rows in (list(reviewed), reviewed[:], [reviewed[place] for place in range(7)]):
         assert [
@@ -138,7 +123,7 @@ def test_a_target_picture_is_shown_as_one(tmp_path):
     assert named.classes == ()
 
 
-def test_what_a_person_added_behind_the_results_is_a_comment(tmp_path):
+def test_columns_added_after_the_results_are_comments(tmp_path):
     path = write_csv(
         tmp_path / "r.csv",
         ["x", "y", "influence", "datasource_index", "decision", "label"],
@@ -204,22 +189,14 @@ def test_the_label_column_can_be_named_by_variable_or_header_cell(tmp_path):
         assert (reviewed.label_column, [c.name for c in reviewed.classes]) == (label, names)
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("z", "has no column 'z' to take labels from; name one of 'y__0', 'y__1' with"),
-        ("y", "has 2 columns 'y' to take labels from; name one of 'y__0', 'y__1' with --label-c"),
-        ("influence", "has no column 'influence' to take labels from; name one of"),
-    ],
-)
-def test_a_label_column_that_is_none(tmp_path, name, message):
+@pytest.mark.parametrize("name", ["z", "y", "influence"])
+def test_a_label_column_that_is_missing_or_several(tmp_path, name):
     path = write_ranking(tmp_path / "r.csv", ["y__0", "y__1", "#c"], [["0", "1", "2"]] * 2)
-    with pytest.raises(DatasetError) as error:
+    with pytest.raises(DatasetError, match=rf"r\.csv: .*'{name}'; name one of 'y__0', 'y__1' "):
         read_reviewed(path, label_column=name)
-    assert message in str(error.value)
 
 
-def test_class_names_are_given_or_stand_in_the_header(tmp_path):
+def test_class_names_are_given_or_in_the_header(tmp_path):
     path = write_pictures(tmp_path)
     given = read_reviewed(path, class_names="猫,犬,鳥")
     assert [c.name for c in given.classes] == ["猫", "犬"]
@@ -237,26 +214,16 @@ def test_names_in_the_header(tmp_path, label, names):
     assert [c.name for c in reviewed.classes] == names
 
 
-@pytest.mark.parametrize(
-    ("header", "message"),
-    [
-        (
-            ["y"],
-            "r.csv: labels ('y') or predictions are numbers, not classes, so there are no classes",
-        ),
-        (["x"], "has no label column, so there are no classes to name; leave out --class-names"),
-    ],
-)
-def test_names_of_classes_that_there_are_not(tmp_path, header, message):
+@pytest.mark.parametrize(("header", "reason"), [(["y"], "'y'"), (["x"], "no label column")])
+def test_names_of_classes_that_there_are_not(tmp_path, header, reason):
     path = write_ranking(tmp_path / "r.csv", header, [["0.5"], ["1"]])
-    with pytest.raises(DatasetError) as error:
+    with pytest.raises(DatasetError, match=rf"r\.csv: .*{reason}.*--class-names"):
         read_reviewed(path, class_names="a,b")
-    assert message in str(error.value)
 
 
 def test_names_of_other_classes(tmp_path):
     path = write_ranking(tmp_path / "r.csv", ["y"], [["7"], ["8"]])
-    with pytest.raises(DatasetError, match=r"a,b: names 0, 1, but the labels of .* are 7, 8; give"):
+    with pytest.raises(DatasetError, match=r"a,b: names 0, 1.*r\.csv are 7, 8"):
         read_reviewed(path, class_names="a,b")
 
 
@@ -266,11 +233,7 @@ def names_of(path, names=None):
 
 def test_names_in_order_are_not_those_of_classes_from_1(tmp_path):
     path = write_ranking(tmp_path / "r.csv", ["y"], [["1"], ["2"], ["3"]])
-    message = (
-        r"cat,dog,bird: names 0, 1, 2, in this order, but the labels of .*r\.csv are 1, 2, 3; write"
-        r" a file with lines such as 1,cat: the class's number, a comma, its name$"
-    )
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DatasetError, match=r"cat,dog,bird: .*r\.csv are 1, 2, 3; .* 1,cat"):
         read_reviewed(path, class_names="cat,dog,bird")
     assert names_of(path, "none,cat,dog,bird") == {"1": "cat", "2": "dog", "3": "bird"}
     file = tmp_path / "names.txt"
@@ -308,7 +271,7 @@ def test_whether_labels_are_classes_is_the_same_for_review_and_cleanse(
     )
     Ranking(open_dataset(train, []), scores).write(tmp_path / "r.csv")
     assert bool(read_reviewed(tmp_path / "r.csv").classes) is are_classes
-    source = open_source(tmp_path / "r.csv", train)
+    source = open_rows(tmp_path / "r.csv", train)
     assert (read_labels(source, "y").classes is not None) is are_classes
 
 
@@ -326,13 +289,13 @@ def test_a_ranking_that_changes_is_noticed(tmp_path):
     path = write_pictures(tmp_path)
     reviewed = read_reviewed(path)
     os.truncate(path, 10)
-    with pytest.raises(DatasetError, match="has changed since it was opened; start again"):
+    with pytest.raises(DatasetError, match="has changed"):
         list(reviewed)
 
 
-def test_what_is_no_ranking(tmp_path):
+def test_what_is_not_a_ranking(tmp_path):
     path = write_csv(tmp_path / "train.csv", ["x", "y"], [["1", "0"]])
-    with pytest.raises(DatasetError, match="is no ranking, since it has no column 'influence'"):
+    with pytest.raises(DatasetError, match="'influence'"):
         read_reviewed(path)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 
@@ -99,7 +98,7 @@ def test_arrays(tmp_path, array, shown):
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (2, 3, 5), (1, 1, 3, 3), (0, 4)])
-def test_arrays_that_are_no_pictures(tmp_path, shape):
+def test_arrays_that_are_not_pictures(tmp_path, shape):
     path = tmp_path / "a.npy"
     np.save(path, np.zeros(shape))
     assert not shows_a_picture(path)
@@ -107,7 +106,7 @@ def test_arrays_that_are_no_pictures(tmp_path, shape):
         thumbnail(path, 8)
 
 
-def test_what_is_broken_is_told_in_one_line_with_its_path(tmp_path):
+def test_what_is_broken_is_reported_in_one_line_with_its_path(tmp_path):
     path = tmp_path / "a.png"
     whole = png_bytes(Image.fromarray(noise(40, 40)))
     for content in (b"", b"no picture", whole[: len(whole) // 2], b"\x93NUMPY"):
@@ -119,15 +118,10 @@ def test_what_is_broken_is_told_in_one_line_with_its_path(tmp_path):
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["gone.png", "gone.npy"])
-def test_what_is_missing(tmp_path, name):
-    with pytest.raises(DatasetError, match="does not exist; restore the file"):
-        thumbnail(tmp_path / name, 8)
-
-
-def test_a_folder_and_a_name_that_cannot_be_one(tmp_path):
-    for path in (tmp_path, tmp_path / "a\0.png", tmp_path / ("x" * 5000 + ".png")):
-        with pytest.raises(DatasetError, match="cannot be shown"):
+def test_a_file_that_is_missing_or_cannot_be_one(tmp_path):
+    names = ("gone.png", "gone.npy", ".", "a\0.png", "x" * 5000 + ".png")
+    for path in (tmp_path / name for name in names):
+        with pytest.raises(DatasetError, match=r"does not exist|cannot be shown"):
             thumbnail(path, 8)
 
 
@@ -146,20 +140,11 @@ def test_a_picture_of_absurd_size_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.wav", "a.dcm", "a", "png"])
-def test_other_files_are_no_pictures(tmp_path, name):
+def test_other_files_are_not_pictures(tmp_path, name):
     assert not shows_a_picture(tmp_path / name)
 
 
-def test_a_png_file_holds_the_pixels_and_is_always_the_same():
-    image = Image.fromarray(noise(5, 7, 4))
-    data = png_bytes(image)
-    with Image.open(io.BytesIO(data)) as read:
-        assert read.format == "PNG"
-        assert np.array_equal(np.asarray(read), np.asarray(image))
-    assert png_bytes(image) == data
-
-
-def test_the_room_can_be_imported_where_the_console_has_little_else():
+def test_it_can_be_imported_where_the_console_has_little_else():
     code = (
         "import sys, nnabla_influence.review.thumbnails;"
         "print(*{name.partition('.')[0] for name in sys.modules})"

@@ -57,7 +57,7 @@ def test_it_reads_back_from_json():
     noted = fed_batch(np.arange(5), ["x", "y"], (IMAGES, LABELS))
     assert fed_batch_of(json.loads(json.dumps(dataclasses.asdict(noted)))) == noted
     for wrong in ({"rows": [1]}, "text", [3]):
-        with pytest.raises(RunError, match="fed: is not what"):
+        with pytest.raises(RunError, match="fed: "):
             fed_batch_of(wrong)
 
 

@@ -137,6 +137,13 @@ def drawn(iterator, count):
     return [iterator.next()[0].reshape(-1).astype(int).tolist() for _ in range(count)]
 
 
+def watched_rows(iterator, count):
+    """Draw from a watched iterator; return the rows of the data, and those that were reported."""
+    noted = []
+    with WatchedIterator(iterator, lambda rows: noted.append(rows.tolist())) as watched:
+        return drawn(watched, count), noted
+
+
 @pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
 @pytest.mark.parametrize(("n", "batch_size"), SIZES)
 @pytest.mark.parametrize("name", MAKERS)
@@ -146,12 +153,8 @@ def test_rows_are_those_of_the_data_and_nothing_is_drawn_otherwise(
     count = 4 * n // batch_size + 2
     with make(tmp_path, name, n, batch_size, shuffle) as unwatched:
         expected = drawn(unwatched, count)
-    noted = []
-    with WatchedIterator(
-        make(tmp_path, name, n, batch_size, shuffle), lambda rows: noted.append(rows.tolist())
-    ) as watched:
-        assert drawn(watched, count) == expected
-    assert noted == expected
+    got = watched_rows(make(tmp_path, name, n, batch_size, shuffle), count)
+    assert got == (expected, expected)
 
 
 @pytest.mark.parametrize(
@@ -167,12 +170,7 @@ def test_data_larger_than_the_memory_cache(tmp_path, name, monkeypatch):
     )
     with make(tmp_path, name, 250, 60, True) as unwatched:
         expected = drawn(unwatched, 17)
-    noted = []
-    with WatchedIterator(
-        make(tmp_path, name, 250, 60, True), lambda rows: noted.append(rows.tolist())
-    ) as watched:
-        assert drawn(watched, 17) == expected
-    assert noted == expected
+    assert watched_rows(make(tmp_path, name, 250, 60, True), 17) == (expected, expected)
 
 
 def test_a_failure_is_handed_on_and_does_not_hang_the_iterator(tmp_path, monkeypatch):
@@ -190,33 +188,16 @@ def test_a_failure_is_handed_on_and_does_not_hang_the_iterator(tmp_path, monkeyp
 )
 @pytest.mark.parametrize("before", [1, 2, 5])
 def test_an_iterator_that_was_used_before(tmp_path, name, before):
-    with make(tmp_path, name, 12, 3, True) as iterator:
-        drawn(iterator, before)
-        noted = []
-        watched = WatchedIterator(iterator, lambda rows: noted.append(rows.tolist()))
-        assert drawn(watched, 9) == noted
-
-
-def test_a_batch_drawn_across_the_end_of_an_epoch_before_it_is_watched(tmp_path):
-    with simple(tmp_path, 10, 4, shuffle=True) as iterator:
-        drawn(iterator, 2)
-        with pytest.raises(UnsupportedError, match="across the end of an epoch before it was rec"):
-            WatchedIterator(iterator, print)
-
-
-def test_a_memory_cache_over_a_csv_that_was_redrawn_before_it_is_watched(tmp_path):
-    with from_csv(tmp_path, 10, 2, shuffle=True, with_file_cache=False) as iterator:
-        drawn(iterator, 7)
-        with pytest.raises(UnsupportedError, match="ended an epoch before it was recorded; make"):
-            WatchedIterator(iterator, print)
+    iterator = make(tmp_path, name, 12, 3, True)
+    drawn(iterator, before)
+    data, noted = watched_rows(iterator, 9)
+    assert data == noted
 
 
 @pytest.mark.parametrize("name", ["simple", "simple, both caches", "csv as it is by default"])
 def test_the_whole_set_as_one_shuffled_batch(tmp_path, name):
-    noted = []
-    with WatchedIterator(make(tmp_path, name, 7, 7, True), noted.append) as watched:
-        drawn(watched, 3)
-    assert [sorted(rows.tolist()) for rows in noted] == [list(range(7))] * 3
+    _, noted = watched_rows(make(tmp_path, name, 7, 7, True), 3)
+    assert [sorted(rows) for rows in noted] == [list(range(7))] * 3
 
 
 def test_an_iterator_that_ends(tmp_path):
@@ -240,32 +221,43 @@ class Dealt(OwnOrder):
         self._shuffle = False
 
 
-def test_an_own_order_that_is_not_called_shuffled(tmp_path):
+def dealt(folder, n, batch_size, shuffle):
     caches = {"with_memory_cache": False, "with_file_cache": False}
-    with data_iterator(Dealt(10, np.random.RandomState(5)), 4, **caches) as iterator:
-        drawn(iterator, 2)
-        with pytest.raises(UnsupportedError, match="across the end of an epoch before it was rec"):
-            WatchedIterator(iterator, print)
+    return data_iterator(Dealt(n, np.random.RandomState(5)), batch_size, **caches)
 
 
-@pytest.mark.parametrize("before", [3, 4, 7])
-def test_a_memory_cache_over_an_own_order_that_was_redrawn_before_it_is_watched(tmp_path, before):
+_ACROSS, _ENDED = "across the end of an epoch", "ended an epoch"
+
+
+@pytest.mark.parametrize(
+    ("maker", "options", "batch_size", "before", "message"),
+    [
+        (simple, {}, 4, 2, _ACROSS),
+        (dealt, {}, 4, 2, _ACROSS),
+        (from_csv, {"with_file_cache": False}, 2, 7, _ENDED),
+        (own_order, {"with_memory_cache": True}, 2, 3, None),
+        # The fifth mini-batch is drawn ahead, and with it the epoch's end.
+        (own_order, {"with_memory_cache": True}, 2, 4, _ENDED),
+        (own_order, {"with_memory_cache": True}, 2, 7, _ENDED),
+    ],
+)
+def test_an_iterator_that_was_used_for_too_long(
+    tmp_path, maker, options, batch_size, before, message
+):
     with (
-        own_order(tmp_path, 10, 2, shuffle=True, with_memory_cache=True) as iterator,
+        maker(tmp_path, 10, batch_size, shuffle=True, **options) as iterator,
         contextlib.ExitStack() as stack,
     ):
         drawn(iterator, before)
-        if before > 3:  # The fifth mini-batch is drawn ahead, and with it the epoch's end.
-            stack.enter_context(pytest.raises(UnsupportedError, match="ended an epoch before it"))
+        if message is not None:
+            stack.enter_context(pytest.raises(UnsupportedError, match=message))
         WatchedIterator(iterator, print)
 
 
 def test_a_file_cache_over_an_own_order(tmp_path):
     caches = {"with_memory_cache": False, "with_file_cache": True}
-    with own_order(tmp_path, 10, 3, **caches) as iterator:
-        noted = []
-        watched = WatchedIterator(iterator, lambda rows: noted.append(rows.tolist()))
-        assert drawn(watched, 7) == noted
+    data, noted = watched_rows(own_order(tmp_path, 10, 3, **caches), 7)
+    assert data == noted
     with (
         own_order(tmp_path, 10, 3, shuffle=True, **caches) as iterator,
         pytest.raises(UnsupportedError, match="with_file_cache=False"),
@@ -387,14 +379,14 @@ def slice_of_a_shuffled_csv(folder):
         ),
         (
             lambda folder: data_iterator(OwnDraws(9, np.random.RandomState(5)), 3),
-            "OwnDraws, whose rows cannot",
+            "OwnDraws, whose rows",
         ),
-        (concatenated, "draws from a ConcatDataSource, whose rows cannot be told"),
+        (concatenated, "ConcatDataSource, whose rows"),
         (slice_over_a_cache, "draws from a SlicedDataSource over a DataSourceWithMemoryCache over"),
         (slice_of_a_shuffled_csv, "slice of a shuffled CSV"),
     ],
 )
-def test_what_cannot_be_told_is_refused_with_the_way_out(tmp_path, maker, message):
+def test_what_is_unknown_is_refused_with_the_way_out(tmp_path, maker, message):
     iterator = maker(tmp_path)
     with pytest.raises(UnsupportedError, match=message) as caught:
         WatchedIterator(iterator, print)
@@ -406,8 +398,8 @@ def test_what_cannot_be_told_is_refused_with_the_way_out(tmp_path, maker, messag
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "order.csv: does not say which rows the cache holds"),
-        ("0,zero\n", "order.csv: does not say which rows the cache holds"),
+        (None, "order.csv: does not give the rows"),
+        ("0,zero\n", "order.csv: does not give the rows"),
         ("0,1\n1,0\n", "order.csv: does not fit the cache of 10 rows"),
         ("".join(f"{i},0\n" for i in range(10)), "order.csv: does not fit the cache of 10 rows"),
     ],

@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import json
 
-import h5py
 import nnabla as nn
 import numpy as np
 import pytest
 
 from nnabla_influence.errors import OutputError, RunError
 from nnabla_influence.runs.checkpoint import Checkpoint
-from nnabla_influence.runs.checkpoints import write_checkpoints
+from nnabla_influence.runs.checkpoint_folder import write_checkpoints
 from nnabla_influence.runs.run import (
     Run,
     RunSettings,
@@ -113,7 +112,7 @@ def with_checkpoints(*numbers):
     return make
 
 
-def test_moments_and_the_solvers_state_belong_to_a_run(tmp_path):
+def test_checkpoints_and_the_solvers_state_belong_to_a_run(tmp_path):
     written(tmp_path / "run", solver_state=STATE, checkpoints=with_checkpoints(10, 12))
     run = read_run(tmp_path / "run")
     assert run.checkpoints == (10, 12)
@@ -135,7 +134,7 @@ def test_moments_and_the_solvers_state_belong_to_a_run(tmp_path):
     ]
 
 
-def test_a_run_without_moments_and_state_as_of_an_earlier_version(tmp_path):
+def test_a_run_without_checkpoints_and_state_as_of_an_earlier_version(tmp_path):
     written(tmp_path / "run")
     path = tmp_path / "run" / "run.json"
     settings = json.loads(path.read_text())
@@ -143,9 +142,9 @@ def test_a_run_without_moments_and_state_as_of_an_earlier_version(tmp_path):
     path.write_text(json.dumps(settings))
     run = read_run(tmp_path / "run")
     assert (run.checkpoints, run.solver_state(), run.settings.keep) == ((), None, "final")
-    with pytest.raises(RunError, match="run: has no checkpoints; train with keep sqrt or all"):
+    with pytest.raises(RunError, match="run: has no checkpoints"):
         run.checkpoint(10)
-    with pytest.raises(RunError, match=r"run: has no solver_states.h5; save it with solver.save_"):
+    with pytest.raises(RunError, match=r"run: has no solver_states.h5"):
         run.final_checkpoint()
 
 
@@ -153,16 +152,9 @@ def test_a_run_without_moments_and_state_as_of_an_earlier_version(tmp_path):
     ("numbers", "message"),
     [((9, 10), "step 9 of a checkpoint"), ((13,), "step 13 of a checkpoint")],
 )
-def test_moments_of_steps_that_the_run_does_not_hold(tmp_path, numbers, message):
+def test_checkpoints_of_steps_that_the_run_does_not_hold(tmp_path, numbers, message):
     written(tmp_path / "run", checkpoints=with_checkpoints(*numbers))
-    with pytest.raises(RunError, match=f"checkpoints: {message} is not in steps.csv; train again"):
-        read_run(tmp_path / "run")
-
-
-def test_damaged_moments_are_named_when_the_run_is_read(tmp_path):
-    written(tmp_path / "run", checkpoints=with_checkpoints(10, 12))
-    (tmp_path / "run" / "checkpoints" / "12.npy").unlink()
-    with pytest.raises(RunError, match=r"12.npy: is missing"):
+    with pytest.raises(RunError, match=f"checkpoints: {message} .*steps.csv"):
         read_run(tmp_path / "run")
 
 
@@ -170,62 +162,37 @@ def test_damaged_moments_are_named_when_the_run_is_read(tmp_path):
 def test_a_missing_file_is_named(tmp_path, missing):
     written(tmp_path / "run")
     (tmp_path / "run" / missing).unlink()
-    with pytest.raises(RunError, match=f"run: has no {missing}; a run folder holds at least"):
+    with pytest.raises(RunError, match=f"run: has no {missing}"):
         read_run(tmp_path / "run")
 
 
 def test_a_missing_folder(tmp_path):
-    with pytest.raises(RunError, match=r"nothing: no such folder; give the run folder"):
+    with pytest.raises(RunError, match="nothing: no such folder"):
         read_run(tmp_path / "nothing")
-
-
-def test_parameters_that_cannot_be_read(tmp_path):
-    written(tmp_path / "run", settings=None)  # without checksums
-    final = tmp_path / "run" / "final.h5"
-    final.write_bytes(final.read_bytes()[:100])
-    with pytest.raises(RunError, match=r"final.h5: is not a readable parameter file"):
-        read_run(tmp_path / "run")
-    with h5py.File(final, "w") as file:
-        file.create_group("affine")
-    with pytest.raises(RunError, match=r"final.h5: holds no parameters"):
-        read_run(tmp_path / "run")
-    with h5py.File(final, "w") as file:
-        file["affine/W"] = np.array([1.0, np.inf])
-    with pytest.raises(RunError, match=r"final.h5: parameter affine/W is not finite; the training"):
-        read_run(tmp_path / "run")
-    with h5py.File(final, "w") as file:
-        file["affine/W"] = "text"
-    with pytest.raises(RunError, match=r"final.h5: is not a readable parameter file"):
-        read_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 7}, r"run.json: format version 7 is unknown, this program reads 1"),
-        ({"format_version": None}, r"run.json: format version None is unknown"),
-        ({"n_rows": "9"}, r"run.json: n_rows: '9' is not a whole number from 0"),
-        ({"total_steps": -1}, r"run.json: total_steps: -1 is not a whole number from 0"),
-        ({"keep": "some"}, r"run.json: keep: 'some' is none of final, sqrt, all"),
-        ({"solver": 3}, r"run.json: solver: 3 is not a text"),
-        ({"weight_decay": "x"}, r"run.json: weight_decay: 'x' is not a finite number"),
-        ({"hyperparameters": {"lr": None}}, r"run.json: hyperparameters: lr None is not a finite"),
-        ({"hyperparameters": [1]}, r"run.json: hyperparameters: \[1\] is not an object"),
+        ({"format_version": 7}, "format version 7"),
+        ({"format_version": None}, "format version None"),
+        ({"n_rows": "9"}, "n_rows: '9'"),
+        ({"total_steps": -1}, "total_steps: -1"),
+        ({"keep": "some"}, "keep: 'some'"),
+        ({"solver": 3}, "solver: 3"),
+        ({"weight_decay": "x"}, "weight_decay: 'x'"),
+        ({"hyperparameters": {"lr": None}}, "hyperparameters: lr None"),
+        ({"hyperparameters": [1]}, r"hyperparameters: \[1\]"),
+        ("{", "JSON"),
+        ("[]", "JSON object"),
     ],
 )
 def test_a_wrong_run_json_is_named(tmp_path, change, message):
     written(tmp_path / "run")
     path = tmp_path / "run" / "run.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(RunError, match=message):
-        read_run(tmp_path / "run")
-
-
-@pytest.mark.parametrize(("text", "message"), [("{", "not readable JSON"), ("[]", "not a JSON ob")])
-def test_a_run_json_that_is_no_json_object(tmp_path, text, message):
-    written(tmp_path / "run")
-    (tmp_path / "run" / "run.json").write_text(text)
-    with pytest.raises(RunError, match=rf"run.json: is {message}"):
+    entries = json.loads(path.read_text())
+    path.write_text(change if isinstance(change, str) else json.dumps({**entries, **change}))
+    with pytest.raises(RunError, match=f"run.json: .*{message}"):
         read_run(tmp_path / "run")
 
 
@@ -245,21 +212,15 @@ def test_a_run_replaces_a_run_and_an_empty_folder(tmp_path):
     assert not (tmp_path / "run" / "nnabla_cli").exists()
 
 
-@pytest.mark.parametrize("name", ["thesis.tex", "final.h5", ".git"])
+@pytest.mark.parametrize("name", ["thesis.tex", "final.h5", ".git", "a run and notes.txt"])
 def test_a_folder_with_other_things_is_never_replaced(tmp_path, name):
-    (tmp_path / "run").mkdir()
+    if name.startswith("a run"):
+        written(tmp_path / "run")
+    (tmp_path / "run").mkdir(exist_ok=True)
     (tmp_path / "run" / name).write_text("mine")
-    with pytest.raises(OutputError, match=f"run: holds {name}, so it is not a run that may be"):
+    with pytest.raises(OutputError, match=f"run: holds {name}"):
         written(tmp_path / "run")
     assert (tmp_path / "run" / name).read_text() == "mine"
-
-
-def test_a_run_to_which_a_user_added_something_is_never_replaced(tmp_path):
-    written(tmp_path / "run")
-    (tmp_path / "run" / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match=r"run: holds notes.txt, so it is not a run"):
-        written(tmp_path / "run")
-    assert (tmp_path / "run" / "notes.txt").exists()
 
 
 def test_a_failure_leaves_the_old_run_and_nothing_half_written(tmp_path):
@@ -291,7 +252,7 @@ def test_an_empty_run_is_not_written(tmp_path, change, message):
 
 def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OutputError, match="is the current folder; give the name of a new folder"):
+    with pytest.raises(OutputError, match="current folder"):
         written(".")
 
 
@@ -300,23 +261,17 @@ def test_the_last_epochs_are_those_that_the_lines_say(tmp_path):
     assert [s.step for s in last_epochs(five, 1)] == [14]
     assert [s.step for s in last_epochs(five, 2)] == [12, 13, 14]
     assert last_epochs(five, 3) == five
-    with pytest.raises(
-        RunError, match=r"a window of 4 epochs was asked for, but the run holds .* 3"
-    ):
+    with pytest.raises(RunError, match=r"4 epochs .* 3"):
         last_epochs(five, 4)
 
 
 def test_a_run_that_does_not_fit_the_dataset(tmp_path):
     run = written(tmp_path / "run")
     check_fits(run, 9)
-    with pytest.raises(
-        RunError, match=r"was recorded on 9 rows \(/data/学習.csv\), but the dataset has 10"
-    ):
+    with pytest.raises(RunError, match=r"9 rows \(/data/学習.csv\), but the dataset has 10"):
         check_fits(run, 10)
     unnamed = written(tmp_path / "run", settings=None)
-    with pytest.raises(
-        RunError, match=r"steps.csv, line 3, column rows: row 8 is not in the dataset, whose 8 rows"
-    ):
+    with pytest.raises(RunError, match=r"steps.csv, line 3, column rows: row 8 "):
         check_fits(unnamed, 8)
 
 

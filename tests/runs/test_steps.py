@@ -65,51 +65,45 @@ def test_a_full_batch_longer_than_the_csv_modules_limit(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"line 1: the header has no column step; it must name step,epoch,learning_rate,rows"),
-        ("step,epoch,rows\n", r"line 1: the header has no column learning_rate"),
-        (HEADER, r"holds no steps; record at least one"),
-        (HEADER + "0,0,.1,1\n1,0,.1\n", r"line 3: has 3 cells, too few"),
-        (HEADER + "0,0,.1,1 2.5\n", r"line 2, column rows: '2.5' is not a row number"),
-        (HEADER + "0,0,.1,1 -2\n", r"line 2, column rows: '-2' is not a row number"),
-        (HEADER + "0,0,.1,1_0\n", r"line 2, column rows: '1_0' is not a row number"),
-        (HEADER + "0,0,.1,99999999999999999999\n", r"column rows: '9+' is not a row number"),
-        (HEADER + "0,0,.1,\n", r"line 2, column rows: a mini-batch is empty"),
-        (HEADER + "0,0,.1,1 | \n", r"line 2, column rows: a mini-batch is empty"),
-        (HEADER + "0,0,nan,1\n", r"line 2, column learning_rate: nan is not a finite"),
-        (HEADER + "0,0,inf,1\n", r"line 2, column learning_rate: inf is not a finite"),
-        (HEADER + "0,0,x,1\n", r"line 2, column learning_rate: 'x' is not a number"),
-        (HEADER + "a,0,.1,1\n", r"line 2, column step: 'a' is not a whole number"),
-        (HEADER + "0,-1,.1,1\n", r"line 2, column epoch: '-1' is not a whole number"),
-        (HEADER + "3,0,.1,1\n2,0,.1,1\n", r"line 3, column step: 2 follows 3"),
-        (HEADER + "3,0,.1,1\n5,0,.1,1\n", r"line 3, column step: 5 follows 3"),
-        (HEADER + "3,1,.1,1\n4,0,.1,1\n", r"line 3, column epoch: 0 follows 1"),
+        ("", "line 1: .*column step; .*step,epoch,learning_rate,rows"),
+        ("step,epoch,rows\n", "line 1: .*column learning_rate"),
+        (HEADER, "no steps"),
+        (HEADER + "0,0,.1,1\n1,0,.1\n", "line 3: .*3 cells"),
+        (HEADER + "0,0,.1,1 2.5\n", "line 2, column rows: '2.5'"),
+        (HEADER + "0,0,.1,1 -2\n", "line 2, column rows: '-2'"),
+        (HEADER + "0,0,.1,1_0\n", "line 2, column rows: '1_0'"),
+        (HEADER + "0,0,.1,99999999999999999999\n", "column rows: '9+'"),
+        (HEADER + "0,0,.1,\n", "line 2, column rows: .*empty"),
+        (HEADER + "0,0,.1,1 | \n", "line 2, column rows: .*empty"),
+        (HEADER + "0,0,nan,1\n", "line 2, column learning_rate: nan"),
+        (HEADER + "0,0,inf,1\n", "line 2, column learning_rate: inf"),
+        (HEADER + "0,0,x,1\n", "line 2, column learning_rate: 'x'"),
+        (HEADER + "a,0,.1,1\n", "line 2, column step: 'a'"),
+        (HEADER + "0,-1,.1,1\n", "line 2, column epoch: '-1'"),
+        (HEADER + "3,0,.1,1\n2,0,.1,1\n", "line 3, column step: 2 follows 3"),
+        (HEADER + "3,0,.1,1\n5,0,.1,1\n", "line 3, column step: 5 follows 3"),
+        (HEADER + "3,1,.1,1\n4,0,.1,1\n", "line 3, column epoch: 0 follows 1"),
+        (b"\x89PNG\xff\xfe\x00\x00", "UTF-8"),
     ],
 )
 def test_each_fault_is_one_line_with_its_place(tmp_path, text, message):
     path = tmp_path / "steps.csv"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(RunError, match=message) as caught:
         read_steps(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_text(tmp_path):
-    path = tmp_path / "steps.csv"
-    path.write_bytes(b"\x89PNG\xff\xfe\x00\x00")
-    with pytest.raises(RunError, match=r"steps.csv: cannot be read as a UTF-8 CSV"):
-        read_steps(path)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((-1, 0, 0.1, ([0],)), "column step: -1 is negative"),
-        ((0, -1, 0.1, ([0],)), "column epoch: -1 is negative"),
+        ((-1, 0, 0.1, ([0],)), "column step: -1"),
+        ((0, -1, 0.1, ([0],)), "column epoch: -1"),
         ((0, 0, float("nan"), ([0],)), "column learning_rate: nan"),
-        ((0, 0, 0.1, ()), "column rows: a mini-batch is empty"),
-        ((0, 0, 0.1, ([1], [])), "column rows: a mini-batch is empty"),
-        ((0, 0, 0.1, ([1, -4],)), "column rows: -4 is negative"),
+        ((0, 0, 0.1, ()), "column rows: .*empty"),
+        ((0, 0, 0.1, ([1], [])), "column rows: .*empty"),
+        ((0, 0, 0.1, ([1, -4],)), "column rows: -4"),
     ],
 )
 def test_a_step_validates_itself(arguments, message):

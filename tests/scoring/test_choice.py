@@ -1,33 +1,32 @@
-"""Method auto: exact where it can be had in time, final elsewhere, and which is said."""
+"""Method auto: exact where that is possible in time, else final; and which is reported."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, score
+from nnabla_influence import Options
 from nnabla_influence.definition import load_definition
-from nnabla_influence.device import choose_device
 from nnabla_influence.errors import RunError, UnsupportedError
 from nnabla_influence.influence.trajectory import NotReproducibleError
 from nnabla_influence.runs.run import SETTINGS, read_run, write_run
-from nnabla_influence.scoring import past_training, taking_up
-from nnabla_influence.scoring.opening import open_training
-from tests.exact_trainings import Said, Watched, done_again, watched_trainings
+from nnabla_influence.scoring import replay
+from nnabla_influence.scoring.choice import note_on_best_epoch
+from nnabla_influence.scoring.inputs import Request, read_inputs
+from tests.exact_trainings import Said, Watched, done_again
+from tests.scores import score
+from tests.small_projects import Trained, trained_table, write_table
 
-AUTO = Options(window="all", device="cpu")
+AUTO = Options(window="all")
 EXACT = dataclasses.replace(AUTO, method="exact")
 FINAL = dataclasses.replace(AUTO, method="final")
-
-
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory) -> dict[str, Watched]:
-    return watched_trainings(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def scored(model: Path, options: Options, **more) -> tuple[np.ndarray, str]:
 
 
 def no_training(monkeypatch) -> None:
-    monkeypatch.setattr(past_training, "train", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(replay, "train", lambda *_, **__: pytest.fail("trained"))
 
 
 @pytest.mark.parametrize("keep", ["sqrt", "all"])
@@ -74,7 +73,7 @@ def test_a_training_that_is_quickly_replayed_is_traced_exactly(
 @pytest.mark.parametrize(("budget", "seconds"), [(0, 1.0), (2, 121.0)])
 def test_nothing_is_replayed_beyond_the_budget(trainings, budget, seconds, monkeypatch):
     no_training(monkeypatch)
-    monkeypatch.setattr(taking_up, "replay_seconds", lambda *_: seconds)
+    monkeypatch.setattr(replay, "replay_seconds", lambda *_: seconds)
     model = trainings["sgd"].final
     options = dataclasses.replace(AUTO, replay_budget=budget)
     got, said = scored(model, options)
@@ -83,13 +82,14 @@ def test_nothing_is_replayed_beyond_the_budget(trainings, budget, seconds, monke
 
 
 def test_the_estimate_grows_with_the_training(training):
-    definition = load_definition(training.final)
-    trained = open_training(definition, None, Said())
+    request = Request(training.final, None, None, None, None, None, AUTO, "cpu")
+    inputs = read_inputs(request, Said())
+    definition = inputs.definition
     more = dataclasses.replace(definition, proto=type(definition.proto)())
     more.proto.CopyFrom(definition.proto)
     more.proto.training_config.iter_per_epoch *= 10_000
     few, many = (
-        taking_up.replay_seconds(d, d.parameters, trained, choose_device("cpu"))
+        replay.replay_seconds(dataclasses.replace(inputs, definition=d), d.parameters)
         for d in (definition, more)
     )
     assert 0 < few < 10
@@ -111,8 +111,8 @@ def test_a_script_without_checkpoints_is_scored_at_the_final_parameters(training
     assert said == "Method final (no checkpoints and no replay)"
 
 
-def test_another_nnabla_s_checkpoints_are_not_taken_for_wrong_ones(training, tmp_path):
-    """Its last bits differ: no exact trace, and nothing against the final parameters."""
+def test_checkpoints_of_another_nnabla_are_not_called_wrong(training, tmp_path):
+    """Its last bits differ: no exact trace, but method final."""
     run = Path(shutil.copytree(training.run("sqrt"), tmp_path / "run"))
     settings = json.loads((run / SETTINGS).read_text())
     rate = settings["hyperparameters"]
@@ -134,9 +134,9 @@ def test_a_training_that_the_definition_does_not_describe_is_an_error(training, 
         score(training.definition, run=run, options=AUTO)
 
 
-def test_a_refusal_after_the_choice_is_the_one_that_is_said(trainings, monkeypatch):
-    """Not one of the replay that was not done."""
-    monkeypatch.setattr(taking_up, "replay_seconds", lambda *_: 1e9)
+def test_a_refusal_after_the_choice_is_the_one_that_is_raised(trainings, monkeypatch):
+    """Not one of the replay that was not made."""
+    monkeypatch.setattr(replay, "replay_seconds", lambda *_: 1e9)
 
     def refuse(*_):
         raise UnsupportedError("mixes the examples")
@@ -146,8 +146,67 @@ def test_a_refusal_after_the_choice_is_the_one_that_is_said(trainings, monkeypat
         scored(trainings["sgd"].final, AUTO)
 
 
-def test_a_replay_of_an_earlier_call_goes_with_the_next_success(trainings, tmp_path):
+def test_the_replay_of_an_earlier_call_is_removed_by_the_next_success(trainings, tmp_path):
     left = tmp_path / ".influence.csv.replay"
     (left / "run").mkdir(parents=True)
     score(trainings["sgd"].final, output=tmp_path / "influence.csv", options=FINAL)
     assert [entry.name for entry in tmp_path.iterdir()] == ["influence.csv"]
+
+
+# --------------------------------------------------------------------- the best epoch's file
+
+
+@pytest.fixture
+def net(tmp_path) -> Path:
+    return write_table(tmp_path)
+
+
+def pack(net: Path, name: str, *, change: float = 0.0) -> Path:
+    """Pack the definition with its parameters, one of them changed."""
+    with h5py.File(net.parent / "net.h5", "a") as file:
+        file["out/affine/b"][0] += change
+    with zipfile.ZipFile(net.parent / name, "w") as archive:
+        archive.writestr("nnp_version.txt", "0.1\n")
+        archive.write(net, "net.nntxt")
+        archive.write(net.parent / "net.h5", "parameter.h5")
+    return net.parent / name
+
+
+@pytest.mark.parametrize("name", ["results.nnp", "results_best_7.nnp"])
+def test_the_last_of_the_other_parameters_is_named(net: Path, name: str):
+    best = pack(net, name)
+    for epoch in (3, 9, 10):
+        pack(net, f"results_current_{epoch}.nnp", change=1e-3)
+    note = note_on_best_epoch(load_definition(best))
+    assert name in note
+    assert "results_current_10.nnp" in note
+
+
+def test_equal_parameters_need_no_note(net: Path):
+    best = pack(net, "results.nnp")
+    pack(net, "results_current_10.nnp")
+    assert note_on_best_epoch(load_definition(best)) is None
+
+
+def test_nothing_beside_it(net: Path):
+    assert note_on_best_epoch(load_definition(pack(net, "results.nnp"))) is None
+
+
+@pytest.mark.parametrize("name", ["results_current_10.nnp", "result.nnp", "my_results.nnp"])
+def test_other_names_are_not_the_best_epoch(net: Path, name: str):
+    given = pack(net, name)
+    pack(net, "results_current_11.nnp", change=1e-3)
+    assert note_on_best_epoch(load_definition(given)) is None
+
+
+def test_a_neighbour_that_cannot_be_read_is_not_recommended(net: Path):
+    best = pack(net, "results.nnp")
+    (net.parent / "results_current_10.nnp").write_bytes(b"not a zip")
+    assert note_on_best_epoch(load_definition(best)) is None
+
+
+def test_what_nnabla_cli_leaves(tmp_path_factory):
+    """Of a training whose best epoch is not the last."""
+    trained: Trained = trained_table(tmp_path_factory.getbasetemp())
+    assert trained.final.name in note_on_best_epoch(load_definition(trained.model))
+    assert note_on_best_epoch(load_definition(trained.final)) is None

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from nnabla_influence import Options, score, train
+from nnabla_influence import Options, train
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import (
     DatasetError,
@@ -27,13 +27,15 @@ from nnabla_influence.errors import (
 )
 from nnabla_influence.files import file_hash
 from nnabla_influence.ranking import Ranking
-from nnabla_influence.runs.run import read_run, write_run
+from nnabla_influence.runs.run import read_run
 from nnabla_influence.runs.run_settings import write_settings
 from nnabla_influence.runs.steps import write_steps
+from nnabla_influence.scoring import inputs
 from tests.cases import CASES, Case, write_csv
-from tests.exact_trainings import Watched, arrays, trained_otherwise, watched_trainings
+from tests.exact_trainings import Watched, arrays, trained_otherwise
 from tests.influence.test_trainer import mlp
 from tests.reference import MiniBatch, Reference
+from tests.scores import score
 from tests.whole_training import WholeTraining
 
 BY_NAME = {case.name: case for case in CASES}
@@ -172,7 +174,7 @@ def test_agrees_with_float64_algorithm_2(kind: str, epochs: int, request):
     assert spearmanr(got, wanted).statistic > 0.999
 
 
-def test_validation_rows_ask_about_their_loss_alone(table: Project):
+def test_the_target_is_the_loss_of_the_chosen_validation_rows(table: Project):
     got = table.score(options=Options(method="final", validation_rows=[3, 17])).scores.influence
     wanted = table.wanted(1, rows=[3, 17])
     assert np.linalg.norm(got - wanted) < 1e-3 * np.linalg.norm(wanted)
@@ -229,18 +231,6 @@ def test_losses_and_predictions_are_those_of_the_final_parameters(table: Project
     np.testing.assert_array_equal(scores.predicted, labels[np.argmin(by_label, axis=0)])
 
 
-def test_noise_in_place_of_the_trained_weights_changes_every_score(table: Project, tmp_path):
-    from nnabla_influence.runs.run import read_run
-
-    run = read_run(table.run)
-    rng = np.random.default_rng(0)
-    noise = {k: rng.normal(size=v.shape, scale=0.4) for k, v in run.parameters().items()}
-    write_run(tmp_path / "noise", parameters=noise, steps=run.steps, settings=run.settings)
-    trained, noisy = table.score().scores, table.score(run=tmp_path / "noise").scores
-    seen = trained.times_seen > 0
-    assert (np.abs(trained.influence - noisy.influence)[seen] > 0).all()
-
-
 def test_rows_that_the_window_never_saw_get_zero(table: Project):
     scores = table.score().scores
     steps = table.steps(1)
@@ -278,14 +268,6 @@ def test_rows_with_a_label_below_0_are_ignored(tmp_path: Path):
             assert np.linalg.norm(got.influence - wanted) < 1e-3 * np.linalg.norm(wanted)
 
 
-def test_chunk_size_changes_nothing(pictures: Project):
-    small, large = (
-        pictures.score(options=Options(method="final", chunk_size=size)).scores.influence
-        for size in (2, 64)
-    )
-    assert np.linalg.norm(small - large) < 1e-5 * np.linalg.norm(large)
-
-
 def test_hand_written_run_without_settings(table: Project, tmp_path):
     """final.h5 and steps.csv alone: the model file names the solver."""
     folder = tmp_path / "run"
@@ -300,13 +282,8 @@ def test_hand_written_run_without_settings(table: Project, tmp_path):
 # --------------------------------------------------------------------- exact
 
 
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory) -> dict[str, Watched]:
-    return watched_trainings(tmp_path_factory.getbasetemp())
-
-
 def exact(training: Watched, run: Path, **options) -> Ranking:
-    options = {"method": "exact", "window": "all", "device": "cpu", **options}
+    options = {"method": "exact", "window": "all", **options}
     return score(training.definition, run=run, options=Options(**options))
 
 
@@ -348,7 +325,7 @@ def test_permuted_rows_permute_the_scores(trainings, tmp_path):
     write_settings(
         folder / "run.json", dataclasses.replace(run.settings, dataset_hash=file_hash(other))
     )
-    options = Options(method="exact", window="all", device="cpu")
+    options = Options(method="exact", window="all")
     got = score(training.definition, run=folder, train=other, options=options).scores
     wanted = exact(training, training.run("all")).scores
     np.testing.assert_array_equal(got.influence, wanted.influence[order])
@@ -363,7 +340,7 @@ def test_exact_of_a_window_without_learning_is_an_error(trainings, tmp_path):
     ]
     solver = load_definition(training.definition).solver
     run = trained_otherwise(training, tmp_path / "run", solver, steps)
-    with pytest.raises(ScoreError, match="the learning rate is 0 in every step of the window"):
+    with pytest.raises(ScoreError, match="learning rate is 0"):
         exact(training, run, window="last")
     assert exact(training, run, window=2).scores.influence.any()
 
@@ -376,7 +353,7 @@ def test_learning_rate_zero_is_an_error(table: Project, tmp_path):
     folder.mkdir()
     (folder / "final.h5").write_bytes((table.run / "final.h5").read_bytes())
     (folder / "steps.csv").write_text("step,epoch,learning_rate,rows\n0,0,0.0,1 2 3\n")
-    with pytest.raises(ScoreError, match="the learning rate is 0 in every step"):
+    with pytest.raises(ScoreError, match="learning rate is 0"):
         table.score(run=folder)
 
 
@@ -387,57 +364,59 @@ def test_other_solvers_are_refused_by_name(tmp_path):
     for part in ("training", "validation"):
         write_csv(tmp_path / f"{part}.csv", case.inputs(10))
     net = case.save_definition(tmp_path, solver=S.Lars(0.1))
-    with pytest.raises(UnsupportedError, match="solver Lars cannot be traced"):
+    with pytest.raises(UnsupportedError, match="Lars"):
         score(net, parameters=tmp_path / "net.h5")
 
 
 def test_definition_without_parameters_or_run(table: Project):
-    with pytest.raises(ModelError, match="holds no trained parameters"):
+    with pytest.raises(ModelError, match=r"net\.nntxt: .*parameters"):
         score(table.net)
 
 
 def test_run_that_does_not_fit_the_model(table: Project, regression: Project):
-    with pytest.raises(RunError, match=r"does not fit the model.*parameters are missing"):
+    with pytest.raises(RunError, match=r"run: .*parameters"):
         score(table.net, run=regression.run)
 
 
 def test_run_that_does_not_fit_the_data(table: Project, tmp_path):
-    with pytest.raises(RunError, match=r"45 rows.*but the dataset has 25"):
+    with pytest.raises(RunError, match=r"45 rows.*25"):
         table.score(train=table.folder / "validation.csv")
 
 
 def test_missing_dataset_names_the_option(table: Project, tmp_path):
     text = table.net.read_text(encoding="utf-8").replace("validation.csv", "gone.csv")
     (tmp_path / "net.nntxt").write_text(text, encoding="utf-8")
-    with pytest.raises(DatasetError, match=r"gone\.csv: the validation dataset that .* with -v"):
+    with pytest.raises(DatasetError, match=r"gone\.csv: .*validation.* -v"):
         score(tmp_path / "net.nntxt", run=table.run)
 
 
 def test_validation_row_out_of_range(table: Project):
-    with pytest.raises(DatasetError, match="has no row 25; its 25 rows are numbered from 0"):
+    with pytest.raises(DatasetError, match=r"validation\.csv: .*row 25"):
         table.score(options=Options(validation_rows=[25]))
-    with pytest.raises(DatasetError, match=r"row 3 is named twice; name each row of .* once"):
+    with pytest.raises(DatasetError, match=r"row 3 .*twice"):
         table.score(options=Options(validation_rows=[3, 1, 3]))
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("option", "value"),
     [
-        ({"method": "guess"}, "method 'guess' is unknown"),
-        ({"window": "first"}, "window 'first' is not last, all or a number"),
-        ({"window": 0}, "window 0 is not last"),
-        ({"chunk_size": 0}, "chunk_size 0 is not a whole number from 1"),
-        ({"n_trials": 0}, "n_trials 0 is not a whole number from 1"),
-        ({"validation_rows": []}, "no validation row is named"),
+        ("method", "guess"),
+        ("window", "first"),
+        ("window", 0),
+        ("window", True),
+        ("chunk_size", 0),
+        ("n_trials", 0),
+        ("replay_budget", -1),
+        ("validation_rows", []),
     ],
 )
-def test_options_check_themselves(wrong, message: str):
-    with pytest.raises(InfluenceError, match=message):
-        Options(**wrong)
+def test_a_wrong_option_is_named(option, value):
+    with pytest.raises(InfluenceError, match=option):
+        Options(**{option: value})
 
 
 def test_run_and_parameters_exclude_each_other(table: Project):
-    with pytest.raises(InfluenceError, match=r"both the run .* and the parameters .* are given"):
+    with pytest.raises(InfluenceError, match=r"run .*final\.h5"):
         table.score(parameters=table.run / "final.h5")
 
 
@@ -447,25 +426,27 @@ def test_ranking_in_place_of_the_dataset_is_refused_with_a_run(table: Project, t
     for name in ("final.h5", "steps.csv"):
         (folder / name).write_bytes((table.run / name).read_bytes())
     table.score(output=tmp_path / "influence.csv")
-    with pytest.raises(RunError, match=r"influence\.csv: is a ranking, whose rows are in another"):
+    with pytest.raises(RunError, match=r"influence\.csv: is a ranking"):
         table.score(run=folder, train=tmp_path / "influence.csv")
-    with pytest.raises(RunError, match=r"influence\.csv: is not the CSV that .*run was recorded"):
+    with pytest.raises(RunError, match=r"influence\.csv: is not the CSV"):
         table.score(train=tmp_path / "influence.csv")
 
 
-def test_output_that_is_an_input_is_refused_before_the_work(table: Project):
+def test_output_that_is_an_input_is_refused_before_the_work(table: Project, tmp_path):
     for name in ("training.csv", "validation.csv", "net.nntxt", "run/steps.csv", "run/run.json"):
         before = (table.folder / name).read_bytes()
-        with pytest.raises(OutputError, match=r"is the same file as .*, which is read"):
+        with pytest.raises(OutputError, match=name.rpartition("/")[2]):
             table.score(output=table.folder / name)
         assert (table.folder / name).read_bytes() == before
+    ranking = tmp_path / "influence.csv"
+    table.score(output=ranking)  # which another ranking may replace, if it is not read
+    with pytest.raises(OutputError, match=r"influence\.csv: .*same file"):
+        table.score(run=None, parameters=table.run / "final.h5", train=ranking, output=ranking)
 
 
-def test_unwritable_output_is_told_before_the_work(table: Project, tmp_path, monkeypatch):
-    import nnabla_influence.scoring.scoring as scoring
-
-    monkeypatch.setattr(scoring, "load_definition", lambda *_: pytest.fail("work was begun"))
-    with pytest.raises(OutputError, match="cannot be written"):
+def test_unwritable_output_is_refused_before_the_work(table: Project, tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "load_definition", lambda *_: pytest.fail("work was begun"))
+    with pytest.raises(OutputError, match=r"influence\.csv"):
         table.score(output=tmp_path / "no" / "such" / "influence.csv")
 
 

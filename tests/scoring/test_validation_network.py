@@ -11,7 +11,7 @@ import nnabla.parametric_functions as PF
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, score
+from nnabla_influence import Options
 from nnabla_influence.definition import (
     Mode,
     build_objective,
@@ -26,6 +26,7 @@ from nnabla_influence.runs.run import write_run
 from nnabla_influence.runs.steps import Step
 from tests.definition.definitions import python_proto, random_parameters, write_nnp
 from tests.reference import Reference, float64
+from tests.scores import score
 
 CPU = cpu_device("tests").context
 N = {"training": 12, "validation": 7}
@@ -113,7 +114,7 @@ def test_the_definitions_own_network_validates(tmp_path, script, auxiliary):
         run=tmp_path / "run",
         train=tmp_path / "training.csv",
         validation=tmp_path / "validation.csv",
-        options=Options(method="final", running_statistics=True, device="cpu"),
+        options=Options(method="final", running_statistics=True),
     )
     reference = Reference(reference_losses, parameters, definition.trainable)
     wanted = reference.influence(

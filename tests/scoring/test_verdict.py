@@ -7,12 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, score, train
+from nnabla_influence import Options, train
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.influence.trace import Trace
 from nnabla_influence.ranking import RELIABLE, ROUGH, read_ranking
 from nnabla_influence.scoring.verdict import Signs, judge, signs_of
 from reproductions.trust.trainings import Kind, write_training
+from tests.scores import score
 
 GOOD = Signs(
     exact=False,
@@ -89,7 +90,7 @@ def test_running_statistics_give_no_ranking_there_and_no_file(normalized, tmp_pa
             definition,
             run=run.folder,
             output=output,
-            options=Options(method="final", running_statistics=True, device="cpu"),
+            options=Options(method="final", running_statistics=True),
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -97,7 +98,7 @@ def test_running_statistics_give_no_ranking_there_and_no_file(normalized, tmp_pa
 def test_exact_scores_are_reliable_there_and_say_so(normalized, tmp_path):
     definition, run = normalized
     output = tmp_path / "influence.csv"
-    options = Options(method="exact", device="cpu")
+    options = Options(method="exact")
     ranking = score(definition, run=run.folder, output=output, options=options)
     assert ranking.verdict is not None
     assert ranking.verdict.word == RELIABLE

@@ -1,4 +1,4 @@
-"""Which solvers and settings are taken, and what is said of the others."""
+"""Which solvers and settings are accepted, and that the others are named."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def vector():
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_solvers_are_refused_by_name(name):
-    words = rf"the solver {name} cannot be traced back; train with one of Sgd, .*, Adadelta to get"
-    with pytest.raises(UnsupportedError, match=rf"^net.nnp: {words} scores$"):
+    words = rf"{name} .*Sgd, .*, Adadelta"
+    with pytest.raises(UnsupportedError, match=rf"^net.nnp: .*{words}"):
         check_solver(name, Path("net.nnp"))
     other = SolverSettings(name, {"lr": 0.1}, 0.0, 1)
     with pytest.raises(UnsupportedError, match=words):
@@ -58,8 +58,7 @@ def test_the_tables_name_the_same_solvers():
 @pytest.mark.parametrize("name", ["Sgd", "SgdW", "Adam", "AdamW"])
 @pytest.mark.parametrize("decay", [-0.1, float("nan"), float("inf")])
 def test_weight_decay_that_is_none(name, decay):
-    message = f"weight decay {decay} is not a number from 0 up; correct the model file or the run"
-    with pytest.raises(UnsupportedError, match=message):
+    with pytest.raises(UnsupportedError, match=f"weight decay {decay}"):
         build_adjoint(settings(name, decay), vector(), CONTEXT)
 
 
@@ -72,22 +71,21 @@ NEEDED = [
 def test_a_missing_hyperparameter_is_named(case, name):
     solver = settings(case)
     hyper = {key: value for key, value in solver.hyperparameters.items() if key != name}
-    words = f"the solver {solver.name} has no value for its hyper-parameter '{name}'; add it to"
-    with pytest.raises(UnsupportedError, match=words):
-        build_adjoint(SolverSettings(solver.name, hyper, 0.0, 1), vector(), CONTEXT)
-    with pytest.raises(UnsupportedError, match=words):
-        build_solver(SolverSettings(solver.name, hyper, 0.0, 1), CONTEXT)
+    incomplete = SolverSettings(solver.name, hyper, 0.0, 1)
+    with pytest.raises(UnsupportedError, match=f"{solver.name} .*'{name}'"):
+        build_adjoint(incomplete, vector(), CONTEXT)
+    with pytest.raises(UnsupportedError, match=f"{solver.name} .*'{name}'"):
+        build_solver(incomplete, CONTEXT)
 
 
-def test_a_hyperparameter_that_is_no_number():
-    words = r"the solver Adam has the hyper-parameter 'beta2' nan, which is not a finite number;"
-    with pytest.raises(UnsupportedError, match=words):
+def test_a_hyperparameter_that_is_not_finite_is_named():
+    with pytest.raises(UnsupportedError, match=r"Adam .*'beta2' nan"):
         build_adjoint(settings("Adam", beta2=float("nan")), vector(), CONTEXT)
 
 
 @pytest.mark.parametrize("name", ["SgdW", "AdamW"])
 def test_no_initial_learning_rate_where_one_is_divided_by(name):
-    with pytest.raises(UnsupportedError, match=f"{name} divides by its initial learning rate"):
+    with pytest.raises(UnsupportedError, match=f"{name} .*learning rate"):
         build_adjoint(settings(name, lr=0.0), vector(), CONTEXT)
 
 
@@ -95,7 +93,7 @@ def test_no_initial_learning_rate_where_one_is_divided_by(name):
 def test_an_adjoint_that_needs_the_values_before_says_so(name):
     adjoint = build_adjoint(settings(name), vector(), CONTEXT)
     assert adjoint.needs_before
-    with pytest.raises(ValueError, match=f"the adjoint of {name} needs the values before the step"):
+    with pytest.raises(ValueError, match=name):
         adjoint.begin(0.1)
 
 
@@ -144,16 +142,13 @@ def adam_state(*shape, **changed):
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (lambda: adam_state(4), r"mean of the parameter 'w' has shape \(4,\), and .* \(2, 3\)"),
+        (lambda: adam_state(4), r"mean .*'w' .*\(4,\).*\(2, 3\)"),
         (
             lambda: SolverState(3, {"mean": {"b": np.ones(2)}, "var": {"b": np.ones(2)}}),
-            r"mean of the parameter 'w' is missing, and the network wants \(2, 3\)",
+            r"mean .*'w' .*missing.*\(2, 3\)",
         ),
-        (
-            lambda: SolverState(3, {"m": {"w": np.ones((2, 3))}}),
-            "it holds m, and Adam has mean, var; give the state of the same solver",
-        ),
-        (lambda: SolverState(3, {}), "it holds nothing, and Adam has mean, var"),
+        (lambda: SolverState(3, {"m": {"w": np.ones((2, 3))}}), "holds m, .*mean, var"),
+        (lambda: SolverState(3, {}), "holds nothing, .*mean, var"),
     ],
 )
 def test_a_state_of_another_training_is_refused(state, words):
@@ -164,15 +159,15 @@ def test_a_state_of_another_training_is_refused(state, words):
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: SolverState(-1, {}), "-1 is no number of updates, from 0 up"),
-        (lambda: adam_state(2, var={"w": np.ones(3)}), "mean and var are not of the same param"),
-        (lambda: adam_state(2, var={}), "mean and var are not of the same parameters and shapes"),
-        (lambda: adam_state(2).of(["b"]), "mean of the parameter 'b' is missing; give the state"),
-        (lambda: get_state(adam_with(2), {"b": "b"}), "no state of the parameter 'b'; give it to"),
-        (lambda: set_state(adam_with(2), adam_state(2), {"b": "b"}), "no state of the parameter"),
+        (lambda: SolverState(-1, {}), "-1"),
+        (lambda: adam_state(2, var={"w": np.ones(3)}), "mean and var"),
+        (lambda: adam_state(2, var={}), "mean and var"),
+        (lambda: adam_state(2).of(["b"]), "mean .*'b'"),
+        (lambda: get_state(adam_with(2), {"b": "b"}), "'b'"),
+        (lambda: set_state(adam_with(2), adam_state(2), {"b": "b"}), "'b'"),
     ],
 )
-def test_states_that_cannot_be(build, words):
+def test_impossible_states_are_refused(build, words):
     with pytest.raises(RunError, match=words):
         build()
 
@@ -209,5 +204,5 @@ def test_parameters_that_were_not_updated_together_are_refused():
         if count:
             b.g = 1.0
         solver.update()
-    with pytest.raises(RunError, match="some parameters were updated 2 times and others 3 times"):
+    with pytest.raises(RunError, match=r"2 times .* 3 times"):
         get_state(solver)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shlex
 
 import numpy as np
@@ -9,11 +10,11 @@ import pytest
 from playwright.sync_api import Error
 
 from nnabla_influence.cleansing import cleanse as cleansed
+from nnabla_influence.cleansing.ranking_id import ranking_id
 from nnabla_influence.commands.main import main
 from nnabla_influence.dataset import open_dataset
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking import Ranking, Scores
-from tests.dataset.common import noise, save_image, write_csv
 from tests.review.browser.rankings import N_ROWS, Project
 from tests.review.browser.review_page import ReviewPage
 
@@ -28,6 +29,11 @@ def page(visit, images):
     page = visit(images.page)
     page.enter_list()
     return page
+
+
+def relabel(project: Project, rank: int) -> str:
+    """A new label for a row: one digit."""
+    return str((int(project.rows()[rank]["y:label"]) + 1) % 4)
 
 
 def order_of(project) -> list[int]:
@@ -170,7 +176,7 @@ def test_deciding_among_the_undecided_keeps_the_focus_in_place(page, images):
 def test_decisions_survive_a_reload(visit, images):
     page = visit(images.page)
     page.enter_list()
-    page.press("x", "k", "r", "ArrowDown", "Enter")
+    page.press("x", "k", "r", relabel(images, 2), "Enter")
     before = {row["row"]: row["cells"]["decision"] for row in page.rows()}
     assert "not exported yet" in page.text("#counts")
     page.open(images.page)
@@ -204,7 +210,7 @@ def test_without_storage_the_page_says_so_and_warns(visit, images, script):
 
 
 def test_an_import_brings_decisions_back_and_can_be_undone(page, images, tmp_path):
-    page.press("x", "k", "r", "ArrowDown", "Enter")
+    page.press("x", "k", "r", relabel(images, 2), "Enter")
     content = page.export()
     page.page.click("#forget")
     page.page.click("#forget-dialog .danger")
@@ -219,7 +225,7 @@ def test_an_import_brings_decisions_back_and_can_be_undone(page, images, tmp_pat
     assert page.text("#progress") == f"0 of {N_ROWS} decided"
 
 
-def test_a_list_of_what_left_and_a_spreadsheets_csv_can_be_imported(page, images, tmp_path):
+def test_a_list_of_removed_rows_and_a_spreadsheets_csv_can_be_imported(page, images, tmp_path):
     order = order_of(images)
     labels = {k: int(row["y:label"]) for k, row in zip(order, images.rows())}
     new = (labels[order[2]] + 1) % 4
@@ -239,53 +245,36 @@ def test_a_list_of_what_left_and_a_spreadsheets_csv_can_be_imported(page, images
     }
 
 
+# What the problem names, in this order.
 WRONG = {
-    "a,b\n1,2\n": "it has no column datasource_index and no column decision in its first line",
-    "datasource_index,decision\n0,keep\n99,keep\n": "line 3: “99” is no row of this ranking",
-    "datasource_index,decision\n0,drop\n1,drop\n": (
-        "line 2: “drop” is none of keep, remove and relabel (1 more line wrong)"
+    "a,b\n1,2\n": "datasource_index decision",
+    "datasource_index,decision\n0,keep\n99,keep\n": "line 3: “99”",
+    "datasource_index,decision\n0,drop\n1,drop\n": "line 2: “drop” 1 more line wrong",
+    "datasource_index,decision,label\n0,relabel,7\n": "line 2: “7” class",
+    "datasource_index,decision,label\n0,relabel,cat\n": "line 2: “cat” class",
+    "datasource_index,decision\n1.000,remove\n": "line 2: “1.000” row",
+    "datasource_index,decision\n1e1,remove\n": "line 2: “1e1” row",
+    "datasource_index,decision\n4,keep\n5,keep\n4,remove\n": "line 4: line 2 row 4",
+    "datasource_index,decision,label\n4,keep,2\n": "line 2: “2” keep",
+    "datasource_index,decision,label\n4,,2\n": "line 2: “2” no decision",
+    "datasource_index,decision\n0,relabel\n": "line 2: label missing",
+    "datasource_index,decision,influence\n4,drop,\n4,remove,7.5\n": (
+        "line 3: “7.5” influence row 4 another ranking"
     ),
-    "datasource_index,decision,label\n0,relabel,7\n": (
-        "line 2: “7” is no class of the given labels"
+    "datasource_index,decision,ranking\n4,keep,\n99,remove,r0123456789abcdef\n": (
+        "line 3: r0123456789abcdef another ranking"
     ),
-    "datasource_index,decision,label\n0,relabel,cat\n": (
-        "line 2: “cat” is no class of the given labels"
-    ),
-    "datasource_index,decision\n1.000,remove\n": "line 2: “1.000” is no row of this ranking",
-    "datasource_index,decision\n1e1,remove\n": "line 2: “1e1” is no row of this ranking",
-    "datasource_index,decision\n4,keep\n5,keep\n4,remove\n": (
-        "line 4: line 2 decides otherwise about row 4"
-    ),
-    "datasource_index,decision,label\n4,keep,2\n": (
-        "line 2: “2” is not the row's label, but the decision beside it is keep"
-    ),
-    "datasource_index,decision,label\n4,,2\n": "line 2: the label “2” has no decision beside it",
-    # Row 4 has the label 0, as row 8 has.
-    "datasource_index,decision,given\n8,remove,0\n4,remove,1\n": (
-        "line 3: “1” is not the “0” of row 4; this is of another ranking"
-    ),
-    "datasource_index,decision,label_before,y:label\n4,remove,0,3\n": (
-        "line 2: “3” is not the “0” of row 4; this is of another ranking"
-    ),
-    "datasource_index,decision,file x\n4,remove,絵 4/4.png\n5,keep,絵 5/4.png\n": (
-        "line 3: “絵 5/4.png” is not the “絵 5/5.png” of row 5; this is of another ranking"
-    ),
-    "datasource_index,decision,x:image\n99,remove,絵 4/4.png\n4,keep,../絵 3/3.png\n": (
-        "line 3: “../絵 3/3.png” is not the “絵 4/4.png” of row 4; this is of another ranking"
-    ),
-    "datasource_index,decision,influence,given\n4,remove,7.5,0\n": (
-        "line 2: “7.5” is not the influence of row 4; this is of another ranking"
-    ),
-    "datasource_index,decision\n0,relabel\n": "line 2: the new label is missing",
 }
 
 
 def test_a_wrong_import_is_refused_with_its_line(page, tmp_path):
     path = tmp_path / "decided.csv"
-    for text, problem in WRONG.items():
+    for text, names in WRONG.items():
         path.write_text(text)
         page.import_file(path)
-        assert page.text("#import-problem") == f"decided.csv: {problem}. Nothing was imported."
+        problem = page.text("#import-problem")
+        assert re.search(".*".join(["^decided.csv: ", *map(re.escape, names.split())]), problem)
+        assert problem.endswith("Nothing was imported.")
     assert page.text("#progress") == f"0 of {N_ROWS} decided"
 
 
@@ -293,25 +282,27 @@ def test_a_wrong_import_is_refused_with_its_line(page, tmp_path):
 def test_what_belongs_here_is_imported_in_the_forms_of_spreadsheets(
     page, images, tmp_path, separator
 ):
-    """A header with semicolons, short numbers, an earlier ranking's influence with own files."""
+    """With semicolons, decimal commas, rounded influences, ids or neither."""
     row = next(row for row in images.rows() if row["datasource_index"] == "4")
+    id_ = ranking_id(images.ranking)
     text = (
-        "datasource_index,decision,label,influence,y:label;cat;dog,given,file x\n"
-        f"4.0,keep,0,{float(row['influence']):.3e},,0.0,\n"
-        "6,remove,,0.125,,2,..\\data\\絵 6\\6.png\n5,,,1,9,9,9\n"
+        "datasource_index,decision,label,influence,y:label;cat;dog,Ranking\n"
+        f"4.0,keep,0,{float(row['influence']):.3e},0,\n6,remove,,0.125,2,{id_.upper()}\n"
+        "5,,,1,9,9\n7,keep,,,,\n"
     )
     path = tmp_path / "decided.csv"
     if ";" in separator:
         text = text.replace("y:label;cat;dog", "y").replace(",", ";").replace(".", ",", 2)
-        text = text.replace("4,0;", "4;")
+        text = text.replace("4,0;", "4;").replace("0.125", "0,125")
     path.write_text(separator + text, encoding="utf-8")
     page.import_file(path)
     assert page.text("#import-problem") == ""
+    assert "does not say which ranking" in page.said()  # of row 7
     page.enter_list()
-    assert decisions_of(page.export()) == {4: ("keep", ""), 6: ("remove", "")}
+    assert decisions_of(page.export()) == {4: ("keep", ""), 6: ("remove", ""), 7: ("keep", "")}
 
 
-def test_the_export_ties_each_line_to_its_row(page, images, tmp_path):
+def test_the_export_names_the_ranking_beside_each_row(page, images, tmp_path):
     page.press("Control+a", "k")
     exported = page.export()
     lines = list(csv.DictReader(io.StringIO(exported.decode("utf-8-sig"))))
@@ -322,21 +313,17 @@ def test_the_export_ties_each_line_to_its_row(page, images, tmp_path):
             ("datasource_index", row["datasource_index"]),
             ("decision", "keep"),
             ("label", ""),
+            ("ranking", ranking_id(images.ranking)),
             ("given", row["y:label"]),
             ("file x", row["x:image"].replace("./=", "'=")),
         ]
     assert len(lines) == N_ROWS
-    # So that the decisions of another ranking cannot be taken for those of this one.
-    rows = images.training_cells()
-    rows[1:3] = [rows[2], rows[1]]
-    other = Project(tmp_path)
-    for row in rows[1:]:
-        save_image(tmp_path / row[0], noise(8, 8))
-    write_csv(other.train, rows[0], rows[1:], encoding="utf-8-sig")
-    Ranking(open_dataset(other.train, []), Scores(np.arange(1.0, N_ROWS + 1))).write(other.ranking)
+    # So cleanse refuses them for another ranking, of the same rows as well.
+    other = images.folder / "other.csv"
+    Ranking(open_dataset(images.train, []), Scores(np.arange(1.0, N_ROWS + 1))).write(other)
     (tmp_path / "decisions.csv").write_bytes(exported)
-    with pytest.raises(DatasetError, match=r"line 2, column 'given': '0' is not the '1' of"):
-        cleansed(other.ranking, output=tmp_path / "c.csv", decisions=tmp_path / "decisions.csv")
+    with pytest.raises(DatasetError, match="line 2, column 'ranking'"):
+        cleansed(other, output=tmp_path / "c.csv", decisions=tmp_path / "decisions.csv")
 
 
 def test_what_another_tab_decides_leaves_the_undo_of_this_one(page, images):
@@ -355,23 +342,24 @@ def test_what_another_tab_decides_leaves_the_undo_of_this_one(page, images):
 
 
 def test_a_new_label_must_be_another_class(page, images):
-    page.press("r", "z", "z")
-    assert page.text("#relabel-problem") == "No class has “zz” in it."
-    page.press("Enter")
-    assert page.text("#relabel-problem") == "Choose the new label."
     own = images.rows()[0]["y:label"]
-    offered = page.page.eval_on_selector_all("#relabel input[type=radio]", "(a) => a.length")
-    assert offered == 0
-    page.page.fill("#relabel-text", "")
-    offered = page.page.eval_on_selector_all(
-        "#relabel input[type=radio]", "(all) => all.map((radio) => radio.value)"
-    )
-    assert sorted([*offered, own]) == ["0", "1", "2", "3"]
-    page.press("Escape")
+    for typed, names in {
+        "zz": "“zz”",
+        own: f"{own} is the label already",
+        "o": "classes: ",
+    }.items():
+        page.press("r")
+        page.page.fill("#relabel-text", typed)
+        page.press("Enter")
+        assert names in page.text("#relabel-problem")
+        page.press("Escape")
     assert page.text("#progress") == f"0 of {N_ROWS} decided"
     assert page.focused_row() == order_of(images)[0]
+    offered = page.page.eval_on_selector_all("#relabel-classes option", "(all) => all.length")
+    assert offered == 4
     # It is decided, and the next row in focus, before another key can come.
-    page.press("r", "ArrowDown")
+    page.press("r")
+    page.page.fill("#relabel-text", relabel(images, 0))
     done = page.page.evaluate("""() => {
         document.getElementById('relabel-form').requestSubmit();
         return [document.getElementById('progress').textContent,
@@ -380,15 +368,27 @@ def test_a_new_label_must_be_another_class(page, images):
     assert done == [f"1 of {N_ROWS} decided", order_of(images)[1]]
 
 
+def test_the_prediction_is_the_new_label_where_nothing_is_typed(page, images):
+    order = order_of(images)
+    rows = {row["datasource_index"]: row for row in images.rows()}
+    for k, index in enumerate(order[:8]):
+        row = rows[str(index)]
+        page.press("r", "Enter")
+        if row["predicted"] == row["y:label"]:
+            assert page.text("#relabel-problem") == "Type the new label."
+            page.press("Escape", "ArrowDown")
+        else:
+            assert page.said().startswith(f"Row {index}: relabel to {row['predicted']}")
+        assert page.focused_row() == order[k + 1]
+
+
 def test_rows_that_have_the_new_label_already_are_left_alone(page, images):
     page.press("Control+a", "r", "3", "Enter")
     threes = [int(r["datasource_index"]) for r in images.rows() if r["y:label"] == "3"]
     assert page.said().endswith(f"{len(threes)} rows have that label already.")
     assert [row["row"] for row in page.rows() if row["decision"] == "undecided"] == threes
     page.page.click("#open-next")
-    assert "No row of 0 · cat, 1 · 猫 neko, 2 · <b>dog</b> would be left" in page.text(
-        "#next-warning"
-    )
+    assert "0 · cat, 1 · 猫 neko, 2 · <b>dog</b> would have no rows" in page.text("#next-warning")
 
 
 def test_real_labels_are_relabelled_with_a_number(visit, regression, monkeypatch):
@@ -396,7 +396,7 @@ def test_real_labels_are_relabelled_with_a_number(visit, regression, monkeypatch
     page.enter_list()
     order = order_of(regression)
     page.press("x", "r", "1", ".", ",", "Enter")
-    assert page.text("#relabel-problem") == "“1.,” is no number"
+    assert "“1.,”" in page.text("#relabel-problem")
     page.page.fill("#relabel-text", "-2.5e0")
     page.press("Enter")
     exported = page.export()
@@ -407,16 +407,16 @@ def test_real_labels_are_relabelled_with_a_number(visit, regression, monkeypatch
     assert cleanse(page, regression, exported, monkeypatch) == [header, *rows]
 
 
-def test_class_values_are_exported_as_cleanse_takes_them(visit, table, monkeypatch):
+def test_class_values_are_exported_as_cleanse_reads_them(visit, table, monkeypatch):
     page = visit(table.page)
     page.enter_list()
     order = order_of(table)
-    page.press("ArrowDown", "r", "ArrowDown", "Enter")
-    exported = page.export()
-    assert exported.decode().splitlines()[0] == (
-        "datasource_index,decision,label,influence,given,length 0,length 1,length 2,length 3"
-    )
     header, *rows = table.training_cells()
     new = {"1.0": "2.0", "2.0": "1.0"}[rows[order[1]][-1]]
+    page.press("ArrowDown", "r", new[0], "Enter")  # the other class has it for a name
+    exported = page.export()
+    assert exported.decode().splitlines()[0] == (
+        "datasource_index,decision,label,ranking,influence,given"
+    )
     rows[order[1]][-1] = new
     assert cleanse(page, table, exported, monkeypatch) == [header, *rows]

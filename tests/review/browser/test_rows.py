@@ -154,7 +154,7 @@ def test_filters_hold_together_and_an_empty_list_says_so(page, images):
 def test_a_range_that_is_no_number_is_said(page):
     page.page.fill("#from", "low")
     page.page.press("#from", "Enter")
-    assert page.text("#range-problem") == "“low” is no number, such as -0.01 or 2e-5."
+    assert page.text("#range-problem") == "“low” is not a number such as -0.01 or 2e-5."
     assert len(page.order()) == N_ROWS
 
 

@@ -15,6 +15,16 @@ function make(tag, settings = {}, ...children) {
   return element;
 }
 
+/** Fills a table with lines of cells, below their titles. */
+function fillTable(table, titles, lines) {
+  const line = (tag, cells, settings) =>
+    make("tr", {}, ...cells.map((cell) => make(tag, settings, ...[cell].flat())));
+  table.replaceChildren(
+    make("thead", {}, line("th", titles, { scope: "col" })),
+    make("tbody", {}, ...lines.map((cells) => line("td", cells, {}))),
+  );
+}
+
 function makeSvg(tag, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);

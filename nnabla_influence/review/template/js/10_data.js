@@ -1,7 +1,7 @@
 // What the page was given, in a form that is quick to sort and filter.
 //
 // A row is named by its position: 0 is the most harmful one. `datasource_index` is its number in
-// the training CSV, which is what a person and the exported decisions use.
+// the training CSV, which is what the exported decisions use.
 
 const UNDECIDED = 0;
 const KEEP = 1;

@@ -1,4 +1,4 @@
-// How numbers, labels and rows are said to a person.
+// Numbers, labels and rows in words.
 
 const MINUS = "\u2212";
 
@@ -48,7 +48,7 @@ function className(review, label) {
   return name ? `${value} · ${name}` : value;
 }
 
-/** The given or predicted label of a row as a person reads it. */
+/** The given or predicted label of a row to read. */
 function labelText(review, labels, position) {
   if (!labels) return "–";
   if (review.hasClasses) return className(review, labels[position]);

@@ -1,4 +1,4 @@
-// What the person decided, with undo, and where the browser keeps it.
+// The decisions, with undo, and their storage in the browser.
 
 const STORAGE_PREFIX = "nnabla-influence review ";
 
@@ -18,7 +18,7 @@ function remember(storage, name, value) {
   try {
     storage?.setItem(STORAGE_PREFIX + name, value);
   } catch {
-    // A setting of the page is no loss.
+    // A lost setting of the page does no harm.
   }
 }
 
@@ -123,7 +123,7 @@ class Decisions {
     }
   }
 
-  /** Takes up what another tab has decided; what was done here can still be undone. */
+  /** Reads what another tab has decided; what was done here can still be undone. */
   merge() {
     const before = Array.from(this.kind, (_, position) => this.entry(position));
     this.restore();
@@ -136,7 +136,7 @@ class Decisions {
     this.whenChanged([...others]);
   }
 
-  /** Takes up what the browser has kept. */
+  /** Reads what the browser has stored. */
   restore() {
     this.kind.fill(UNDECIDED);
     this.labels.clear();

@@ -27,11 +27,22 @@ function sortOrders(review) {
   return orders;
 }
 
-/** Numbers ascending; what is no number comes as the lowest. */
+/** Numbers ascending; what is not a number comes as the lowest. */
 function compare(a, b) {
   if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(b) - Number.isNaN(a);
   return a - b;
 }
+
+const NO_FILTER = {
+  text: "",
+  given: null,
+  predicted: null,
+  differs: false,
+  decision: null,
+  sign: 0,
+  from: -Infinity,
+  to: Infinity,
+};
 
 class View {
   constructor(review, decisions) {
@@ -46,30 +57,12 @@ class View {
   }
 
   clear() {
-    this.filter = {
-      text: "",
-      given: null,
-      predicted: null,
-      differs: false,
-      decision: null,
-      sign: 0,
-      from: -Infinity,
-      to: Infinity,
-    };
+    this.filter = { ...NO_FILTER };
   }
 
   isFiltered() {
-    const { text, given, predicted, differs, decision, sign, from, to } = this.filter;
-    return Boolean(
-      text.trim() ||
-      differs ||
-      given !== null ||
-      predicted !== null ||
-      decision !== null ||
-      sign ||
-      from !== -Infinity ||
-      to !== Infinity,
-    );
+    const filter = { ...this.filter, text: this.filter.text.trim() };
+    return Object.entries(NO_FILTER).some(([name, value]) => filter[name] !== value);
   }
 
   /** All positions in the present order, kept for the next time. */

@@ -25,6 +25,22 @@ function listColumns(review) {
   return columns;
 }
 
+/** The least width of each column, and its share of what is left, as CSS. */
+function columnTracks(review, columns) {
+  const tracks = {
+    rank: review.rowCount > 10_000 ? "4.75rem" : "4.25rem",
+    pictures: "minmax(2.5rem, calc((var(--thumb) + 0.5rem) * var(--pictures)))",
+    labels: `minmax(${review.features ? 9 : 7.75}rem, 1.3fr)`,
+    influence: "minmax(9.5rem, 1fr)",
+    loss: "4.75rem",
+    about: review.features
+      ? "minmax(8rem, 3fr)"
+      : `minmax(${review.comments ? 8 : 5}rem, 0.8fr)`,
+    decision: review.canRelabel ? "12.25rem" : "8.5rem",
+  };
+  return columns.map(([key]) => tracks[key]).join(" ");
+}
+
 class Row {
   constructor(review, decisions, columns) {
     this.review = review;

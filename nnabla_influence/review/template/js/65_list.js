@@ -10,7 +10,6 @@ class List {
     this.decisions = decisions;
     this.view = view;
     this.columns = listColumns(review);
-    this.widths = new Widths(review, this.columns);
     this.viewport = byId("viewport");
     this.grid = byId("grid");
     this.body = byId("grid-body");
@@ -22,6 +21,13 @@ class List {
     this.selectedCount = 0;
     this.whenMoved = () => {};
     this.whenSelected = () => {};
+    const tight = this.columns.filter(([key]) => key !== "about");
+    this.grid.style.setProperty("--columns", columnTracks(review, this.columns));
+    this.grid.style.setProperty("--tight-columns", columnTracks(review, tight));
+    // In rem, the width below which the cells of a row are stacked.
+    this.least = (review.features ? 51 : 46) - (review.loss ? 0 : 5);
+    byId("rows").classList.toggle("tabular", Boolean(review.features));
+    byId("rows").classList.toggle("pictured", review.image_columns.length > 0);
     this.viewport.addEventListener("scroll", () => this.paintSoon(), { passive: true });
     new ResizeObserver(() => this.resize()).observe(this.viewport);
   }
@@ -38,7 +44,7 @@ class List {
     return this.viewport.contains(document.activeElement);
   }
 
-  /** Takes up what the view shows now; the focus stays on its row, or at its place. */
+  /** Shows the rows of the view; the focus stays on its row, or at its place. */
   reload({ keep = "place" } = {}) {
     const hadFocus = this.hasFocus();
     const wanted = keep === "top" ? 0 : this.active;
@@ -130,7 +136,10 @@ class List {
   }
 
   measure() {
-    this.widths.choose(this.viewport.clientWidth);
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    const spare = this.viewport.clientWidth / rem - this.least;
+    byId("rows").classList.toggle("tight", spare < 8);
+    byId("rows").classList.toggle("stacked", spare < 0);
     this.rowHeight = Math.max(
       1,
       Math.ceil(parseFloat(getComputedStyle(byId("row-height")).height)),

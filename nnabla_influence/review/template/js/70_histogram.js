@@ -154,29 +154,14 @@ class Histogram {
 
   fillTable() {
     const rows = Array.from(this.all, (count, i) => [i, count]).filter(([, count]) => count > 0);
-    byId("histogram-table").replaceChildren(
-      make(
-        "thead",
-        {},
-        make(
-          "tr",
-          {},
-          ...["from", "to", "rows"].map((title) => make("th", { scope: "col" }, title)),
-        ),
-      ),
-      make(
-        "tbody",
-        {},
-        ...rows.map(([i, count]) =>
-          make(
-            "tr",
-            {},
-            make("td", {}, shortNumber(this.edges[i])),
-            make("td", {}, shortNumber(this.edges[i + 1])),
-            make("td", {}, grouped(count)),
-          ),
-        ),
-      ),
+    fillTable(
+      byId("histogram-table"),
+      ["from", "to", "rows"],
+      rows.map(([i, count]) => [
+        shortNumber(this.edges[i]),
+        shortNumber(this.edges[i + 1]),
+        grouped(count),
+      ]),
     );
   }
 }

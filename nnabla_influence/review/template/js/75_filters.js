@@ -70,7 +70,7 @@ class Filters {
       const value = isEmpty ? open : parseNumber(field.value);
       field.setAttribute("aria-invalid", Number.isNaN(value));
       if (Number.isNaN(value))
-        problem.textContent = `“${field.value}” is no number, such as -0.01 or 2e-5.`;
+        problem.textContent = `“${field.value}” is not a number such as -0.01 or 2e-5.`;
       return value;
     });
     if (problem.textContent) return;

@@ -1,37 +1,31 @@
 // Asks for the new label: one of the classes, or a number where there are none.
 
-const MANY_CLASSES = 200;
-
 class RelabelDialog {
   constructor(review, whenChosen) {
     this.review = review;
     this.whenChosen = whenChosen;
     this.dialog = byId("relabel");
     this.text = byId("relabel-text");
-    this.choices = byId("relabel-choices");
-    this.text.addEventListener("input", () => this.narrow());
-    this.text.addEventListener("keydown", (event) => this.step(event));
+    this.offered = [...review.classes.keys()].filter((label) => review.classRows[label] > 0);
+    byId("relabel-classes").append(
+      ...this.offered.map((label) => make("option", { value: className(review, label) })),
+    );
     byId("relabel-cancel").addEventListener("click", () => this.dialog.close());
     byId("relabel-form").addEventListener("submit", (event) => this.submit(event));
-    this.choices.addEventListener("dblclick", (event) => {
-      if (event.target.closest("label")) byId("relabel-form").requestSubmit();
-    });
   }
 
   open(positions) {
     const { review } = this;
     this.positions = positions;
+    this.guess = this.guessed();
     byId("relabel-problem").textContent = "";
     byId("relabel-what").textContent =
       positions.length === 1
         ? this.describe(positions[0])
         : `${plural(positions.length, "row")} get the same new label.`;
     this.text.value = "";
-    this.choices.hidden = !review.hasClasses;
-    this.text.placeholder = review.hasClasses
-      ? "type a class or its name, or choose below"
-      : "a number";
-    if (review.hasClasses) this.narrow(this.guess());
+    this.text.placeholder = review.hasClasses ? "a class or its name" : "a number";
+    if (this.guess !== null) this.text.placeholder = `${className(review, this.guess)} (predicted)`;
     openDialog(this.dialog);
     this.text.focus();
   }
@@ -45,83 +39,53 @@ class RelabelDialog {
     return `Row ${review.index[position]}: given ${given}${predicted}.`;
   }
 
-  /** What the network predicts for the rows, if that is one class and not the given one. */
-  guess() {
-    const { predicted } = this.review;
-    if (!predicted) return null;
-    const [first, ...others] = this.positions.map((position) => predicted[position]);
-    return others.every((other) => other === first) ? first : null;
+  /** The class that the network predicts for the rows, if it is one that can be given to them. */
+  guessed() {
+    const { hasClasses, given, predicted } = this.review;
+    if (!hasClasses || !predicted) return null;
+    const label = predicted[this.positions[0]];
+    const isOne = this.positions.every((position) => predicted[position] === label);
+    const isNew = this.positions.some((position) => given[position] !== label);
+    return isOne && isNew && this.offered.includes(label) ? label : null;
   }
 
-  /** Offers the classes that the typed text can mean. */
-  narrow(wanted = null) {
-    if (!this.review.hasClasses) return;
-    const typed = this.text.value.normalize("NFKC").trim().toLowerCase();
-    const matching = [];
-    this.review.classes.forEach(({ value, name }, label) => {
-      if (this.review.classRows[label] === 0 || this.isOwn(label)) return;
-      const text = `${value} ${name ?? ""}`.toLowerCase();
-      if (text.includes(typed))
-        matching.push([value === typed ? 0 : value.startsWith(typed) ? 1 : 2, label]);
-    });
-    matching.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-    const labels = matching.slice(0, MANY_CLASSES).map(([, label]) => label);
-    const chosen = labels.includes(wanted) ? wanted : typed ? labels[0] : undefined;
-    this.choices.replaceChildren(...labels.map((label) => this.choice(label, label === chosen)));
-    byId("relabel-problem").textContent = labels.length
-      ? ""
-      : `No class has “${this.text.value}” in it.`;
+  /** The new label that is typed: {value} or {problem}. */
+  read() {
+    const { review, guess } = this;
+    const text = this.text.value.trim();
+    if (!review.hasClasses) return checkLabel(review, text);
+    if (!text && guess === null) return { problem: "Type the new label." };
+    const found = text ? this.matching(plainWord(text)) : [guess];
+    if (found.length === 1) return { value: review.classes[found[0]].value };
+    if (!found.length) return { problem: `No class has “${text}” in it.` };
+    const some = found.slice(0, 4).map((label) => className(review, label));
+    const count = plural(found.length, "class", "classes");
+    return { problem: `“${text}” is in ${count}: ${some.join(", ")}.` };
   }
 
-  choice(label, checked) {
-    const radio = make("input", {
-      type: "radio",
-      name: "relabel-class",
-      value: this.review.classes[label].value,
-      checked,
-    });
-    const isGuess = label === this.guess();
-    return make(
-      "label",
-      {},
-      radio,
-      make("span", {}, className(this.review, label)),
-      isGuess ? make("span", { className: "small" }, "predicted") : null,
-    );
-  }
-
-  /** The label that all of the rows have already is no choice. */
-  isOwn(label) {
-    return this.positions.every((position) => this.review.given[position] === label);
-  }
-
-  /** Arrow keys in the text go through the classes. */
-  step(event) {
-    const way = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    const radios = [...this.choices.querySelectorAll("input")];
-    if (!way || !radios.length) return;
-    event.preventDefault();
-    const at = radios.findIndex((radio) => radio.checked);
-    const next = radios[(at + way + radios.length) % radios.length];
-    next.checked = true;
-    next.closest("label").scrollIntoView({ block: "nearest" });
+  /** The classes with this value or name; if there are none, those that contain the text. */
+  matching(typed) {
+    const { review } = this;
+    const is = (text) => plainWord(text ?? "") === typed;
+    const tests = [
+      (label) => is(review.classes[label].value),
+      (label) => is(className(review, label)) || is(review.classes[label].name),
+      (label) => plainWord(className(review, label)).includes(typed),
+    ];
+    return tests.map((test) => this.offered.filter(test)).find((found) => found.length) ?? [];
   }
 
   submit(event) {
-    const radio = this.choices.querySelector("input:checked");
-    const text = this.review.hasClasses ? (radio?.value ?? "") : this.text.value;
-    const checked = checkLabel(this.review, text);
-    let problem = checked.problem && (text ? checked.problem : "Choose the new label.");
+    event.preventDefault();
+    const { value, problem } = this.read();
     const others = problem
       ? []
-      : this.positions.filter((p) => !isGivenLabel(this.review, p, checked.value));
-    if (!problem && !others.length) problem = `${checked.value} is the label already.`;
-    byId("relabel-problem").textContent = problem ?? "";
-    event.preventDefault();
-    if (problem) return;
-    const { positions } = this;
+      : this.positions.filter((position) => !isGivenLabel(this.review, position, value));
+    const said = problem ?? (others.length ? "" : `${value} is the label already.`);
+    byId("relabel-problem").textContent = said;
+    if (said) return;
     // Closed at once, which gives the focus back to the list: the next key is for the list.
     this.dialog.close();
-    this.whenChosen(others, checked.value, positions.length - others.length);
+    this.whenChosen(others, value, this.positions.length - others.length);
   }
 }

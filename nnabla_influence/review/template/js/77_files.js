@@ -20,7 +20,7 @@ async function importDecisions(review, decisions, file) {
   } catch {
     return announce(`${file.name} cannot be read.`);
   }
-  const { changes, problems } = readDecisions(review, text);
+  const { changes, problems, isChecked } = readDecisions(review, text);
   if (problems.length) {
     const more = problems.length > 1 ? ` (${plural(problems.length - 1, "more line")} wrong)` : "";
     return showProblem(`${file.name}: ${problems[0]}${more}. Nothing was imported.`);
@@ -34,7 +34,8 @@ async function importDecisions(review, decisions, file) {
   const left = same.length
     ? ` ${plural(same.length, "row has", "rows have")} that label already.`
     : "";
-  return announce(`${file.name}: ${plural(kept.length, "decision")} imported.${left}`);
+  const note = isChecked ? "" : " It does not say which ranking it is about.";
+  return announce(`${file.name}: ${plural(kept.length, "decision")} imported.${left}${note}`);
 }
 
 function showProblem(text) {
@@ -44,7 +45,7 @@ function showProblem(text) {
   if (text) announce(text);
 }
 
-/** The command that takes the decisions; a name with spaces stands in quotes. */
+/** The command that uses the decisions; a name with spaces is quoted. */
 function nextCommand(review) {
   const column =
     review.label && review.label !== "y" ? ` --label-column ${shellWord(review.label)}` : "";
@@ -68,13 +69,13 @@ function setUpNext(review, decisions, classTable) {
       ? `${plural(decided, "decision")} made; export them first.`
       : decided
         ? `${EXPORT_NAME} holds ${plural(decided, "decision")}; ` +
-          "your browser has saved it among the downloads."
+          "your browser has saved it in its downloads."
         : "Nothing is decided yet.";
     const emptied = classTable?.emptied() ?? [];
     byId("next-warning").hidden = !emptied.length;
     const more = emptied.length > 8 ? ` and ${grouped(emptied.length - 8)} more` : "";
     byId("next-warning").textContent =
-      `No row of ${emptied.slice(0, 8).join(", ")}${more} would be left. The command refuses` +
+      `${emptied.slice(0, 8).join(", ")}${more} would have no rows. The command refuses` +
       " that, unless you add --allow-empty-class.";
     openDialog(byId("next"));
   };

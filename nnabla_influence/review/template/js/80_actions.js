@@ -1,4 +1,4 @@
-// What a person can do to rows, by key or by button.
+// Decisions about rows, by key or by button.
 
 class Actions {
   constructor({ review, decisions, view, list }) {
@@ -21,7 +21,7 @@ class Actions {
       );
   }
 
-  /** Nobody decides for a row that was scrolled out of sight: the first key brings it back. */
+  /** A row that was scrolled out of sight is brought back before it can be decided. */
   broughtIntoSight() {
     const { list } = this;
     if (list.selectedCount || list.isInSight(list.active)) return false;
@@ -51,11 +51,11 @@ class Actions {
     const who = one ? `Row ${this.review.index[changes[0][0]]}` : plural(changes.length, "row");
     announce(`${who}: ${words}.${note}`);
     if (this.list.selectedCount) this.list.selectNone();
-    if (one) this.goOn(changes[0][0]);
+    if (one) this.moveOn(changes[0][0]);
   }
 
-  /** After a decision the next row is in focus; one that left the list has made room for it. */
-  goOn(position) {
+  /** After a decision the next row gets the focus, also where the decided one left the list. */
+  moveOn(position) {
     const { list } = this;
     const isStillThere = list.activePosition === position;
     if (byId("advance").checked && isStillThere && list.active < list.length - 1) {

@@ -2,40 +2,28 @@
 
 const KEYS = [
   ["↓ ↑, N P", "next row, previous row"],
-  ["Page Down, Page Up, Home, End", "further"],
+  ["Page Down, Page Up, Home, End", "move further"],
   ["K", "keep"],
   ["X", "remove"],
   ["R", "relabel: choose the new label"],
   ["Delete", "undecided again"],
   ["U, Ctrl+Z", "undo the last decision"],
-  ["Space", "select the row, or not"],
+  ["Space", "select or deselect the row"],
   ["Shift with ↓ ↑", "select several"],
   ["Ctrl+A", "select all rows shown"],
   ["Esc", "clear the selection"],
-  ["Enter", "the whole row"],
+  ["Enter", "show the whole row"],
   ["/", "search"],
   ["E", "export the decisions"],
-  ["?", "this help"],
+  ["?", "show this help"],
 ];
 
 function setUpKeys(actions, list, { openHelp, openRow, runExport }) {
-  byId("keys").append(
-    make(
-      "tbody",
-      {},
-      ...KEYS.map(([keys, words]) =>
-        make(
-          "tr",
-          {},
-          make(
-            "th",
-            { scope: "row" },
-            ...keys.split(", ").flatMap((key, i) => [i ? " " : "", make("kbd", {}, key)]),
-          ),
-          make("td", {}, words),
-        ),
-      ),
-    ),
+  const shown = (keys) => keys.split(", ").flatMap((key) => [make("kbd", {}, key), " "]);
+  fillTable(
+    byId("keys"),
+    ["key", "does"],
+    KEYS.map(([keys, words]) => [shown(keys), words]),
   );
 
   const letters = {
@@ -66,7 +54,7 @@ function setUpKeys(actions, list, { openHelp, openRow, runExport }) {
     if (done) event.preventDefault();
   });
 
-  // Also where no row has the focus, as when the last one has left the list.
+  // Also where no row has the focus, as when the list is empty.
   const everywhere = {
     "/": () => byId("search").focus(),
     "?": () => openHelp(),
@@ -144,7 +132,7 @@ function setUpMouse(actions, list, openRow) {
   });
 }
 
-/** A button that is pressed already takes its decision back. */
+/** A second press of a button takes its decision back. */
 function pressDecision(actions, list, row, kind) {
   const { position } = row;
   list.moveTo(row.index);

@@ -25,14 +25,14 @@ function setUpMeaning(storage) {
   );
 }
 
-/** Whoever speaks to the computer turns the keys of one letter off, once. */
+/** For speech input the keys of one letter can be turned off. */
 function setUpLetters(storage) {
   const box = byId("letters");
   box.checked = recall(storage, "letters") !== "off";
   box.addEventListener("change", () => remember(storage, "letters", box.checked ? "on" : "off"));
 }
 
-/** Where nothing is kept, the browser asks before decisions are lost. */
+/** Without storage, the browser asks before decisions are lost. */
 function setUpLeaving(decisions) {
   addEventListener("beforeunload", (event) => {
     if (decisions.storage === null && decisions.unexported) event.preventDefault();
@@ -41,51 +41,36 @@ function setUpLeaving(decisions) {
 
 const PRINTED = 500;
 
-/** On paper stand the rows shown, since the list holds only those in sight. */
+/** Prints the rows shown, since the list holds only those in sight. */
 function setUpPrinting(review, decisions, view) {
   addEventListener("beforeprint", () => {
     const rows = Array.from(view.shown.subarray(0, PRINTED));
     const left = view.shown.length - rows.length;
-    const titles = [
-      "Rank",
-      "Row",
-      "Picture",
-      "Given",
-      "Predicted",
-      "Influence",
-      "Loss",
-      "Decision",
-    ];
-    byId("printed").replaceChildren(
-      make(
-        "h2",
-        {},
-        `${plural(view.shown.length, "row")}${left ? `, the first ${PRINTED} of them` : ""}`,
-      ),
-      make(
-        "table",
-        {},
-        make("thead", {}, make("tr", {}, ...titles.map((title) => make("th", {}, title)))),
-        make("tbody", {}, ...rows.map((position) => printedRow(review, decisions, position))),
-      ),
+    const titles = "Rank,Row,Picture,Given,Predicted,Influence,Loss,Decision".split(",");
+    const heading = plural(view.shown.length, "row") + (left ? `, the first ${PRINTED} of them` : "");
+    const table = make("table");
+    fillTable(
+      table,
+      titles,
+      rows.map((position) => printedCells(review, decisions, position)),
     );
+    byId("printed").replaceChildren(make("h2", {}, heading), table);
   });
   addEventListener("afterprint", () => byId("printed").replaceChildren());
 }
 
-function printedRow(review, decisions, position) {
+function printedCells(review, decisions, position) {
   const pictures = (review.thumbnails[position] ?? [])
     .filter(Boolean)
     .map((source) => make("img", { src: source, alt: "" }));
-  const cells = [
-    [grouped(position + 1)],
-    [String(review.index[position])],
+  return [
+    grouped(position + 1),
+    String(review.index[position]),
     pictures,
-    [labelText(review, review.given, position)],
-    [labelText(review, review.predicted, position)],
-    [`${signWord(review, position)} ${shortNumber(review.influence[position])}`],
-    [review.loss ? shortNumber(review.loss[position]) : "–"],
-    [decisionText(review, decisions, position)],
+    labelText(review, review.given, position),
+    labelText(review, review.predicted, position),
+    `${signWord(review, position)} ${shortNumber(review.influence[position])}`,
+    review.loss ? shortNumber(review.loss[position]) : "–",
+    decisionText(review, decisions, position),
   ];
-  return make("tr", {}, ...cells.map((content) => make("td", {}, ...content)));
 }

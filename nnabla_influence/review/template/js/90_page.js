@@ -29,7 +29,7 @@ function setUpTheme(storage) {
   show();
 }
 
-/** The size of the pictures, as the person likes it. */
+/** The size of the pictures. */
 function setUpSize(review, storage, list) {
   const slider = byId("size");
   const pictures = Math.min(review.image_columns.length, MOST_PICTURES);

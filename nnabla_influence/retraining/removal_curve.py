@@ -1,0 +1,377 @@
+"""Removal curves: does it help to remove the rows that a ranking calls the most harmful?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import nnabla as nn
+import numpy as np
+import pandas as pd
+
+from nnabla_influence import __version__
+from nnabla_influence.definition import Definition, load_definition
+from nnabla_influence.definition.training_network import check_start
+from nnabla_influence.device import choose_device
+from nnabla_influence.errors import DatasetError, InfluenceError
+from nnabla_influence.execution import open_executor
+from nnabla_influence.files import PathLike, file_hash, replacing_file, replacing_folder
+from nnabla_influence.influence.trace_file import fingerprint
+from nnabla_influence.progress import Progress, SilentProgress
+from nnabla_influence.retraining.figures import write_figures
+from nnabla_influence.retraining.inputs import (
+    PARTS,
+    Config,
+    SeedData,
+    batch_size_of,
+    csv_of_seed,
+    open_seed,
+)
+from nnabla_influence.retraining.plan import (
+    DEFAULT_RANKINGS,
+    DEFAULT_REMOVED,
+    NONE,
+    PROTOCOLS,
+    RANKINGS,
+    Amount,
+    CurvePlan,
+    CurveSchedule,
+    WorkUnit,
+    check_choices,
+    numbers_of_rows,
+)
+from nnabla_influence.retraining.report import summary_lines, summary_markdown
+from nnabla_influence.retraining.store import CurveStore
+from nnabla_influence.retraining.tables import (
+    detect,
+    detection_frame,
+    results_frame,
+    summarize,
+    write_table,
+)
+from nnabla_influence.solvers import check_solver
+
+_PACKAGES = ("nnabla", "numpy", "scipy", "pandas", "matplotlib")
+"""On which the results' bytes depend."""
+
+_SHOWN = 20
+"""Failures that are listed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Removal curves.
+
+    Attributes:
+        results: Every retraining, see `nnabla_influence.retraining.tables.results_frame`.
+        detection: How well each ranking finds flipped labels; None where they are not known.
+        costs: Of each training and each of its rankings, seconds and bytes of cache.
+        plan: What was computed.
+    """
+
+    results: pd.DataFrame
+    detection: pd.DataFrame | None
+    costs: pd.DataFrame
+    plan: CurvePlan
+
+    def table(self) -> list[str]:
+        """Return what the command prints."""
+        return summary_lines(summarize(self.results), self.detection)
+
+
+def curve(
+    model: PathLike,
+    *,
+    train: PathLike,
+    validation: PathLike,
+    test: PathLike,
+    output: PathLike,
+    seeds: Sequence[int] = range(5),
+    rankings: Sequence[str] = DEFAULT_RANKINGS,
+    removed: Sequence[Amount] = DEFAULT_REMOVED,
+    protocols: Sequence[str] = ("all",),
+    batch_sizes: Sequence[int] | None = None,
+    parameters: PathLike | None = None,
+    true_label: str | None = None,
+    running_statistics: bool = False,
+    title: str | None = None,
+    device: str = "auto",
+    jobs: int = 1,
+    scheduler: str | None = None,
+    command: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Curve:
+    """Train, rank, remove the most harmful rows, retrain and test, for each seed.
+
+    Args:
+        model: Network definition with its optimizer section.
+        train: The CSV to train on and to remove rows from. In this path and the next two,
+            ``{seed}`` stands for the seed's number, so that each seed may have its own split.
+        validation: The CSV whose mean loss the rankings use.
+        test: The CSV that the results are measured on; no ranking uses it.
+        output: Folder to write; finished results stay there, so that the same call resumes after
+            an interruption, and a larger one computes only what is new.
+        seeds: Each draws its own initial parameters and order of the mini-batches.
+        rankings: Names out of `nnabla_influence.retraining.plan.RANKINGS`.
+        removed: How many rows to remove: numbers, or fractions of all.
+        protocols: ``all``: retrain from the start, same seed and order, without the rows'
+            gradients; ``last``: retrain the last epoch without them.
+        batch_sizes: Of the trainings; by default the definition's.
+        parameters: An .h5 that every seed starts from; by default each draws its own.
+        true_label: Header of the training CSV's column of true labels, where flips are known; by
+            default ``#true_label``, if it exists.
+        running_statistics: For the ranking ``final``: batch normalisations with their running
+            statistics instead of those of each mini-batch.
+        title: Of the figures; by default the name of the model file.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        jobs: Worker processes.
+        scheduler: Address of a Dask scheduler whose workers are used instead.
+        command: What the user typed, for the reader of ``settings.json``.
+        progress: Where to report progress.
+
+    Raises:
+        InfluenceError: Something that the user can fix; see `nnabla_influence.errors`.
+    """
+    progress = progress or SilentProgress()
+    check_choices(seeds, rankings, protocols)
+    config = Config(
+        model=os.fspath(model),
+        training=os.fspath(train),
+        validation=os.fspath(validation),
+        test=os.fspath(test),
+        parameters=None if parameters is None else os.fspath(parameters),
+        running_statistics=running_statistics,
+        device=device,
+    )
+    definition = load_definition(model, parameters)
+    check_solver(definition.solver.name, definition.path)
+    if parameters is None:
+        check_start(definition, {})
+    sizes = tuple(batch_sizes or (batch_size_of(definition),))
+    with CurveStore(output) as store:
+        if scheduler is None:
+            progress.say(f"Computing on {choose_device(device).description}")
+        data = _open_data(definition, config, seeds, true_label, progress)
+        n_rows = data[seeds[0]].n_rows
+        plan = CurvePlan(
+            n_rows=n_rows,
+            seeds=tuple(seeds),
+            rankings=tuple(ranking for ranking in RANKINGS if ranking in rankings),
+            removed=numbers_of_rows(removed, n_rows),
+            protocols=tuple(protocol for protocol in PROTOCOLS if protocol in protocols),
+            batch_sizes=sizes,
+        )
+        configs = _configs(config, data, plan)
+        of = _fingerprints(definition, config, data, plan, scheduler)
+        schedule = CurveSchedule(plan, store, configs, of)
+        _execute(schedule, jobs, scheduler, progress)
+        computed = _curve(plan, schedule, store, data)
+        settings = {
+            "command": None if command is None else shlex.join(command),
+            **{name: getattr(config, name) for name in ("model", *PARTS, "parameters")},
+            "true_label": true_label,
+            "running_statistics": running_statistics,
+            "device": device,
+            "plan": dataclasses.asdict(plan),
+            "solver": {
+                **dataclasses.asdict(definition.solver),
+                "hyperparameters": dict(definition.solver.hyperparameters),
+            },
+            "epochs": definition.max_epoch,
+            "hashes": {
+                str(one.seed): dict(zip(("model", *PARTS), configs[one].hashes or ()))
+                for one in plan.trainings()
+            },
+            "notes": list(dict.fromkeys(line for seed in seeds for line in data[seed].shared)),
+            "machine": {"python": platform.python_version(), "system": platform.platform()},
+            "versions": {
+                "nnabla_influence": __version__,
+                **{name: version(name) for name in _PACKAGES},
+            },
+        }
+        write_results(store.output, computed, title or definition.path.stem)
+        with replacing_file(store.output / "settings.json") as temporary:
+            text = json.dumps(settings, indent=2, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+        suffix = definition.path.suffix.lower()
+        with replacing_file(store.output / f"model{suffix}") as temporary:
+            shutil.copyfile(definition.path, temporary)
+        store.tidy()
+        return computed
+
+
+def _open_data(
+    definition: Definition,
+    config: Config,
+    seeds: Sequence[int],
+    true_label: str | None,
+    progress: Progress,
+) -> dict[int, SeedData]:
+    """Open the CSVs of every seed, the same ones once, and report rows that they share.
+
+    Raises:
+        DatasetError: One cannot be used, or the training CSVs are of different lengths.
+    """
+    opened: dict[tuple[Path, ...], SeedData] = {}
+    of_seed = {}
+    for seed in seeds:
+        paths = (config.training, config.validation, config.test)
+        files = tuple(csv_of_seed(path, seed) for path in paths)
+        if files not in opened:
+            opened[files] = open_seed(definition, files, true_label, progress)
+            for line in opened[files].shared:
+                progress.say(f"Note: {line}")
+        of_seed[seed] = opened[files]
+    first = of_seed[seeds[0]]
+    for data in of_seed.values():
+        if data.n_rows != first.n_rows:
+            raise DatasetError(
+                f"{data.paths[0]}: has {data.n_rows} rows, but that of seed {seeds[0]} has"
+                f" {first.n_rows}, so their curves cannot be averaged; give CSVs of one length"
+            )
+    return of_seed
+
+
+def _configs(
+    config: Config, data: Mapping[int, SeedData], plan: CurvePlan
+) -> dict[WorkUnit, Config]:
+    """Return the config of each training, with absolute paths and the hashes of its files."""
+    hashes: dict[str, str] = {}
+    configs = {}
+    for training in plan.trainings():
+        training_csv, validation, test = map(str, data[training.seed].paths)
+        one = dataclasses.replace(
+            config,
+            model=os.path.abspath(config.model),
+            training=training_csv,
+            validation=validation,
+            test=test,
+            parameters=config.parameters and os.path.abspath(config.parameters),
+            batch_size=training.batch_size,
+        )
+        for path in one.files:
+            hashes[path] = hashes.get(path) or file_hash(path)
+        configs[training] = dataclasses.replace(
+            one, hashes=tuple(hashes[path] for path in one.files)
+        )
+    return configs
+
+
+def _fingerprints(
+    definition: Definition,
+    config: Config,
+    data: Mapping[int, SeedData],
+    plan: CurvePlan,
+    scheduler: str | None,
+) -> dict[WorkUnit, str]:
+    """Return a hash of all that each training's results depend on, but its seed and batch size."""
+    proto = type(definition.proto)()
+    proto.CopyFrom(definition.proto)
+    for dataset in proto.dataset:
+        dataset.ClearField("uri")
+        dataset.ClearField("cache_dir")
+    base = [
+        __version__,
+        nn.__version__,
+        _device_kind(config.device, scheduler),
+        proto.SerializeToString(deterministic=True),
+        None if config.parameters is None else file_hash(config.parameters),
+        *(["running statistics"] if config.running_statistics else []),
+    ]
+    return {one: fingerprint(base, data[one.seed].fingerprint) for one in plan.trainings()}
+
+
+def _device_kind(device: str, scheduler: str | None) -> str:
+    """Return the kind of device that computes, as far as it is known here."""
+    if scheduler is not None:
+        return device.partition(":")[0]
+    backends = choose_device(device).context.backend
+    return "cuda" if any(backend.startswith("cudnn") for backend in backends) else "cpu"
+
+
+def _execute(schedule: CurveSchedule, jobs: int, scheduler: str | None, progress: Progress) -> None:
+    """Compute what is missing.
+
+    Raises:
+        InfluenceError: Something failed; what succeeded is kept.
+    """
+    tasks, n_finished = schedule.tasks(), schedule.n_finished
+    if n_finished:
+        progress.say(f"{n_finished} retrainings are already finished")
+    if not tasks:
+        return
+    with open_executor(jobs, scheduler) as executor:
+        progress.say(f"To do: {len(tasks)} tasks (train, rank, retrain) {executor.description}")
+        failures = executor.run(tasks, schedule.finished, progress, "Removal curve", "tasks")
+    if failures:
+        for failure in failures[:_SHOWN]:
+            progress.say(f"Failed: {failure.task}: {failure.reason}")
+        first, n_finished = failures[0], schedule.n_finished
+        kept = f"; {n_finished} retrainings are finished and kept" if n_finished else ""
+        raise InfluenceError(
+            f"{len(failures)} of {len(tasks)} tasks failed, the first one: {first.task}:"
+            f" {first.reason}{kept}; fix the cause and rerun, or exclude that seed or ranking"
+        )
+
+
+def _curve(
+    plan: CurvePlan, schedule: CurveSchedule, store: CurveStore, data: Mapping[int, SeedData]
+) -> Curve:
+    """Return the finished results as tables."""
+    done, results, costs, found = schedule.done, [], [], {}
+    for training in plan.trainings():
+        seed, size = training.seed, training.batch_size
+        costs.append((seed, size, "training", 0, done[training].seconds))
+        flipped = data[seed].flipped
+        for ranking in plan.rankings:
+            ranked = WorkUnit(seed, size, ranking)
+            costs.append((seed, size, ranking, done[ranked].cache_bytes, done[ranked].seconds))
+            if flipped is not None and flipped.any():
+                scores = np.load(store.scores(ranked))
+                found[seed, size, ranking] = detect(scores, flipped, plan.removed)
+        for unit in plan.retrainings(training):
+            got = done[unit]
+            plain = unit.ranking == NONE
+            n_bytes = 0 if plain else done[WorkUnit(seed, size, unit.ranking)].cache_bytes
+            which = (seed, unit.ranking, unit.n, unit.protocol, size)
+            results.append((*which, got.accuracy, got.loss, n_bytes, got.seconds))
+    return Curve(
+        results=results_frame(results),
+        detection=detection_frame(found),
+        costs=pd.DataFrame(costs, columns=["seed", "batch_size", "what", "cache_bytes", "seconds"]),
+        plan=plan,
+    )
+
+
+def write_results(folder: Path, curve: Curve, title: str) -> None:
+    """Write tables and figures, each whole or not at all, in place of an earlier call's.
+
+    All but the seconds depends on the trainings alone, not on which of them finished first.
+
+    Raises:
+        OutputError: One cannot be written.
+    """
+    summary = summarize(curve.results)
+    for name, table in (
+        ("results.csv", curve.results),
+        ("summary.csv", summary),
+        ("costs.csv", curve.costs),
+        ("detection.csv", curve.detection),
+    ):
+        if table is None:
+            (folder / name).unlink(missing_ok=True)
+            continue
+        with replacing_file(folder / name) as temporary:
+            write_table(temporary, table)
+    with replacing_file(folder / "table.md") as temporary:
+        temporary.write_bytes(summary_markdown(summary, curve.detection).encode())
+    with replacing_folder(folder / "figures") as temporary:
+        write_figures(temporary, summary, curve.detection, title)

@@ -1,0 +1,211 @@
+"""The training of a seed: its start, its steps, and its run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnabla_influence.definition import (
+    Definition,
+    RandomLayers,
+    seed_random_layers,
+    with_seeds,
+)
+from nnabla_influence.definition.training_network import initial_parameters
+from nnabla_influence.errors import RunError
+from nnabla_influence.files import file_hash
+from nnabla_influence.influence.step_inputs import StepInputs
+from nnabla_influence.influence.trainer import Trainer
+from nnabla_influence.nnabla_cli.order import seeded_steps
+from nnabla_influence.quick_imports import without_futile_imports
+from nnabla_influence.retraining.inputs import CurveInputs
+from nnabla_influence.runs.checkpoint import Checkpoint
+from nnabla_influence.runs.checkpoint_folder import read_layout, write_checkpoints, write_layout
+from nnabla_influence.runs.checkpoint_plan import WindowPlan
+from nnabla_influence.runs.run import (
+    Run,
+    RunSettings,
+    read_run,
+    replacing_run,
+    write_run_files,
+)
+from nnabla_influence.runs.run_folder import CHECKPOINTS
+from nnabla_influence.runs.steps import Step
+from nnabla_influence.scoring.window import recorded_window
+from nnabla_influence.solvers import STATE_NAMES, SolverState
+
+KEEP = "sqrt"
+
+# Generators of one seed that have nothing to do with each other.
+_OF_RANDOM_LAYERS = 1
+
+
+@dataclass(frozen=True, eq=False)
+class SeededTraining:
+    """The whole training of one seed, ready to start.
+
+    ``trainer`` is shared by the seeds of a config; ``random_seeds`` are those of the random layers
+    without a seed in the definition, by layer.
+    """
+
+    seed: int
+    trainer: Trainer
+    start: Checkpoint
+    steps: tuple[Step, ...]
+    inputs: StepInputs
+    random_seeds: dict[str, int]
+
+
+@functools.lru_cache(maxsize=2)
+def seeded_training(inputs: CurveInputs, seed: int) -> SeededTraining:
+    """Return the training of a seed.
+
+    Parameters come from ``RandomState(seed)``, the order of the rows and the random layers' seeds
+    from generators of it, so that a seed is the same training in any process.
+
+    Raises:
+        InfluenceError: The definition cannot be trained from a seed.
+    """
+    definition = inputs.definition
+    random_seeds = _random_seeds(definition, seed)
+    start = initial_parameters(definition, seed)
+    steps = seeded_steps(
+        definition, len(inputs.training), seed=seed, batch_size=inputs.config.batch_size
+    )
+    seeded = with_seeds(_to_train(inputs), random_seeds)
+    random = RandomLayers(seeded, inputs.batch_size, inputs.device.context)
+    zeros = {name: np.zeros_like(start[name]) for name in definition.trainable}
+    states = STATE_NAMES[definition.solver.name]
+    return SeededTraining(
+        seed=seed,
+        trainer=_trainer(inputs),
+        start=Checkpoint(0, start, SolverState(0, dict.fromkeys(states, zeros))),
+        steps=steps,
+        inputs=StepInputs(inputs.training.batch, random, steps),
+        random_seeds=random_seeds,
+    )
+
+
+def train(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> None:
+    """Do the training of a seed and write its run folder, whole or not at all.
+
+    About the square root of the number of steps are kept as checkpoints, for replays.
+
+    Raises:
+        InfluenceError: It cannot be trained or written, or it diverged.
+    """
+    training = seeded_training(inputs, seed)
+    with replacing_run(folder) as staged:
+        checkpoints = staged / CHECKPOINTS
+        checkpoints.mkdir()
+        end = _train_keeping(inputs, training, checkpoints)
+        write_run_files(
+            staged,
+            parameters=end.parameters,
+            steps=training.steps,
+            settings=_settings(inputs, training),
+            trainable=inputs.definition.trainable,
+            solver_state=end.solver,
+        )
+
+
+def recorded_training(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> Run:
+    """Read the run folder of a seed's training.
+
+    Raises:
+        RunError: It cannot be read, or is of another training.
+    """
+    run, training = read_run(folder), seeded_training(inputs, seed)
+    recorded_window(run, inputs.training.path, len(inputs.training), None)  # of these data?
+    same = len(run.steps) == len(training.steps) and all(
+        one.learning_rate == other.learning_rate and np.array_equal(one.rows, other.rows)
+        for one, other in zip(run.steps, training.steps)
+    )
+    if not same:
+        raise RunError(
+            f"{run.folder}: is not the run of seed {seed} with mini-batches of"
+            f" {inputs.batch_size}; train it again"
+        )
+    return run
+
+
+def _train_keeping(inputs: CurveInputs, training: SeededTraining, folder: Path) -> Checkpoint:
+    steps, trainer, kept = training.steps, training.trainer, []
+    checksums: list[int] = []
+    spacing = WindowPlan(0, len(steps)).spacing(KEEP)
+    try:
+        with without_futile_imports():
+            trainer.start(training.start)
+            for step in steps:
+                if step.step % spacing == 0:
+                    checkpoint = trainer.checkpoint()
+                    # One at a time: all of them may not fit into memory.
+                    checksums += write_checkpoints(folder, [checkpoint])
+                    kept.append((checkpoint.step, checkpoint.solver.t))
+                trainer.step(step, training.inputs)
+            end = trainer.checkpoint()
+    except RunError as error:
+        raise RunError(f"{inputs.definition.path}: seed {training.seed}: {error}") from error
+    layout = dataclasses.replace(
+        read_layout(folder), checkpoints=tuple(kept), checksums=tuple(checksums)
+    )
+    write_layout(folder, layout)
+    return end
+
+
+def _settings(inputs: CurveInputs, training: SeededTraining) -> RunSettings:
+    definition, solver = inputs.definition, inputs.definition.solver
+    return RunSettings(
+        n_rows=len(inputs.training),
+        total_steps=len(training.steps),
+        solver=solver.name,
+        hyperparameters=solver.hyperparameters,
+        weight_decay=solver.weight_decay,
+        network=definition.network_name,
+        definition=os.path.abspath(definition.path),
+        dataset=os.path.abspath(inputs.training.path),
+        dataset_hash=file_hash(inputs.training.path),
+        window="all",
+        keep=KEEP,
+        random_seeds=training.random_seeds,
+        context=str(inputs.device.context),
+        recorded_by="curve",
+    )
+
+
+def _random_seeds(definition: Definition, seed: int) -> dict[str, int]:
+    layers = list(seed_random_layers(_copy(definition)))
+    rng = np.random.default_rng([seed, _OF_RANDOM_LAYERS])
+    drawn = rng.choice(2**31 - 1, size=len(layers), replace=False)
+    return {layer: int(number) for layer, number in zip(layers, drawn)}
+
+
+def _to_train(inputs: CurveInputs) -> Definition:
+    """Return the definition with the config's batch size and no monitors, which do not run."""
+    definition = inputs.definition
+    proto = _copy(definition)
+    del proto.monitor[:]
+    settings = definition.training
+    if settings is not None:
+        settings = dataclasses.replace(settings, batch_size=inputs.batch_size)
+    return dataclasses.replace(definition, proto=proto, training=settings)
+
+
+def _copy(definition: Definition) -> Any:
+    proto = type(definition.proto)()
+    proto.CopyFrom(definition.proto)
+    return proto
+
+
+@functools.lru_cache(maxsize=2)
+def _trainer(inputs: CurveInputs) -> Trainer:
+    """Return the trainer that all seeds share: what random layers draw comes in from outside."""
+    definition = _to_train(inputs)
+    seeded = with_seeds(definition, _random_seeds(definition, 0))
+    return Trainer(seeded, definition.solver, inputs.device.context)

@@ -1,0 +1,228 @@
+"""Finished results on disk, so that an interrupted experiment resumes.
+
+Each result has a file of its own, with the fingerprint of everything that it was computed from;
+results of something else are refused, not mixed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from nnabla_influence.errors import OutputError
+from nnabla_influence.files import check_writable, replacing_file, take_lock
+
+if TYPE_CHECKING:
+    from nnabla_influence.retraining.plan import WorkUnit
+
+Record = TypeVar("Record")
+
+FORMAT_VERSION = 1
+RECORDS, SCORES, RUNS = "cells", "scores", "runs"
+_MARK, _LOCK = "curve.json", ".lock"
+
+
+class Records:
+    """An existing folder of finished results, one JSON file each.
+
+    ``root`` is what the user removes to start anew: the folder itself, or one around it.
+    """
+
+    def __init__(self, folder: Path, root: Path):
+        self.folder, self._root = folder, root
+
+    def names(self) -> list[str]:
+        """Return the names of all records."""
+        return sorted(path.stem for path in self.folder.glob("*.json") if path.name != _MARK)
+
+    def read(self, name: str, fingerprint: str, kind: type[Record]) -> Record | None:
+        """Return a record of a dataclass ``kind``, None if it does not exist.
+
+        Raises:
+            OutputError: Its fingerprint is another one, or it is damaged.
+        """
+        path = self.folder / f"{name}.json"
+        try:
+            record = json.loads(path.read_text("utf-8"))
+            of = record.pop("of")
+            found = kind(**record)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise OutputError(
+                f"{path}: cannot be read ({' '.join(str(error).split())}); remove it to compute it"
+                " again"
+            ) from error
+        if of != fingerprint:
+            raise OutputError(
+                f"{path}: was computed from another definition, other data or settings, on another"
+                " kind of device or by another version of nnabla or nnabla-influence; give a new"
+                f" output folder, or remove {self._root}"
+            )
+        return found
+
+    def write(self, name: str, fingerprint: str, record: Any) -> None:
+        """Keep a record, a dataclass, whole or not at all."""
+        self._write(name, {"of": fingerprint, **dataclasses.asdict(record)})
+
+    def _write(self, name: str, value: Any) -> None:
+        with replacing_file(self.folder / f"{name}.json") as temporary:
+            # repr() of a float, as json writes it, reads back as the same float.
+            temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+    def remove(self) -> None:
+        """Remove all records, and the folder if nothing else is in it."""
+        with contextlib.suppress(OSError):
+            for name in self.names():
+                (self.folder / f"{name}.json").unlink()
+            self.folder.rmdir()
+
+
+@dataclass(frozen=True)
+class FinishedLoss:
+    """The mean validation loss after a retraining."""
+
+    loss: float
+
+
+class PartialValidation(Records):
+    """The finished retrainings of a validation, in ``OUTPUT.partial`` until its output is written.
+
+    Which rows and subsets are left out may change from call to call; what the losses depend on may
+    not.
+
+    Raises:
+        OutputError: Nothing can be written beside ``output``.
+    """
+
+    def __init__(self, output: Path):
+        folder = output.with_name(output.name + ".partial")
+        super().__init__(folder, folder)
+        self.losses: dict[str, float] = {}
+        self._fingerprint = ""
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
+        check_writable(folder / "any.json")
+
+    def open(self, fingerprint: str) -> None:
+        """Read what is finished.
+
+        Raises:
+            OutputError: It was computed from something else, or is damaged.
+        """
+        self._fingerprint = fingerprint
+        for name in self.names():
+            record = self.read(name, fingerprint, FinishedLoss)
+            if record is not None:
+                self.losses[name] = record.loss
+
+    def add(self, name: str, loss: float) -> None:
+        """Keep the loss of a retraining."""
+        self.losses[name] = loss
+        self.write(name, self._fingerprint, FinishedLoss(loss))
+
+    def close(self) -> None:
+        """Remove the folder if nothing is finished."""
+        if not self.names():
+            self.remove()
+
+
+class CurveStore(Records):
+    """The output folder of a removal curve, made if it is missing, and its records.
+
+    Raises:
+        OutputError: It cannot be written, or holds something else.
+    """
+
+    def __init__(self, output: str | os.PathLike[str]):
+        self.output = Path(os.path.abspath(output))
+        super().__init__(self.output / RECORDS, self.output)
+        self._is_new = not check_folder(self.output).exists()
+        mark = self.folder / _MARK
+        others = [] if self._is_new or mark.is_file() else sorted(self.output.iterdir())
+        if others:
+            raise OutputError(
+                f"{output}: holds {others[0].name}, so it is not a removal curve; give a new folder"
+            )
+        try:
+            for name in (RECORDS, SCORES, RUNS):
+                (self.output / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(self.output, error) from error
+        if not mark.is_file():
+            self._write(mark.stem, {"format_version": FORMAT_VERSION})
+
+    def __enter__(self) -> CurveStore:
+        """Keep other commands out of the folder.
+
+        Raises:
+            OutputError: Another command uses it, or it cannot be written.
+        """
+        try:
+            self._lock = (self.output / _LOCK).open("w")
+        except OSError as error:
+            raise _cannot_write(self.output, error) from error
+        try:
+            take_lock(self._lock)
+        except OSError as error:
+            self._lock.close()
+            raise OutputError(
+                f"{self.output}: another command is using it; wait until it ends, or give another"
+                " folder"
+            ) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing behind where nothing is finished."""
+        self._lock.close()
+        (self.output / _LOCK).unlink(missing_ok=True)
+        if self.names():
+            return
+        for name in (RECORDS, SCORES, RUNS):
+            shutil.rmtree(self.output / name, ignore_errors=True)
+        if self._is_new:
+            with contextlib.suppress(OSError):
+                self.output.rmdir()
+
+    def run(self, training: WorkUnit) -> Path:
+        """Return where the run of a training lies while it is needed."""
+        return self.output / RUNS / training.key
+
+    def scores(self, unit: WorkUnit) -> Path:
+        """Return where the scores of a unit's ranking lie."""
+        return self.output / SCORES / f"{unit.training.key}-{unit.ranking}.npy"
+
+    def drop_run(self, training: WorkUnit) -> None:
+        """Remove the run of a training that nothing needs any more."""
+        shutil.rmtree(self.run(training), ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what only an unfinished curve needs."""
+        shutil.rmtree(self.output / RUNS, ignore_errors=True)
+
+
+def check_folder(path: Path) -> Path:
+    """Check early that a folder may be made or replaced at an absolute path, and return it.
+
+    Raises:
+        OutputError: It is a file, or its parent does not exist.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path}: is a file; give the name of a folder")
+    return path
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path}: cannot be written ({error.strerror}); choose another output folder"
+    )

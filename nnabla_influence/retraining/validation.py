@@ -1,0 +1,327 @@
+"""Compare scores with what leaving rows out really does to the validation loss."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import nnabla as nn
+import numpy as np
+
+from nnabla_influence import __version__
+from nnabla_influence.dataset import note_on_equal_data
+from nnabla_influence.definition import load_definition, validation_definition, with_seeds
+from nnabla_influence.device import choose_device
+from nnabla_influence.errors import InfluenceError, RunError, ScoreError
+from nnabla_influence.files import PathLike, file_hash, replacing_folder
+from nnabla_influence.influence.step_derivatives import default_chunk_size
+from nnabla_influence.influence.step_inputs import step_inputs
+from nnabla_influence.influence.trace_file import fingerprint
+from nnabla_influence.influence.trainer import Trainer
+from nnabla_influence.options import Options
+from nnabla_influence.progress import Progress, SilentProgress
+from nnabla_influence.quick_imports import without_futile_imports
+from nnabla_influence.retraining.agreement import RETEST_WEIGHT, Sample, draw_rows, draw_subsets
+from nnabla_influence.retraining.evaluation import BLOCK, Evaluator
+from nnabla_influence.retraining.figures import write_scatter
+from nnabla_influence.retraining.retraining import (
+    Parameters,
+    Retraining,
+    checkpoint_before,
+    replayed,
+)
+from nnabla_influence.retraining.scores import ScoreSources, read_scores
+from nnabla_influence.retraining.store import PartialValidation
+from nnabla_influence.retraining.validation_result import (
+    SCATTER,
+    Base,
+    RetrainedWindow,
+    Validation,
+    check_output,
+    write_numbers,
+)
+from nnabla_influence.runs.run import read_run
+from nnabla_influence.scoring.inputs import (
+    chosen_rows,
+    ignored_rows,
+    open_training,
+    open_validation,
+    solver_that_trained,
+)
+from nnabla_influence.scoring.run_checks import check_belongs, check_shapes
+from nnabla_influence.scoring.window import recorded_window
+
+Loss = Callable[[Parameters], float]
+
+
+def validate(
+    model: PathLike,
+    *,
+    run: PathLike,
+    scores: ScoreSources,
+    train: PathLike | None = None,
+    validation: PathLike | None = None,
+    output: PathLike | None = None,
+    window: int | str = "last",
+    sample: Sample | None = None,
+    validation_rows: Sequence[int] | None = None,
+    device: str = "auto",
+    command: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Validation:
+    """Compare scores with what leaving rows out really does, by retraining the window without them.
+
+    Retraining is meant in the paper's sense: the same start, order and 1/|S| of each mini-batch;
+    only the gradients of the rows that are left out are missing.
+
+    Args:
+        model: Network definition with its optimizer section.
+        run: Run folder of the training, recorded with ``keep="sqrt"`` or ``"all"``.
+        scores: A ranking CSV, several, or by name ranking CSVs and arrays of shape ``(N,)``.
+        train: The training CSV; by default the one that the model file names.
+        validation: The validation CSV; likewise.
+        output: Folder to write; None for nowhere. Finished retrainings are kept beside it, in
+            ``OUTPUT.partial``, so that the same call resumes after an interruption.
+        window: Steps to retrain: of the ``last`` epoch, of ``all`` epochs that the run holds, or
+            of a number of last epochs.
+        sample: How many rows and subsets to leave out.
+        validation_rows: Rows of the validation CSV whose mean loss is used; None for all.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        command: What the user typed, for the reader of ``result.json``.
+        progress: Where to report progress.
+
+    Raises:
+        InfluenceError: Something that the user can fix; see `nnabla_influence.errors`.
+    """
+    options = Options(window=window, validation_rows=validation_rows)
+    sample, progress = sample or Sample(), progress or SilentProgress()
+    folder = None if output is None else check_output(output)
+    with _partial(folder) as partial:
+        chosen = choose_device(device)
+        progress.say(f"Computing on {chosen.description}")
+        definition, recorded = load_definition(model), read_run(run)
+        check_shapes(definition, recorded)
+        if recorded.settings is not None:
+            definition = with_seeds(definition, recorded.settings.random_seeds)
+        trained = open_training(definition, train, progress)
+        check_belongs(definition, recorded, trained, progress)
+        validated = open_validation(definition, validation, progress)
+        note = note_on_equal_data(trained, validated)
+        if note:
+            progress.say(note)
+        loss_rows = chosen_rows(validation_rows, validated)
+        is_ranking = any(column.name == "datasource_index" for column in trained.columns)
+        steps = recorded_window(
+            recorded, trained.path, len(trained), options.epochs, is_ranking=is_ranking
+        ).trials[0]
+        checkpoint_before(recorded, steps[0].step)  # now rather than after the scores are read
+        times_seen = np.bincount(np.concatenate([s.rows for s in steps]), minlength=len(trained))
+        times_seen *= ~ignored_rows(definition, trained)  # as `score` has it
+        given, notes = read_scores(scores, trained, times_seen)
+        seen = np.flatnonzero(times_seen)
+        rows, subsets = draw_rows(sample, seen), draw_subsets(sample, seen)
+        if len(seen) < len(trained):
+            notes.append(
+                f"{len(trained) - len(seen)} rows are not used in the window: without one of them"
+                " nothing changes, so none was sampled"
+            )
+        retrained = RetrainedWindow(steps[0].step, len(steps), len({step.epoch for step in steps}))
+        progress.say(
+            f'"{retrained.words}": {len(steps)} steps each{", twice" if sample.retest else ""},'
+            f" without {len(rows)} rows, one at a time, and without {len(subsets)} subsets"
+        )
+        solver, final = solver_that_trained(definition, recorded), recorded.parameters()
+        validating, context = validation_definition(definition), chosen.context
+        block = default_chunk_size(definition, BLOCK)
+        evaluator = Evaluator(validating, context, final, block)
+        trainer = Trainer(definition, solver, context)
+        inputs = step_inputs(definition, recorded, trained.batch, context)
+        with without_futile_imports():
+            start = replayed(recorded, trainer, steps[0].step, inputs)
+            of = fingerprint(
+                definition.network.SerializeToString(deterministic=True),
+                [solver, nn.__version__, chosen.description],
+                [dict(start.parameters), {k: dict(v) for k, v in start.solver.values.items()}],
+                steps,
+                [file_hash(trained.path), file_hash(validated.path), loss_rows],
+            )
+            changes = LossChanges(
+                Retraining(trainer, start, steps, inputs, len(trained)),
+                lambda parameters: evaluator.mean_loss(parameters, validated.batch, loss_rows),
+                progress,
+            )
+            base = changes.set_base(final)
+            progress.say(base.words)
+            if partial is not None:
+                changes.resume(partial, of)
+            weights = (0.0, RETEST_WEIGHT) if sample.retest else (0.0,)
+            found = changes.without([*rows[:, None], *subsets], weights)
+        result = Validation(
+            window=retrained,
+            base=base,
+            rows=rows,
+            row_changes=found[0, : len(rows)],
+            subsets=subsets,
+            subset_changes=found[0, len(rows) :],
+            scores=given,
+            retest=found[1] / (1 - RETEST_WEIGHT) if sample.retest else None,
+            times_seen=times_seen,
+            settings={
+                "model": str(definition.path),
+                "run": str(recorded.folder),
+                "training": str(trained.path),
+                "validation": str(validated.path),
+                "validation_rows": None if validation_rows is None else loss_rows.tolist(),
+                "scores": list(given),
+                "window": window,
+                "sample": asdict(sample),
+                "solver": {**asdict(solver), "hyperparameters": dict(solver.hyperparameters)},
+                "device": chosen.description,
+                "command": None if command is None else shlex.join(command),
+                "versions": {
+                    "nnabla_influence": __version__,
+                    "nnabla": nn.__version__,
+                    "numpy": np.__version__,
+                },
+            },
+            notes=tuple(notes),
+        )
+        if folder is not None and partial is not None:
+            write_validation(folder, result)
+            partial.remove()
+        return result
+
+
+def write_validation(folder: Path, validation: Validation) -> None:
+    """Write the output folder, whole or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    with replacing_folder(folder) as temporary:
+        write_numbers(temporary, validation)
+        write_scatter(temporary / SCATTER, validation)
+
+
+@contextlib.contextmanager
+def _partial(folder: Path | None) -> Iterator[PartialValidation | None]:
+    if folder is None:
+        yield None
+        return
+    partial = PartialValidation(folder)
+    try:
+        yield partial
+    finally:
+        partial.close()
+
+
+class LossChanges:
+    """How the mean validation loss changes without rows, against the loss with every row.
+
+    ``loss`` returns the mean validation loss of parameters.
+    """
+
+    def __init__(self, retraining: Retraining, loss: Loss, progress: Progress):
+        self._retraining, self._progress = retraining, progress
+        self._loss_of = loss
+        self._partial: PartialValidation | None = None
+        self._losses: dict[str, float] = {}
+
+    def set_base(self, final: Parameters) -> Base:
+        """Retrain with every row, and compare with the run's ``final`` parameters.
+
+        Raises:
+            RunError: They are another network's, or the retraining diverges.
+            ScoreError: The loss is not finite.
+        """
+        parameters = self._retraining.base(self._progress)
+        loss, difference = self._loss(parameters), _difference(parameters, final)
+        self._base = Base(loss, loss, 0.0, 0.0)
+        if difference:
+            noise = abs(self._loss(self._retraining.base(self._progress)) - loss)
+            self._base = Base(loss, self._loss_of(final), difference, noise)
+        return self._base
+
+    def resume(self, partial: PartialValidation, fingerprint: str) -> None:
+        """Use the retrainings in ``partial`` with this fingerprint, and keep new ones there.
+
+        Raises:
+            OutputError: It holds another validation's.
+        """
+        # Where retraining reproduces, a machine with another loss must not continue.
+        same = self._base.loss.hex() if self._base.noise == 0 else ""
+        partial.open(fingerprint + same)
+        self._partial, self._losses = partial, partial.losses
+        if self._losses:
+            self._progress.say(
+                f"{partial.folder}: resuming from {len(self._losses)} finished retrainings"
+            )
+
+    def without(
+        self, left_out: Sequence[np.ndarray], weights: Sequence[float] = (0.0,)
+    ) -> np.ndarray:
+        """Return the changes without each array of row numbers, ``(len(weights), len(left_out))``.
+
+        Args:
+            left_out: Row numbers, an array for each retraining.
+            weights: Of the rows' gradients; 0 leaves them out.
+
+        Raises:
+            ScoreError: A retraining diverges.
+            OutputError: A result cannot be kept.
+        """
+        keys = [(tuple(rows.tolist()), weight) for weight in weights for rows in left_out]
+        names = {key: fingerprint(*key) for key in keys}
+        missing = [key for key in names if names[key] not in self._losses]
+        try:
+            with self._progress.stage("Retraining", len(missing), "retrainings") as stage:
+                for key in missing:
+                    loss = self._loss_without(*key)
+                    if self._partial is None:
+                        self._losses[names[key]] = loss
+                    else:
+                        self._partial.add(names[key], loss)
+                    stage.update()
+        except KeyboardInterrupt:
+            if self._partial is not None and self._losses:
+                self._progress.say(
+                    f"The same command resumes from {self._partial.folder}; remove it to start anew"
+                )
+            raise
+        losses = np.array([self._losses[names[key]] for key in keys])
+        return losses.reshape(len(weights), len(left_out)) - self._base.loss
+
+    def _loss_without(self, rows: tuple[int, ...], weight: float) -> float:
+        try:
+            return self._loss(self._retraining.without(rows, weight))
+        except InfluenceError as error:
+            named = f"row {rows[0]}" if len(rows) == 1 else f"{len(rows)} rows"
+            raise ScoreError(f"without {named}: {error}") from error
+
+    def _loss(self, parameters: Parameters) -> float:
+        loss = self._loss_of(parameters)
+        if not np.isfinite(loss):
+            raise ScoreError(
+                "the retraining diverges (its loss is not finite); choose a shorter window, or"
+                " train with a lower learning rate"
+            )
+        return loss
+
+
+def _difference(parameters: Parameters, final: Parameters) -> float:
+    """Return the largest difference of a parameter, 0.0 only where all bytes are equal."""
+    largest = 0.0
+    for name, value in parameters.items():
+        if name not in final or final[name].shape != value.shape:
+            raise RunError(
+                f"the run's final.h5 has no parameter {name!r} of shape {value.shape}, which the"
+                " network has; give the model file that the run was trained with"
+            )
+        if value.tobytes() != final[name].tobytes():
+            # At least the smallest number: -0.0 and 0.0 differ too.
+            distance = float(np.abs(value.astype(np.float64) - final[name]).max())
+            largest = max(largest, distance, float(np.finfo(np.float64).tiny))
+    return largest

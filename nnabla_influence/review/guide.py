@@ -1,0 +1,119 @@
+"""The workbook's other sheets: how to read it, and a summary of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nnabla_influence.review.reviewed import Class, Reviewed, ReviewedRow
+from nnabla_influence.review.sheet import as_text, write_text
+
+if TYPE_CHECKING:
+    import xlsxwriter
+    from xlsxwriter.worksheet import Worksheet
+
+CLASSES = "Classes"
+
+
+def guide_lines(reviewed: Reviewed, notes: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the lines of the sheet that explains the others: each a title and a text."""
+    lines = [
+        ("Ranking", f"{as_text(reviewed.path.name)}: {len(reviewed):,} rows, most harmful first"),
+        ("influence", "The first-order change of the mean validation loss if this row is left out"
+         " of the traced part of the training."),
+        ("effect: harmful", "Below 0. Without it the validation loss falls."),
+        ("effect: helpful", "Above 0. Without it the validation loss rises."),
+        ("effect: not judged", "The traced part of the training never saw the row (times_seen 0);"
+         " its influence of 0 says nothing."),
+        ("differs", "The network predicts another class than the given one. To find wrong labels,"
+         " review these first."),
+        ("When not to delete", "A harmful row may be right and rare: the only picture of its kind,"
+         " or one that the validation data lack. A wrong label is better relabelled. Scores near"
+         " 0 are noise. Never choose rows by a ranking made with your test data, and see what a"
+         " removal does before you rely on it (nnabla-influence curve)."),
+        ("decision", "keep, remove or relabel, picked from the list of the cell. Empty: keep."),
+        ("label", "For relabel: the right class's number, picked from the list of the cell."),
+        ("ranking", "The id of the ranking. Leave it as it is: cleanse refuses decisions about"
+         " another ranking."),
+        ("Next", "Save the workbook, close it, and make the cleansed dataset:"
+         " nnabla-influence cleanse -i RANKING.csv --decisions THIS.xlsx -o clean.csv"),
+        ("As CSV", "The sheet Ranking may be saved as CSV under another name instead. Never"
+         " save over the ranking itself: a spreadsheet rounds its numbers."),
+        ("Sorting", "The pictures go with their rows when you sort or filter by the arrows in"
+         " the header."),
+    ]  # fmt: skip
+    if reviewed.verdict is not None:
+        lines.insert(1, ("Verdict", as_text(reviewed.verdict.sentence)))
+    return [*lines, *(("Note", as_text(note)) for note in notes)]
+
+
+class ClassCounts:
+    """Counts the rows of each class."""
+
+    titles = (
+        *("class", "name", "rows", "harmful", "helpful"),
+        *("predicted otherwise", "sum of influence", "lowest influence"),
+    )
+
+    def __init__(self, classes: Sequence[Class]):
+        # Those that no row has come last: they cannot be given as a new label.
+        self._lines: dict[str, list[Any]] = {
+            c.value: [int(c.value), c.name and as_text(c.name), c.rows, 0, 0, 0, 0.0, None]
+            for c in sorted(classes, key=lambda c: c.rows == 0)
+        }
+
+    def add(self, row: ReviewedRow) -> None:
+        """Count a row, which comes in the order of harm."""
+        line = self._lines.get(row.given or "")
+        if line is None:
+            return
+        line[3] += row.influence < 0
+        line[4] += row.influence > 0
+        line[5] += row.predicted is not None and row.predicted != row.given
+        line[6] += row.influence
+        line[7] = row.influence if line[7] is None else line[7]
+
+    def lines(self) -> Iterator[list[Any]]:
+        """Yield the cells of each class, as the titles name them."""
+        yield from self._lines.values()
+
+
+def write_guide(book: xlsxwriter.Workbook, sheet: Worksheet, lines: list[tuple[str, str]]) -> None:
+    """Write the sheet that explains the others."""
+    title = book.add_format({"bold": True, "valign": "top"})
+    text = book.add_format({"text_wrap": True, "valign": "top"})
+    sheet.set_column(0, 0, 22)
+    sheet.set_column(1, 1, 100)
+    sheet.set_landscape()
+    sheet.fit_to_pages(1, 0)
+    for line, (left, right) in enumerate(lines):
+        # A spreadsheet does not fit the heights of rows that were never shown.
+        sheet.set_row(line, 15 * max(1, -(-len(right) // 95)))
+        write_text(sheet, line, 0, left, title)
+        write_text(sheet, line, 1, right, text)
+
+
+def write_classes(book: xlsxwriter.Workbook, counts: ClassCounts) -> None:
+    """Add the sheet that sums up the classes."""
+    sheet = book.add_worksheet(CLASSES)
+    bold = book.add_format({"bold": True, "bottom": 1, "text_wrap": True, "valign": "top"})
+    score = book.add_format({"num_format": "0.00E+00"})
+    text = book.add_format({"num_format": "@", "indent": 1})
+    sheet.set_row(0, 30)
+    sheet.set_landscape()
+    sheet.fit_to_pages(1, 0)
+    sheet.set_column(0, 0, 10)
+    sheet.set_column(1, 1, 22)
+    sheet.set_column(2, 6, 14)
+    for position, title in enumerate(counts.titles):
+        write_text(sheet, 0, position, title, bold)
+    line = 0
+    for line, values in enumerate(counts.lines(), 1):
+        for position, value in enumerate(values):
+            if isinstance(value, str):
+                write_text(sheet, line, position, value, text)
+            elif value is not None:
+                is_score = isinstance(value, float) and position > 0
+                sheet.write_number(line, position, value, score if is_score else None)
+    sheet.freeze_panes(1, 0)
+    sheet.autofilter(0, 0, line, len(counts.titles) - 1)

@@ -1,0 +1,149 @@
+"""NNCD's database while NNCD uses it, locked, and of another schema."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from nnabla_influence.console import database as databases
+from nnabla_influence.console.installation import Installation
+from nnabla_influence.console.payload import Release
+from nnabla_influence.console.places import Place, recognise
+from nnabla_influence.errors import OutputError
+from tests.console.consoles import (
+    IMAGE_ID,
+    SAMPLE_TENANT,
+    TABLES,
+    dump,
+    install,
+    release,
+    state,
+    table,
+    uninstall,
+)
+
+
+@pytest.fixture
+def place(database: Path) -> Place:
+    return recognise(database)
+
+
+@pytest.fixture
+def _impatient(monkeypatch):
+    monkeypatch.setattr(databases, "PATIENCE", 0.05)
+
+
+def test_a_running_server_sees_it_at_once(database: Path, place: Place, first: Release):
+    """It keeps one connection, whose changes are in the log alone: the backup has them too."""
+    server = sqlite3.connect(database)
+    with server:
+        server.execute("UPDATE plugins SET description = 'of late'")
+    before = dump(database)
+    install(place, first)
+    assert server.execute("SELECT COUNT(*) FROM plugins").fetchone() == (3,)
+    assert dump(place.state / "nncd.db.backup") == before
+    with server:  # the lock is released
+        server.execute("UPDATE plugins SET description = 'x' WHERE plugin_id = ?", [IMAGE_ID])
+    uninstall(place)
+    assert server.execute("SELECT COUNT(*) FROM plugins").fetchone() == (1,)
+    server.close()
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("journal", ["WAL", "DELETE"])
+@pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
+def test_a_locked_database(database: Path, place: Place, first: Release, journal: str, lock: str):
+    other = sqlite3.connect(database, isolation_level=None)
+    other.execute(f"PRAGMA journal_mode = {journal}")
+    installed = release(database.parents[2].parent / "another", "0.5")
+    for remove in (False, True):
+        before = state(database)
+        other.execute(f"BEGIN {lock}")
+        with pytest.raises(OutputError, match=rf"{re.escape(str(database))}: is locked"):
+            Installation(place, first, remove=remove).apply()
+        other.execute("ROLLBACK")
+        assert state(database) == before
+        install(place, installed)
+    other.close()
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize(("journal", "succeeds"), [("WAL", True), ("DELETE", False)])
+def test_a_read_that_does_not_end(
+    database: Path, place: Place, first: Release, journal: str, succeeds: bool
+):
+    server = sqlite3.connect(database, isolation_level=None)
+    server.execute(f"PRAGMA journal_mode = {journal}")
+    before = state(database)
+    server.execute("BEGIN")
+    server.execute("SELECT * FROM plugins").fetchone()
+    if succeeds:
+        install(place, first)
+        assert IMAGE_ID in table(database)
+    else:
+        with pytest.raises(OutputError, match=r"nncd\.db: is locked"):
+            install(place, first)
+        assert IMAGE_ID not in table(database)
+    server.execute("ROLLBACK")
+    server.close()
+    install(place, first)
+    assert IMAGE_ID in table(database)
+    uninstall(place)
+    assert state(database) == before
+
+
+def test_a_write_that_ends_is_waited_for(database: Path, place: Place, first: Release, monkeypatch):
+    assert 1 < databases.PATIENCE <= 10
+    monkeypatch.setattr(databases, "PATIENCE", 30)  # for a busy machine
+    server = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
+    server.execute("BEGIN IMMEDIATE")
+    end = threading.Timer(0.4, server.execute, ["COMMIT"])
+    end.start()
+    install(place, first)
+    end.join()
+    server.close()
+    assert IMAGE_ID in table(database)
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("DROP TABLE plugins", "plugins"),
+        ("ALTER TABLE plugins DROP COLUMN computing_service", "computing_service"),
+        (
+            "DROP TABLE plugins;"
+            + TABLES.split(";")[1].replace("deleted INTEGER", "extra TEXT NOT NULL, deleted INT"),
+            "extra",
+        ),
+        ("DELETE FROM tenants", SAMPLE_TENANT),
+        ("DROP TABLE tenants", "tenants"),
+        (None, "not a database"),
+    ],
+)
+def test_another_schema_is_refused(database: Path, place: Place, first: Release, statement, named):
+    if statement is None:
+        database.write_bytes(b"not a database, but long enough to be read as one" * 9)
+    else:
+        connection = sqlite3.connect(database)
+        connection.executescript(statement)
+        connection.close()
+    before = database.read_bytes()
+    with pytest.raises(OutputError, match=named):
+        Installation(place, first).apply()
+    assert database.read_bytes() == before
+    assert not place.root.exists()
+
+
+def test_an_additional_column_that_may_be_empty(database: Path, place: Place, first: Release):
+    connection = sqlite3.connect(database)
+    connection.execute('ALTER TABLE plugins ADD COLUMN "order" INTEGER')
+    connection.close()
+    before = state(database)
+    install(place, first)
+    install(place, release(place.root.parents[2] / "another", "2.0"))
+    uninstall(place)
+    assert state(database) == before

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from network_defs.samples import Training, mlp, write_definition
+from nnabla_influence.definition import load_definition
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.progress import SilentProgress
+from nnabla_influence.retraining.inputs import csv_of_seed, open_seed
+
+HEADER = "x__0,x__1,y"
+
+
+@pytest.fixture
+def definition(tmp_path):
+    path = tmp_path / "net.nntxt"
+    write_definition(path, mlp((2,), 3, hidden=(2,)), Training(n_rows=4, batch_size=2))
+    return load_definition(path)
+
+
+def written(folder, name, lines, header=HEADER):
+    path = folder / f"{name}.csv"
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def opened(definition, folder, training, validation, test, *, true_label=None, header=HEADER):
+    paths = (
+        written(folder, "training", training, header),
+        written(folder, "validation", validation),
+        written(folder, "test", test),
+    )
+    return open_seed(definition, paths, true_label, SilentProgress())
+
+
+A, B, C, D = "1,2,0", "3,4,1", "5,6,2", "7,8,0"
+C1 = "5,6,1"
+
+
+def test_the_seed_of_a_path_is_filled_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert csv_of_seed("split {seed}/a{seed}.csv", 12) == tmp_path / "split 12" / "a12.csv"
+    assert csv_of_seed("plain.csv", 12) == tmp_path / "plain.csv"
+
+
+def test_disjoint_csvs_have_nothing_to_report(definition, tmp_path):
+    data = opened(definition, tmp_path, [A, B], [C], [D])
+
+    assert data.n_rows == 2
+    assert data.shared == ()
+    assert data.flipped is None
+
+
+def test_a_row_in_two_csvs_is_reported_whatever_its_label_and_its_text(definition, tmp_path):
+    data = opened(definition, tmp_path, [A, B, C], ["9,9,0", "3.0,4e0,2"], ["1,2,1", "5,6,2"])
+
+    one, two = data.shared
+    assert one.startswith(f"1 row of the validation CSV {tmp_path / 'validation.csv'} also in")
+    assert f"the training CSV {tmp_path / 'training.csv'} (row 1 as its row 1)" in one
+    assert two.startswith("2 rows of the test CSV ")
+    assert "(row 0 as its row 0, row 1 as its row 2)" in two
+
+
+def test_many_shared_rows_are_counted_and_a_few_named(definition, tmp_path):
+    rows = [f"{i},0,0" for i in range(9)]
+    data = opened(definition, tmp_path, [A], rows, rows)
+
+    assert "9 rows of the test CSV" in data.shared[0]
+    assert "row 2 as its row 2 and 6 more)" in data.shared[0]
+
+
+def test_the_fingerprint_is_of_the_values_and_not_of_their_text(definition, tmp_path):
+    first = opened(definition, tmp_path, [A, B], [C], [D]).fingerprint
+
+    assert opened(definition, tmp_path, ["1.0,2,0", B], [C], [D]).fingerprint == first
+    assert opened(definition, tmp_path, ["1,2,1", B], [C], [D]).fingerprint != first
+    assert opened(definition, tmp_path, [A, B], [D], [C]).fingerprint != first
+
+
+def test_flips_are_the_rows_whose_true_label_is_another(definition, tmp_path):
+    rows = ["1,2,0,0", "3,4,1,2", "5,6,2,2.0"]
+    data = opened(definition, tmp_path, rows, [D], ["9,9,0"], header="x__0,x__1,y,#true_label")
+
+    np.testing.assert_array_equal(data.flipped, [False, True, False])
+
+
+def test_the_column_of_true_labels_can_be_named(definition, tmp_path):
+    data = opened(
+        definition, tmp_path, ["1,2,0,1"], [C], [D], header="x__0,x__1,y,right", true_label="right"
+    )
+
+    np.testing.assert_array_equal(data.flipped, [True])
+
+
+def test_a_missing_column_of_true_labels_is_named(definition, tmp_path):
+    with pytest.raises(DatasetError, match=r"training\.csv: .*'right'"):
+        opened(definition, tmp_path, [A], [C], [D], true_label="right")
+
+
+@pytest.mark.parametrize("cell", ["cat", "nan", "inf", "-inf", "-1", "1.5", "", " "])
+def test_a_true_label_that_is_not_a_class_is_named_with_its_place(definition, tmp_path, cell):
+    rows = ["1,2,0,0", f"3,4,1,{cell}"]
+    with pytest.raises(DatasetError, match=f"training.csv, line 3, column '#true_label': '{cell}'"):
+        opened(definition, tmp_path, rows, [C], [D], header="x__0,x__1,y,#true_label")
+
+
+@pytest.mark.parametrize("cell", ["2", "0.7", "nan"])
+def test_a_true_label_of_two_classes_is_0_or_1(tmp_path, cell):
+    path = tmp_path / "net.nntxt"
+    write_definition(
+        path,
+        mlp((2,), 1, hidden=(2,), loss="BinaryCrossEntropy"),
+        Training(n_rows=4, batch_size=2),
+    )
+    binary = load_definition(path)
+    header = "x__0,x__1,y,#true_label"
+    data = opened(binary, tmp_path, ["1,2,0,0", "3,4,1,0.0"], [C1], [D], header=header)
+    np.testing.assert_array_equal(data.flipped, [False, True])
+    with pytest.raises(DatasetError, match=f"line 2, .*'{cell}'.* 0 or 1"):
+        opened(binary, tmp_path, [f"1,2,0,{cell}"], [C1], [D], header=header)
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+@pytest.mark.parametrize(
+    ("header", "line", "named"),
+    [
+        ("x__0,y", "1,2", "'x' has 1 columns"),
+        ("x__0,x__1", "1,2", "line 1: .*'y'"),
+        ("x__1,x__0,y:label", "2,1,0", "line 1, column 'x__1': .*'x__0'"),
+        ("x__0,y,x__2", "1,0,2", "line 1, column 'x__2': .*'x__1'"),
+    ],
+)
+def test_other_columns_or_in_another_order_are_refused(
+    definition, tmp_path, part, header, line, named
+):
+    """nnabla reads by position: nothing else would show that the columns are mixed up."""
+    paths = {name: written(tmp_path, name, [A]) for name in ("training", "validation", "test")}
+    written(tmp_path, part, [line], header)
+    with pytest.raises(DatasetError, match=rf"{part}\.csv.*{named}"):
+        open_seed(definition, tuple(paths.values()), None, SilentProgress())
+
+
+def test_a_column_of_its_own_is_not_an_element(tmp_path):
+    path = tmp_path / "net.nntxt"
+    write_definition(path, mlp((1,), 3, hidden=(2,)), Training(n_rows=4, batch_size=2))
+    paths = [
+        written(tmp_path, name, ["1,0"], f"{x},y")
+        for name, x in (("training", "x__0"), ("validation", "x:image"), ("test", "x__0"))
+    ]
+    with pytest.raises(DatasetError, match=r"column 'x:image': .*'x__0'"):
+        open_seed(load_definition(path), paths, None, SilentProgress())
+
+
+def test_other_labels_of_columns_and_other_places_of_inputs_do_no_harm(definition, tmp_path):
+    """What stands behind ``:``, and where the inputs stand among each other, mean nothing."""
+    training, validation = written(tmp_path, "a", [A]), written(tmp_path, "b", [B])
+    test = written(tmp_path, "c", ["2,note,5,6"], "y:label,#note,x__0:width,x__1:height")
+    assert open_seed(definition, (training, validation, test), None, SilentProgress()).n_rows == 1
+
+
+def test_the_same_file_twice_is_refused(definition, tmp_path):
+    training, validation = written(tmp_path, "a", [A]), written(tmp_path, "b", [B])
+
+    with pytest.raises(DatasetError, match=r"validation and .* test CSV"):
+        open_seed(definition, (training, validation, validation), None, SilentProgress())

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+
+from nnabla_influence.errors import InfluenceError
+from nnabla_influence.retraining.plan import CurvePlan, WorkUnit, numbers_of_rows
+
+
+def plan(**changed):
+    settings = {
+        "n_rows": 100,
+        "seeds": (0, 3),
+        "rankings": ("final", "random"),
+        "removed": (5, 10),
+        "protocols": ("all", "last"),
+        "batch_sizes": (4, 8),
+    }
+    return CurvePlan(**{**settings, **changed})
+
+
+def test_every_combination_is_retrained_once_and_no_removal_once_per_protocol():
+    made = plan()
+    retrainings = [unit for one in made.trainings() for unit in made.retrainings(one)]
+    units = [unit for one in made.trainings() for unit in made.units(one)]
+
+    assert len(retrainings) == len(set(retrainings)) == 4 * 2 * (1 + 2 * 2)
+    assert sum(unit.ranking == "none" for unit in retrainings) == 4 * 2
+    assert len({u.record for u in units}) == len({str(u) for u in units}) == len(units)
+    assert len(units) == len(retrainings) + 4 * (1 + 2)
+
+
+def test_names():
+    """Of records: those of 0.1.0's folders."""
+    named = {
+        WorkUnit(3, 32): ("seed3-batch32-training", "seed 3, batch size 32: training"),
+        WorkUnit(3, 32, "final"): (
+            "seed3-batch32-final-scores",
+            "seed 3, batch size 32: scores by final",
+        ),
+        WorkUnit(3, 32, "final", 20, "last"): (
+            "seed3-batch32-final-20-last",
+            "seed 3, batch size 32: 20 rows by final removed, last epoch retrained",
+        ),
+        WorkUnit(3, 32, "none", 0, "all"): (
+            "seed3-batch32-none-0-all",
+            "seed 3, batch size 32: nothing removed",
+        ),
+    }
+    for unit, names in named.items():
+        assert (unit.record, str(unit)) == names
+        assert unit.training == WorkUnit(3, 32)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"seeds": ()}, "no seed"),
+        ({"seeds": (1, 1)}, "seed 1 .* twice"),
+        ({"seeds": (-1,)}, "seed -1"),
+        ({"seeds": (2**32,)}, "seed 4294967296"),
+        ({"rankings": ("best",)}, "ranking 'best' .* final, exact-last, exact,"),
+        ({"rankings": ("final", "final")}, "ranking 'final' .* twice"),
+        ({"protocols": ("half",)}, "protocol 'half' .* all, last"),
+        ({"removed": (100,)}, "100 rows .* 100"),
+        ({"removed": (0,)}, "rows to remove 0"),
+        ({"removed": (True,)}, "rows to remove True"),
+        ({"batch_sizes": (101,)}, "batch size 101 .* 100 rows"),
+        ({"batch_sizes": (0,)}, "batch size 0"),
+    ],
+)
+def test_what_cannot_be_computed_is_refused(changed, named):
+    with pytest.raises(InfluenceError, match=named):
+        plan(**changed)
+
+
+def test_numbers_and_fractions_of_rows_become_numbers():
+    assert numbers_of_rows([0.1, 5, 0.05, 60], 100) == (5, 10, 60)
+
+
+@pytest.mark.parametrize("amount", [0.0, 1.0, -0.1, 1.5, float("nan"), 0.001])
+def test_a_fraction_outside_of_0_and_1_or_of_less_than_a_row_is_refused(amount):
+    with pytest.raises(InfluenceError, match=f"{amount}"):
+        numbers_of_rows([amount], 100)

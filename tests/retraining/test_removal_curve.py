@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnabla_influence.device import cpu_device
+from nnabla_influence.errors import DatasetError, InfluenceError, OutputError
+from nnabla_influence.files import file_hash
+from nnabla_influence.progress import SilentProgress
+from nnabla_influence.retraining import removal_curve, tasks
+from nnabla_influence.retraining.inputs import Config
+from nnabla_influence.retraining.plan import CurveSchedule
+from nnabla_influence.retraining.removal_curve import curve
+from tests.retraining.projects import write_project
+
+SMALL = {"seeds": [0, 1], "removed": [5, 9], "rankings": ["final", "random"], "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return write_project(tmp_path_factory.mktemp("猫 curve"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(project):
+    folder = project.model.parent / "undisturbed"
+    curve(project.model, **project.csvs, output=folder, **SMALL)
+    return folder
+
+
+def table(folder: Path) -> bytes:
+    """The bytes of results.csv but for the last column, the seconds."""
+    lines = (folder / "results.csv").read_bytes().splitlines()
+    return b"\n".join(line.rpartition(b",")[0] for line in lines)
+
+
+def same_results(one: Path, other: Path) -> bool:
+    names = ("summary.csv", "detection.csv")
+    return table(one) == table(other) and all(
+        (one / name).read_bytes() == (other / name).read_bytes() for name in names
+    )
+
+
+def by_hand(project, folder: Path, seed: int, ranking: str, n: int, protocol: str):
+    """Train, rank and retrain without a plan, a store or an executor."""
+    config = Config(str(project.model), *map(str, project.csvs.values()), device="cpu")
+    folder.mkdir()
+    run, scores = str(folder / "run"), str(folder / "scores.npy")
+    tasks.train_seed(config, seed, run)
+    tasks.rank(config, seed, ranking, run, scores)
+    return tasks.retrain(config, seed, protocol, run, scores, n)
+
+
+@pytest.mark.parametrize(("seed", "ranking", "n"), [(0, "final", 9), (1, "random", 5)])
+def test_a_line_is_what_its_tasks_give_when_they_are_called_by_hand(
+    project, undisturbed, tmp_path, seed, ranking, n
+):
+    expected = by_hand(project, tmp_path / "hand", seed, ranking, n, "all")
+    with (undisturbed / "results.csv").open() as file:
+        (line,) = (
+            line
+            for line in csv.DictReader(file)
+            if (line["seed"], line["ranking"], line["n"]) == (str(seed), ranking, str(n))
+        )
+
+    assert float(line["accuracy"]) == expected.accuracy
+    assert float(line["loss"]) == expected.loss
+    assert (line["protocol"], line["batch_size"]) == ("all", "6")
+
+
+def test_the_folder_has_what_repeats_the_figures(project, undisturbed):
+    settings = json.loads((undisturbed / "settings.json").read_text("utf-8"))
+
+    assert settings["plan"]["seeds"] == [0, 1]
+    assert settings["plan"]["removed"] == [5, 9]
+    assert (settings["solver"]["name"], settings["epochs"]) == ("Sgd", 3)
+    assert settings["hashes"]["1"]["test"] == file_hash(project.test)
+    assert (undisturbed / "model.nntxt").read_bytes() == project.model.read_bytes()
+    assert settings["training"] == str(project.training)
+    assert set(settings["versions"]) >= {"nnabla", "nnabla_influence", "numpy"}
+    assert not (undisturbed / "runs").exists()
+    assert {path.suffix for path in (undisturbed / "figures").iterdir()} == {".png", ".svg"}
+
+
+def test_known_flips_are_counted(project, undisturbed):
+    with (undisturbed / "detection.csv").open() as file:
+        lines = [line for line in csv.DictReader(file) if line["k"] == "9"]
+    for line in lines:
+        name = f"seed{line['seed']}-batch6-{line['ranking']}.npy"
+        worst = np.argsort(np.load(undisturbed / "scores" / name), kind="stable")[:9]
+        assert int(line["found"]) == project.flipped[worst].sum()
+    assert len(lines) == 4
+
+
+def test_the_second_call_computes_nothing_even_where_the_device_has_another_name(
+    project, undisturbed, monkeypatch
+):
+    before = (undisturbed / "results.csv").read_bytes()
+    for name in ("train_seed", "rank", "retrain"):
+        monkeypatch.setattr(f"nnabla_influence.retraining.plan.{name}", None)
+    monkeypatch.setattr(removal_curve, "choose_device", lambda name: cpu_device("no GPU"))
+
+    curve(project.model, **project.csvs, output=undisturbed, **{**SMALL, "device": "auto"})
+
+    assert (undisturbed / "results.csv").read_bytes() == before
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 9])
+def test_a_curve_that_was_stopped_goes_on_to_the_same_table(
+    project, undisturbed, tmp_path, monkeypatch, after
+):
+    finished = CurveSchedule.finished
+    done = []
+
+    def stop(self, task, result):
+        finished(self, task, result)
+        done.append(task.name)
+        if len(done) == after:
+            raise StoppedError
+
+    monkeypatch.setattr(CurveSchedule, "finished", stop)
+    with pytest.raises(StoppedError):
+        curve(project.model, **project.csvs, output=tmp_path / "out", **SMALL)
+    assert not (tmp_path / "out" / "results.csv").exists()
+
+    curve(project.model, **project.csvs, output=tmp_path / "out", **SMALL)
+
+    assert same_results(tmp_path / "out", undisturbed)
+    assert len(done) == len(set(done)) == 2 * (1 + 2 + 1 + 2 * 2)
+
+
+def test_more_numbers_of_rows_add_to_what_is_there(project, tmp_path, monkeypatch):
+    settings = {**SMALL, "seeds": [0], "rankings": ["random"]}
+    curve(project.model, **project.csvs, output=tmp_path / "out", **{**settings, "removed": [5]})
+    first = (tmp_path / "out" / "results.csv").read_bytes().splitlines()
+    done = []
+    finished = CurveSchedule.finished
+    monkeypatch.setattr(
+        CurveSchedule,
+        "finished",
+        lambda self, task, result: (done.append(task.name), finished(self, task, result)),
+    )
+
+    curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
+
+    assert done == ["seed 0, batch size 6: 9 rows by random removed"]
+    assert set(first) < set((tmp_path / "out" / "results.csv").read_bytes().splitlines())
+
+
+def test_worker_processes_give_the_same_table(project, undisturbed, tmp_path):
+    curve(project.model, **project.csvs, output=tmp_path / "out", jobs=2, **SMALL)
+
+    assert same_results(tmp_path / "out", undisturbed)
+
+
+KILLED = """
+import os, signal, sys
+from nnabla_influence.commands.main import main
+from nnabla_influence.retraining.plan import CurveSchedule
+finished = CurveSchedule.finished
+def killed(self, task, result):
+    finished(self, task, result)
+    if self.n_finished:
+        os.kill(os.getpid(), signal.SIGKILL)
+CurveSchedule.finished = killed
+main(sys.argv[1:])
+"""
+
+
+def test_a_curve_that_was_killed_goes_on_to_the_same_table(project, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    options = [*("-m", project.model), *("-o", out), *("-t", project.training)]
+    options += [*("-v", project.validation), *("-e", project.test), *("-n", "5,9")]
+    options += [*("--seeds", "0-1"), *("--rankings", "final,random"), *("--device", "cpu")]
+    words = ["curve", *map(str, options)]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    kept = set(out.glob("cells/*.json"))
+    assert kept
+    assert not (out / "results.csv").exists()
+
+    command = [sys.executable, "-m", "nnabla_influence", *words]
+    completed = subprocess.run(command, capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stderr
+
+    assert same_results(out, undisturbed)
+    assert "retrainings are already finished" in completed.stderr
+    assert "no removal" in completed.stdout.lower()
+
+
+def test_the_test_csv_has_no_part_in_any_ranking(project, undisturbed, tmp_path):
+    other = tmp_path / "other.csv"
+    lines = project.test.read_text().splitlines()
+    other.write_text("\n".join([lines[0], *lines[5:40]]) + "\n")
+
+    curve(project.model, **{**project.csvs, "test": other}, output=tmp_path / "out", **SMALL)
+
+    for path in (undisturbed / "scores").iterdir():
+        assert path.read_bytes() == (tmp_path / "out" / "scores" / path.name).read_bytes()
+    assert table(tmp_path / "out") != table(undisturbed)
+
+
+def test_each_seed_may_have_its_own_csvs(project, undisturbed, tmp_path):
+    lines = project.training.read_text().splitlines()
+    (tmp_path / "training0.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "training1.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
+    own = {**project.csvs, "train": tmp_path / "training{seed}.csv"}
+    settings = {**SMALL, "rankings": ["random"], "removed": [5]}
+
+    computed = curve(project.model, **own, output=tmp_path / "out", **settings)
+
+    with (undisturbed / "results.csv").open() as file:
+        shared = {line["seed"]: line["loss"] for line in csv.DictReader(file) if line["n"] == "0"}
+    plain = computed.results[computed.results["n"] == 0]
+    losses = {str(seed): repr(float(loss)) for seed, loss in zip(plain["seed"], plain["loss"])}
+    assert losses["0"] == shared["0"]
+    assert losses["1"] != shared["1"]
+
+
+def test_csvs_of_other_lengths_are_refused(project, tmp_path):
+    lines = project.training.read_text().splitlines()
+    (tmp_path / "training0.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "training1.csv").write_text("\n".join(lines[:-1]) + "\n")
+    own = {**project.csvs, "train": tmp_path / "training{seed}.csv"}
+
+    with pytest.raises(DatasetError, match=r"training1\.csv: has 59 rows"):
+        curve(project.model, **own, output=tmp_path / "out", **SMALL)
+
+
+def test_other_data_in_the_same_folder_are_refused_and_nothing_is_lost(
+    project, undisturbed, tmp_path
+):
+    before = (undisturbed / "results.csv").read_bytes()
+    other = tmp_path / "other.csv"
+    other.write_text(project.training.read_text().replace(",0", ",1", 1))
+
+    with pytest.raises(OutputError, match="computed from another"):
+        curve(project.model, **{**project.csvs, "train": other}, output=undisturbed, **SMALL)
+
+    assert (undisturbed / "results.csv").read_bytes() == before
+
+
+def test_more_rows_than_there_are_are_refused_and_nothing_is_left(project, tmp_path):
+    with pytest.raises(InfluenceError, match="60 rows"):
+        curve(project.model, **project.csvs, output=tmp_path / "out", **{**SMALL, "removed": [60]})
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_fails_is_told_and_what_succeeds_is_kept(project, tmp_path, monkeypatch):
+    said = []
+
+    class Progress(SilentProgress):
+        def say(self, message):
+            said.append(message)
+
+    def fails(config, seed, ranking, run, output):
+        if ranking == "final" and seed == 1:
+            raise InfluenceError("the trace diverges")
+        return tasks.rank(config, seed, ranking, run, output)
+
+    monkeypatch.setattr("nnabla_influence.retraining.plan.rank", fails)
+    with pytest.raises(InfluenceError, match=r"3 of 16 tasks failed, .*scores by final: the trace"):
+        curve(project.model, **project.csvs, output=tmp_path / "out", progress=Progress(), **SMALL)
+
+    assert sum(line.startswith("Failed: seed 1, batch size 6: ") for line in said) == 3
+    assert not (tmp_path / "out" / "results.csv").exists()
+    monkeypatch.undo()
+    curve(project.model, **project.csvs, output=tmp_path / "out", **SMALL)
+    assert (tmp_path / "out" / "runs").exists() is False
+
+
+def test_a_file_that_changes_meanwhile_is_noticed(project, tmp_path, monkeypatch):
+    test = tmp_path / "test.csv"
+    test.write_bytes(project.test.read_bytes())
+    finished = CurveSchedule.finished
+
+    def then_changed(self, task, result):
+        finished(self, task, result)
+        if "nothing removed" in task.name:
+            test.write_text("\n".join(project.test.read_text().splitlines()[:4]) + "\n")
+
+    monkeypatch.setattr(CurveSchedule, "finished", then_changed)
+    settings = {**SMALL, "seeds": [0], "rankings": ["random"]}
+    with pytest.raises(InfluenceError, match=r"test\.csv: has changed"):
+        curve(project.model, **{**project.csvs, "test": test}, output=tmp_path / "out", **settings)
+
+    assert not (tmp_path / "out" / "results.csv").exists()
+
+
+def test_damaged_scores_are_made_again(project, tmp_path):
+    settings = {**SMALL, "seeds": [0], "rankings": ["loss"]}
+    curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
+    first = table(tmp_path / "out")
+    (scores,) = (tmp_path / "out" / "scores").iterdir()
+    before = scores.read_bytes()
+    np.save(scores, np.zeros(60))
+
+    curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
+
+    assert scores.read_bytes() == before
+    assert table(tmp_path / "out") == first
+
+
+def test_files_of_an_earlier_plan_do_not_stay_beside_the_new_ones(project, tmp_path):
+    settings = {**SMALL, "seeds": [0], "rankings": ["random"], "removed": [5]}
+    curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
+    old = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
+
+    curve(project.model, **project.csvs, output=tmp_path / "out", protocols=["last"], **settings)
+
+    new = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
+    assert "accuracy_all.png" in old - new
+    assert "accuracy_last.png" in new - old
+
+
+def test_a_retraining_that_diverges_is_a_gap_and_not_the_end(project, tmp_path, monkeypatch):
+    def diverges(config, seed, protocol, run, scores, n):
+        if n == 9:
+            return tasks.Retrained(None, float("nan"), 1.0)
+        return tasks.retrain(config, seed, protocol, run, scores, n)
+
+    monkeypatch.setattr("nnabla_influence.retraining.plan.retrain", diverges)
+    settings = {**SMALL, "rankings": ["random"]}
+
+    computed = curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
+
+    assert any(line.startswith("Trainings diverged: ") for line in computed.table())
+    with (tmp_path / "out" / "results.csv").open() as file:
+        lines = [line for line in csv.DictReader(file) if line["n"] == "9"]
+    assert [(line["accuracy"], line["loss"]) for line in lines] == [("", "nan")] * 2

@@ -1,0 +1,233 @@
+"""A replayed training: where it ends, at which epoch, and when a killed one is used."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnabla_influence.definition import load_definition
+from nnabla_influence.errors import ModelError, OutputError
+from nnabla_influence.scoring import replay
+from nnabla_influence.scoring.replay import Replay, replay_folder, replay_training
+from tests.exact_trainings import Said, Watched, equal
+from tests.small_projects import Trained, trained_table
+from tests.training_data import parameters_of
+
+
+@pytest.fixture(scope="module")
+def training(trainings) -> Watched:
+    return trainings["adam"]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Trained:
+    return trained_table(tmp_path_factory.getbasetemp())
+
+
+def again(model: Path, csv: Path, folder: Path, **more) -> Replay:
+    definition = load_definition(model)
+    arguments = {"device": "cpu", "window": None, "progress": Said(), **more}
+    parameters = arguments.pop("parameters", definition.parameters)
+    return replay_training(definition, parameters, csv, csv, folder / "run", **arguments)
+
+
+@pytest.fixture
+def never(monkeypatch) -> None:
+    def train(*_, **__):
+        pytest.fail("trained")
+
+    monkeypatch.setattr(replay, "train", train)
+
+
+def test_it_ends_at_the_very_bytes_of_the_unmodified_nnabla_cli(training, done, never):
+    past = again(training.final, training.training, done)
+    assert (past.distance, past.epochs, past.is_near) == (0, 3, True)
+    assert past.explanation == (
+        "The replayed training, 3 epochs, ended at exactly the trained parameters"
+    )
+    run = past.run
+    assert [step.step for step in run.steps] == list(range(6))
+    assert len(run.checkpoints) == 2  # of six steps every third
+    for number in run.checkpoints:
+        equal(run.checkpoint(number), training.seen_by_nnabla(number))
+    equal(run.final_checkpoint(), training.seen_by_nnabla(6))
+
+
+def test_a_start_that_is_not_known_is_refused(training, tmp_path, never):
+    """The parameters that the file holds are the trained ones."""
+    definition = load_definition(training.final)
+    for variable in definition.proto.network[0].variable:
+        if variable.name == "h/affine/W":
+            variable.ClearField("initializer")
+    csv, how = training.training, {"device": "cpu", "window": None, "progress": Said()}
+    with pytest.raises(ModelError, match=r"results_current_3\.nnp: .*'h/affine/W'"):
+        replay_training(definition, definition.parameters, csv, csv, tmp_path / "run", **how)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("scale", "near"), [(1e-5, True), (1e-1, False)])
+def test_the_distance_is_relative_to_that_which_the_parameters_moved(
+    training, done, never, monkeypatch, scale: float, near: bool
+):
+    monkeypatch.setattr(replay, "_best_epoch", lambda *_, **__: None)
+    rng = np.random.default_rng(0)
+    given = parameters_of(training.final)
+    noisy = {
+        k: (v * (1 + scale * rng.normal(size=v.shape))).astype(np.float32) for k, v in given.items()
+    }
+    past = again(training.final, training.training, done, parameters=noisy)
+    ours = np.concatenate([past.run.parameters()[k].ravel() for k in sorted(noisy)])
+    theirs = np.concatenate([noisy[k].ravel() for k in sorted(noisy)])
+    start = past.run.checkpoint(0).parameters
+    beginning = np.concatenate([start[k].ravel() for k in sorted(noisy)])
+    off, way = ours.astype(float) - theirs, ours.astype(float) - beginning
+    wanted = np.linalg.norm(off) / np.linalg.norm(way)
+    assert past.distance == pytest.approx(wanted, rel=1e-3)
+    assert past.is_near == near
+    assert f"relative error {past.distance:.1e}" in past.explanation
+
+
+@pytest.mark.parametrize("window", [1, 2])
+def test_another_window_is_trained_for_anew(training, done, tmp_path, monkeypatch, window: int):
+    """The existing run may hold too few steps."""
+    folder = shutil.copytree(done, tmp_path / "copy")
+    asked = []
+
+    def train(*arguments, **options):
+        asked.append(options["window"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(replay, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        again(training.final, training.training, folder, window=window)
+    assert asked == [window]
+
+
+def change_csv(folder: Path, training: Watched) -> Path:
+    lines = training.training.read_text().splitlines()
+    (folder / "other.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
+    return folder / "other.csv"
+
+
+def damage_run(folder: Path, training: Watched) -> Path:
+    (folder / "copy" / "run" / "steps.csv").write_text("step,epoch\n")
+    return training.training
+
+
+def other_definition(folder: Path, training: Watched) -> Path:
+    written = folder / "copy" / "run.nntxt"
+    written.write_text(written.read_text().replace("max_epoch: 3", "max_epoch: 4"))
+    return training.training
+
+
+@pytest.mark.parametrize("change", [change_csv, damage_run, other_definition])
+def test_a_run_of_another_training_is_not_used(
+    training, done, tmp_path, monkeypatch, change: Callable[[Path, Watched], Path]
+):
+    folder = shutil.copytree(done, tmp_path / "copy")
+    csv = change(tmp_path, training)
+
+    def train(definition, *_, **__):
+        text = Path(definition).read_text()
+        assert f'uri: "{csv}"' in text
+        assert "max_epoch: 3" in text
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(replay, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        again(training.final, csv, folder)
+
+
+def test_the_best_epoch_is_what_results_nnp_holds(table: Trained, tmp_path):
+    """Of four epochs the third was the best, and nnabla_cli saved that one."""
+    said = Said()
+    past = again(table.model, table.training, tmp_path, progress=said)
+    assert (past.distance, past.epochs) == (0, 3)
+    assert [step.step for step in past.run.steps] == list(range(15))
+    saved = parameters_of(table.model)
+    found = past.run.parameters()
+    assert all(np.array_equal(found[name], saved[name]) for name in saved)
+    assert any("best epoch, 3 of 4" in line for line in said.lines)
+    # The end of the training is found without a second attempt.
+    said = Said()
+    end = again(table.final, table.training, tmp_path, progress=said)
+    assert (end.distance, end.epochs) == (0, 4)
+    assert not any("best epoch" in line for line in said.lines)
+
+
+REPORT = "{epoch}: {{cost: 0.5, train_error: 0.5, valid_error: {error}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("errors", "best"),
+    [
+        ([0.5, 0.3, 0.2, 0.4], 3),
+        ([0.5, 0.3, 0.3, 0.4], 3),  # of equal ones the later
+        ([0.1], 1),
+        ([0.3, 0.0, 0.2, 0.4], 3),  # an error of 0 counts as none yet
+    ],
+)
+def test_best_epoch_by_nnabla_clis_rule(tmp_path, errors, best: int):
+    report = tmp_path / "monitoring_report.yml"
+    report.write_text("".join(REPORT.format(epoch=i, error=e) for i, e in enumerate(errors)))
+    assert replay._best_epoch(report, save_best=True) == best
+    assert replay._best_epoch(report, save_best=False) == len(errors)
+
+
+@pytest.mark.parametrize(("save_best", "epoch"), [(True, 4), (False, 5)])
+def test_epochs_that_were_not_evaluated_are_not_the_best(tmp_path, save_best: bool, epoch: int):
+    """After the first five, nnabla_cli evaluates every tenth epoch only."""
+    report = tmp_path / "monitoring_report.yml"
+    evaluated = [REPORT.format(epoch=i, error=e) for i, e in enumerate([0.5, 0.4, 0.3, 0.2, 0.3])]
+    others = [f"{i}: {{cost: 0.1}}\n" for i in range(5, 8)]
+    report.write_text("".join(evaluated + others))
+    assert replay._best_epoch(report, save_best=save_best) == epoch
+
+
+@pytest.mark.parametrize("content", [None, "", "0: [", "\x00"])
+def test_without_a_report_there_is_no_best_epoch(tmp_path, content):
+    if content is not None:
+        (tmp_path / "report.yml").write_text(content)
+    assert replay._best_epoch(tmp_path / "report.yml", save_best=True) is None
+
+
+# --------------------------------------------------------------------- the folder
+
+
+def test_the_folder_stays_for_the_same_command_until_it_succeeds(japanese_path):
+    output = japanese_path / "順位 1.csv"
+    with contextlib.suppress(RuntimeError), replay_folder(output) as folder:
+        folder.mkdir()
+        raise RuntimeError
+    assert folder.is_dir()
+    with replay_folder(output) as again:
+        assert again == folder
+        assert again.is_dir()
+    assert list(japanese_path.iterdir()) == []
+
+
+def test_an_unfinished_replay_leaves_nothing(tmp_path):
+    with contextlib.suppress(KeyboardInterrupt), replay_folder(tmp_path / "a.csv") as folder:
+        folder.with_name("run.nntxt").touch()
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_an_output_the_folder_is_a_temporary_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with replay_folder(None) as folder:
+        assert folder.parent.parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    with (
+        pytest.raises(OutputError, match=r"\.csv\.replay: .*File name too long"),
+        replay_folder(tmp_path / ("順" * 82 + ".csv")),
+    ):
+        pytest.fail("trained")
