@@ -205,7 +205,7 @@ REFUSED = {
     "unknown input": (
         lambda p: setattr(p.optimizer[0].data_variable[0], "variable_name", "X"),
         MODEL,
-        "'X', which the network 'Main'",
+        "'X', which is not in the network 'Main'",
     ),
     "unfed input": (lambda p: p.optimizer[0].data_variable.pop(1), MODEL, "the input '.'"),
     "no inputs": (lambda p: p.optimizer[0].ClearField("data_variable"), MODEL, "no input"),

@@ -164,7 +164,7 @@ def noisy(x):
     [
         (
             scaled_up,
-            r"ImageAugmentation \(layer '.*'\) always scales, by 1\.2 to 1\.5",
+            r"ImageAugmentation \(layer '.*'\) always scales images, by 1\.2 to 1\.5",
         ),
         (
             enlarged,

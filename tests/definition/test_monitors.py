@@ -62,13 +62,13 @@ REFUSED = {
         NORMALIZING,
         None,
         "Main",
-        "the monitor 'valid_error' runs the network 'Main', which moves .* 'n/bn/mean'",
+        "the monitor 'valid_error' runs the network 'Main', which changes .* 'n/bn/mean'",
     ),
     "running statistics, by another network": (
         NORMALIZING,
         NORMALIZING,
         "MainValidation",
-        "'MainValidation', which moves .* 'n/bn/mean'",
+        "'MainValidation', which changes .* 'n/bn/mean'",
     ),
 }
 ACCEPTED = {
