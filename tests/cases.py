@@ -39,8 +39,7 @@ class Case:
         binary: Columns that hold 0 or 1.
         unit: Columns that hold values between 0 and 1.
         training_losses: As ``losses``, with batch statistics; None where there are none.
-        statistics: (parameters, inputs) -> by name, what a mini-batch moves the running statistics
-            towards, in JAX; their decay rate is 0.9.
+        statistics: As ``losses``, by name: what moves the running statistics (decay rate 0.9).
     """
 
     name: str
@@ -204,22 +203,21 @@ def _pool(x: Any, how: Any, start: float) -> Any:
     return jax.lax.reduce_window(x, start, how, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
 
 
-def _batch_normalization(p: Any, name: str, x: Any, eps: float = 1e-5) -> Any:
-    scale = p[f"{name}/bn/gamma"] / jnp.sqrt(p[f"{name}/bn/var"] + eps)
-    return (x - p[f"{name}/bn/mean"]) * scale + p[f"{name}/bn/beta"]
+def _batch_normalization(p: Any, name: str, x: Any, mean: Any = None, variance: Any = None) -> Any:
+    mean = p[f"{name}/bn/mean"] if mean is None else mean
+    variance = p[f"{name}/bn/var"] if variance is None else variance
+    scale = p[f"{name}/bn/gamma"] / jnp.sqrt(variance + 1e-5)
+    return (x - mean) * scale + p[f"{name}/bn/beta"]
 
 
-def _batch_normalization_in_training(
-    p: Any, name: str, x: Any, statistics: dict[str, Any], eps: float = 1e-5
-) -> Any:
+def _batch_normalization_in_training(p: Any, name: str, x: Any, statistics: dict[str, Any]) -> Any:
     axes = tuple(axis for axis in range(x.ndim) if axis != 1)
     n = x.size // x.shape[1]
     mean = x.mean(axes, keepdims=True)
     variance = ((x - mean) ** 2).mean(axes, keepdims=True)
     statistics[f"{name}/bn/mean"] = mean
     statistics[f"{name}/bn/var"] = variance * n / (n - 1)
-    scale = p[f"{name}/bn/gamma"] / jnp.sqrt(variance + eps)
-    return (x - mean) * scale + p[f"{name}/bn/beta"]
+    return _batch_normalization(p, name, x, mean, variance)
 
 
 def _cross_entropy(o: Any, y: Any) -> Any:
@@ -290,10 +288,11 @@ def _cnn_jax(p: Any, v: Any) -> Any:
     return _cross_entropy(_affine(p, "out", h), v["y"])
 
 
-def _cnn_bn(v: Any) -> Any:
+def _cnn_bn(v: Any, drop: float = 0.3) -> Any:
     h = PF.convolution(v["x"], 4, (3, 3), pad=(1, 1), name="c1")
     h = F.max_pooling(F.relu(PF.batch_normalization(h, name="n1")), (2, 2))
-    h = F.dropout(PF.batch_normalization(PF.affine(h, 6, name="a1"), name="n2"), 0.3)
+    h = PF.batch_normalization(PF.affine(h, 6, name="a1"), name="n2")
+    h = F.dropout(h, drop) if drop else h
     return F.softmax_cross_entropy(PF.affine(F.tanh(h), 3, name="out"), v["y"])
 
 
@@ -304,14 +303,7 @@ def _cnn_bn_jax(p: Any, v: Any) -> Any:
     return _cross_entropy(_affine(p, "out", jnp.tanh(h)), v["y"])
 
 
-def _deep_bn(v: Any) -> Any:
-    h = PF.convolution(v["x"], 4, (3, 3), pad=(1, 1), name="c1")
-    h = F.max_pooling(F.relu(PF.batch_normalization(h, name="n1")), (2, 2))
-    h = PF.batch_normalization(PF.affine(h, 6, name="a1"), name="n2")
-    return F.softmax_cross_entropy(PF.affine(F.tanh(h), 3, name="out"), v["y"])
-
-
-def _deep_bn_in_training_jax(p: Any, v: Any) -> tuple[Any, dict[str, Any]]:
+def _cnn_bn_in_training_jax(p: Any, v: Any) -> tuple[Any, dict[str, Any]]:
     statistics: dict[str, Any] = {}
     h = _convolution(p, "c1", v["x"], 1)
     h = _batch_normalization_in_training(p, "n1", h, statistics)
@@ -390,11 +382,11 @@ CASES = [
     Case(
         "cnn-batchnorm",
         {"x": (1, 6, 6), "y": (1,)},
-        _deep_bn,
+        lambda v: _cnn_bn(v, drop=0),
         _cnn_bn_jax,
         {"y": 3},
-        training_losses=lambda p, v: _deep_bn_in_training_jax(p, v)[0],
-        statistics=lambda p, v: _deep_bn_in_training_jax(p, v)[1],
+        training_losses=lambda p, v: _cnn_bn_in_training_jax(p, v)[0],
+        statistics=lambda p, v: _cnn_bn_in_training_jax(p, v)[1],
     ),
     Case("tied-autoencoder", {"x": (6,)}, _tied, _tied_jax),
     Case("recurrent-reused", {"x": (3, 2), "y": (2,)}, _recurrent, _recurrent_jax),

@@ -1,4 +1,4 @@
-"""Imports go one way: down the floors of docs/architecture.md."""
+"""Imports go one way: up the table of docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -9,54 +9,49 @@ from pathlib import Path
 import nnabla_influence
 
 PACKAGE = Path(nnabla_influence.__file__).parent
-ROOMS = [
-    *("errors", "counts", "text", "wording", "files", "file_safety", "hdf5"),
-    *("options", "progress", "device", "quick_imports", "resources", "lifeline"),
-    "execution",
-    *("dataset", "definition", "solvers"),
-    *("engine", "runs"),
-    *("nnabla_cli_callback", "nnabla_cli", "influence"),
-    "ranking",
-    *("scoring", "cleansing", "retraining", "review"),
-    *("arguments", "process", "report"),
-    *("console", "commands"),
-    "__main__",
+TABLE = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+# The modules of the table's first column, from the first line to the last.
+MODULES = [
+    name.removesuffix(".py").rstrip("/")
+    for line in TABLE.split("## Packages")[1].split("\n\n")[2].splitlines()[2:]
+    for name in re.findall(r"`([^`]+)`", line.split("|")[1])
 ]
+MODULES.append("__main__")
 
 
-def room_of(path: Path) -> str:
+def module_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imported(path: Path) -> set[str]:
-    """The rooms that a file imports, inside functions too."""
-    rooms = set()
+    """The modules that a file imports, inside functions too."""
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module == "nnabla_influence":
-            rooms.update(alias.name for alias in node.names)
+            modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
             "nnabla_influence."
         ):
-            rooms.add(str(node.module).split(".")[1])
+            modules.add(str(node.module).split(".")[1])
         elif isinstance(node, ast.Import):
             names = [alias.name.split(".") for alias in node.names]
-            rooms.update(n[1] for n in names if n[0] == "nnabla_influence" and len(n) > 1)
-    return {room for room in rooms if not room.startswith("__version")}
+            modules.update(n[1] for n in names if n[0] == "nnabla_influence" and len(n) > 1)
+    return {module for module in modules if not module.startswith("__version")}
 
 
-def test_every_room_has_its_place():
-    assert {room_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__"} == set(ROOMS)
+def test_every_module_has_its_place():
+    assert {module_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__"} == set(MODULES)
 
 
-def test_a_room_imports_only_from_those_below_it():
-    upward = [
-        f"{path.relative_to(PACKAGE)} imports {room}"
+def test_a_module_imports_only_from_those_above_it():
+    downward = [
+        f"{path.relative_to(PACKAGE)} imports {module}"
         for path in PACKAGE.rglob("*.py")
-        if room_of(path) != "__init__"
-        for room in imported(path)
-        if room != room_of(path) and ROOMS.index(room) > ROOMS.index(room_of(path))
+        if module_of(path) != "__init__"
+        for module in imported(path)
+        if module != module_of(path) and MODULES.index(module) > MODULES.index(module_of(path))
     ]
-    assert upward == []
+    assert downward == []
 
 
 def test_whatever_is_shown_goes_through_the_few_functions_that_make_it_printable():

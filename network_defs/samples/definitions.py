@@ -6,7 +6,7 @@ A definition names three networks (``Main`` for training, ``MainValidation`` for
 
     write_definition("net.nntxt", mlp((30,), 2), Training(n_rows=400))
 
-This page assembles the file; `networks` has the networks, `settings` what a training may be told.
+This module assembles the file; `networks` has the networks, `settings` those of a training.
 """
 
 from __future__ import annotations
@@ -19,12 +19,8 @@ from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
 from network_defs.samples.settings import RATE_IS_ALPHA, SOLVER_DEFAULTS, Training
-from network_defs.samples.sheet import Layer, Sheet
-from nnabla_influence.errors import ModelError
+from network_defs.samples.sheet import CATEGORY_LOSSES, Layer, Sheet
 from nnabla_influence.files import replacing_file
-
-_CATEGORY_LOSSES = ("SoftmaxCrossEntropy", "CategoricalCrossEntropy")
-_VALUE_LOSSES = ("BinaryCrossEntropy", "SquaredError")
 
 
 @dataclass(frozen=True)
@@ -37,21 +33,11 @@ class Network:
         loss: The Console's name: ``SoftmaxCrossEntropy`` or ``CategoricalCrossEntropy`` (``y`` is
             the number of a class), ``BinaryCrossEntropy`` or ``SquaredError`` (``y`` has the
             shape of the output).
-
-    Raises:
-        ModelError: The loss is none of these.
     """
 
     input_shape: tuple[int, ...]
     body: Callable[[Sheet, Layer], Layer]
     loss: str = "SoftmaxCrossEntropy"
-
-    def __post_init__(self) -> None:
-        if self.loss not in _CATEGORY_LOSSES + _VALUE_LOSSES:
-            raise ModelError(
-                f"loss {self.loss!r} cannot be written;"
-                f" use one of {', '.join(_CATEGORY_LOSSES + _VALUE_LOSSES)}"
-            )
 
 
 def write_definition(path: str | os.PathLike[str], network: Network, training: Training) -> None:
@@ -82,13 +68,25 @@ def definition(network: Network, training: Training) -> nnabla_pb2.NNablaProtoBu
     proto.training_config.save_best = True
     proto.training_config.monitor_interval = 10
 
-    main = _draw(network, "Main", training.batch_size)
-    validation = _draw(network, "MainValidation", training.batch_size)
-    runtime = _draw(network, "MainRuntime", training.batch_size)
-    proto.network.extend(page.sheet.network for page in (main, validation, runtime))
+    pages = [
+        _draw(network, name, training.batch_size)
+        for name in ("Main", "MainValidation", "MainRuntime")
+    ]
+    main, validation, runtime = pages
+    proto.network.extend(page.sheet.network for page in pages)
 
-    _add_dataset(proto, "Training", training.training_csv, training, shuffle=training.shuffle)
-    _add_dataset(proto, "Validation", training.validation_csv, training, shuffle=False)
+    for name, uri, shuffle in (
+        ("Training", training.training_csv, training.shuffle),
+        ("Validation", training.validation_csv, False),
+    ):
+        proto.dataset.add(
+            name=name,
+            uri=uri,
+            batch_size=training.batch_size,
+            variable=["x", "y"],
+            shuffle=shuffle,
+            no_image_normalization=not training.normalize,
+        )
     _add_optimizer(proto, main, training)
     for name, dataset in (("train_error", "Training"), ("valid_error", "Validation")):
         monitor = proto.monitor.add(
@@ -123,23 +121,8 @@ def _draw(network: Network, name: str, batch_size: int) -> _Page:
         output = sheet.sigmoid(output)
     if name == "MainRuntime":
         return _Page(sheet, {x.name: "x"}, output)
-    label_shape = (1,) if loss in _CATEGORY_LOSSES else output.shape
-    label = sheet.input(label_shape, f"{loss}_T")
-    draw_loss = sheet.category_loss if loss in _CATEGORY_LOSSES else sheet.value_loss
-    return _Page(sheet, {x.name: "x", label.name: "y"}, draw_loss(loss, output, label))
-
-
-def _add_dataset(
-    proto: nnabla_pb2.NNablaProtoBuf, name: str, uri: str, training: Training, *, shuffle: bool
-) -> None:
-    proto.dataset.add(
-        name=name,
-        uri=uri,
-        batch_size=training.batch_size,
-        variable=["x", "y"],
-        shuffle=shuffle,
-        no_image_normalization=not training.normalize,
-    )
+    label = sheet.input((1,) if loss in CATEGORY_LOSSES else output.shape, f"{loss}_T")
+    return _Page(sheet, {x.name: "x", label.name: "y"}, sheet.loss(loss, output, label))
 
 
 def _add_optimizer(proto: nnabla_pb2.NNablaProtoBuf, main: _Page, training: Training) -> None:
@@ -151,10 +134,11 @@ def _add_optimizer(proto: nnabla_pb2.NNablaProtoBuf, main: _Page, training: Trai
     )
     _add_data_variables(optimizer, main)
     optimizer.loss_variable.add(variable_name=main.output.name)
-    for name in main.sheet.trainable:
-        optimizer.parameter_variable.add(variable_name=name, learning_rate_multiplier=1.0)
-    for name in main.sheet.buffers:
-        optimizer.parameter_variable.add(variable_name=name, learning_rate_multiplier=0.0)
+    for names, multiplier in ((main.sheet.trainable, 1.0), (main.sheet.buffers, 0.0)):
+        for name in names:
+            optimizer.parameter_variable.add(
+                variable_name=name, learning_rate_multiplier=multiplier
+            )
 
     solver = optimizer.solver
     solver.type = training.solver

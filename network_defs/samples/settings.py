@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nnabla_influence.errors import ModelError
@@ -18,13 +18,6 @@ SOLVER_DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "AdamW": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "wd": 1e-4},
 }
 RATE_IS_ALPHA = ("Adam", "AdamW")
-_SCHEDULER_SETTINGS: Mapping[str, Sequence[str]] = {
-    "": (),
-    "Cosine": ("max_iter",),
-    "Exponential": ("gamma", "iter_interval"),
-    "Polynomial": ("max_iter", "power"),
-    "Step": ("gamma", "iter_steps"),
-}
 
 
 @dataclass(frozen=True)
@@ -36,27 +29,11 @@ class Scheduler:
         settings: By nnabla's names: ``max_iter`` (Cosine, Polynomial), ``power`` (Polynomial),
             ``gamma`` (Exponential, Step), ``iter_interval`` (Exponential), ``iter_steps`` (Step).
         warmup: Iterations of linear warm-up; 0 for none.
-
-    Raises:
-        ModelError: The type, or a setting, is none of these.
     """
 
     type: str = ""
     settings: Mapping[str, float | list[int]] = field(default_factory=dict)
     warmup: int = 0
-
-    def __post_init__(self) -> None:
-        if self.type not in _SCHEDULER_SETTINGS:
-            raise ModelError(
-                f"learning rate scheduler {self.type!r} cannot be written;"
-                f" use one of {', '.join(filter(None, _SCHEDULER_SETTINGS))}"
-            )
-        known = _SCHEDULER_SETTINGS[self.type]
-        for name in self.settings:
-            if name not in known:
-                raise ModelError(
-                    f"scheduler {self.type} has no setting {name!r}; it has {', '.join(known)}"
-                )
 
 
 @dataclass(frozen=True)
@@ -81,7 +58,7 @@ class Training:
         normalize: Whether images are divided by 255.
 
     Raises:
-        ModelError: A number is out of its range, or the solver or a hyper-parameter is unknown.
+        ModelError: There is no batch of that size, so nothing would be trained.
     """
 
     n_rows: int
@@ -104,19 +81,3 @@ class Training:
                 f"batch size {self.batch_size} does not fit {self.n_rows} training rows;"
                 " use one between 1 and the number of rows"
             )
-        if self.epochs < 0 or self.update_interval < 1:
-            raise ModelError(
-                f"{self.epochs} epochs with update interval {self.update_interval} cannot be"
-                " trained; epochs start at 0, the interval at 1"
-            )
-        if self.solver not in SOLVER_DEFAULTS:
-            raise ModelError(
-                f"solver {self.solver!r} cannot be written; use one of {', '.join(SOLVER_DEFAULTS)}"
-            )
-        known = SOLVER_DEFAULTS[self.solver]
-        for name in self.hyperparameters:
-            if name not in known:
-                raise ModelError(
-                    f"solver {self.solver} has no hyper-parameter {name!r};"
-                    f" it has {', '.join(['learning_rate', *known])}"
-                )

@@ -16,7 +16,10 @@ from dataclasses import dataclass
 
 from nnabla.utils import nnabla_pb2
 
-from nnabla_influence.errors import ModelError
+CATEGORY_LOSSES = {  # the field of their settings, by the Console's name
+    "SoftmaxCrossEntropy": "softmax_cross_entropy_param",
+    "CategoricalCrossEntropy": "categorical_cross_entropy_param",
+}
 
 
 @dataclass(frozen=True)
@@ -30,16 +33,6 @@ class Layer:
 
     name: str
     shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Initializer:
-    type: str
-    multiplier: float
-
-
-_ZEROS = _Initializer("Constant", 0.0)
-_ONES = _Initializer("Constant", 1.0)
 
 
 class Sheet:
@@ -56,7 +49,7 @@ class Sheet:
         self.trainable: list[str] = []
         self.buffers: list[str] = []
         self._test = test
-        self._repeat: str | None = None
+        self._repeat: list[str] = []
 
     def input(self, shape: tuple[int, ...], name: str = "Input") -> Layer:
         """Draw an input that is fed from the dataset."""
@@ -65,14 +58,12 @@ class Sheet:
     def affine(self, source: Layer, n_outputs: int) -> Layer:
         """Draw a fully connected layer with bias, over all axes of ``source``."""
         name = self._new_name("Affine")
-        n_inputs = math.prod(source.shape)
+        shape = (math.prod(source.shape), n_outputs)
         weights = [
-            self._parameter(
-                f"{name}/affine/W", (n_inputs, n_outputs), _Initializer("NormalAffineGlorot", 1.0)
-            ),
-            self._parameter(f"{name}/affine/b", (n_outputs,), _ZEROS),
+            self._parameter(f"{name}/affine/W", shape, 1.0, initializer="NormalAffineGlorot"),
+            self._parameter(f"{name}/affine/b", (n_outputs,), 0.0),
         ]
-        function, output = self._function("Affine", name, [source.name, *weights], (n_outputs,))
+        function, output = self._function("Affine", [source.name, *weights], (n_outputs,))
         function.affine_param.base_axis = 1
         return output
 
@@ -97,24 +88,16 @@ class Sheet:
             stride: Step between two positions of the kernel.
             bias: Whether each map has a bias.
             initializer: The Console's name of the weights' initialiser.
-
-        Raises:
-            ModelError: The kernel is larger than the padded image.
         """
         name = self._new_name("Convolution")
         n_inputs, *image = source.shape
-        weights = [
-            self._parameter(
-                f"{name}/conv/W",
-                (n_maps, n_inputs, kernel, kernel),
-                _Initializer(initializer, 1.0),
-            )
-        ]
+        padded = [side + 2 * pad for side in image]
+        W = (n_maps, n_inputs, kernel, kernel)
+        weights = [self._parameter(f"{name}/conv/W", W, 1.0, initializer=initializer)]
         if bias:
-            weights.append(self._parameter(f"{name}/conv/b", (n_maps,), _ZEROS))
-        self._check_fit(name, kernel, [side + 2 * pad for side in image])
-        shape = (n_maps, *((side + 2 * pad - kernel) // stride + 1 for side in image))
-        function, output = self._function("Convolution", name, [source.name, *weights], shape)
+            weights.append(self._parameter(f"{name}/conv/b", (n_maps,), 0.0))
+        shape = (n_maps, *((side - kernel) // stride + 1 for side in padded))
+        function, output = self._function("Convolution", [source.name, *weights], shape)
         settings = function.convolution_param
         settings.base_axis = settings.group = 1
         settings.pad.dim[:] = [pad, pad]
@@ -127,14 +110,13 @@ class Sheet:
         name = self._new_name("BatchNormalization")
         shape = (1, source.shape[0], *(1 for _ in source.shape[1:]))
         weights = [
-            self._parameter(f"{name}/bn/beta", shape, _ZEROS),
-            self._parameter(f"{name}/bn/gamma", shape, _ONES),
-            self._parameter(f"{name}/bn/mean", shape, _ZEROS, trained=False),
-            self._parameter(f"{name}/bn/var", shape, _ONES, trained=False),
+            self._parameter(f"{name}/bn/beta", shape, 0.0),
+            self._parameter(f"{name}/bn/gamma", shape, 1.0),
+            self._parameter(f"{name}/bn/mean", shape, 0.0, trained=False),
+            self._parameter(f"{name}/bn/var", shape, 1.0, trained=False),
         ]
-        function, output = self._function(
-            "BatchNormalization", name, [source.name, *weights], source.shape
-        )
+        inputs = [source.name, *weights]
+        function, output = self._function("BatchNormalization", inputs, source.shape)
         settings = function.batch_normalization_param
         settings.axes[:] = [1]
         settings.decay_rate = 0.9
@@ -153,72 +135,48 @@ class Sheet:
         return output
 
     def _pooling(self, kind: str, field: str, source: Layer, kernel: int) -> Layer:
-        name = self._new_name(kind)
         maps, *image = source.shape
-        self._check_fit(name, kernel, image)
         shape = (maps, *(side // kernel for side in image))
-        function, output = self._function(kind, name, [source.name], shape)
+        function, output = self._function(kind, [source.name], shape)
         settings = getattr(function, field)
         settings.kernel.dim[:] = settings.stride.dim[:] = [kernel, kernel]
         settings.pad.dim[:] = [0, 0]
         settings.ignore_border = True
         return output
 
-    @staticmethod
-    def _check_fit(name: str, kernel: int, image: list[int]) -> None:
-        if min(image) < kernel:
-            raise ModelError(
-                f"{name}: a {kernel}x{kernel} kernel does not fit an image of"
-                f" {'x'.join(map(str, image))} pixels; use larger images or fewer layers"
-            )
-
     def relu(self, source: Layer) -> Layer:
         """Draw max(0, ``source``)."""
-        function, output = self._activation("ReLU", source)
+        function, output = self._function("ReLU", [source.name], source.shape)
         function.relu_param.inplace = False
         return output
 
     def tanh(self, source: Layer) -> Layer:
         """Draw tanh of ``source``."""
-        return self._activation("Tanh", source)[1]
+        return self._function("Tanh", [source.name], source.shape)[1]
 
     def sigmoid(self, source: Layer) -> Layer:
         """Draw the logistic function of ``source``."""
-        return self._activation("Sigmoid", source)[1]
+        return self._function("Sigmoid", [source.name], source.shape)[1]
 
     def softmax(self, source: Layer) -> Layer:
         """Draw the softmax over the classes."""
-        function, output = self._activation("Softmax", source)
+        function, output = self._function("Softmax", [source.name], source.shape)
         function.softmax_param.axis = 1
         return output
 
-    def _activation(self, kind: str, source: Layer) -> tuple[nnabla_pb2.Function, Layer]:
-        return self._function(kind, self._new_name(kind), [source.name], source.shape)
-
     def add(self, first: Layer, second: Layer) -> Layer:
         """Draw the sum of two layers of one shape."""
-        name = self._new_name("Add2")
-        function, output = self._function("Add2", name, [first.name, second.name], first.shape)
+        function, output = self._function("Add2", [first.name, second.name], first.shape)
         function.add2_param.inplace = False
         return output
 
-    def category_loss(self, kind: str, source: Layer, label: Layer) -> Layer:
-        """Draw a loss against an integer label: Softmax- or CategoricalCrossEntropy."""
-        function, output = self._function(
-            kind, self._new_name(kind), [source.name, label.name], (1, *source.shape[1:])
-        )
-        settings = (
-            function.softmax_cross_entropy_param
-            if kind == "SoftmaxCrossEntropy"
-            else function.categorical_cross_entropy_param
-        )
-        settings.axis = 1
+    def loss(self, kind: str, source: Layer, label: Layer) -> Layer:
+        """Draw a loss: against a class number, or against a target of the shape of ``source``."""
+        shape = (1, *source.shape[1:]) if kind in CATEGORY_LOSSES else source.shape
+        function, output = self._function(kind, [source.name, label.name], shape)
+        if kind in CATEGORY_LOSSES:
+            getattr(function, CATEGORY_LOSSES[kind]).axis = 1
         return output
-
-    def value_loss(self, kind: str, source: Layer, target: Layer) -> Layer:
-        """Draw a loss against a target of the same shape: BinaryCrossEntropy, SquaredError."""
-        name = self._new_name(kind)
-        return self._function(kind, name, [source.name, target.name], source.shape)[1]
 
     def repeat(self, source: Layer, times: int, block: Callable[[Layer], Layer]) -> Layer:
         """Draw a block that is passed ``times`` times, with parameters of its own each time.
@@ -227,27 +185,15 @@ class Sheet:
             source: What enters the first time.
             times: How often.
             block: Draws the block and returns its output, which has the shape of its input.
-
-        Raises:
-            ModelError: ``times`` is less than 1, or the block changes the shape.
         """
-        if times < 1:
-            raise ModelError(f"a block cannot be passed {times} times; use 1 or more")
         start = self._new_name("RepeatStart")
         self.network.repeat_info.add(id=start, times=times)
-        self._repeat = start
-        entry, begin = self._function("RepeatStart", start, [source.name], source.shape)
+        self._repeat = [start]
+        entry, begin = self._function("RepeatStart", [source.name], source.shape)
         last = block(begin)
-        if last.shape != source.shape:
-            raise ModelError(
-                f"{start}: the repeated block makes {last.shape} of {source.shape};"
-                " it must keep the shape"
-            )
         entry.input.append(last.name)  # what enters from the second time on
-        self._repeat = None
-        exit_, end = self._function(
-            "RepeatEnd", self._new_name("RepeatEnd"), [last.name], last.shape
-        )
+        self._repeat = []
+        exit_, end = self._function("RepeatEnd", [last.name], last.shape)
         for function in (entry, exit_):
             function.repeat_param.repeat_id = start
             function.repeat_param.times = times
@@ -257,26 +203,35 @@ class Sheet:
         taken = sum(function.type == kind for function in self.network.function)
         return f"{kind}_{taken + 1}" if taken else kind
 
+    def _variable(self, kind: str, name: str, shape: tuple[int, ...]) -> nnabla_pb2.Variable:
+        variable = self.network.variable.add(name=name, type=kind, repeat_id=self._repeat)
+        variable.shape.dim[:] = shape
+        return variable
+
     def _buffer(self, name: str, shape: tuple[int, ...]) -> Layer:
-        variable = self.network.variable.add(name=name, type="Buffer")
-        variable.shape.dim[:] = [-1, *shape]  # -1: the reader's batch size
-        variable.repeat_id[:] = [self._repeat] if self._repeat else []
+        self._variable("Buffer", name, (-1, *shape))  # -1: the reader's batch size
         return Layer(name, shape)
 
     def _parameter(
-        self, name: str, shape: tuple[int, ...], initializer: _Initializer, *, trained: bool = True
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        multiplier: float,
+        *,
+        initializer: str = "Constant",
+        trained: bool = True,
     ) -> str:
-        variable = self.network.variable.add(name=name, type="Parameter")
-        variable.shape.dim[:] = shape
-        variable.repeat_id[:] = [self._repeat] if self._repeat else []
-        variable.initializer.type = initializer.type
-        variable.initializer.multiplier = initializer.multiplier
+        variable = self._variable("Parameter", name, shape)
+        variable.initializer.type = initializer
+        variable.initializer.multiplier = multiplier
         (self.trainable if trained else self.buffers).append(name)
         return name
 
     def _function(
-        self, kind: str, name: str, inputs: list[str], shape: tuple[int, ...]
+        self, kind: str, inputs: list[str], shape: tuple[int, ...]
     ) -> tuple[nnabla_pb2.Function, Layer]:
-        function = self.network.function.add(name=name, type=kind, input=inputs, output=[name])
-        function.repeat_id[:] = [self._repeat] if self._repeat else []
+        name = self._new_name(kind)
+        function = self.network.function.add(
+            name=name, type=kind, input=inputs, output=[name], repeat_id=self._repeat
+        )
         return function, self._buffer(name, shape)

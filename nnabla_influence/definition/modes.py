@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +14,7 @@ from nnabla_influence.errors import UnsupportedError
 
 _CROPPING_LAYERS = ("RandomCrop", "ImageAugmentation")
 RANDOM_LAYERS = ("Dropout", "RandomFlip", "RandomShift", "RandomErase", *_CROPPING_LAYERS)
-_RANDOM_SOURCES = [
-    "Rand",
-    "Randint",
-    "Randn",
-    "RandBinomial",
-    "RandBeta",
-    "RandGamma",
-    "RandomChoice",
-    "VATNoise",
-]
+_RANDOM_SOURCES = re.compile("Rand(int|n|Binomial|Beta|Gamma|omChoice)?|VATNoise")
 _NORMALIZATIONS = {
     "BatchNormalization": "batch_normalization_param",
     "FusedBatchNormalization": "fused_batch_normalization_param",
@@ -91,7 +83,7 @@ def set_mode(path: Path, network: Any, data: Iterable[str], mode: Mode = Mode.TE
                     " exact scores do not follow; choose method final, or subtract the mean from"
                     " the dataset and train again"
                 )
-        elif node.type in _RANDOM_SOURCES or (
+        elif _RANDOM_SOURCES.fullmatch(node.type) or (
             # Shifting or dropping out a constant makes a random mask, as in cutout.
             node.type in RANDOM_LAYERS and node.inputs[0] not in meaningful
         ):

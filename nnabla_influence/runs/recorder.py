@@ -173,7 +173,7 @@ class Recorder:
             )
             self._log.started()
         self.solver = RecordedSolver(solver, self._log)
-        self.iterator = None if iterator is None else self.watch(iterator)
+        self.iterator: Any = None if iterator is None else self.watch(iterator)
 
     def watch(self, iterator: Any) -> WatchedIterator:
         """Return a watched iterator, where more than one feeds the training.

@@ -165,7 +165,7 @@ def _network(kind: Kind) -> Network:
     def activate(sheet: Sheet, x: Layer) -> Layer:
         if kind.normalized:
             x = sheet.batch_normalization(x)
-        function, output = sheet._activation(kind.activation, x)
+        function, output = sheet._function(kind.activation, [x.name], x.shape)
         if kind.activation == "LeakyReLU":
             function.leaky_relu_param.alpha = 0.1
         return output

@@ -69,6 +69,7 @@ def test_what_it_says_comes_after_it_drives_cleanse(ranking, capsys, monkeypatch
     assert [row[2] for row in cells[1:]] == ["note 1", "note 4", "note 2", "note 3"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:openpyxl")
 def test_page_and_workbook_at_once_with_every_option(ranking, capsys):
     page, workbook = ranking.with_name("r.html"), ranking.with_name("r.xlsx")

@@ -21,6 +21,7 @@ from nnabla_influence.definition import build_objective, load_definition
 
 CPU = get_extension_context("cpu")
 BATCH = 5  # unlike any other size in the tests, since nnabla.utils.save looks for it
+LOSS = {"name": "Loss", "type": "SquaredError", "output": ["Loss"]}
 
 
 def python_proto(
@@ -171,10 +172,58 @@ def looped(layers, parameters, times=2):
     functions = [{**function, "repeat_id": ["Loop"]} for function in functions]
     functions += [
         {"type": "RepeatEnd", "input": [layers[-1]["type"]], **repeat},
-        {"name": "Loss", "type": "SquaredError", "input": ["RepeatEnd", "T"], "output": ["Loss"]},
+        {**LOSS, "input": ["RepeatEnd", "T"]},
     ]
     variables = {**dict.fromkeys(("Input", "T", "RepeatEnd", "Loss"), (-1, 3)), **within}
     return console_proto(functions, variables, parameters, {"Loop": times})
+
+
+def elman():
+    """The Console's simple recurrent network: h_i = tanh([x_i, h_(i-1)] W + b), h_(-1) = 0.25."""
+    loop = {"repeat_id": ["Words"]}
+    within = {"recurrent_param": {"repeat_id": "Words"}}
+    at_axis_1 = {"repeat_id": "Words", "axis": 1}
+    at_axis_1_of_4 = {**at_axis_1, "length": 4}
+    return console_proto(
+        [
+            {"type": "RecurrentInput", "input": ["Input"], "recurrent_param": at_axis_1, **loop},
+            {"type": "Delay", "input": ["Tanh", "Delay_Initial"], **within, **loop},
+            {
+                "type": "Concatenate",
+                "input": ["RecurrentInput", "Delay"],
+                "concatenate_param": {"axis": 1},
+                **loop,
+            },
+            {
+                "type": "Affine",
+                "input": ["Concatenate", "W", "b"],
+                "affine_param": {"base_axis": 1},
+                **loop,
+            },
+            {"type": "Tanh", "input": ["Affine"], **loop},
+            {"type": "RecurrentOutput", "input": ["Tanh"], "recurrent_param": at_axis_1_of_4},
+            {**LOSS, "input": ["RecurrentOutput", "T"]},
+        ],
+        {
+            "Input": (-1, 4, 3),
+            "RecurrentInput": ((-1, 3), "Words"),
+            "Delay_Initial": (-1, 2),
+            "Concatenate": ((-1, 5), "Words"),
+            **dict.fromkeys(("Delay", "Affine", "Tanh"), ((-1, 2), "Words")),
+            **dict.fromkeys(("T", "RecurrentOutput", "Loss"), (-1, 4, 2)),
+        },
+        {"W": (5, 2), "b": (2,)},
+        {"Words": 4},
+        generator_variable=[
+            {"variable_name": "Delay_Initial", "type": "Constant", "multiplier": 0.25}
+        ],
+    )
+
+
+def repeated(times, name="W{Loop}"):
+    """The Console's repetition: h <- tanh(h W_i), i from 0, over weights of their own."""
+    affine = {"type": "Affine", "input": [name], "affine_param": {"base_axis": 1}}
+    return looped([affine, {"type": "Tanh"}], {name: ((3, 3), "Loop")}, times)
 
 
 def synchronise(proto):
@@ -201,23 +250,16 @@ def write_text(path, proto):
     return path
 
 
-def h5_bytes(parameters):
-    """A parameter file in nnabla's own form."""
+def h5_bytes(parameters, extension=".h5"):
+    """A parameter file in one of nnabla's own forms."""
     file = io.BytesIO()
-    nn.save_parameters(
-        file, {n: nn.Variable.from_numpy_array(v) for n, v in parameters.items()}, extension=".h5"
-    )
+    variables = {name: nn.Variable.from_numpy_array(v) for name, v in parameters.items()}
+    nn.save_parameters(file, variables, extension=extension)
     return file.getvalue()
 
 
 def protobuf_bytes(parameters):
-    file = io.BytesIO()
-    nn.save_parameters(
-        file,
-        {n: nn.Variable.from_numpy_array(v) for n, v in parameters.items()},
-        extension=".protobuf",
-    )
-    return file.getvalue()
+    return h5_bytes(parameters, ".protobuf")
 
 
 def write_nnp(path, proto, parameters, text_name="net.nntxt", parameter_name="parameter.h5"):

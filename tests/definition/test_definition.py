@@ -13,8 +13,7 @@ from nnabla.utils import load as nnabla_load
 from nnabla_influence.definition import build_objective, load_definition
 from nnabla_influence.errors import ModelError, UnsupportedError
 
-from .definitions import BATCH, CPU, load, python_proto, write_nnp, write_text
-from .test_objective import elman, repeated
+from .definitions import BATCH, CPU, elman, load, python_proto, repeated, write_nnp, write_text
 
 
 def two_layers(v):
@@ -164,17 +163,6 @@ def test_older_or_incomplete_sections(tmp_path):
     assert definition.training is definition.validation is None
 
 
-def of_optimizer(**values):
-    """Change the optimizer section."""
-
-    def change(proto):
-        for name, value in values.items():
-            proto.optimizer[0].ClearField(name)
-            proto.optimizer[0].MergeFrom(type(proto.optimizer[0])(**{name: value}))
-
-    return change
-
-
 def random_input(proto):
     del proto.optimizer[0].data_variable[1]
     proto.optimizer[0].generator_variable.add(variable_name="t", type="Normal", multiplier=1)
@@ -185,15 +173,29 @@ def nothing_trained(proto):
         entry.learning_rate_multiplier = 0
 
 
-def first_function(proto):
-    return proto.network[0].function[0]
+def to(value, path):
+    """Return what sets one field, as "network.0.function.1.name"."""
+    *parents, last = path.split(".")
+
+    def change(proto):
+        for name in parents:
+            proto = proto[int(name)] if name.isdigit() else getattr(proto, name)
+        if last.isdigit():
+            proto[int(last)] = value
+        else:
+            setattr(proto, last, value)
+
+    return change
 
 
 # How a file is spoilt, the error, and what it names.
 MODEL, UNSUPPORTED = ModelError, UnsupportedError
+FUNCTION = "network.0.function"
+FED = "optimizer.0.data_variable"
 REFUSED = {
-    "no optimizer": (lambda p: p.ClearField("optimizer"), MODEL, "no optimizer section"),
+    "no optimizer": (lambda p: p.ClearField("optimizer"), MODEL, "optimizer"),
     "two optimizers": (lambda p: p.optimizer.add(name="Second"), UNSUPPORTED, "'Second'"),
+<<<<<<< HEAD
     "some iterations": (of_optimizer(start_iter=3), UNSUPPORTED, "iteration 3 to 0"),
     "no loss": (lambda p: p.optimizer[0].ClearField("loss_variable"), MODEL, "names no loss"),
     "unknown loss": (
@@ -207,66 +209,49 @@ REFUSED = {
         MODEL,
         "'X', which is not in the network 'Main'",
     ),
+=======
+    "some iterations": (to(3, "optimizer.0.start_iter"), UNSUPPORTED, "iteration 3 "),
+    "no loss": (lambda p: p.optimizer[0].ClearField("loss_variable"), MODEL, "loss"),
+    "unknown loss": (to("cost", "optimizer.0.loss_variable.0.variable_name"), MODEL, "'cost'"),
+    "unknown network": (to("Train", "optimizer.0.network_name"), MODEL, "'Train'.* 'Main'"),
+    "unknown input": (to("X", f"{FED}.0.variable_name"), MODEL, "'X'.* 'Main'"),
+>>>>>>> main
     "unfed input": (lambda p: p.optimizer[0].data_variable.pop(1), MODEL, "the input '.'"),
-    "no inputs": (lambda p: p.optimizer[0].ClearField("data_variable"), MODEL, "no input"),
-    "reserved input": (
-        lambda p: setattr(p.optimizer[0].data_variable[1], "data_name", "%progress"),
-        UNSUPPORTED,
-        "'%progress'",
-    ),
+    "no inputs": (lambda p: p.optimizer[0].ClearField("data_variable"), MODEL, "input"),
+    "reserved input": (to("%progress", f"{FED}.1.data_name"), UNSUPPORTED, "'%progress'"),
     "random input": (random_input, UNSUPPORTED, r"'t' .*\(Normal\)"),
-    "two shapes": (
-        lambda p: setattr(p.optimizer[0].data_variable[1], "data_name", "x"),
-        UNSUPPORTED,
-        r"the column 'x' .*\(3,\)",
-    ),
+    "two shapes": (to("x", f"{FED}.1.data_name"), UNSUPPORTED, r"'x' .*\(3,\)"),
     "two datasets": (
         lambda p: p.optimizer[0].dataset_name.append("Validation"),
         UNSUPPORTED,
         "'Training', 'Validation'",
     ),
-    "unknown dataset": (of_optimizer(dataset_name=["Train"]), MODEL, "the dataset 'Train'"),
+    "unknown dataset": (to("Train", "optimizer.0.dataset_name.0"), MODEL, "'Train'"),
     "nothing trained": (nothing_trained, MODEL, "trains no parameter"),
-    "unknown solver": (
-        lambda p: setattr(p.optimizer[0].solver, "type", "Lion"),
-        UNSUPPORTED,
-        "'Lion' .*Adam",
-    ),
+    "unknown solver": (to("Lion", "optimizer.0.solver.type"), UNSUPPORTED, "'Lion' .*Adam"),
     "unknown scheduler": (
-        lambda p: setattr(p.optimizer[0].solver, "lr_scheduler_type", "Custom"),
+        to("Custom", "optimizer.0.solver.lr_scheduler_type"),
         UNSUPPORTED,
         "'Custom'",
     ),
-    "unknown function": (
-        lambda p: setattr(first_function(p), "type", "Convolute"),
-        MODEL,
-        r"'Main' \(.*Convolute",
-    ),
+    "unknown function": (to("Convolute", f"{FUNCTION}.0.type"), MODEL, "'Main' .*Convolute"),
     "same name twice": (
-        lambda p: setattr(p.network[0].function[1], "name", first_function(p).name),
+        lambda p: to(p.network[0].function[0].name, f"{FUNCTION}.1.name")(p),
         MODEL,
         "two functions",
     ),
     "same output twice": (
-        lambda p: p.network[0].function[1].output.__setitem__(0, first_function(p).output[0]),
+        lambda p: to(p.network[0].function[0].output[0], f"{FUNCTION}.1.output.0")(p),
         MODEL,
         "two outputs",
     ),
-    "cycle": (
-        lambda p: first_function(p).input.__setitem__(0, "loss"),
-        MODEL,
-        "CycleError",
-    ),
+    "cycle": (to("loss", f"{FUNCTION}.0.input.0"), MODEL, "CycleError"),
     "parameter as output": (
         lambda p: setattr(p.network[0].variable[-1], "type", "Shared"),
         MODEL,
         "KeyError",
     ),
-    "broken graph": (
-        lambda p: first_function(p).input.__setitem__(0, "nowhere"),
-        MODEL,
-        "nowhere",
-    ),
+    "broken graph": (to("nowhere", f"{FUNCTION}.0.input.0"), MODEL, "nowhere"),
 }
 
 
@@ -288,5 +273,5 @@ def test_a_trained_variable_that_is_not_a_parameter_is_refused(tmp_path):
     )
     proto.optimizer[0].generator_variable.add(variable_name="s", type="Constant", multiplier=1)
     proto.optimizer[0].parameter_variable.add(variable_name="s", learning_rate_multiplier=1)
-    with pytest.raises(UnsupportedError, match="the solver trains 's'"):
+    with pytest.raises(UnsupportedError, match="'s'"):
         load(tmp_path, proto, parameters)

@@ -10,8 +10,7 @@ from nnabla_influence.definition import load_definition
 from nnabla_influence.definition.fingerprint import describe_other_network, network_fingerprint
 from nnabla_influence.definition.unrolled import expand
 from tests.definition import definitions
-from tests.definition.definitions import python_proto, write_nnp, write_text
-from tests.definition.test_objective import repeated
+from tests.definition.definitions import python_proto, repeated, write_nnp, write_text
 
 
 def network(activation=F.tanh, slope=0.1, inputs=("x", "t")):

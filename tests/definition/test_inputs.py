@@ -11,8 +11,7 @@ import pytest
 from nnabla_influence.definition import Input, build_objective, load_definition
 from nnabla_influence.errors import ModelError
 
-from .definitions import BATCH, CPU, load, losses, python_proto, write_text
-from .test_objective import elman
+from .definitions import BATCH, CPU, elman, load, losses, python_proto, write_text
 
 
 def test_inputs_are_known_by_name_and_not_by_position(tmp_path):
@@ -34,32 +33,31 @@ def scores(v, n=6):
     return PF.affine(v["x"], n, name="a")
 
 
-USES = {
+def last(axis):
+    """Scores along the last of three axes."""
+    return lambda v: F.softmax_cross_entropy(
+        F.reshape(scores(v), (BATCH, 1, 6)), F.reshape(v["t"], (BATCH, 1, 1)), axis=axis
+    )
+
+
+def embedded(v, n):
+    return F.sum(PF.embed(v["t"], n, 3, name="e"), axis=1)
+
+
+ONES = (1, (BATCH, 1))
+USES = {  # the loss, and the number of categories of t
     "softmax cross entropy": (lambda v: F.softmax_cross_entropy(scores(v), v["t"]), 6),
     "categorical cross entropy": (
         lambda v: F.categorical_cross_entropy(F.softmax(scores(v)), v["t"]),
         6,
     ),
-    "along another axis": (
-        lambda v: F.softmax_cross_entropy(
-            F.reshape(scores(v), (BATCH, 1, 6)), F.reshape(v["t"], (BATCH, 1, 1)), axis=2
-        ),
-        6,
-    ),
-    "along the last axis": (
-        lambda v: F.softmax_cross_entropy(
-            F.reshape(scores(v), (BATCH, 1, 6)), F.reshape(v["t"], (BATCH, 1, 1)), axis=-1
-        ),
-        6,
-    ),
+    "along another axis": (last(2), 6),
+    "along the last axis": (last(-1), 6),
     "through an identity": (
         lambda v: F.softmax_cross_entropy(scores(v), F.identity(v["t"])),
         6,
     ),
-    "embedding": (
-        lambda v: F.squared_error(F.sum(PF.embed(v["t"], 8, 3, name="e"), axis=1), scores(v, 3)),
-        8,
-    ),
+    "embedding": (lambda v: F.squared_error(embedded(v, 8), scores(v, 3)), 8),
     "one-hot": (lambda v: F.sigmoid_cross_entropy(scores(v), F.one_hot(v["t"], (6,))), 6),
     "yes or no": (lambda v: F.sigmoid_cross_entropy(scores(v, 1), v["t"]), 2),
     "a probability": (
@@ -67,10 +65,7 @@ USES = {
         None,
     ),
     "two uses": (
-        lambda v: {
-            "a": F.softmax_cross_entropy(scores(v), v["t"]),
-            "b": F.sum(PF.embed(v["t"], 4, 3, name="e"), axis=1),
-        },
+        lambda v: {"a": F.softmax_cross_entropy(scores(v), v["t"]), "b": embedded(v, 4)},
         4,
     ),
     "a number": (lambda v: F.squared_error(scores(v, 1), v["t"]), None),
@@ -78,10 +73,8 @@ USES = {
         lambda v: F.softmax_cross_entropy(scores(v), F.minimum_scalar(v["t"], 5)),
         None,
     ),
-    "scores are no categories": (
-        lambda v: F.softmax_cross_entropy(
-            F.concatenate(v["t"], scores(v)), F.constant(1, (BATCH, 1))
-        ),
+    "scores are not categories": (
+        lambda v: F.softmax_cross_entropy(F.concatenate(v["t"], scores(v)), F.constant(*ONES)),
         None,
     ),
 }

@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 from nnabla.parameter import get_current_parameter_scope
 
-from nnabla_influence.definition import build_objective, check_independence, load_definition
+from nnabla_influence.definition import build_objective, load_definition
 from nnabla_influence.definition.model_file import read_parameters
-from nnabla_influence.errors import ModelError, UnsupportedError
+from nnabla_influence.errors import ModelError
 
 from .definitions import (
     BATCH,
     CPU,
     build,
-    console_proto,
+    elman,
     h5_bytes,
     load,
-    looped,
     losses,
     python_proto,
     random_parameters,
+    repeated,
     train_by_nnabla_cli,
     write_nnp,
     write_text,
@@ -62,17 +62,6 @@ def test_any_batch_size_with_running_statistics(definition, batch_size):
     found = losses(objective, x=X[:batch_size], y=Y[:batch_size])
     expected = ((predicted(values) - Y) ** 2)[:batch_size, 0]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-def test_what_is_trained_and_what_is_only_read(definition):
-    objective = build_objective(definition, BATCH, CPU)
-    assert list(objective.parameters) == [
-        *("a/affine/W", "a/affine/b", "b/affine/W", "b/affine/b", "bn/bn/beta", "bn/bn/gamma"),
-    ]
-    assert tuple(objective.parameters) == definition.trainable
-    assert sorted(objective.buffers) == ["bn/bn/mean", "bn/bn/var"]
-    assert all(variable.need_grad for variable in objective.parameters.values())
-    assert not any(variable.need_grad for variable in objective.buffers.values())
 
 
 def test_set_parameters_reaches_the_graph_in_float32(definition):
@@ -118,12 +107,12 @@ def test_the_users_own_nnabla_state_stays_as_it_is(definition):
 def test_missing_parameters_are_named_and_never_made_up(tmp_path):
     proto, parameters = python_proto(regression)
     path = write_text(tmp_path / "net.nntxt", proto)
-    with pytest.raises(ModelError, match=r"net\.nntxt: 8 of .* \(a/affine/W, a/affine/b, "):
+    with pytest.raises(ModelError, match=r"net\.nntxt: 8 of .*a/affine/W, a/affine/b, "):
         build_objective(load_definition(path), BATCH, CPU)
     del parameters["bn/bn/var"]
     (tmp_path / "net.h5").write_bytes(h5_bytes(parameters))
     definition = load_definition(path, tmp_path / "net.h5")
-    with pytest.raises(ModelError, match=r"1 of .* \(bn/bn/var"):
+    with pytest.raises(ModelError, match=r"1 of .*bn/bn/var"):
         build_objective(definition, BATCH, CPU)
 
 
@@ -140,40 +129,34 @@ def test_parameters_that_do_not_fit_are_named(definition, how):
     values = random_parameters(definition)
     with pytest.raises(ModelError, match=r"net\.nnp: .* 'a/affine/W' .*\(4, 3\).*\(3, 4\)"):
         use({**values, "a/affine/W": values["a/affine/W"].T})
-    with pytest.raises(ModelError, match="1 of the network's 8 parameters are missing"):
+    with pytest.raises(ModelError, match=r"1 of .* 8 parameters"):
         use({name: value for name, value in values.items() if name != "bn/bn/mean"})
     with pytest.raises(ModelError, match=r"net\.nnp: .* 'b/affine/b' .* not finite"):
         use({**values, "b/affine/b": np.array([np.nan], np.float32)})
 
 
-def test_a_fixed_batch_size_is_refused_with_the_reason(tmp_path):
+def test_fixed_batch_sizes_are_refused_by_name(tmp_path):
     proto, parameters = python_proto(regression, variable_batch_size=False)
-    with pytest.raises(ModelError, match=r"net\.nnp: the input 'x' has the fixed shape \(5, 3\)"):
+    with pytest.raises(ModelError, match=r"net\.nnp: .*'x' .*\(5, 3\)"):
         load(tmp_path, proto, parameters)
 
+    def reshaping(v):
+        x = F.reshape(v["x"], (BATCH, 3, 1))
+        return F.squared_error(F.reshape(PF.affine(x, 1, name="a"), (BATCH, 1)), v["t"])
 
-def test_a_batch_size_fixed_in_mid_network_is_refused_with_the_layer(tmp_path):
-    proto, parameters = python_proto(
-        lambda v: F.squared_error(
-            F.reshape(PF.affine(F.reshape(v["x"], (BATCH, 3, 1)), 1, name="a"), (BATCH, 1)), v["t"]
-        )
-    )
+    proto, parameters = python_proto(reshaping)
     reshape = next(f for f in proto.network[0].function if f.type == "Reshape")
     reshape.reshape_param.shape.dim[0] = BATCH
-    definition = load(tmp_path, proto, parameters)
-    with pytest.raises(ModelError, match=r"net\.nnp: .* Reshape \(layer '.*'\) at batch size 6"):
-        build_objective(definition, 6, CPU)
+    with pytest.raises(ModelError, match=r"net\.nnp: .* Reshape \(layer '.* 6"):
+        build(tmp_path, proto, parameters, 6)
 
-
-def test_a_loss_of_another_size_than_the_batch_is_refused(tmp_path):
+    # nnabla.utils.save takes five outputs for the batch of five.
     proto, parameters = python_proto(
         lambda v: F.mean(F.squared_error(PF.affine(v["x"], BATCH, name="a"), v["t"]), axis=0),
         {"x": (3,), "t": (BATCH,)},
     )
-    # nnabla.utils.save takes the five outputs for the batch of five.
-    definition = load(tmp_path, proto, parameters)
-    with pytest.raises(ModelError, match=r"'loss' has shape \(5,\) at batch size 6"):
-        build_objective(definition, 6, CPU)
+    with pytest.raises(ModelError, match=r"'loss' .*\(5,\) .* 6"):
+        build(tmp_path, proto, parameters, 6)
 
 
 def test_a_parameter_used_twice_is_one(tmp_path):
@@ -220,15 +203,6 @@ def test_unlink_stops_the_gradient_and_not_the_value(tmp_path):
     a, b = (X @ values[f"{n}/affine/W"] + values[f"{n}/affine/b"] for n in "ab")
     np.testing.assert_allclose(found, ((a * b - Y) ** 2)[:, 0], rtol=1e-5)
 
-    with pytest.raises(UnsupportedError, match="Mod2"):  # so the walk does go on elsewhere
-        build_objective(
-            load(tmp_path, *python_proto(lambda v: F.squared_error(mod(v), v["t"]))), BATCH, CPU
-        )
-
-
-def mod(v):
-    return F.mod2(PF.affine(v["x"], 1, name="a"), v["t"])
-
 
 def test_one_column_may_feed_two_inputs(tmp_path):
     proto, parameters = python_proto(
@@ -243,56 +217,6 @@ def test_one_column_may_feed_two_inputs(tmp_path):
     np.testing.assert_allclose(found, error[:, 0] ** 2, rtol=1e-5)
 
 
-def elman():
-    """The Console's simple recurrent network: h_i = tanh([x_i, h_(i-1)] W + b), h_(-1) = 0.25."""
-    loop = {"repeat_id": ["Words"]}
-    within = {"recurrent_param": {"repeat_id": "Words"}}
-    at_axis_1 = {"repeat_id": "Words", "axis": 1}
-    return console_proto(
-        [
-            {"type": "RecurrentInput", "input": ["Input"], "recurrent_param": at_axis_1, **loop},
-            {"type": "Delay", "input": ["Tanh", "Delay_Initial"], **within, **loop},
-            {
-                "type": "Concatenate",
-                "input": ["RecurrentInput", "Delay"],
-                "concatenate_param": {"axis": 1},
-                **loop,
-            },
-            {
-                "type": "Affine",
-                "input": ["Concatenate", "W", "b"],
-                "affine_param": {"base_axis": 1},
-                **loop,
-            },
-            {"type": "Tanh", "input": ["Affine"], **loop},
-            {
-                "type": "RecurrentOutput",
-                "input": ["Tanh"],
-                "recurrent_param": {**at_axis_1, "length": 4},
-            },
-            {
-                "name": "Loss",
-                "type": "SquaredError",
-                "input": ["RecurrentOutput", "T"],
-                "output": ["Loss"],
-            },
-        ],
-        {
-            "Input": (-1, 4, 3),
-            "RecurrentInput": ((-1, 3), "Words"),
-            "Delay_Initial": (-1, 2),
-            "Concatenate": ((-1, 5), "Words"),
-            **dict.fromkeys(("Delay", "Affine", "Tanh"), ((-1, 2), "Words")),
-            **dict.fromkeys(("T", "RecurrentOutput", "Loss"), (-1, 4, 2)),
-        },
-        {"W": (5, 2), "b": (2,)},
-        {"Words": 4},
-        generator_variable=[
-            {"variable_name": "Delay_Initial", "type": "Constant", "multiplier": 0.25}
-        ],
-    )
-
-
 def test_a_recurrent_network_of_the_console(tmp_path):
     definition = load(tmp_path, elman())
     values = random_parameters(definition)
@@ -304,12 +228,6 @@ def test_a_recurrent_network_of_the_console(tmp_path):
         state = np.tanh(np.concatenate([x[:, i], state], axis=1) @ values["W"] + values["b"])
         expected += ((state - targets[:, i]) ** 2).sum(axis=1) / 8
     np.testing.assert_allclose(losses(objective, x=x, y=targets), expected, rtol=1e-5)
-
-
-def repeated(times, name="W{Loop}"):
-    """The Console's repetition: h <- tanh(h W_i), i from 0, over weights of their own."""
-    affine = {"type": "Affine", "input": [name], "affine_param": {"base_axis": 1}}
-    return looped([affine, {"type": "Tanh"}], {name: ((3, 3), "Loop")}, times)
 
 
 @pytest.mark.parametrize(
@@ -328,56 +246,6 @@ def test_a_repeating_network_of_the_console(tmp_path, name, unrolled):
     np.testing.assert_allclose(losses(objective, x=X, y=targets), expected, rtol=1e-5)
 
 
-# One example's loss is its own
-
-
-def some_inputs(n=BATCH):
-    return {"x": RNG.randn(n, 3), "y": RNG.randn(n, 1)}
-
-
-def with_features(function):
-    return lambda v: F.squared_error(
-        PF.affine(function(F.tanh(PF.affine(v["x"], 4, name="a"))), 1, name="b"), v["t"]
-    )
-
-
-MIXING = {
-    "mean over the batch": lambda h: h - F.mean(h, axis=0, keepdims=True),
-    "softmax over the batch": lambda h: F.softmax(h, axis=0),
-    "the examples' order": lambda h: F.flip(h, axes=[0]),
-}
-
-
-@pytest.mark.parametrize("name", MIXING)
-@pytest.mark.parametrize("batch_size", [2, 6])
-def test_mixed_examples_are_refused(tmp_path, name, batch_size):
-    proto, parameters = python_proto(with_features(MIXING[name]))
-    for function in proto.network[0].function:
-        if function.type == "Flip":  # written as the slice that it is
-            function.type = "Slice"
-            function.slice_param.start.extend([batch_size - 1, 0])
-            function.slice_param.stop.extend([-batch_size - 1, 4])
-            function.slice_param.step.extend([-1, 1])
-    objective = build(tmp_path, proto, parameters, batch_size)
-    with pytest.raises(UnsupportedError, match=r"net\.nnp: .* 'Main' mixes the examples"):
-        check_independence(objective, some_inputs(), CPU)
-
-
-ORDINARY = {
-    "batch normalisation in test mode": lambda h: PF.batch_normalization(h, name="bn"),
-    "layer normalisation": lambda h: PF.layer_normalization(h, name="ln"),
-    "softmax": F.softmax,
-}
-
-
-@pytest.mark.parametrize("name", ORDINARY)
-@pytest.mark.parametrize(("batch_size", "rows"), [(2, 2), (6, 40), (40, 6)])
-def test_ordinary_networks_pass(tmp_path, name, batch_size, rows):
-    proto, parameters = python_proto(with_features(ORDINARY[name]))
-    objective = build(tmp_path, proto, parameters, batch_size)
-    check_independence(objective, some_inputs(rows), CPU)
-
-
 # The loss that nnabla_cli trains with
 
 
@@ -391,6 +259,7 @@ def three_losses(v):
     }
 
 
+@pytest.mark.slow
 def test_one_step_of_nnabla_cli_goes_down_our_objective(tmp_path):
     """theta_1 = theta_0 - rate * grad(mean of the losses + penalty), for losses of three sizes."""
     rng = np.random.RandomState(0)

@@ -115,14 +115,6 @@ def test_it_does_so_within_a_loop(tmp_path):
         np.testing.assert_allclose(built, native, atol=1e-5)
 
 
-def number(v):
-    return nn.Variable.from_numpy_array(np.array(v, np.float32))
-
-
-def stacked(h):
-    return F.stack(h, h, axis=0)
-
-
 REFUSED = {
     "Gather": lambda h: F.gather(h, F.constant(1, (2,)), axis=1),
     "Sort": lambda h: F.sort(h, axis=1),
@@ -136,6 +128,7 @@ REFUSED = {
     "FixedPointQuantize": F.fixed_point_quantize,
     "MeanSubtraction": PF.mean_subtraction,
     "WarpByFlow": lambda h: F.warp_by_flow(h, F.slice(h, stop=(None, 2, None, None))),
+    "Mod2": lambda h: F.mod2(h, h + 1.0),
     "GreaterScalar": lambda h: h * F.greater_scalar(h, 0.0),
     "FusedConvolution": lambda h: F.fused_convolution(
         h, nn.parameter.get_parameter_or_create("W", (4, 4, 3, 3)), None
@@ -146,16 +139,9 @@ REFUSED = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_nnabla_cannot_differentiate_twice_is_refused_by_name(tmp_path, kind):
     definition = load(tmp_path, *python_proto(on_features(REFUSED[kind])))
-    message = rf"net\.nnp: the function {kind} \(layer '.*'\) cannot be differentiated twice"
-    with pytest.raises(UnsupportedError, match=message) as caught:
-        check_differentiable(definition)
-    assert "\n" not in str(caught.value)
-    with pytest.raises(UnsupportedError, match=message):
-        build_objective(definition, BATCH, CPU, random_values(definition))
-
-
-def random_values(definition):
-    return {name: RNG.randn(*value.shape) for name, value in definition.parameters.items()}
+    for check in (check_differentiable, lambda definition: build_objective(definition, BATCH, CPU)):
+        with pytest.raises(UnsupportedError, match=rf"net\.nnp: .*\b{kind} \(layer '"):
+            check(definition)
 
 
 def sequence(h):
@@ -185,25 +171,26 @@ def test_what_would_hang_is_refused_by_name(tmp_path, kind):
         if variable.name in ("x", "t", "loss"):
             variable.shape.dim[0] = -1
     definition = load(tmp_path, proto, parameters)
-    with pytest.raises(UnsupportedError, match=rf"{kind} \(layer '.*; build .* of single layers"):
+    with pytest.raises(UnsupportedError, match=rf"{kind} \(layer '"):
         check_differentiable(definition)
 
 
-@pytest.mark.parametrize("mode", ["reflect", "repeat"])
-def test_padding_by_other_than_a_constant_is_refused(tmp_path, mode):
-    make = on_features(lambda h: F.pad(h, (1, 1), mode=mode))
+def trained_target(v):
+    hidden = F.sigmoid(PF.affine(v["x"], 1, name="a"))
+    return F.binary_cross_entropy(hidden, F.sigmoid(PF.affine(v["t"], 1, name="b")))
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (on_features(lambda h: F.pad(h, (1, 1), mode="reflect")), "Pad .*'reflect'"),
+        (on_features(lambda h: F.pad(h, (1, 1), mode="repeat")), "Pad .*'repeat'"),
+        (trained_target, "BinaryCrossEntropy .*target"),
+    ],
+)
+def test_arguments_that_nnabla_cannot_differentiate_are_refused(tmp_path, make, named):
     definition = load(tmp_path, *python_proto(make))
-    with pytest.raises(UnsupportedError, match=rf"Pad \(layer '.*'\) pads by mode '{mode}'"):
-        check_differentiable(definition)
-
-
-def test_a_target_that_depends_on_parameters_is_refused(tmp_path):
-    def make(v):
-        hidden = F.sigmoid(PF.affine(v["x"], 1, name="a"))
-        return F.binary_cross_entropy(hidden, F.sigmoid(PF.affine(v["t"], 1, name="b")))
-
-    definition = load(tmp_path, *python_proto(make))
-    with pytest.raises(UnsupportedError, match=r"BinaryCrossEntropy \(layer '.*'\) has a target"):
+    with pytest.raises(UnsupportedError, match=named):
         check_differentiable(definition)
 
 
@@ -217,28 +204,19 @@ DATA_PATH = {
 }
 
 
-@pytest.mark.parametrize("name", DATA_PATH)
-def test_on_the_way_from_the_data_they_do_no_harm(tmp_path, name):
-    """No gradient passes there: nn.grad agrees with nnabla's own backward."""
+@pytest.mark.parametrize("name", [*DATA_PATH, "behind a frozen layer"])
+def test_where_no_gradient_passes_they_do_no_harm(tmp_path, name):
+    """From the data to the first trained layer: nn.grad agrees with nnabla's own backward."""
 
     def make(v):
-        hidden = F.tanh(PF.affine(DATA_PATH[name](v["x"]), 3, name="a"))
-        return F.squared_error(hidden, v["t"])
+        frozen = F.tanh(PF.affine(v["x"], (2, 6, 6), name="frozen"))
+        x = DATA_PATH[name](v["x"]) if name in DATA_PATH else F.sort(frozen, axis=1)
+        return F.squared_error(F.tanh(PF.affine(x, 3, name="a")), v["t"])
 
-    definition = load(tmp_path, *python_proto(make, {"x": (2, 6, 6), "t": (3,)}))
+    shapes = {"x": (2, 6, 6), "t": (3,)}
+    definition = load(tmp_path, *python_proto(make, shapes, trained={"a/affine/W", "a/affine/b"}))
     objective = build_objective(definition, 7, CPU, random_parameters(definition))
     losses(objective, x=RNG.randn(7, 2, 6, 6), y=RNG.randn(7, 3))
     for native, built in zip(*gradients(objective, RNG.rand(7))):
         assert np.abs(native).max() > 0
-        np.testing.assert_allclose(built, native, atol=1e-6 * np.abs(native).max())
-
-
-def test_before_the_first_trained_parameter_they_do_no_harm(tmp_path):
-    """A frozen layer below: only what is trained counts."""
-    make = on_features(lambda h: PF.affine(F.sort(h, axis=1), 2, name="b"))
-    proto, parameters = python_proto(make, trained={"b/affine/W", "b/affine/b"})
-    definition = load(tmp_path, proto, parameters)
-    objective = build_objective(definition, 7, CPU, random_parameters(definition))
-    losses(objective, x=RNG.randn(7, 3), y=RNG.randn(7, 1))
-    for native, built in zip(*gradients(objective, RNG.rand(7))):
         np.testing.assert_allclose(built, native, atol=1e-6 * np.abs(native).max())

@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 import pytest
 
-from nnabla_influence.definition import build_objective, load_definition
-from nnabla_influence.device import cpu_device
-from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.engine.guard import check_derivatives
 from tests.cases import CASES, Case
+from tests.engine.products import (
+    CONTEXT,
+    as_tree,
+    assert_gradient,
+    assert_products,
+    derivatives_by_hand,
+    derivatives_of,
+    vector,
+)
 from tests.reference import Reference, float64
 
-CONTEXT = cpu_device("tests").context
 
-
-def derivatives_of(case: Case, folder, chunk: int) -> Derivatives:
-    definition = load_definition(case.save_definition(folder), folder / "net.h5")
-    return Derivatives(build_objective(definition, chunk, CONTEXT), CONTEXT)
-
-
-def vector(derivatives: Derivatives, values: np.ndarray) -> nn.NdArray:
-    a = derivatives.zeros()
-    a.data = values
-    return a
-
-
-def flat(derivatives: Derivatives, tree) -> np.ndarray:
-    return np.concatenate([np.ravel(tree[name]) for name in derivatives.objective.parameters])
-
-
-def as_tree(derivatives: Derivatives, flat: np.ndarray) -> dict[str, np.ndarray]:
-    tree, start = {}, 0
-    for name, variable in derivatives.objective.parameters.items():
-        tree[name] = flat[start : start + variable.size].reshape(variable.shape)
-        start += variable.size
-    return tree
-
-
-def relative(got: np.ndarray, wanted: np.ndarray) -> float:
-    return float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
+def reference_of(case: Case, parameters=None) -> Reference:
+    parameters = parameters or case.parameters()
+    return Reference(case.losses, parameters, case.trainable(parameters))
 
 
 @pytest.fixture(params=CASES, ids=lambda case: case.name)
@@ -51,58 +31,29 @@ def case(request) -> Case:
     return request.param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "chunk"), [(8, 8), (11, 4), (1, 2), (5, 16)])
 def test_products_agree_with_float64_jax(case: Case, tmp_path, n: int, chunk: int):
     derivatives = derivatives_of(case, tmp_path, chunk)
-    parameters = case.parameters()
-    reference = Reference(case.losses, parameters, case.trainable(parameters))
-    assert list(derivatives.objective.parameters) == case.trainable(parameters)
-    inputs = case.inputs(n, seed=3)
-    a = np.random.default_rng(5).normal(size=derivatives.size).astype(np.float32)
-    h = derivatives.zeros()
-
-    products = derivatives.add_products(inputs, np.full(n, 1 / n), vector(derivatives, a), h)
-
-    tree = float64(as_tree(derivatives, a))
-    wanted_h = reference.hessian(reference.theta, tree, float64(inputs))
-    assert relative(products, reference.per_example(reference.theta, tree, float64(inputs))) < 1e-5
-    assert relative(h.data, flat(derivatives, wanted_h)) < 1e-5
+    assert list(derivatives.objective.parameters) == case.trainable(case.parameters())
+    assert_products(derivatives, reference_of(case), case.inputs(n, seed=3))
 
 
+@pytest.mark.slow
 def test_gradient_and_losses_agree_with_float64_jax(case: Case, tmp_path):
-    derivatives = derivatives_of(case, tmp_path, 4)
-    parameters = case.parameters()
-    reference = Reference(case.losses, parameters, case.trainable(parameters))
-    inputs = case.inputs(9, seed=4)
-    gradient = derivatives.zeros()
-    derivatives.add_gradient(inputs, np.full(9, 1 / 9), gradient)
-
-    wanted = reference.gradient(reference.theta, float64(inputs))
-    assert relative(gradient.data, flat(derivatives, wanted)) < 1e-5
-    losses = reference.losses(reference.theta, float64(inputs))
-    assert relative(derivatives.outputs(inputs)[0], losses) < 1e-5
+    assert_gradient(derivatives_of(case, tmp_path, 4), reference_of(case), case.inputs(9, seed=4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp-binary", "mlp-categorical"])
 def test_confident_outputs_do_not_cost_accuracy(name: str, tmp_path):
     """Losses of probabilities that round to 1 in float32: the products stay right."""
     case = next(case for case in CASES if case.name == name)
     parameters = {k: 6 * v for k, v in case.parameters().items()}
-    definition = load_definition(
-        case.save_definition(tmp_path, parameters=parameters), tmp_path / "net.h5"
-    )
-    derivatives = Derivatives(build_objective(definition, 8, CONTEXT), CONTEXT)
-    reference = Reference(case.losses, parameters, case.trainable(parameters))
-    inputs = case.inputs(20, seed=3)
+    derivatives = derivatives_of(case, tmp_path, 8, parameters=parameters)
+    reference, inputs = reference_of(case, parameters), case.inputs(20, seed=3)
     assert np.max(reference.losses(reference.theta, float64(inputs))) > 20
-    a = np.random.default_rng(5).normal(size=derivatives.size).astype(np.float32)
-    h = derivatives.zeros()
-    weights = np.full(20, 1 / 20)
-    products = derivatives.add_products(inputs, weights, vector(derivatives, a), h)
-    tree = float64(as_tree(derivatives, a))
-    wanted_h = reference.hessian(reference.theta, tree, float64(inputs))
-    assert relative(products, reference.per_example(reference.theta, tree, float64(inputs))) < 1e-5
-    assert relative(h.data, flat(derivatives, wanted_h)) < 1e-5
+    assert_products(derivatives, reference, inputs)
     check_derivatives(derivatives, inputs)
 
 
@@ -119,45 +70,18 @@ def test_products_add_to_h_and_leave_a_untouched(tmp_path):
     np.testing.assert_allclose(twice.data, 2 * once.data, rtol=1e-6)
 
 
-def test_linear_regression_has_the_closed_form_hessian(tmp_path):
-    """Squared error: H = 2/n [X 1]^T [X 1], whatever the parameters."""
-    derivatives = derivatives_of(CASES[0], tmp_path, 3)
-    inputs = CASES[0].inputs(7)
-    a = np.arange(1.0, 6.0)  # out/affine/W (4, 1), then out/affine/b (1,)
-    h = derivatives.zeros()
-    products = derivatives.add_products(inputs, np.full(7, 1 / 7), vector(derivatives, a), h)
-    parameters = CASES[0].parameters()
-    X = np.column_stack([inputs["x"], np.ones(7)]).astype(float)
-    theta = np.append(parameters["out/affine/W"].ravel(), parameters["out/affine/b"])
-    residual = X @ theta - inputs["y"][:, 0]
-    assert list(derivatives.objective.parameters) == ["out/affine/W", "out/affine/b"]
-    np.testing.assert_allclose(h.data, 2 / 7 * X.T @ X @ a, rtol=1e-5)
-    np.testing.assert_allclose(products, 2 * residual * (X @ a), rtol=1e-5, atol=1e-5)
-
-
 def test_penalty_is_in_the_hessian_once_and_in_no_example(tmp_path):
     """mean(l) + 0.3 sum(W^2): H gets 0.6 a at W; J and the validation gradient get nothing."""
     case = CASES[1]
     plain = derivatives_of(case, tmp_path, 4)
-    context = {"scope": {}}
-    with nn.parameter_scope("", **context), nn.context_scope(CONTEXT):
+    with nn.parameter_scope("", scope={}), nn.context_scope(CONTEXT):
         inputs = {k: nn.Variable((4, *shape)) for k, shape in case.shapes.items()}
         losses = F.reshape(case.build(inputs), (4,))
         for name, value in case.parameters().items():
             nn.parameter.get_parameter(name).d = value
         parameters = dict(sorted(nn.get_parameters().items()))
-        objective = SimpleNamespace(
-            batch_size=4,
-            inputs=inputs,
-            parameters=parameters,
-            losses=losses,
-            prediction=None,
-            statistics=(),
-            draws=(),
-            whole_batch=False,
-            penalty=0.3 * F.sum(parameters["out/affine/W"] ** 2),
-        )
-        penalized = Derivatives(objective, CONTEXT)
+        penalty = 0.3 * F.sum(parameters["out/affine/W"] ** 2)
+        penalized = derivatives_by_hand(inputs, parameters, losses, penalty)
     data, weights = case.inputs(11), np.full(11, 1 / 11)  # three chunks
     a = vector(plain, np.linspace(-1, 1, plain.size))
     h_plain, h_penalized = plain.zeros(), penalized.zeros()

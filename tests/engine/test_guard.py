@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import nnabla as nn
 import nnabla.functions as F
 import nnabla.parametric_functions as PF
@@ -14,7 +12,7 @@ from nnabla.backward_functions import registry
 from nnabla_influence.engine.guard import check_derivatives
 from nnabla_influence.errors import ScoreError, UnsupportedError
 from tests.cases import CASES, Case
-from tests.engine.test_gradients import CONTEXT, Derivatives, derivatives_of
+from tests.engine.products import CONTEXT, derivatives_by_hand, derivatives_of
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -22,7 +20,7 @@ def test_accepts_every_case(case: Case, tmp_path):
     check_derivatives(derivatives_of(case, tmp_path, 4), case.inputs(6))
 
 
-def test_a_derivative_that_is_not_finite_is_told(tmp_path):
+def test_a_derivative_that_is_not_finite_is_named(tmp_path):
     """A loss of probabilities that are exactly 1, and not from a Sigmoid that could be undone."""
     with nn.parameter_scope("", scope={}), nn.context_scope(CONTEXT):
         x, y = nn.Variable((4, 3)), nn.Variable((4, 1))
@@ -30,24 +28,13 @@ def test_a_derivative_that_is_not_finite_is_told(tmp_path):
         losses = F.reshape(F.binary_cross_entropy(probability, y), (4,))
         parameters = dict(nn.get_parameters())
         parameters["a/affine/W"].d = 100
-        objective = SimpleNamespace(
-            batch_size=4,
-            inputs={"x": x, "y": y},
-            parameters=parameters,
-            losses=losses,
-            prediction=None,
-            statistics=(),
-            draws=(),
-            whole_batch=False,
-            penalty=None,
-        )
         inputs = {"x": np.ones((4, 3), np.float32), "y": np.ones((4, 1), np.float32)}
-        derivatives = Derivatives(objective, CONTEXT)
+        derivatives = derivatives_by_hand({"x": x, "y": y}, parameters, losses)
         with pytest.raises(ScoreError, match=r"derivative .* BinaryCrossEntropy") as e:
             check_derivatives(derivatives, inputs)
         assert "CategoricalCrossEntropy" not in str(e.value)
         inputs["x"][1:3] = np.nan
-        with pytest.raises(ScoreError, match="the loss of 2 of 4 training rows is not finite"):
+        with pytest.raises(ScoreError, match=r"2 of 4 training rows .*not finite"):
             check_derivatives(derivatives, inputs)
 
 
@@ -81,18 +68,7 @@ def test_guard_refuses_a_silently_wrong_backward(monkeypatch):
         x = nn.Variable((4, 3))
         hidden = _Halved()(PF.affine(x, 2, name="a"))
         losses = F.sum(F.tanh(hidden) ** 2, axis=1)
-        objective = SimpleNamespace(
-            batch_size=4,
-            inputs={"x": x},
-            parameters=dict(nn.get_parameters()),
-            losses=losses,
-            prediction=None,
-            statistics=(),
-            draws=(),
-            whole_batch=False,
-            penalty=None,
-        )
-        derivatives = Derivatives(objective, CONTEXT)
+        derivatives = derivatives_by_hand({"x": x}, dict(nn.get_parameters()), losses)
         inputs = {"x": np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)}
-        with pytest.raises(UnsupportedError, match="second derivative of this network is wrong"):
+        with pytest.raises(UnsupportedError, match="second derivative"):
             check_derivatives(derivatives, inputs)

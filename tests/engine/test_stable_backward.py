@@ -15,7 +15,8 @@ from nnabla_influence.definition import build_objective, ignoring_columns
 from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.engine.stable_backward import stable_backward
 from tests.definition.definitions import BATCH, CPU, load, python_proto, random_parameters
-from tests.reference import Reference, float64
+from tests.engine.products import assert_products
+from tests.reference import Reference
 
 SCALE, ALPHA = 1.05070098735548, 1.673263242354377
 
@@ -36,6 +37,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_products_of_large_inputs_agree_with_float64_jax(tmp_path, name):
     function, reference_function = CASES[name]
@@ -58,6 +60,7 @@ def test_products_of_large_inputs_agree_with_float64_jax(tmp_path, name):
     compare(definition, {"x": x, "y": rng.normal(size=(6, 1)).astype(np.float32)}, reference_losses)
 
 
+@pytest.mark.slow
 def test_probabilities_that_round_to_0(tmp_path):
     """KLMultinomial, whose gradient is that of a Softmax times a logarithm of it."""
 
@@ -80,28 +83,10 @@ def test_probabilities_that_round_to_0(tmp_path):
 
 
 def compare(definition, inputs, reference_losses):
-    """J a and H a, with random parameters, against float64 JAX."""
     parameters = random_parameters(definition)
-    rng = np.random.default_rng(1)
-    n = len(inputs["x"])
-    derivatives = Derivatives(build_objective(definition, n, CPU, parameters), CPU)
-    reference = Reference(reference_losses, parameters, list(derivatives.objective.parameters))
-    direction = rng.normal(size=derivatives.size).astype(np.float32)
-    a, h = derivatives.zeros(), derivatives.zeros()
-    a.data = direction
-    products = derivatives.add_products(inputs, np.full(n, 1 / n), a, h)
-
-    tree, start = {}, 0
-    for key, variable in derivatives.objective.parameters.items():
-        tree[key] = direction[start : start + variable.size].reshape(variable.shape)
-        start += variable.size
-    wanted = reference.hessian(reference.theta, float64(tree), float64(inputs))
-    wanted_h = np.concatenate([np.ravel(wanted[key]) for key in tree])
-    by_example = reference.per_example(reference.theta, float64(tree), float64(inputs))
-    np.testing.assert_allclose(
-        products, by_example, rtol=1e-4, atol=1e-6 * np.abs(by_example).max()
-    )
-    assert np.linalg.norm(h.data - wanted_h) < 1e-5 * np.linalg.norm(wanted_h)
+    derivatives = Derivatives(build_objective(definition, len(inputs["x"]), CPU, parameters), CPU)
+    names = list(derivatives.objective.parameters)
+    assert_products(derivatives, Reference(reference_losses, parameters, names), inputs)
 
 
 IGNORING = {
@@ -123,6 +108,7 @@ def labels(v):
     return F.reshape(v["t"], (BATCH, 1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IGNORING)
 def test_labels_below_0_have_no_gradient(tmp_path, name):
     """Some of an example's labels, and all of them, the first example's too."""

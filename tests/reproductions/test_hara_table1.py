@@ -30,6 +30,7 @@ def cell():
     return cells.compute(SMALL, 3)
 
 
+@pytest.mark.slow
 def test_exact_scores_order_rows_as_leaving_them_out_does(cell):
     tau = {(row["score"], row["truth"]): row["tau"] for row in cell.agreement()}
     assert tau["exact, all epochs", "whole run"] > 0.93
@@ -42,6 +43,7 @@ def test_exact_scores_order_rows_as_leaving_them_out_does(cell):
         )
 
 
+@pytest.mark.slow
 def test_some_states_give_the_scores_of_all_byte_for_byte(prepared):
     assert len(prepared.runs["sqrt"].checkpoints) < len(prepared.runs["all"].checkpoints) == 32
     whole = prepared.score("all", "exact", "all")
@@ -49,10 +51,12 @@ def test_some_states_give_the_scores_of_all_byte_for_byte(prepared):
     assert prepared.score("all", "final", "all").tobytes() != whole.tobytes()
 
 
+@pytest.mark.slow
 def test_the_float64_twin_ends_where_nnabla_did(cell):
     assert cell.facts["float32_difference"] < 1e-5
 
 
+@pytest.mark.slow
 def test_learning_rates_and_decay_are_the_papers(prepared):
     run = prepared.runs["all"]
     rates = [step.learning_rate for step in run.steps]
@@ -60,6 +64,7 @@ def test_learning_rates_and_decay_are_the_papers(prepared):
     assert run.settings.weight_decay == pytest.approx(0.01)
 
 
+@pytest.mark.slow
 def test_koh_and_liang_solve_the_dense_system_of_the_closed_form(prepared):
     training, validation = prepared.parts["training"], prepared.parts["validation"]
     run, damping = prepared.runs["all"], 0.02
@@ -99,12 +104,13 @@ def test_the_papers_descent_converges_where_it_has_the_steps():
 def test_jaccard_is_of_the_ten_lowest_and_highest_together():
     truth = np.arange(60.0)
     assert cells.jaccard(truth, truth) == 1
-    assert cells.jaccard(-truth, truth) == 1  # both ends are asked about at once
+    assert cells.jaccard(-truth, truth) == 1  # both ends count at once
     swapped = truth.copy()
     swapped[[0, 30]] = swapped[[30, 0]]
     assert cells.jaccard(swapped, truth) == pytest.approx(19 / 21)
 
 
+@pytest.mark.slow
 def test_the_parts_do_not_overlap_and_the_training_part_is_standardised():
     parts = draw("mnist", 1)
     stacked = np.concatenate([part.x for part in parts.values()])
@@ -123,6 +129,7 @@ def test_the_csv_holds_the_very_values(tmp_path):
     assert np.array_equal(read, np.concatenate([part.x, part.y], axis=1))
 
 
+@pytest.mark.slow
 def test_finished_cells_are_not_computed_again_unless_settings_change(tmp_path, monkeypatch, cell):
     computed = []
 

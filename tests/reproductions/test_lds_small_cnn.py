@@ -11,6 +11,8 @@ from reproductions.lds_small_cnn import cell as cells
 from reproductions.lds_small_cnn import half
 from reproductions.lds_small_cnn import run as script
 
+pytestmark = pytest.mark.slow
+
 SMALL = cells.Size(n_training=96, n_validation=48, epochs=3, batch_size=16, rows=8, subsets=10)
 KIND = cells.Kind("Sgd, cosine", "Sgd", 0.05, cosine=True)
 
@@ -81,7 +83,7 @@ def test_cells_are_computed_once_and_written_as_tables(computed, tmp_path, monke
     assert json.loads((tmp_path / "settings.json").read_text())["seeds"] == [0, 1, 2]
 
 
-def test_scores_that_fail_are_told(computed, tmp_path, monkeypatch):
+def test_scores_that_fail_are_shown(computed, tmp_path, monkeypatch):
     failing = {**computed["cell"], "failed": {"final": "the trace diverges"}}
     failing["agreement"] = {k: v for k, v in failing["agreement"].items() if k != "final"}
     monkeypatch.setattr(script, "compute", lambda *_: failing)
