@@ -195,27 +195,11 @@ FED = "optimizer.0.data_variable"
 REFUSED = {
     "no optimizer": (lambda p: p.ClearField("optimizer"), MODEL, "optimizer"),
     "two optimizers": (lambda p: p.optimizer.add(name="Second"), UNSUPPORTED, "'Second'"),
-<<<<<<< HEAD
-    "some iterations": (of_optimizer(start_iter=3), UNSUPPORTED, "iteration 3 to 0"),
-    "no loss": (lambda p: p.optimizer[0].ClearField("loss_variable"), MODEL, "names no loss"),
-    "unknown loss": (
-        lambda p: setattr(p.optimizer[0].loss_variable[0], "variable_name", "cost"),
-        MODEL,
-        "the loss 'cost'",
-    ),
-    "unknown network": (of_optimizer(network_name="Train"), MODEL, "'Train'.* 'Main'"),
-    "unknown input": (
-        lambda p: setattr(p.optimizer[0].data_variable[0], "variable_name", "X"),
-        MODEL,
-        "'X', which is not in the network 'Main'",
-    ),
-=======
     "some iterations": (to(3, "optimizer.0.start_iter"), UNSUPPORTED, "iteration 3 "),
     "no loss": (lambda p: p.optimizer[0].ClearField("loss_variable"), MODEL, "loss"),
     "unknown loss": (to("cost", "optimizer.0.loss_variable.0.variable_name"), MODEL, "'cost'"),
     "unknown network": (to("Train", "optimizer.0.network_name"), MODEL, "'Train'.* 'Main'"),
     "unknown input": (to("X", f"{FED}.0.variable_name"), MODEL, "'X'.* 'Main'"),
->>>>>>> main
     "unfed input": (lambda p: p.optimizer[0].data_variable.pop(1), MODEL, "the input '.'"),
     "no inputs": (lambda p: p.optimizer[0].ClearField("data_variable"), MODEL, "input"),
     "reserved input": (to("%progress", f"{FED}.1.data_name"), UNSUPPORTED, "'%progress'"),

@@ -126,46 +126,9 @@ REFUSED = {  # in the way of the data, and what the error names
 }
 
 
-<<<<<<< HEAD
-def scaled_up(x):
-    return F.image_augmentation(x, min_scale=1.2, max_scale=1.5)
-
-
-def enlarged(x):
-    return F.image_augmentation(x, shape=(2, 8, 8))
-
-
-def masked(x):
-    return x * F.random_shift(F.constant(1.0, (BATCH, 2, 6, 6)), (2, 2))
-
-
-def noisy(x):
-    return x + F.randn(shape=x.shape)
-
-
-@pytest.mark.parametrize(
-    ("augment", "message"),
-    [
-        (
-            scaled_up,
-            r"ImageAugmentation \(layer '.*'\) always scales images, by 1\.2 to 1\.5",
-        ),
-        (
-            enlarged,
-            r"ImageAugmentation \(layer '.*'\) turns shape \(2, 6, 6\) into \(2, 8, 8\)",
-        ),
-        (masked, r"RandomShift \(layer '.*'\) makes random numbers"),
-        (noisy, r"Randn \(layer '.*'\) makes random numbers"),
-    ],
-)
-def test_randomness_that_cannot_be_removed_is_refused(tmp_path, augment, message):
-    definition = load(tmp_path, *python_proto(classifier(augment, same, same), SHAPES))
-    with pytest.raises(UnsupportedError, match=rf"net\.nnp: the function {message}"):
-=======
 @pytest.mark.parametrize("named", REFUSED)
 def test_randomness_that_cannot_be_removed_is_refused(tmp_path, named):
     make = classifier(REFUSED[named], same, same)
     definition = load(tmp_path, *python_proto(make, SHAPES))
     with pytest.raises(UnsupportedError, match=rf"net\.nnp: the function {named}"):
->>>>>>> main
         build_objective(definition, BATCH, CPU)
