@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from nnabla_influence.review.reviewed import Reviewed
 
 DESCRIPTION = (
-    "Write a page or a workbook of a ranking's rows, the most harmful first, to decide which to keep,"
-    " remove or relabel."
+    "Write a page or a workbook of a ranking's rows, the most harmful first, to decide which rows"
+    " to keep, remove or relabel."
 )
 
 _ALL = -1
