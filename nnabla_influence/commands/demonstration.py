@@ -48,7 +48,7 @@ def run_demo(folder: str | os.PathLike[str], *, device: str, progress: Progress)
     yield from summary(ranking, output)
     yield from _findings(ranking, data)
     page = write_page(read_reviewed(output), folder / "review.html", progress=progress)
-    yield f"To look at the rows and decide about each, open {page.path} in a browser"
+    yield f"To review the rows, open {page.path} in a browser"
     yield f"Done in {time.monotonic() - started:.0f} s. The same for your own project:"
     model = shlex.quote(str(network))
     yield f"  nnabla-influence train -m {model} -o RUN"

@@ -52,7 +52,7 @@ def run(parsed: argparse.Namespace) -> None:
 def _agreed() -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
         raise InfluenceError(
-            "nothing was changed, since there is no terminal to ask in; add --yes to change it"
+            "nothing was changed, since there is no terminal to ask in; add --yes to agree"
         )
     try:
         return input("Make these changes? [y/N] ").strip().lower() in ("y", "yes")

@@ -107,7 +107,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=1,
         metavar="N",
-        help="worker processes on this machine (default: %(default)s, no other process)",
+        help="worker processes on this machine (default: %(default)s, this process)",
     )
     workers.add_argument(
         "--scheduler",

@@ -54,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--chunk-size",
         type=count,
         metavar="N",
-        help="examples per forward pass; more use more memory and less time, with the same scores"
+        help="examples per forward pass: more need more memory and less time; scores stay the same"
         " (default: chosen for the network)",
     )
     options.add_workers(parser)

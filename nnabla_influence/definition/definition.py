@@ -154,15 +154,11 @@ def _only_optimizer(path: Path, proto: Any) -> Any:
 
 def _loss_variables(path: Path, optimizer: Any, graph: Graph) -> tuple[str, ...]:
     losses = tuple(loss.variable_name for loss in optimizer.loss_variable)
-    if not losses:
+    unknown = [name for name in losses if name not in graph.producers]
+    if unknown or not losses:
+        what = f"does not compute the loss {unknown[0]!r}" if unknown else "has no loss"
         raise ModelError(
-            f"{path}: the optimizer {optimizer.name!r} names no loss; add a loss layer to the"
-            f" network {optimizer.network_name!r} and save the file again"
+            f"{path}: the network {optimizer.network_name!r} {what} of the optimizer"
+            f" {optimizer.name!r}; add a loss layer and save the file again"
         )
-    for name in losses:
-        if name not in graph.producers:
-            raise ModelError(
-                f"{path}: the network {optimizer.network_name!r} does not compute the loss {name!r}"
-                f" of the optimizer {optimizer.name!r}; save the file again"
-            )
     return losses

@@ -158,8 +158,7 @@ def _not_fed(
     reader = next((n for n, _ in graph.consumers(name) if set(n.outputs) & set(needed)), None)
     return ModelError(
         f"{path}: the function {reader.type if reader else '?'} of the network {network!r} reads an"
-        f" array of shape {graph.shapes[name]}, whose values are not in the file; for a constant of"
-        " NumPy, use nn.parameter.get_parameter_or_create(name, shape, initializer=array,"
-        " need_grad=False), or numbers in place of the array; for an input, name it in save()'s"
-        " names; then save the file again"
+        f" array of shape {graph.shapes[name]}, whose values are not in the file; make a constant"
+        " a parameter (nn.parameter.get_parameter_or_create(name, shape, initializer=array,"
+        " need_grad=False)) or a number, or name an input in save()'s names; save the file again"
     )

@@ -1,8 +1,8 @@
 r"""The random layers of a training network: their draws as inputs, and drawn again.
 
-With a seed, each of nnabla's random functions has a generator of its own, made when the graph is,
-and advanced with every forward. So a training's masks and augmented images can be drawn again, and
-derivatives formed for what was drawn: Dropout is a product with its mask m,
+With a seed, each of nnabla's random functions has its own generator, made with the graph and
+advanced with every forward. So a training's masks and augmented images can be drawn again, and
+derivatives taken with them: Dropout is a product with its mask m,
 
 .. math:: y = x \odot m, \qquad m \in \{0, 1 / (1 - p)\},
 
@@ -106,15 +106,15 @@ class Draws:
 
 
 class RandomLayers:
-    """Draws, mini-batch for mini-batch, what the random layers of a training gave.
+    """Draws, one mini-batch after the other, what the random layers of a training gave.
 
-    Every function has a generator of its own, as in the training network, and every mini-batch
-    advances each of them once. A new object stands at the beginning of the training.
+    Every function has its own generator, as in the training network, and every mini-batch advances
+    each of them once. A new object is at the beginning of the training.
 
     Args:
         definition: What was trained.
-        batch_size: The training's. (With another one nnabla would have drawn other numbers.)
-        context: That of the training: a GPU draws other numbers than a CPU.
+        batch_size: The training's. (With another one nnabla draws other numbers.)
+        context: The training's: a GPU draws other numbers than a CPU.
 
     Attributes:
         names: Of the draws, those of `Objective.draws`; empty where the training is not random.
@@ -122,7 +122,7 @@ class RandomLayers:
 
     Raises:
         UnsupportedError: A layer has no seed, or acts on values that depend on parameters; or a
-            monitor of the file runs the same layers between the mini-batches.
+            monitor runs the same layers between the mini-batches.
     """
 
     def __init__(self, definition: Definition, batch_size: int, context: nn.Context):
