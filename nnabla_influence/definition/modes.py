@@ -109,9 +109,8 @@ def _remove(where: str, node: Node, before: Shape, after: Shape) -> None:
         settings = function.image_augmentation_param
         if not settings.min_scale <= 1.0 <= settings.max_scale:
             raise UnsupportedError(
-                f"{where} always scales images, by {settings.min_scale:g} to"
-                f" {settings.max_scale:g}, so it cannot be removed; scale the dataset's images"
-                " instead"
+                f"{where} always scales, by {settings.min_scale:g} to {settings.max_scale:g}, so it"
+                " cannot be removed; scale the images of the dataset instead"
             )
     function.ClearField(function.WhichOneof("parameter"))
     if before == after:
