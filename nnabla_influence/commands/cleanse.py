@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser,
         "output",
         "CSV",
-        "dataset CSV to write, with the columns and the order of the training CSV",
+        "dataset CSV to write, in the columns and order of the training CSV",
         required=True,
     )
     choice = parser.add_mutually_exclusive_group(required=True)
@@ -43,15 +43,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     choice.add_argument(
         "--decisions",
         metavar="CSV|XLSX",
-        help="apply the decisions of this CSV or workbook: its columns datasource_index, decision"
-        " (keep, remove or relabel) and label (the new one)",
+        help="apply the decisions in this file, with the columns datasource_index, decision (keep,"
+        " remove or relabel) and label (the new one)",
     )
     options.add(
         parser,
         "train",
         "CSV",
-        "training CSV of the ranking, whose cells are copied after a check against the ranking"
-        " (default: the ranking's own cells)",
+        "training CSV of the ranking, to copy its cells after a check against the ranking (default:"
+        " the ranking's own cells)",
     )
     parser.add_argument(
         "--removed",

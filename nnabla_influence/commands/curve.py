@@ -10,7 +10,7 @@ from nnabla_influence.process import show
 
 DESCRIPTION = (
     "Measure on your own data whether removing rows helps: train, rank, remove the most harmful"
-    " rows, retrain and test, for several seeds, rankings and numbers of rows."
+    " rows, retrain and test, for several seeds, rankings and numbers of removed rows."
 )
 
 
@@ -18,11 +18,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add every option."""
     options.add_model(parser)
     for name, text in (
-        ("train", "CSV to train on and to remove rows from"),
-        ("validation", "CSV whose mean loss the rankings use"),
-        ("test", "CSV that the results are measured on; no ranking uses it"),
+        ("train", "training CSV, whose rows are removed"),
+        ("validation", "validation CSV, whose mean loss the rankings use"),
+        ("test", "test CSV for the results; no ranking uses it"),
     ):
-        text += "; {seed} in its path stands for the seed, if each seed has its own CSV"
+        text += "; {seed} in its path is replaced by the seed"
         options.add(parser, name, "CSV", text, required=True)
     options.add(
         parser,
@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--rankings",
         metavar="NAME,...",
         type=texts,
-        help="from final, exact-last, exact, influence-functions, loss, random (default:"
+        help="any of final, exact-last, exact, influence-functions, loss, random (default:"
         " final,exact-last,loss,random)",
     )
     parser.add_argument(
@@ -56,14 +56,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="I,J,...|A-B",
         type=numbers_from(0),
         default=[0, 1, 2, 3, 4],
-        help="of initial parameters and order; one training for each (default: 0-4)",
+        help="seeds of initial parameters and order, one training each (default: 0-4)",
     )
     parser.add_argument(
         "--retrain",
         choices=["all", "last", "both"],
         default="all",
-        help="retrain from the start without the rows, or only the last epoch (default:"
-        " %(default)s)",
+        help="retrain without the rows: all epochs, only the last, or both (default: %(default)s)",
     )
     options.add(
         parser,
@@ -76,8 +75,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--true-label",
         metavar="COLUMN",
-        help="header of the training CSV's column of true labels, to count the flipped ones that"
-        " are found (default: #true_label, if it exists)",
+        help="the training CSV's column of true labels, to count the flipped labels found"
+        " (default: #true_label, if it exists)",
     )
     options.add_workers(parser)
     options.add_device(parser)

@@ -1,4 +1,4 @@
-"""The demo: real digits, some labels flipped, and how many of these the ranking finds."""
+"""The demo: real digits, some with flipped labels, and how many of these the ranking finds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
-from nnabla_influence.commands.digits import SampleData, write_digits
+from nnabla_influence.commands.digits import SampleData, make_folder, write_digits
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import replacing_file
 from nnabla_influence.nnabla_cli.training import train
@@ -31,22 +31,11 @@ def run_demo(folder: str | os.PathLike[str], *, device: str, progress: Progress)
     """Flip a tenth of 3,000 digits' labels, train LeNet, rank the rows; yield the findings.
 
     Everything is written into ``folder``: the data, ``lenet.nntxt``, the run, the ranking
-    ``influence.csv`` and its review page ``review.html``. The same commands work on anybody's data.
-
-    Args:
-        folder: Where to; made if it is missing, and used again if it is this demo's.
-        device: As for `nnabla_influence.score`.
-        progress: Where to tell how far it is.
-
-    Yields:
-        Lines for the user; every figure in them is computed here and now.
-
-    Raises:
-        InfluenceError: A package is missing, or the folder cannot be written.
+    ``influence.csv`` and its review page ``review.html``. A folder of an earlier demo is reused.
     """
-    folder = Path(folder)
     started = time.monotonic()
-    _claim(folder)
+    folder = make_folder(folder)
+    _check_folder(folder)
     data = write_digits(folder / "digits", flipped=FLIPPED)
     network = _write_network(folder / "lenet.nntxt", data)
     yield (
@@ -55,44 +44,29 @@ def run_demo(folder: str | os.PathLike[str], *, device: str, progress: Progress)
     )
     train(network, folder / "run", device=device, progress=progress)
     output = folder / "influence.csv"
-    ranking = score(
-        network,
-        run=folder / "run",
-        output=output,
-        device=device,
-        progress=progress,
-    )
+    ranking = score(network, run=folder / "run", output=output, device=device, progress=progress)
     yield from summary(ranking, output)
     yield from _findings(ranking, data)
     page = write_page(read_reviewed(output), folder / "review.html", progress=progress)
-    yield f"Look at the rows, and decide what to do with each: open {page.path} in a browser"
-    yield f"Done in {time.monotonic() - started:.0f} s. The same on your own project:"
-    given = shlex.quote(str(network))
-    yield f"  nnabla-influence train -m {given} -o RUN"
-    yield f"  nnabla-influence score -m {given} --run RUN -o influence.csv"
+    yield f"To review the rows, open {page.path} in a browser"
+    yield f"Done in {time.monotonic() - started:.0f} s. The same for your own project:"
+    model = shlex.quote(str(network))
+    yield f"  nnabla-influence train -m {model} -o RUN"
+    yield f"  nnabla-influence score -m {model} --run RUN -o influence.csv"
     yield "  nnabla-influence review -i influence.csv -o review.html"
     yield "  nnabla-influence cleanse -i influence.csv -o clean.csv --decisions decisions.csv"
-    yield "Whether removal helps, `nnabla-influence curve` shows beforehand (docs/curve.md)."
+    yield "To see beforehand whether removal helps, use `nnabla-influence curve` (docs/curve.md)."
 
 
-def _claim(folder: Path) -> None:
-    """Make the folder; refuse one that holds somebody else's things."""
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder with files that are not a demo's."""
     known = {"digits", "lenet.nntxt", "run", "influence.csv", "review.html"}
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: is a file; give the name of a folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        names = {entry.name for entry in folder.iterdir()}
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be written ({error.strerror or error}); name another folder with -o"
-        ) from error
-    # Hidden ones are of the system, or left by a demo that was killed.
-    foreign = sorted(name for name in names - known if not name.startswith("."))
-    if foreign:
-        raise OutputError(
-            f"{folder}: holds {foreign[0]}, which is not the demo's; name another folder with -o"
-        )
+    # Hidden files are the system's, or left by a demo that was killed.
+    for name in sorted({entry.name for entry in folder.iterdir()} - known):
+        if not name.startswith("."):
+            raise OutputError(
+                f"{folder}: holds {name}, which is not the demo's; choose another folder with -o"
+            )
 
 
 def _write_network(path: Path, data: SampleData) -> Path:
@@ -109,12 +83,12 @@ def _write_network(path: Path, data: SampleData) -> Path:
 
 
 def _findings(ranking: Ranking, data: SampleData) -> Iterator[str]:
-    """Say how many flipped labels the head of the ranking holds, with two yardsticks beside it."""
+    """Count the flipped labels among the most harmful rows, and among the largest losses."""
     is_flipped = np.zeros(data.n_training, bool)
     is_flipped[data.flipped] = True
     yield (
-        "Of the most harmful rows, this many had a flipped label (chance:"
-        f" {is_flipped.mean():.0%}; beside it, of the rows with the largest loss of their own):"
+        "Flipped labels among the most harmful rows (chance:"
+        f" {is_flipped.mean():.0%}; by loss: among the rows with the largest loss):"
     )
     assert ranking.scores.loss is not None
     by_loss = np.argsort(-ranking.scores.loss, kind="stable")
@@ -122,6 +96,5 @@ def _findings(ranking: Ranking, data: SampleData) -> Iterator[str]:
         found, with_loss = (is_flipped[order[:count]].sum() for order in (ranking.order, by_loss))
         yield f"  {found:4d} of the first {count:4d}  {found / count:4.0%}   (by loss: {with_loss})"
     yield (
-        "A wrong label is one way to harm; the influence is about the validation loss, whatever"
-        " the reason (docs/meaning.md)"
+        "A wrong label is only one reason why a row raises the validation loss (docs/meaning.md)"
     )

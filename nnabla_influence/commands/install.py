@@ -1,4 +1,4 @@
-"""The options of ``nnabla-influence install``, and what it calls."""
+"""The command ``nnabla-influence install``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from nnabla_influence.errors import InfluenceError
 from nnabla_influence.process import show
 
 DESCRIPTION = (
-    "Install the plugins into a Neural Network Console: Windows NNC, or NNCD, where they are also"
-    " registered. Shows the changes, and asks before it makes them."
+    "Install the plugins into Neural Network Console: Windows NNC, or NNCD, where they are also"
+    " registered. It shows the changes and asks before it makes them."
 )
 
 
@@ -20,8 +20,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--console",
         required=True,
         metavar="PATH",
-        help="folder neural_network_console of Windows NNC, or the home folder of NNCD's user, in"
-        " which nncd_bucket lies",
+        help="folder neural_network_console of Windows NNC, or the home folder of NNCD's user, the"
+        " one with nncd_bucket",
     )
     parser.add_argument(
         "--uninstall", action="store_true", help="remove everything that was installed"
@@ -33,11 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Show the changes, ask, and make them.
-
-    Raises:
-        InfluenceError: PATH is not a Console, a file is in the way, or the user did not agree.
-    """
+    """Show the changes, ask, and make them."""
     from nnabla_influence.console.installation import Installation
     from nnabla_influence.console.places import recognise
 
@@ -56,8 +52,7 @@ def run(parsed: argparse.Namespace) -> None:
 def _agreed() -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
         raise InfluenceError(
-            "nothing was changed, since there is no terminal to ask in; add --yes to make the"
-            " changes"
+            "nothing was changed, since there is no terminal to ask in; add --yes to agree"
         )
     try:
         return input("Make these changes? [y/N] ").strip().lower() in ("y", "yes")

@@ -15,16 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from nnabla_influence import __version__
-from nnabla_influence.commands import (
-    cleanse,
-    curve,
-    demo,
-    install,
-    review,
-    score,
-    train,
-    validate,
-)
+from nnabla_influence.commands import cleanse, curve, demo, install, review, score, train, validate
 from nnabla_influence.commands.options import without_aliases
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.process import INTERRUPTED, import_nnabla, tidy_process
@@ -44,11 +35,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command that ``arguments`` (by default the process's) ask for.
-
-    Raises:
-        SystemExit: It did not succeed; the exit code is one of the module's.
-    """
+    """Run the command in ``arguments``, by default the process's; exit with a code as above."""
     with tidy_process():
         typed = sys.argv[1:] if arguments is None else arguments
         parsed = build_parser().parse_args(without_aliases(typed))
@@ -69,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for line in traceback.format_exc().split("\n"):
                     print(printable(line), file=sys.stderr)
             known = isinstance(error, InfluenceError)
-            hint = "" if known else "; run again with --debug and report what it shows"
+            hint = "" if known else "; run again with --debug and report the traceback"
             sys.exit(f"{prog}: {one_line(error)}{hint}")
         finally:
             logging.disable(logging.NOTSET)

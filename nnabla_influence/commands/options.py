@@ -33,7 +33,7 @@ ALIASES = {
 }
 """Accepted spellings of Sony's plugins, of nnabla_cli and of version 0.1.0."""
 
-MODEL_HELP = "network definition with its training's settings (.nnp, .nntxt, .prototxt)"
+MODEL_HELP = "network definition with its training settings (.nnp, .nntxt, .prototxt)"
 
 
 def without_aliases(arguments: Sequence[str]) -> list[str]:
@@ -94,8 +94,8 @@ def add_running_statistics(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--running-statistics",
         action="store_true",
-        help="method final: use the running statistics of BatchNormalization, not those of each"
-        " mini-batch",
+        help="method final: use BatchNormalization's running statistics instead of each"
+        " mini-batch's",
     )
 
 
@@ -112,7 +112,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     workers.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="Dask scheduler whose workers are used instead, such as tcp://host:8786",
+        help="use the workers of this Dask scheduler, such as tcp://host:8786",
     )
 
 

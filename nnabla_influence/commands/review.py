@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from nnabla_influence.review.reviewed import Reviewed
 
 DESCRIPTION = (
-    "Write a page or a workbook of a ranking's rows, the most harmful first, in which to decide"
-    " which rows to keep, remove or relabel."
+    "Write a page or a workbook of a ranking's rows, the most harmful first, to decide which rows"
+    " to keep, remove or relabel."
 )
 
 _ALL = -1
@@ -39,13 +39,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="1000",
         metavar="K|all",
         type=_thumbnails,
-        help="show pictures of this many rows, the most harmful ones (default: %(default)s)",
+        help="show pictures of the K most harmful rows (default: %(default)s)",
     )
     parser.add_argument(
         "--class-names",
         metavar="FILE|A,B,C",
-        help="names of the classes 0, 1, 2, ...: separated by commas, or a text file with one on"
-        " each line, or a CSV of numbers and names (default: those in the label's header, such as"
+        help="names of the classes 0, 1, 2, ...: separated by commas, a text file with one name on"
+        " each line, or a CSV of numbers and names (default: from the label's header, such as"
         " y:label;cat;dog)",
     )
     options.add_label_column(parser)
@@ -74,11 +74,7 @@ def run(parsed: argparse.Namespace) -> None:
         from nnabla_influence.review.page import write_page
 
         page = write_page(
-            reviewed,
-            parsed.output,
-            thumbnails=thumbnails,
-            title=parsed.title,
-            progress=progress,
+            reviewed, parsed.output, thumbnails=thumbnails, title=parsed.title, progress=progress
         )
         for line in _about_page(page, reviewed):
             show(line)
@@ -112,16 +108,16 @@ def _notes(reviewed: Reviewed) -> Iterator[str]:
         yield reviewed.verdict.sentence
     if reviewed.unseen:
         yield (
-            f"not judged: {reviewed.unseen} of {len(reviewed)} rows, which the window never saw or"
-            " the loss ignores; their influence of 0 says nothing"
+            f"not judged: {reviewed.unseen} of {len(reviewed)} rows, which are not in the window or"
+            " are ignored by the loss; their influence of 0 has no meaning"
         )
     nameless = [c.value for c in reviewed.classes if c.name is None]
     if 0 < len(nameless) < len(reviewed.classes):
-        yield f"no name was given for the classes {listed(nameless)}; they are shown as numbers"
+        yield f"the classes {listed(nameless)} have no name and are shown as numbers"
     if reviewed.label_column is None:
         yield (
-            "no labels are shown, since there is no single column 'y'; name the label column with"
-            " --label-column"
+            "no labels are shown, since the ranking has no single column 'y'; give the label column"
+            " with --label-column"
         )
 
 

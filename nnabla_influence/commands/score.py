@@ -22,17 +22,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=["auto", "exact", "final"],
         default="auto",
-        help="exact: each step at its own parameters; final: every step at the final ones; auto:"
-        " exact if the run has checkpoints or the training can be replayed in time (default:"
-        " %(default)s)",
+        help="exact: each step at its own parameters; final: each step at the final parameters;"
+        " auto: exact if the run has checkpoints or can be replayed within --replay-budget, else"
+        " final (default: %(default)s)",
     )
     parser.add_argument(
         "--replay-budget",
         default=10,
         metavar="MINUTES",
         type=minutes,
-        help="method auto: replay a training without checkpoints if that takes no longer; 0: never"
-        " (default: %(default)s)",
+        help="method auto: longest replay of a training without checkpoints; 0 for none (default:"
+        " %(default)s)",
     )
     options.add_window(parser, "last", "trace the last epoch, all epochs, or the last N")
     options.add_running_statistics(parser)
@@ -47,14 +47,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser,
         "n_trials",
         "N",
-        "shuffled orders to average if the order of the training is not known (default: 3)",
+        "number of shuffled orders to average if the training's order is unknown (default: 3)",
         type=count,
     )
     parser.add_argument(
         "--chunk-size",
         type=count,
         metavar="N",
-        help="examples per forward pass: trades memory for speed, does not change the scores"
+        help="examples per forward pass: more need more memory and less time; scores stay the same"
         " (default: chosen for the network)",
     )
     options.add_workers(parser)

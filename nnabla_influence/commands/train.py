@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--keep",
         choices=["final", "sqrt", "all"],
         default="sqrt",
-        help="checkpoints to keep for exact scores: only the final state, the square root of the"
+        help="checkpoints to keep for exact scores: only the final one, the square root of the"
         " number of steps (the others are replayed), or all (default: %(default)s)",
     )
     options.add_device(parser)

@@ -51,19 +51,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=0.1,
         metavar="K|FRACTION",
         type=count_or_fraction,
-        help="rows of a subset, as a number or as a fraction (default: %(default)s)",
+        help="rows of a subset, as a number or a fraction (default: %(default)s)",
     )
     parser.add_argument(
         "--seed",
         default=0,
         metavar="N",
         type=count_or_none,
-        help="seed of the drawn rows and subsets (default: %(default)s)",
+        help="seed that draws the rows and subsets (default: %(default)s)",
     )
     parser.add_argument(
         "--no-retest",
         action="store_true",
-        help="do not retrain twice to measure how reproducible the truth is; halves the time",
+        help="do not retrain a second time to measure how reproducible the changes are; halves the"
+        " time",
     )
     options.add_device(parser)
 

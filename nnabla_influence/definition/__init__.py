@@ -3,16 +3,20 @@
 from nnabla_influence.definition.datasets import DatasetSettings
 from nnabla_influence.definition.definition import Definition, load_definition
 from nnabla_influence.definition.inputs import Input
-from nnabla_influence.definition.losses import ignoring_columns, is_never_negative
+from nnabla_influence.definition.losses import (
+    Label,
+    find_label,
+    ignoring_columns,
+    is_never_negative,
+)
 from nnabla_influence.definition.modes import Mode
+from nnabla_influence.definition.monitors import validation_definition
 from nnabla_influence.definition.normalization import Statistic, running_statistics
 from nnabla_influence.definition.objective import (
     Objective,
     build_objective,
     check_differentiable,
-    check_independence,
 )
-from nnabla_influence.definition.prediction import Label, find_label
 from nnabla_influence.definition.random_layers import (
     Draw,
     RandomLayers,
@@ -20,8 +24,8 @@ from nnabla_influence.definition.random_layers import (
     set_seeds,
     with_seeds,
 )
+from nnabla_influence.definition.refusals import check_independence
 from nnabla_influence.definition.solver_settings import SolverSettings
-from nnabla_influence.definition.validation_network import validation_definition
 
 __all__ = [
     "DatasetSettings",

@@ -43,12 +43,8 @@ def dataset_settings(
 ) -> tuple[DatasetSettings | None, DatasetSettings | None]:
     """Return the datasets of training and of validation, each None where the file names none.
 
-    Training is the optimizer's first dataset. Validation is a dataset of a monitor that is not the
+    Training is the optimizer's dataset. Validation is a dataset of a monitor that is not the
     optimizer's, preferably one called ``Validation``.
-
-    Raises:
-        ModelError: The optimizer's dataset is not among the file's.
-        UnsupportedError: The optimizer reads several datasets side by side.
     """
     datasets = {
         dataset.name: _settings(path, index, dataset) for index, dataset in enumerate(proto.dataset)
@@ -57,13 +53,13 @@ def dataset_settings(
     if len(trained) > 1:
         raise UnsupportedError(
             f"{path}: the optimizer {optimizer.name!r} reads {len(trained)} datasets"
-            f" ({', '.join(map(repr, trained))}); put the columns into one CSV, train and score"
+            f" ({', '.join(map(repr, trained))}); put the columns into one CSV and train again"
         )
-    # A definition may leave its datasets out altogether; then the CSVs are given by hand.
+    # A definition may leave all its datasets out; then the user gives the CSVs.
     if datasets and trained and trained[0] not in datasets:
         raise ModelError(
-            f"{path}: the optimizer {optimizer.name!r} reads the dataset {trained[0]!r}, which the"
-            f" file does not hold (it holds {', '.join(map(repr, datasets))}); save the file again"
+            f"{path}: the optimizer {optimizer.name!r} reads the dataset {trained[0]!r}, which is"
+            f" not in the file (only {', '.join(map(repr, datasets))}); save the file again"
         )
     monitored = [
         name
@@ -78,31 +74,16 @@ def dataset_settings(
 
 
 def refuse_missing_csv(definition: Path, settings: DatasetSettings, what: str, advice: str) -> None:
-    """Refuse a dataset whose CSV does not exist.
-
-    Args:
-        definition: The model file that names it.
-        settings: The dataset.
-        what: Its use: training or validation.
-        advice: What to do, such as "give the CSV with -t".
-
-    Raises:
-        DatasetError: It does not exist.
-    """
-    if settings.path.exists():
-        return
-    if is_foreign(settings.uri):
-        raise DatasetError(
-            f"{settings.uri}: the {what} dataset that {definition} names is on another"
-            f" machine; {advice}"
-        )
-    raise DatasetError(
-        f"{settings.path}: the {what} dataset that {definition} names does not exist; {advice}"
-    )
+    """Refuse the training or validation dataset of a model file if its CSV does not exist."""
+    if not settings.path.exists():
+        place, is_where = settings.path, "does not exist"
+        if is_foreign(settings.uri):
+            place, is_where = Path(settings.uri), "is on another machine"
+        raise DatasetError(f"{place}: the {what} dataset of {definition} {is_where}; {advice}")
 
 
 def folder_beside(settings: DatasetSettings, csv: Path) -> Path | None:
-    """Return where a dataset's cache lies if the data set was moved, with its cache, to ``csv``.
+    """Return where a dataset's cache is if the dataset was moved, with its cache, to ``csv``.
 
     The Console keeps the cache in a fixed place beside the CSV: Windows NNC in ``NAME.cache``. So
     it is to ``csv`` as ``cache_dir`` is to ``uri``; None where these are not paths of one kind.

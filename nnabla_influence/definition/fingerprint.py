@@ -18,14 +18,6 @@ def network_fingerprint(path: Path, network: Any, optimizer: Any) -> tuple[str, 
     and shape, a column of the dataset, or an output of an earlier function. It does not depend on
     the names of functions and other variables, on the batch size, on values of parameters, or on
     whether loops are unrolled in the file.
-
-    Args:
-        path: The model file, for messages.
-        network: The proto ``Network`` that is trained.
-        optimizer: The proto ``Optimizer`` that trains it.
-
-    Raises:
-        ModelError: nnabla cannot build the network.
     """
     unrolled = expand(path, network)
     known: dict[str, tuple[object, ...]] = {

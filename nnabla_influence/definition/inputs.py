@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,29 +42,45 @@ _PASS_THROUGH = frozenset(_PASS_THROUGH_NAMES.split())
 
 def network_inputs(
     path: Path, optimizer: Any, graph: Graph, losses: Sequence[str]
-) -> tuple[Input, ...]:
-    """Return the inputs that the loss depends on, one for each dataset column.
+) -> tuple[tuple[Input, ...], dict[str, float]]:
+    """Return what the loss reads that no function computes.
+
+    Returns:
+        The inputs that a dataset feeds, one for each column; and the constants that fill other
+        inputs, by network variable.
 
     Raises:
-        ModelError: The optimizer section names a variable that the network lacks, or the network
-            has a fixed batch size.
+        ModelError: An input is not fed, or has a fixed batch size.
         UnsupportedError: An input is random, or changes during training.
     """
     needed = graph.upstream(losses)
+    inputs = _dataset_inputs(path, optimizer, graph, needed)
+    constants = _constants(path, optimizer, needed)
+    fed = {assignment.variable_name for assignment in optimizer.data_variable}
+    fed.update(graph.producers, graph.parameter_names, constants)
+    for name in graph.shapes:
+        if name in needed and name not in fed:
+            raise _not_fed(path, optimizer.network_name, graph, name, needed)
+    return inputs, constants
+
+
+def _dataset_inputs(
+    path: Path, optimizer: Any, graph: Graph, needed: Collection[str]
+) -> tuple[Input, ...]:
     inputs: dict[str, Input] = {}
     for assignment in optimizer.data_variable:
         column, variable = assignment.data_name, assignment.variable_name
         if variable not in graph.shapes:
             raise ModelError(
-                f"{path}: the optimizer feeds {variable!r}, which the network"
-                f" {optimizer.network_name!r} does not hold; save the file again"
+                f"{path}: the optimizer feeds {variable!r}, which is not in the network"
+                f" {optimizer.network_name!r}; save the file again"
             )
         if variable not in needed:
             continue
         if column.startswith("%"):
             raise UnsupportedError(
                 f"{path}: the input {variable!r} is fed with {column!r}, which changes during"
-                " training; replace it by a constant to score"
+                " training; replace it by a constant"
             )
         shape = graph.shapes[variable]
         if not shape or shape[0] != -1:
@@ -76,18 +92,16 @@ def network_inputs(
         n_classes = min((reader.n_classes for reader in readers), default=None)
         ignores = bool(readers) and all(reader.ignores_negative for reader in readers)
         found = Input(column, variable, shape[1:], n_classes, ignores)
-        if column not in inputs:
-            inputs[column] = found
-        elif inputs[column].shape != found.shape:
+        if inputs.setdefault(column, found).shape != found.shape:
             raise UnsupportedError(
                 f"{path}: the column {column!r} feeds {inputs[column].variable!r} of shape"
-                f" {inputs[column].shape} and {variable!r} of shape {found.shape}; give them one"
-                " shape"
+                f" {inputs[column].shape} and {variable!r} of shape {found.shape}; give them the"
+                " same shape"
             )
     if not inputs:
         raise ModelError(
-            f"{path}: optimizer {optimizer.name!r} feeds no input of the loss from a dataset; set"
-            " the dataset variables of the inputs and save the file again"
+            f"{path}: the optimizer {optimizer.name!r} feeds no input of the loss from a dataset;"
+            " set the dataset variables of the inputs and save the file again"
         )
     return tuple(inputs.values())
 
@@ -120,43 +134,31 @@ def _readers(graph: Graph, variable: str, seen: set[str]) -> list[_Reader]:
     return found
 
 
-def constant_inputs(
-    path: Path, optimizer: Any, graph: Graph, losses: Sequence[str]
-) -> dict[str, float]:
-    """Return the values of the inputs that are filled with a constant, by network variable.
-
-    Raises:
-        UnsupportedError: An input that the loss depends on is filled at random.
-        ModelError: An input that the loss depends on is not fed at all.
-    """
-    needed = graph.upstream(losses)
-    constants: dict[str, float] = {}
-    for generator in optimizer.generator_variable:
-        name = generator.variable_name
-        if name not in needed:
-            continue
+def _constants(path: Path, optimizer: Any, needed: Collection[str]) -> dict[str, float]:
+    generators = [g for g in optimizer.generator_variable if g.variable_name in needed]
+    for generator in generators:
         if generator.type != "Constant":
             raise UnsupportedError(
-                f"{path}: the input {name!r} is filled at random ({generator.type}), so the loss"
-                " of an example has no single value; replace it by a constant to score"
+                f"{path}: the input {generator.variable_name!r} is filled at random"
+                f" ({generator.type}), so the loss of an example has no single value; replace it"
+                " by a constant"
             )
-        constants[name] = generator.multiplier
-    fed = {assignment.variable_name for assignment in optimizer.data_variable}
-    fed.update(graph.producers, graph.parameter_names, constants)
-    unfed = [name for name in graph.shapes if name in needed and name not in fed]
-    if not unfed:
-        return constants
-    name, network = unfed[0], optimizer.network_name
-    if name.startswith("@"):  # nnabla.utils.save's, for no name
-        reader = next((n for n, _ in graph.consumers(name) if needed & set(n.outputs)), None)
-        raise ModelError(
-            f"{path}: the function {reader.type if reader else '?'} of the network {network!r}"
-            f" reads an array of shape {graph.shapes[name]}, whose values the file does not hold."
-            " For a constant of NumPy, use nn.parameter.get_parameter_or_create(name, shape,"
-            " initializer=array, need_grad=False), or numbers in place of the array; for an input,"
-            " name it in save()'s names; save the file again"
+    return {generator.variable_name: generator.multiplier for generator in generators}
+
+
+def _not_fed(
+    path: Path, network: str, graph: Graph, name: str, needed: Collection[str]
+) -> ModelError:
+    if not name.startswith("@"):
+        return ModelError(
+            f"{path}: no dataset variable feeds the input {name!r} of the network {network!r}; set"
+            " one and save the file again"
         )
-    raise ModelError(
-        f"{path}: no dataset variable feeds the input {name!r} of the network {network!r}; set one"
-        " and save the file again"
+    # nnabla.utils.save names arrays and unnamed inputs so.
+    reader = next((n for n, _ in graph.consumers(name) if set(n.outputs) & set(needed)), None)
+    return ModelError(
+        f"{path}: the function {reader.type if reader else '?'} of the network {network!r} reads an"
+        f" array of shape {graph.shapes[name]}, whose values are not in the file; make a constant"
+        " a parameter (nn.parameter.get_parameter_or_create(name, shape, initializer=array,"
+        " need_grad=False)) or a number, or name an input in save()'s names; save the file again"
     )

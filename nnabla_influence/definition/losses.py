@@ -1,31 +1,32 @@
-"""The loss of a training: a value for each example, and penalties."""
+"""The loss of a training: a value for each example, penalties, and what it compares."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nnabla as nn
+import nnabla.functions as NF
+import numpy as np
+
 from nnabla_influence.definition.definition import Definition
-from nnabla_influence.definition.graph import Graph, copied, keep_only
+from nnabla_influence.definition.graph import Graph, Node, Shape, copied, keep_only
 from nnabla_influence.errors import UnsupportedError
 
 # Functions that a mean passes through: the mean of what they return is the mean of their input.
 _MEAN_KEEPING = ("Identity", "Mean", "Reshape", "Transpose")
+# Functions between a loss and what is saved of it, and those that leave a label what it is.
+TRANSPARENT = ("Identity", "MulScalar", "AddScalar", "Mean", "Sum", "Reshape")
+_SAME_LABEL = ("Identity", "Reshape", "Unlink")
 _ZERO_KEEPING = ("Identity", "MulScalar", "Mean", "Sum", "Reshape")
 
+_REGRESSIONS = ("SquaredError", "AbsoluteError", "HuberLoss", "EpsilonInsensitiveLoss")
+_BINARY = ("BinaryCrossEntropy", "SigmoidCrossEntropy")
+
 # Losses that have no value below 0, for any data that they accept.
-_NEVER_NEGATIVE = (
-    "SoftmaxCrossEntropy",
-    "CategoricalCrossEntropy",
-    "SigmoidCrossEntropy",
-    "BinaryCrossEntropy",
-    "SquaredError",
-    "AbsoluteError",
-    "HuberLoss",
-    "EpsilonInsensitiveLoss",
-)
+_NEVER_NEGATIVE = ("SoftmaxCrossEntropy", "CategoricalCrossEntropy", *_BINARY, *_REGRESSIONS)
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,6 @@ def split_loss(path: Path, graph: Graph, losses: Sequence[str], data: Collection
     nnabla_cli's training descends on that sum, each mean taken over all elements. The losses of
     Neural Network Console have a value for each example; a script may have saved the mean over the
     mini-batch, or a weighted sum of such means and of penalties, which are followed back.
-
-    Raises:
-        UnsupportedError: A loss is a number for the whole mini-batch in another way.
     """
     of_data = graph.downstream(data)
     examples: list[Term] = []
@@ -100,19 +98,15 @@ def split_loss(path: Path, graph: Graph, losses: Sequence[str], data: Collection
             stack.append(Term(node.inputs[0], factor))
         else:
             raise UnsupportedError(
-                f"{path}: the loss {', '.join(map(repr, losses))} is one number for the"
-                f" whole mini-batch, made by the function {node.type} (layer {node.name!r}); make"
-                " it the mean over the examples, or save a loss for each example"
+                f"{path}: the loss {', '.join(map(repr, losses))} is one number for the whole"
+                f" mini-batch, made by the function {node.type} (layer {node.name!r}); make it the"
+                " mean over the examples, or save a loss for each example"
             )
     return LossTerms(tuple(examples), tuple(penalties), offset)
 
 
 def loss_network(definition: Definition) -> tuple[Any, LossTerms]:
-    """Return a copy of the trained network without what its loss does not need, and its loss.
-
-    Raises:
-        UnsupportedError: As `loss_terms` does.
-    """
+    """Return a copy of the trained network without what its loss does not need, and its loss."""
     network, terms = copied(definition.network), loss_terms(definition)
     keep_only(network, terms.outputs)
     return network, terms
@@ -147,3 +141,94 @@ def ignoring_columns(definition: Definition) -> tuple[str, ...]:
             return ()
         columns += labels
     return tuple(dict.fromkeys(columns))
+
+
+@dataclass(frozen=True)
+class Label:
+    """The dataset column that a predicted class is compared with."""
+
+    column: str
+    binary: bool  # whether it holds the probability of class 1
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Return the classes, (n,), of the column's values, (n, ...)."""
+        flat = values.reshape(len(values))
+        return flat >= 0.5 if self.binary else flat
+
+
+def build_prediction(
+    definition: Definition, built: Callable[[str], nn.Variable]
+) -> nn.Variable | None:
+    """Build what a network predicts for each of B examples, (B,), read off its loss.
+
+    It is the most likely category where the target is a category, also as one-hot; 0 or 1 where
+    the loss compares one probability; and the value itself for a regression with one output.
+    Anything else, such as an image or several labels, has no single prediction: None.
+
+    Args:
+        definition: The network.
+        built: From a variable's name to what was built for it.
+    """
+    graph = definition.graph
+    loss = _compared(definition, graph)
+    if loss is None:
+        return None
+    scores, shape = loss.inputs[0], graph.shapes[loss.inputs[0]]
+    axis = graph.category_axis(loss)
+    if axis is not None:
+        return _most_likely(built(scores), axis) if _size(shape) == shape[axis] else None
+    target = graph.producers.get(loss.inputs[1]) if len(loss.inputs) > 1 else None
+    if target is not None and _is_one_hot(target):
+        return _most_likely(built(scores), tuple(range(1, len(shape))))
+    if _size(shape) != 1:
+        return None
+    if loss.type in _BINARY:
+        least = 0.5 if loss.type == "BinaryCrossEntropy" else 0.0
+        return _flat(NF.greater_equal_scalar(built(scores), least))
+    if loss.type in _REGRESSIONS:
+        computed = graph.downstream(graph.parameter_names)
+        outputs = [name for name in loss.inputs if name in computed]
+        return _flat(built(outputs[0])) if len(outputs) == 1 else None
+    return None
+
+
+def find_label(definition: Definition) -> Label | None:
+    """Return the label that the loss compares with; None where the network predicts no class."""
+    graph = definition.graph
+    loss = _compared(definition, graph)
+    if loss is None or len(loss.inputs) < 2:
+        return None
+    binary, target = loss.type in _BINARY, loss.inputs[1]
+    one_hot = graph.producers.get(graph.behind(target, _SAME_LABEL))
+    if one_hot is not None and _is_one_hot(one_hot):
+        binary, target = False, one_hot.inputs[0]
+    elif not binary and graph.category_axis(loss) is None:
+        return None
+    target = graph.behind(target, _SAME_LABEL)
+    if target not in definition.data or _size(graph.shapes[target]) != 1:
+        return None
+    return Label(definition.data[target], binary)
+
+
+def _compared(definition: Definition, graph: Graph) -> Node | None:
+    """Return the function that compares outputs and targets, if there is only one."""
+    examples = loss_terms(definition).examples
+    if len(examples) != 1:
+        return None
+    return graph.producers.get(graph.behind(examples[0].variable, TRANSPARENT))
+
+
+def _most_likely(scores: nn.Variable, axis: int | tuple[int, ...]) -> nn.Variable:
+    return _flat(NF.max(scores, axis=axis, only_index=True))
+
+
+def _is_one_hot(node: Node) -> bool:
+    return node.type == "OneHot" and len(node.proto.one_hot_param.shape.dim) == 1
+
+
+def _size(shape: Shape) -> int:
+    return int(np.prod(shape[1:], dtype=int))
+
+
+def _flat(variable: nn.Variable) -> nn.Variable:
+    return NF.reshape(variable, (variable.shape[0],), inplace=False)

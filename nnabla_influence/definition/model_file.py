@@ -1,7 +1,6 @@
 """Read model files: the definition as a protobuf, parameters and other arrays by name.
 
-nnabla's own loaders put what they read into nnabla's global scope, or merge a text that holds
-parameters twice, and they log; the formats are simple, so they are read here.
+nnabla's own loaders write to its global scope, or merge a text that holds parameters twice.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ TEXT_SUFFIXES = (".nntxt", ".prototxt")
 PARAMETER_SUFFIXES = (".h5", ".protobuf")
 MODEL_SUFFIXES = (*TEXT_SUFFIXES, ".nnp")
 
-_MOST_TEXT = 2**24  # which takes a minute to read; no network has so many functions
+_MOST_TEXT = 2**24  # takes a minute to read; no network has so many functions
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _DAMAGE = (
     OSError,
@@ -43,29 +42,11 @@ _DAMAGE = (
 )
 
 
-class ModelFiles(NamedTuple):
-    """What the files of a model hold.
-
-    Attributes:
-        proto: The definition, without parameters.
-        parameters: float32 arrays by nnabla's names.
-    """
-
-    proto: Any
-    parameters: dict[str, np.ndarray]
-
-
 class Part(NamedTuple):
-    """A member of an .nnp, or a whole file of another kind.
+    """A member of an .nnp, or a whole file of another kind."""
 
-    Attributes:
-        where: The file, and the member, for messages.
-        name: Of the member or file, in lower case.
-        content: Its bytes.
-    """
-
-    where: str
-    name: str
+    where: str  # for messages: the file and the member
+    name: str  # of the member or file, in lower case
     content: bytes
 
 
@@ -78,11 +59,7 @@ def naming_damage(
 ) -> Iterator[None]:
     """Turn whatever reading a missing or damaged file raises into one error.
 
-    Args:
-        where: The file.
-        what: What it should be, such as "a valid .nnp archive".
-        advice: What the user can do.
-        error: The type of the error.
+    The message says that ``where`` is not ``what``, such as "a valid .nnp archive", and ``advice``.
     """
     try:
         yield
@@ -93,25 +70,20 @@ def naming_damage(
         raise error(f"{where}: is not {what} ({reason}); {advice}") from cause
 
 
-def read_model_files(path: Path, parameters: Path | None = None) -> ModelFiles:
-    """Read a definition file and, if given, a separate file of parameters.
-
-    Args:
-        path: An .nnp of nnabla_cli, Neural Network Console or its desktop version, or an .nntxt or
-            .prototxt.
-        parameters: An .h5, .protobuf or .nnp whose parameters replace the model's own.
+def read_model_file(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
+    """Return the definition in an .nnp, .nntxt or .prototxt, and its parameters by nnabla's names.
 
     Raises:
-        ModelError: A file is missing, damaged, or of another kind.
+        ModelError: The file is missing, damaged, or of another kind.
     """
     if path.suffix.lower() not in MODEL_SUFFIXES:
         raise ModelError(f"{path}: is not a model file; give an .nnp, .nntxt or .prototxt")
-    files = _read(path)
-    if not files.proto.network:
+    proto, parameters = _read(path)
+    if not proto.network:
         raise ModelError(
             f"{path}: holds no network; give the .nnp, .nntxt or .prototxt that was trained"
         )
-    return files if parameters is None else ModelFiles(files.proto, read_parameters(parameters))
+    return proto, parameters
 
 
 def read_parameters(path: Path) -> dict[str, np.ndarray]:
@@ -122,18 +94,14 @@ def read_parameters(path: Path) -> dict[str, np.ndarray]:
     """
     if path.suffix.lower() not in (*PARAMETER_SUFFIXES, *MODEL_SUFFIXES):
         raise ModelError(f"{path}: is not a parameter file; give an .h5, .protobuf or .nnp")
-    parameters = _read(path).parameters
+    _, parameters = _read(path)
     if not parameters:
         raise ModelError(f"{path}: holds no parameters; give the .h5 or .nnp of the training")
     return parameters
 
 
 def read_parts(path: Path, wanted: Callable[[str], bool]) -> Iterator[Part]:
-    """Yield a file as its one part, or the parts of an .nnp, within the limits for its size.
-
-    Args:
-        path: The file.
-        wanted: Whether to read a part of an .nnp, by its name in lower case.
+    """Yield a file as its one part, or the ``wanted`` parts of an .nnp, by name in lower case.
 
     Raises:
         ModelError: The file is missing or damaged, holds several definitions, or would grow far
@@ -165,11 +133,7 @@ def read_parts(path: Path, wanted: Callable[[str], bool]) -> Iterator[Part]:
 
 
 def read_proto(part: Part) -> Any:
-    """Return the ``NNablaProtoBuf`` of a part, a text or a binary.
-
-    Raises:
-        ModelError: It is damaged.
-    """
+    """Return the ``NNablaProtoBuf`` of a part, a text or a binary."""
     proto = nnabla_pb2.NNablaProtoBuf()
     if part.name.endswith(TEXT_SUFFIXES):
         advice = "give the .nntxt or .prototxt that was trained"
@@ -181,7 +145,7 @@ def read_proto(part: Part) -> Any:
     return proto
 
 
-def _read(path: Path) -> ModelFiles:
+def _read(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
     proto = nnabla_pb2.NNablaProtoBuf()
     parameters: dict[str, np.ndarray] = {}
     for part in read_parts(path, _is_read):
@@ -200,7 +164,7 @@ def _read(path: Path) -> ModelFiles:
                 open_checked(part.content),
             ):
                 pass
-    return ModelFiles(proto, parameters)
+    return proto, parameters
 
 
 def _is_read(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +12,9 @@ from nnabla_influence.definition.graph import Graph, Node, Shape
 from nnabla_influence.definition.unrolled import matching_names
 from nnabla_influence.errors import UnsupportedError
 
-RANDOM_LAYERS = (
-    "Dropout",
-    "RandomFlip",
-    "RandomShift",
-    "RandomErase",
-    "RandomCrop",
-    "ImageAugmentation",
-)
 _CROPPING_LAYERS = ("RandomCrop", "ImageAugmentation")
-_RANDOM_SOURCES = (
-    "Rand",
-    "Randint",
-    "Randn",
-    "RandBinomial",
-    "RandBeta",
-    "RandGamma",
-    "RandomChoice",
-    "VATNoise",
-)
+RANDOM_LAYERS = ("Dropout", "RandomFlip", "RandomShift", "RandomErase", *_CROPPING_LAYERS)
+_RANDOM_SOURCES = re.compile("Rand(int|n|Binomial|Beta|Gamma|omChoice)?|VATNoise")
 _NORMALIZATIONS = {
     "BatchNormalization": "batch_normalization_param",
     "FusedBatchNormalization": "fused_batch_normalization_param",
@@ -72,18 +57,14 @@ def set_mode(path: Path, network: Any, data: Iterable[str], mode: Mode = Mode.TE
     """Edit a proto network in place, so that its layers act as in a mode.
 
     In TEST mode, batch normalisations use their running statistics; in the others they stay as the
-    file has them, to be built by `Normalizations`. If nothing is random, dropout and augmentations
+    file has them, and `Normalizations` builds them. If nothing is random, dropout and augmentations
     are removed; where an augmentation also crops, the centre is cut out.
 
     Args:
         path: The model file, for messages.
         network: The proto network.
         data: The names of the inputs that hold examples.
-        mode: To apply.
-
-    Raises:
-        UnsupportedError: A random function cannot be removed, or training changes a function's own
-            state in a way that the random mode does not follow.
+        mode: The mode.
     """
     graph = Graph.of(network)
     meaningful = graph.downstream([*data, *graph.parameter_names])
@@ -98,17 +79,17 @@ def set_mode(path: Path, network: Any, data: Iterable[str], mode: Mode = Mode.TE
         elif node.type == "MeanSubtraction" and mode.random:
             if function.mean_subtraction_param.update_running_mean:
                 raise UnsupportedError(
-                    f"{where} moves a running mean that the training's loss depends on, which exact"
-                    " scores do not follow; choose method final, or subtract the mean from the"
-                    " dataset and train again"
+                    f"{where} changes a running mean that the training's loss depends on, which"
+                    " exact scores do not follow; choose method final, or subtract the mean from"
+                    " the dataset and train again"
                 )
-        elif node.type in _RANDOM_SOURCES or (
+        elif _RANDOM_SOURCES.fullmatch(node.type) or (
             # Shifting or dropping out a constant makes a random mask, as in cutout.
             node.type in RANDOM_LAYERS and node.inputs[0] not in meaningful
         ):
             raise UnsupportedError(
                 f"{where} makes random numbers, so the loss of an example has no single value;"
-                " train without it to score"
+                " train without it"
             )
         elif node.type in RANDOM_LAYERS and not mode.random:
             _remove(where, node, graph.shapes[node.inputs[0]], graph.shapes[node.outputs[0]])
@@ -131,9 +112,7 @@ def _remove(where: str, node: Node, before: Shape, after: Shape) -> None:
                 f"{where} always scales, by {settings.min_scale:g} to {settings.max_scale:g}, so it"
                 " cannot be removed; scale the images of the dataset instead"
             )
-    parameter = function.WhichOneof("parameter")
-    if parameter is not None:
-        function.ClearField(parameter)
+    function.ClearField(function.WhichOneof("parameter"))
     if before == after:
         function.type = "Identity"
         return
@@ -143,8 +122,8 @@ def _remove(where: str, node: Node, before: Shape, after: Shape) -> None:
         or any(a > b for a, b in zip(after, before))
     ):
         raise UnsupportedError(
-            f"{where} turns shape {before} into {after}, which has no certain form without"
-            " randomness; train without it to score"
+            f"{where} turns shape {before} into {after} in a way that has no form without"
+            " randomness; train without it"
         )
     function.type = "Slice"
     for b, a in zip(before, after):

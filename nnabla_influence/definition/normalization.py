@@ -69,19 +69,15 @@ def normalized_variables(network: Unrolled, outputs: Iterable[str]) -> tuple[str
 
 
 def check_normalizations(network: Unrolled, outputs: Iterable[str]) -> None:
-    """Refuse running statistics that the training's loss depends on.
-
-    Raises:
-        UnsupportedError: Another function reads one; it is named.
-    """
+    """Refuse running statistics that the training's loss depends on."""
     moved = set(moved_statistics(network, outputs))
     for node in network.nodes:
         shared = moved.intersection(node.differentiated if _moves(node) else node.inputs)
         if shared:
             raise UnsupportedError(
                 f"{network.path}: the function {node.type} (layer {node.name!r}) reads the running"
-                f" statistic {min(shared)!r} that a batch normalisation moves in training; give it"
-                " a parameter of its own and train again"
+                f" statistic {min(shared)!r} that a batch normalisation changes in training; give"
+                " it a parameter of its own and train again"
             )
 
 
@@ -114,9 +110,8 @@ class Normalizations:
             n = int(np.prod([x.shape[axis] for axis in others]))
             if n < 2:
                 raise UnsupportedError(
-                    f"{self._network.path}: the batch normalisation {node.name!r} has one value for"
-                    " each channel in a mini-batch of one example, and so no variance; train with"
-                    " a larger batch size"
+                    f"{self._network.path}: the batch normalisation {node.name!r} has no variance"
+                    " in a mini-batch of one value for each channel; train with a larger batch size"
                 )
             mean = NF.mean(x, axis=others, keepdims=True)
             centred = x - mean

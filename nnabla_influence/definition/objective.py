@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import nnabla as nn
 import nnabla.functions as NF
@@ -12,8 +11,9 @@ import numpy as np
 
 from nnabla_influence.definition.definition import Definition
 from nnabla_influence.definition.graph import Node
-from nnabla_influence.definition.losses import LossTerms, Term, loss_network
+from nnabla_influence.definition.losses import LossTerms, Term, build_prediction, loss_network
 from nnabla_influence.definition.modes import Mode, set_mode
+from nnabla_influence.definition.monitors import check_monitors
 from nnabla_influence.definition.normalization import (
     Normalizations,
     Statistic,
@@ -21,15 +21,10 @@ from nnabla_influence.definition.normalization import (
     moved_statistics,
     normalized_variables,
 )
-from nnabla_influence.definition.prediction import find_prediction
 from nnabla_influence.definition.random_layers import Draw, Draws, random_functions
-from nnabla_influence.definition.refusals import check_functions, check_monitors
+from nnabla_influence.definition.refusals import check_functions, check_losses, check_parameters
 from nnabla_influence.definition.rewrites import rewrite_functions
 from nnabla_influence.definition.unrolled import Unrolled, expand
-from nnabla_influence.errors import ModelError, UnsupportedError
-
-_TOLERANCE = 1e-4
-"""Relative to the largest loss; a batch of the same size is computed in the same way throughout."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +46,7 @@ class Objective:
             weights; shape ``()``, None where there is none. (Weight decay is the solver's, and not
             in here.)
         prediction: What the network predicts for each example, shape ``(B,)``: a label, or the
-            value of a regression with one output; None where there is no such thing.
+            value of a regression with one output; None for others.
         statistics: With batch statistics, what the mini-batch does to each of the
             `running_statistics`.
         draws: In a random mode, inputs for what the random layers drew (`RandomLayers`), sorted by
@@ -98,7 +93,7 @@ def check_differentiable(definition: Definition, mode: Mode = Mode.TEST) -> None
     It needs no parameters, so it can come before a training. `build_objective` does it too.
 
     Raises:
-        UnsupportedError: Names the function and its layer, and says what to do.
+        UnsupportedError: A function is in the way; the message says what to do.
     """
     _prepare(definition, mode)
 
@@ -148,7 +143,7 @@ def build_objective(
         )
         check_losses(network, terms, batch_size)
         losses = _sum(network, terms.examples, _example_mean)
-        prediction = find_prediction(definition)
+        prediction = build_prediction(definition, network.built)
         variables = {name: network.built(name) for name in wanted}
         for name in by:  # a validation network may lack a part that is trained
             if name not in variables:
@@ -162,62 +157,10 @@ def build_objective(
             buffers={name: v for name, v in variables.items() if name not in by},
             losses=losses if terms.offset == 0.0 else losses + terms.offset,
             penalty=_sum(network, terms.penalties, NF.mean) if terms.penalties else None,
-            prediction=prediction and prediction.read(network.built(prediction.variable)),
+            prediction=prediction,
             draws=draws.draws,
             statistics=normalizations.statistics(terms.outputs) if mode.batch_statistics else (),
         )
-
-
-def check_parameters(
-    path: Path, wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, np.ndarray]
-) -> None:
-    """Check that no parameter is missing and that all have the right shapes.
-
-    nnabla silently initialises a missing parameter at random, so this comes before building.
-
-    Args:
-        path: The model file, for the message.
-        wanted: Shapes by name.
-        given: Arrays by name, of these and possibly others.
-
-    Raises:
-        ModelError: A parameter is missing, of another shape, or not finite.
-    """
-    missing = [name for name in wanted if name not in given]
-    if missing:
-        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise ModelError(
-            f"{path}: {len(missing)} of the network's {len(wanted)} parameters are missing"
-            f" ({shown}); give the trained parameters, an .nnp or an .h5 beside the .nntxt"
-        )
-    for name, shape in wanted.items():
-        given_shape = tuple(np.shape(given[name]))
-        if given_shape != shape:
-            raise ModelError(
-                f"{path}: the parameter {name!r} has shape {given_shape}, and the network needs"
-                f" {shape}; give the parameters that were trained with this network"
-            )
-        if not np.isfinite(given[name]).all():
-            raise ModelError(
-                f"{path}: the parameter {name!r} holds values that are not finite, so the training"
-                " diverged; train again, with a lower learning rate"
-            )
-
-
-def check_losses(network: Unrolled, terms: LossTerms, batch_size: int) -> None:
-    """Refuse a network, once built, whose loss has no value for each example.
-
-    Raises:
-        ModelError: A loss has another shape.
-    """
-    for term in terms.examples:
-        shape = network.built(term.variable).shape
-        if shape[:1] != (batch_size,):
-            raise ModelError(
-                f"{network.path}: the loss {term.variable!r} has shape {shape} at batch size"
-                f" {batch_size}, not a value for each example; make it one, or the mean over the"
-                " examples, and train again"
-            )
 
 
 @dataclass(frozen=True)
@@ -261,42 +204,3 @@ def _sum(
         part = part if term.factor == 1.0 else part * term.factor
         total = part if total is None else total + part
     return total
-
-
-def check_independence(
-    objective: Objective, inputs: Mapping[str, np.ndarray], context: nn.Context
-) -> None:
-    """Refuse a network that mixes the examples of a mini-batch, in test mode too.
-
-    The losses of the first half of a mini-batch must stay the same when other examples replace the
-    second half. A network that computes, say, a mean over the mini-batch in mid-network fails, and
-    one row's influence has no meaning for it.
-
-    Args:
-        objective: Built at a batch size of at least 2; its inputs are overwritten.
-        inputs: By dataset column, arrays of shape ``(n, ...)`` with at least two different rows.
-        context: The context that the objective was built in.
-
-    Raises:
-        UnsupportedError: It mixes them.
-    """
-    n, size = len(next(iter(inputs.values()))), objective.batch_size
-    half = max(size // 2, 1)
-    rows = np.arange(size) % n
-    others = rows.copy()
-    others[half:] = (rows[half:] + 1) % n
-    losses = []
-    for chosen in (rows, others):
-        for column, variable in objective.inputs.items():
-            variable.d = inputs[column][chosen]
-        with nn.context_scope(context):
-            objective.losses.forward()
-        losses.append(np.array(objective.losses.d, np.float64))
-    before, after = losses
-    if np.abs(after[:half] - before[:half]).max() > _TOLERANCE * np.abs(before).max():
-        definition = objective.definition
-        raise UnsupportedError(
-            f"{definition.path}: the network {definition.network_name!r} mixes the examples of a"
-            " mini-batch, so the loss of a row depends on the rows beside it and no row has an"
-            " influence of its own; remove what averages over the mini-batch, train and score"
-        )

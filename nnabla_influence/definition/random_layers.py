@@ -1,8 +1,8 @@
 r"""The random layers of a training network: their draws as inputs, and drawn again.
 
-With a seed, each of nnabla's random functions has a generator of its own, made when the graph is,
-and advanced with every forward. So a training's masks and augmented images can be drawn again, and
-derivatives formed for what was drawn: Dropout is a product with its mask m,
+With a seed, each of nnabla's random functions has its own generator, made with the graph and
+advanced with every forward. So a training's masks and augmented images can be drawn again, and
+derivatives taken with them: Dropout is a product with its mask m,
 
 .. math:: y = x \odot m, \qquad m \in \{0, 1 / (1 - p)\},
 
@@ -24,33 +24,23 @@ from nnabla_influence.definition.definition import Definition
 from nnabla_influence.definition.graph import Node, copied, find_network
 from nnabla_influence.definition.losses import loss_network
 from nnabla_influence.definition.modes import RANDOM_LAYERS
-from nnabla_influence.definition.refusals import check_monitors
+from nnabla_influence.definition.monitors import check_monitors
 from nnabla_influence.definition.unrolled import Unrolled, expand, sized
 from nnabla_influence.errors import UnsupportedError
 
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """What a random layer gives for one mini-batch: an input of the network.
+    """What a random layer gives for one mini-batch: an input of the network."""
 
-    Attributes:
-        name: ``@`` and the layer's name.
-        variable: To fill; a Dropout's mask, or another layer's output.
-    """
-
-    name: str
-    variable: nn.Variable
+    name: str  # @ and the layer's name
+    variable: nn.Variable  # to fill: a Dropout's mask, or another layer's output
 
 
 def random_functions(
     network: Unrolled, outputs: Iterable[str], trainable: Collection[str]
 ) -> list[Node]:
-    """Return the random functions of a training whose draws its ``outputs`` need as inputs.
-
-    Raises:
-        UnsupportedError: One has no seed, so its draws are lost; or it is not a Dropout and acts on
-            values that depend on parameters.
-    """
+    """Return the random functions of a training whose draws its ``outputs`` need as inputs."""
     outputs = list(outputs)
     moving = network.downstream(trainable, differentiably=True)
     for node in network.order(outputs):
@@ -59,9 +49,9 @@ def random_functions(
         where = f"{network.path}: the random function {node.type} (layer {node.name!r})"
         if node.args["seed"] == -1:
             raise UnsupportedError(
-                f"{where} has no seed, so what it drew in training is lost; exact scores need one:"
-                " set the layer's Seed and train again (nnabla-influence train sets it), or choose"
-                " method final"
+                f"{where} has no seed, so exact scores cannot draw its numbers again; set the"
+                " layer's Seed and train again (nnabla-influence train sets it), or choose method"
+                " final"
             )
         if node.type == "Dropout":
             continue
@@ -69,7 +59,7 @@ def random_functions(
         if not moving.isdisjoint(node.inputs) or not read.isdisjoint(network.parameters):
             raise UnsupportedError(
                 f"{where} acts on values that depend on parameters, which exact scores do not"
-                " follow; choose method final, or put it before the first layer with parameters"
+                " follow; choose method final, or move it before the first layer with parameters"
                 " and train again"
             )
     order = network.order(outputs, past=lambda node: not _is_input(node))
@@ -116,15 +106,15 @@ class Draws:
 
 
 class RandomLayers:
-    """Draws, mini-batch for mini-batch, what the random layers of a training gave.
+    """Draws, one mini-batch after the other, what the random layers of a training gave.
 
-    Every function has a generator of its own, as in the training network, and every mini-batch
-    advances each of them once. A new object stands at the beginning of the training.
+    Every function has its own generator, as in the training network, and every mini-batch advances
+    each of them once. A new object is at the beginning of the training.
 
     Args:
         definition: What was trained.
-        batch_size: The training's. (With another one nnabla would have drawn other numbers.)
-        context: That of the training: a GPU draws other numbers than a CPU.
+        batch_size: The training's. (With another one nnabla draws other numbers.)
+        context: The training's: a GPU draws other numbers than a CPU.
 
     Attributes:
         names: Of the draws, those of `Objective.draws`; empty where the training is not random.
@@ -132,7 +122,7 @@ class RandomLayers:
 
     Raises:
         UnsupportedError: A layer has no seed, or acts on values that depend on parameters; or a
-            monitor of the file runs the same layers between the mini-batches.
+            monitor runs the same layers between the mini-batches.
     """
 
     def __init__(self, definition: Definition, batch_size: int, context: nn.Context):
@@ -165,16 +155,10 @@ class RandomLayers:
         self.position += n
 
     def draw(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return what the layers give for the next mini-batch.
+        """Return what the layers give for the next mini-batch, by the names of the draws.
 
         Args:
             inputs: By dataset column, arrays of shape ``(batch_size, ...)``.
-
-        Returns:
-            Arrays by the names of the draws.
-
-        Raises:
-            ValueError: The mini-batch is of another size.
         """
         for column, values in inputs.items():
             if self._all is not None and len(values) != self._batch_size:
@@ -213,12 +197,9 @@ class RandomLayers:
 
 
 def seed_random_layers(proto: Any) -> dict[str, int]:
-    """Give every random layer of the trained networks that has no seed one, in place.
+    """Give each random layer of the trained networks without a seed its own; return these by layer.
 
     Within a loop, whose passes share a layer's seed, the layer then draws the same in each pass.
-
-    Returns:
-        The new seeds, by layer: all different, also from those of other layers.
     """
     seeds: dict[str, int] = {}
     for settings in _random_settings(proto):

@@ -1,15 +1,23 @@
-"""What is refused before a computation fails or hangs: functions, monitors, mixed examples."""
+"""What is refused before a computation fails, hangs or gives a wrong score."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nnabla_influence.definition.definition import Definition
-from nnabla_influence.definition.graph import find_network
-from nnabla_influence.definition.normalization import moved_statistics
-from nnabla_influence.definition.unrolled import Unrolled, expand
-from nnabla_influence.errors import UnsupportedError
+import nnabla as nn
+import numpy as np
+
+from nnabla_influence.definition.losses import LossTerms
+from nnabla_influence.definition.unrolled import Unrolled
+from nnabla_influence.errors import ModelError, UnsupportedError
+
+if TYPE_CHECKING:
+    from nnabla_influence.definition.objective import Objective
+
+_TOLERANCE = 1e-4
+"""Relative to the largest loss; a batch of the same size is computed in the same way throughout."""
 
 _HANGING = ("RNN", "LSTM", "GRU")
 
@@ -43,9 +51,6 @@ def check_functions(network: Unrolled, losses: Iterable[str], trainable: Collect
 
     Only functions between a trainable parameter and the loss count: through any other, such as a
     Flip of the input images, no gradient passes.
-
-    Raises:
-        UnsupportedError: Names the function and its layer, and says what to do.
     """
     losses = list(losses)
     moving = network.downstream(trainable, differentiably=True)
@@ -57,55 +62,103 @@ def check_functions(network: Unrolled, losses: Iterable[str], trainable: Collect
         if node.type in _HANGING:
             raise UnsupportedError(
                 f"{where} cannot be differentiated twice by nnabla; build the recurrent network"
-                " of single layers (RecurrentInput, Delay, Affine), train it and score that"
+                " of single layers (RecurrentInput, Delay, Affine) and train again"
             )
         if node.type in _RAISING:
             raise UnsupportedError(
-                f"{where} cannot be differentiated twice by nnabla; replace it, train and score"
-                " without it"
+                f"{where} cannot be differentiated twice by nnabla; replace it and train again"
             )
         if node.type == "Pad" and node.args["mode"] != "constant":
             raise UnsupportedError(
                 f"{where} pads by mode {node.args['mode']!r}, which nnabla cannot differentiate"
-                " twice; pad by a constant, train and score that"
+                " twice; pad by a constant and train again"
             )
         if node.type in _LABEL_LOSSES and node.inputs[1] in moving:
             raise UnsupportedError(
                 f"{where} has a target {node.inputs[1]!r} that depends on trained parameters, and"
-                " nnabla leaves out its derivative; put an Unlink before it, train and score that"
+                " nnabla leaves out its derivative; put an Unlink before it and train again"
             )
 
 
-def check_monitors(definition: Definition, moved: Collection[str], random: Collection[Any]) -> None:
-    """Refuse a file whose monitors change what the next mini-batch's training starts from.
+def check_parameters(
+    path: Path, wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, np.ndarray]
+) -> None:
+    """Refuse parameters of which one is missing, of another shape, or not finite.
 
-    nnabla_cli runs monitors between the epochs, and builds each network once. A monitor of the
-    trained network advances the generators of its random layers, and a monitor of any network with
-    batch statistics moves the running ones, which all networks share, by the validation data.
+    nnabla silently initialises a missing parameter at random, so this comes before building.
 
     Args:
-        definition: The definition.
-        moved: The names of the training's running statistics.
-        random: Its random functions.
+        path: The model file, for messages.
+        wanted: Shapes by name.
+        given: Arrays by name, of these and possibly others.
+    """
+    missing = [name for name in wanted if name not in given]
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise ModelError(
+            f"{path}: {len(missing)} of the network's {len(wanted)} parameters are missing"
+            f" ({shown}); give the trained parameters, an .nnp or an .h5 beside the .nntxt"
+        )
+    for name, shape in wanted.items():
+        given_shape = tuple(np.shape(given[name]))
+        if given_shape != shape:
+            raise ModelError(
+                f"{path}: the parameter {name!r} has shape {given_shape}, and the network needs"
+                f" {shape}; give the parameters that were trained with this network"
+            )
+        if not np.isfinite(given[name]).all():
+            raise ModelError(
+                f"{path}: the parameter {name!r} has values that are not finite; if the training"
+                " diverged, train again with a lower learning rate"
+            )
+
+
+def check_losses(network: Unrolled, terms: LossTerms, batch_size: int) -> None:
+    """Refuse a network, once built, whose loss has no value for each example."""
+    for term in terms.examples:
+        shape = network.built(term.variable).shape
+        if shape[:1] != (batch_size,):
+            raise ModelError(
+                f"{network.path}: the loss {term.variable!r} has shape {shape} at batch size"
+                f" {batch_size}, not a value for each example; give it one, or the mean over the"
+                " examples, and train again"
+            )
+
+
+def check_independence(
+    objective: Objective, inputs: Mapping[str, np.ndarray], context: nn.Context
+) -> None:
+    """Refuse a network that mixes the examples of a mini-batch, in test mode too.
+
+    The losses of the first half of a mini-batch must stay the same when other examples replace the
+    second half. They do not where a layer computes, say, a mean over the mini-batch, and then no
+    row has an influence of its own.
+
+    Args:
+        objective: Built at a batch size of at least 2; its inputs are overwritten.
+        inputs: By dataset column, arrays of shape ``(n, ...)`` with at least two different rows.
+        context: The context that the objective was built in.
 
     Raises:
-        UnsupportedError: Names the monitor.
+        UnsupportedError: It mixes them.
     """
-    for monitor in definition.proto.monitor if moved or random else ():
-        network = find_network(definition.proto, monitor.network_name)
-        if network is None:
-            continue
-        where = f"{definition.path}: the monitor {monitor.name!r} runs the network {network.name!r}"
-        advice = "; let it run a validation network and train again, or choose method final"
-        if random and network.name == definition.network_name:
-            raise UnsupportedError(
-                f"{where}, whose random layers then draw between the mini-batches of the training,"
-                f" which exact scores do not follow{advice}"
-            )
-        outputs = [variable.variable_name for variable in monitor.monitor_variable]
-        shared = set(moved_statistics(expand(definition.path, network), outputs)) & set(moved)
-        if shared:
-            raise UnsupportedError(
-                f"{where}, which moves the running statistic {min(shared)!r} of the training by its"
-                f" own data, which exact scores do not follow{advice}"
-            )
+    n, size = len(next(iter(inputs.values()))), objective.batch_size
+    half = max(size // 2, 1)
+    rows = np.arange(size) % n
+    others = rows.copy()
+    others[half:] = (rows[half:] + 1) % n
+    losses = []
+    for chosen in (rows, others):
+        for column, variable in objective.inputs.items():
+            variable.d = inputs[column][chosen]
+        with nn.context_scope(context):
+            objective.losses.forward()
+        losses.append(np.array(objective.losses.d, np.float64))
+    before, after = losses
+    if np.abs(after[:half] - before[:half]).max() > _TOLERANCE * np.abs(before).max():
+        definition = objective.definition
+        raise UnsupportedError(
+            f"{definition.path}: the network {definition.network_name!r} mixes the examples of a"
+            " mini-batch, so no row has a loss of its own; remove what averages over the"
+            " mini-batch and train again"
+        )

@@ -37,11 +37,7 @@ class SolverSettings:
 
 
 def solver_settings(path: Path, optimizer: Any) -> SolverSettings:
-    """Read the solver of a proto ``Optimizer``.
-
-    Raises:
-        UnsupportedError: nnabla_cli does not know its type.
-    """
+    """Read the solver of a proto ``Optimizer``."""
     solver = optimizer.solver
     name = "Sgd" if solver.type == "SGD" else solver.type
     if name not in _SOLVERS.split():
@@ -72,10 +68,6 @@ def learning_rate_schedule(path: Path, solver: Any, initial: float) -> Callable[
     The choice follows ``nnabla.utils.load``, by which nnabla_cli trains: a named scheduler, or the
     older ``lr_decay`` where none is named, and a linear warm-up over either. nnabla's solvers hold
     the rate as a C++ float, so the function rounds to one.
-
-    Raises:
-        UnsupportedError: nnabla does not have the scheduler; or, by the function, the schedule has
-            no value at an iteration.
     """
     scheduler = _base_scheduler(path, solver, initial)
     warmup = solver.linear_warmup_scheduler_param.warmup_iter
@@ -86,7 +78,7 @@ def learning_rate_schedule(path: Path, solver: Any, initial: float) -> Callable[
         try:
             return float(np.float32(scheduler.get_learning_rate(iteration)))
         except (TypeError, ZeroDivisionError) as error:
-            # A fractional power of a negative number is complex, a max_iter of 0 divides.
+            # A fractional power of a negative number is complex; a max_iter of 0 divides by 0.
             raise UnsupportedError(
                 f"{path}: the learning-rate scheduler {solver.lr_scheduler_type} has no value at"
                 f" iteration {iteration}; check its max_iter in the optimizer section"
@@ -98,8 +90,8 @@ def learning_rate_schedule(path: Path, solver: Any, initial: float) -> Callable[
 def _base_scheduler(path: Path, solver: Any, initial: float) -> Any:
     kind = solver.lr_scheduler_type
     if kind == "":
-        decay = solver.lr_decay if solver.lr_decay > 0.0 else 1.0
-        return schedulers.ExponentialScheduler(initial, decay, max(solver.lr_decay_interval, 1))
+        rate = solver.lr_decay if solver.lr_decay > 0.0 else 1.0
+        return schedulers.ExponentialScheduler(initial, rate, max(solver.lr_decay_interval, 1))
     if kind == "Polynomial":
         # nnabla_cli divides max_iter by its number of processes, 1, without a remainder.
         polynomial = solver.polynomial_scheduler_param
@@ -107,10 +99,8 @@ def _base_scheduler(path: Path, solver: Any, initial: float) -> Any:
     if kind == "Cosine":
         return schedulers.CosineScheduler(initial, solver.cosine_scheduler_param.max_iter // 1)
     if kind == "Exponential":
-        exponential = solver.exponential_scheduler_param
-        return schedulers.ExponentialScheduler(
-            initial, exponential.gamma, max(exponential.iter_interval, 1)
-        )
+        decay = solver.exponential_scheduler_param
+        return schedulers.ExponentialScheduler(initial, decay.gamma, max(decay.iter_interval, 1))
     if kind == "Step":
         step = solver.step_scheduler_param
         return schedulers.StepScheduler(initial, step.gamma, list(step.iter_steps))

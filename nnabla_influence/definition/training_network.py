@@ -11,8 +11,8 @@ import numpy as np
 
 from nnabla_influence.definition.definition import Definition
 from nnabla_influence.definition.losses import Term, loss_network
-from nnabla_influence.definition.objective import check_losses
 from nnabla_influence.definition.random_layers import Draw, Draws, random_functions
+from nnabla_influence.definition.refusals import check_losses, check_parameters
 from nnabla_influence.definition.unrolled import Unrolled, expand
 from nnabla_influence.errors import ModelError
 
@@ -114,47 +114,39 @@ def initial_parameters(definition: Definition, seed: int) -> dict[str, np.ndarra
     Raises:
         ModelError: As `check_start` does.
     """
-    rng = np.random.RandomState(seed)
-    network = expand(definition.path, definition.network, rng)
+    network = expand(definition.path, definition.network, np.random.RandomState(seed))
     _check_start(network, definition.parameters, GIVE_A_START)
     values = {}
     for name, variable in network.parameters.items():
-        given = definition.parameters.get(name)
-        # Drawn in any case, so that the following ones do not depend on what is given.
-        drawn = variable.initializer(shape=variable.shape) if variable.initializer else given
-        values[name] = np.asarray(drawn if given is None else given, np.float32)
+        own = definition.parameters.get(name)
+        # Drawn in any case, so that the following ones do not depend on what the file holds.
+        drawn = variable.initializer(shape=variable.shape) if variable.initializer else own
+        values[name] = np.asarray(drawn if own is None else own, np.float32)
     return values
 
 
 def check_start(
-    definition: Definition, given: Mapping[str, np.ndarray], advice: str = GIVE_A_START
+    definition: Definition, start: Mapping[str, np.ndarray], advice: str = GIVE_A_START
 ) -> None:
     """Refuse a training network that nnabla would start at 0, which `nnabla.utils.save` writes.
 
     Args:
         definition: Of the training.
-        given: The parameters that it starts from, by name; the others are drawn.
+        start: The parameters that it starts from, by name; the others are drawn.
         advice: What the user can do.
 
     Raises:
-        ModelError: A parameter that is not given has no initialiser, or a given one has another
-            shape.
+        ModelError: A parameter has neither a start nor an initialiser, or a start of another shape.
     """
-    _check_start(expand(definition.path, definition.network), given, advice)
+    _check_start(expand(definition.path, definition.network), start, advice)
 
 
-def _check_start(network: Unrolled, given: Mapping[str, np.ndarray], advice: str) -> None:
+def _check_start(network: Unrolled, start: Mapping[str, np.ndarray], advice: str) -> None:
     for name, variable in network.parameters.items():
-        shape = network.shapes[name]
-        if name not in given:
-            if not variable.initializer:
-                raise ModelError(
-                    f"{network.path}: the parameter {name!r} has no initialiser to draw a start"
-                    f" from; {advice}"
-                )
-        elif given[name].shape != shape:
+        if name not in start and not variable.initializer:
             raise ModelError(
-                f"{network.path}: the parameter {name!r} to start from has shape"
-                f" {given[name].shape}, and the network needs {shape}; give parameters of this"
-                " network with -p"
+                f"{network.path}: the parameter {name!r} has no initialiser to draw a start from;"
+                f" {advice}"
             )
+    shapes = {name: network.shapes[name] for name in network.parameters if name in start}
+    check_parameters(network.path, shapes, start)

@@ -17,7 +17,6 @@ from nnabla.ext_utils import get_extension_context
 from nnabla.utils import nnabla_pb2
 
 from nnabla_influence.definition.graph import Graph, Node
-from nnabla_influence.definition.inputs import constant_inputs
 from nnabla_influence.errors import ModelError, UnsupportedError
 from nnabla_influence.file_safety import ADVICE, raised
 
@@ -28,11 +27,7 @@ _MOST_PARTS = 10_000
 
 
 def check_sizes(path: Path, networks: Iterable[Any]) -> None:
-    """Refuse networks that would be unrolled for hours; nnabla builds some thousand functions.
-
-    Raises:
-        ModelError: A network has too many parts.
-    """
+    """Refuse networks that would be unrolled for hours; nnabla builds some thousand functions."""
     for network in networks:
         times = {repeat.id: max(repeat.times, 1) for repeat in network.repeat_info}
         for parts, what in ((network.function, "functions"), (network.variable, "variables")):
@@ -78,10 +73,7 @@ class Unrolled(Graph):
         for name, column in definition.data.items():
             if name in self.variables:
                 self.variables[name].variable_instance = inputs[column]
-        constants = constant_inputs(
-            definition.path, definition.optimizer, definition.graph, definition.loss_variables
-        )
-        for name, value in constants.items():
+        for name, value in definition.constants.items():
             if name in self.variables:
                 constant = np.full(sized(self.shapes[name], batch_size), value, np.float32)
                 self.variables[name].variable_instance = nn.Variable.from_numpy_array(constant)
@@ -103,9 +95,6 @@ class Unrolled(Graph):
             parameters: What to build with, by name.
             trained: The names of those that need gradients.
             build_instead: May build a function in another way, and then returns true.
-
-        Raises:
-            ModelError: nnabla cannot build a function at this batch size.
         """
         self.set_context(context)
         with nn.parameter_scope("", self._scope):
@@ -144,11 +133,7 @@ class Unrolled(Graph):
 
 
 def expand(path: Path, network: Any, rng: np.random.RandomState | None = None) -> Unrolled:
-    """Unroll the loops of a proto ``Network``; its initialisers will draw from ``rng``.
-
-    Raises:
-        ModelError: nnabla cannot unroll it.
-    """
+    """Unroll the loops of a proto ``Network``; its initialisers will draw from ``rng``."""
     proto = nnabla_pb2.NNablaProtoBuf()
     proto.network.add().CopyFrom(network)
     for function in proto.network[0].function:
@@ -219,12 +204,7 @@ def matching_names(pattern: str, names: Collection[str]) -> list[str]:
 
 
 def trainable_names(optimizer: Any, network: Unrolled, losses: Sequence[str]) -> tuple[str, ...]:
-    """Return the sorted names of the parameters that the solver moves and the loss depends on.
-
-    Raises:
-        ModelError: There are none.
-        UnsupportedError: A trained variable is not a parameter, so no file of parameters holds it.
-    """
+    """Return the sorted names of the parameters that the solver moves and the loss depends on."""
     names = (*network.parameters, *network.variables)
     multipliers: dict[str, float] = {}
     for entry in optimizer.parameter_variable:
@@ -236,12 +216,12 @@ def trainable_names(optimizer: Any, network: Unrolled, losses: Sequence[str]) ->
         if name in network.variables and name not in network.producers:
             raise UnsupportedError(
                 f"{network.path}: the solver trains {name!r}, which is not a parameter and so is"
-                " not saved; make it a parameter"
+                " not saved; make it a parameter and train again"
             )
     trainable = tuple(name for name in moved if name in network.parameters)
     if not trainable:
         raise ModelError(
-            f"{network.path}: optimizer {optimizer.name!r} trains no parameter that the loss"
+            f"{network.path}: the optimizer {optimizer.name!r} trains no parameter that the loss"
             " depends on; set a learning-rate multiplier above 0 and save the file again"
         )
     return trainable

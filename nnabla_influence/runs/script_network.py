@@ -13,7 +13,7 @@ from nnabla.utils.save import create_proto
 
 from nnabla_influence.definition.fingerprint import network_fingerprint
 from nnabla_influence.definition.graph import Graph
-from nnabla_influence.definition.inputs import constant_inputs, network_inputs
+from nnabla_influence.definition.inputs import network_inputs
 from nnabla_influence.definition.losses import split_loss
 from nnabla_influence.definition.solver_settings import solver_settings
 from nnabla_influence.errors import RunError, UnsupportedError
@@ -69,7 +69,6 @@ class ScriptNetwork:
         solver_settings(place, optimizer)
         graph = Graph.of(network)
         network_inputs(place, optimizer, graph, [_LOSS])
-        constant_inputs(place, optimizer, graph, [_LOSS])
         split_loss(place, graph, [_LOSS], inputs)
 
     def functions(self) -> tuple[str, ...]:

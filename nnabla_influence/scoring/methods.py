@@ -17,7 +17,7 @@ from nnabla_influence.definition import (
     running_statistics,
     validation_definition,
 )
-from nnabla_influence.definition.objective import check_parameters
+from nnabla_influence.definition.refusals import check_parameters
 from nnabla_influence.engine.gradients import Derivatives
 from nnabla_influence.errors import ModelError, RunError
 from nnabla_influence.influence.step_derivatives import (

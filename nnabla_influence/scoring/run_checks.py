@@ -14,7 +14,7 @@ from nnabla_influence.dataset import Dataset
 from nnabla_influence.dataset.file_hashes import first_difference, hash_contents
 from nnabla_influence.definition import Definition, SolverSettings, load_definition
 from nnabla_influence.definition.fingerprint import describe_other_network, network_fingerprint
-from nnabla_influence.definition.objective import check_parameters
+from nnabla_influence.definition.refusals import check_parameters
 from nnabla_influence.device import Device
 from nnabla_influence.errors import (
     DatasetError,

@@ -41,8 +41,8 @@ def test_a_page(ranking, capsys):
     size = f"{output.stat().st_size / 1e6:.1f} MB"
     assert lines == [
         f"{output}: 5 rows, the most harmful first; thumbnails of the first 3; {size}",
-        "not judged: 2 of 5 rows, which the window never saw or the loss ignores; their influence"
-        " of 0 says nothing",
+        "not judged: 2 of 5 rows, which are not in the window or are ignored by the loss; their"
+        " influence of 0 has no meaning",
         f"Decide in {output} what to keep, remove or relabel, save the decisions, and run:",
         f"  nnabla-influence cleanse -i '{ranking}' -o '{ranking.with_name('clean.csv')}'"
         " --decisions decisions.csv",

@@ -253,7 +253,7 @@ CONSTANT_TOO = on_hidden(normalized(), normalized(batch_stat=False))
 REFUSED = [  # network, mode, batch size, and what the error names
     (CONSTANT_TOO, Mode.TRAINING, N, r"BatchNormalization \(layer '.*'n/bn/mean'"),
     (CONSTANT_TOO, Mode.VALIDATION, N, r"BatchNormalization \(layer '.*'n/bn/mean'"),
-    (on_hidden(normalized()), Mode.TRAINING, 1, "batch normalisation '.*' has one value"),
+    (on_hidden(normalized()), Mode.TRAINING, 1, "batch normalisation '.*' has no variance"),
     (mean_subtraction, Mode.TRAINING, N, "MeanSubtraction .*running mean"),
 ]
 
