@@ -17,12 +17,9 @@ def window(text: str) -> str | int:
     """Read ``last``, ``all`` or a number of epochs."""
     if text in ("last", "all"):
         return text
-    try:
-        return count(text)
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not last, all or a number of epochs from 1"
-        ) from None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not last, all or a number of epochs from 1")
+    return int(text)
 
 
 def minutes(text: str) -> float:
@@ -96,9 +93,7 @@ def numbers_from(least: int) -> Callable[[str], list[int]]:
                 )
             found.extend(range(int(ends[0]), int(ends[1]) + 1))
         if not found:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} runs backwards; write the smaller number first"
-            )
+            raise argparse.ArgumentTypeError(f"{text!r} runs backwards")
         return found
 
     return read

@@ -10,7 +10,7 @@ import nnabla_influence
 
 PACKAGE = Path(nnabla_influence.__file__).parent
 ROOMS = [
-    *("errors", "counts", "text", "wording", "files", "file_safety", "hdf5"),
+    *("errors", "text", "files", "file_safety", "hdf5"),
     *("options", "progress", "device", "quick_imports", "resources", "lifeline"),
     "execution",
     *("dataset", "definition", "solvers"),

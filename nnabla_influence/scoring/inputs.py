@@ -32,7 +32,7 @@ from nnabla_influence.ranking import check_columns, is_ranking
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.scoring.run_checks import check_belongs, check_shapes, check_solver_state
 from nnabla_influence.solvers import check_solver
-from nnabla_influence.wording import with_option
+from nnabla_influence.text import with_option
 
 _BLOCK = 4096
 

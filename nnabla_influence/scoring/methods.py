@@ -37,8 +37,7 @@ from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run
 from nnabla_influence.scoring.inputs import Inputs
 from nnabla_influence.solvers import SolverState, read_solver_state, with_still_elements
-from nnabla_influence.text import size_text
-from nnabla_influence.wording import with_option
+from nnabla_influence.text import size_text, with_option
 
 
 @dataclass(frozen=True, eq=False)

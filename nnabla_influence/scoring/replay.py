@@ -40,8 +40,7 @@ from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.inputs import Inputs, PathLike
 from nnabla_influence.scoring.window import check_same_training
 from nnabla_influence.solvers import STATE_NAMES, SolverState
-from nnabla_influence.text import seconds_text
-from nnabla_influence.wording import with_option
+from nnabla_influence.text import seconds_text, with_option
 
 NO_REPLAY = "no checkpoints and no replay"
 TOO_LONG = "no checkpoints and the replay takes too long"

@@ -13,7 +13,7 @@ from nnabla_influence.files import file_hash
 from nnabla_influence.nnabla_cli.order import nnabla_cli_steps, shuffled_steps
 from nnabla_influence.runs.run import Run, check_fits, last_epochs
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.wording import with_option
+from nnabla_influence.text import with_option
 
 DEFAULT_TRIALS = 3
 
