@@ -47,6 +47,11 @@ def one_line(error: Exception) -> str:
     return printable(text)
 
 
+def cause_text(error: BaseException) -> str:
+    """Return what an error of a library says, on one line that is not too long."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 @contextlib.contextmanager
 def others_printable() -> Iterator[None]:
     """Make nnabla's log lines and Python's warnings `printable` while the block runs."""

@@ -14,6 +14,7 @@ import nnabla.parametric_functions as PF
 import nnabla.solvers as S
 import numpy as np
 
+from nnabla_influence import Options
 from nnabla_influence.definition import SolverSettings, load_definition
 from nnabla_influence.device import cpu_device
 from nnabla_influence.influence.step_inputs import StepInputs
@@ -22,6 +23,7 @@ from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.checkpoint_folder import write_checkpoints
 from nnabla_influence.runs.run import read_run, write_run
 from nnabla_influence.runs.steps import Step
+from nnabla_influence.scoring.inputs import Inputs, Request, read_inputs
 from nnabla_influence.scoring.replay import replay_training
 from nnabla_influence.solvers import STATE_NAMES, SolverState
 from tests.definition.definitions import python_proto, write_text
@@ -188,15 +190,13 @@ def done_again(base: Path) -> Path:
     training = watched_trainings(base)["adam"]
     folder = base / "done again"
     folder.mkdir()
-    definition = load_definition(training.final)
-    replay_training(
-        *(definition, definition.parameters, training.training, training.training),
-        folder / "run",
-        device="cpu",
-        window=None,
-        progress=Said(),
-    )
+    replay_training(replay_inputs(training.final, training.training), folder / "run", Said())
     return folder
+
+
+def replay_inputs(model: Path, csv: Path, window: str | int = "all") -> Inputs:
+    options = Options(window=window)
+    return read_inputs(Request(model, None, csv, csv, None, None, options, "cpu"), Said())
 
 
 def write_project(folder: Path, kind: Kind) -> Path:

@@ -146,7 +146,8 @@ class Scores:
             object.__setattr__(self, field.name, values)
         if not self.influence.any():
             raise ScoreError(
-                "every influence is zero; check the learning rate, and that the window saw the rows"
+                "every influence is zero; choose a window in which the training still learns (its"
+                " learning rate may be 0), and check that both CSVs belong to the trained model"
             )
 
     def __len__(self) -> int:

@@ -130,9 +130,7 @@ def final_method(inputs: Inputs) -> Method:
 def exact_method(inputs: Inputs, run: Run) -> Method:
     """Every step at its own parameters, batch statistics and solver state (Hara et al.).
 
-    Args:
-        inputs: What is scored.
-        run: Its run, which has checkpoints; the steps between them are replayed.
+    The steps between the run's checkpoints are replayed.
 
     Raises:
         ModelError: The network cannot be built.

@@ -64,11 +64,9 @@ def test_each_file_is_decoded_once_and_never_again(data, home, loads):
     first = open_dataset(data, SPECS, cache_dir=home)
     # The first row twice: there the look-up is compared with the loader's own scaling.
     assert sorted(loads) == ["0.png", "0.png", "1.png", "2.png", "3.png"]
-    assert first.seconds_decoding > 0
     loads.clear()
     second = open_dataset(data, SPECS, cache_dir=home)
     assert loads == []
-    assert second.seconds_decoding == 0
     np.testing.assert_array_equal(pixels(second), images(0, 1, 2, 3))
     np.testing.assert_array_equal(pixels(first), images(0, 1, 2, 3))
 
@@ -173,7 +171,6 @@ def test_other_questions_to_the_same_csv_do_not_share_an_answer(data, home, othe
     first = open_dataset(data, **asked).batch(np.arange(N))
     second = open_dataset(data, **{**asked, **other}).batch(np.arange(N))
     again = open_dataset(data, **asked)
-    assert again.seconds_decoding == 0
     assert len(list(home.iterdir())) == 2
     for name, values in again.batch(np.arange(N)).items():
         np.testing.assert_array_equal(values, first[name])
@@ -188,16 +185,19 @@ def test_labels_are_checked_again_for_a_network_with_fewer_classes(data, home):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"garbage"])
-def test_a_damaged_entry_is_replaced(data, home, content):
+def test_a_damaged_entry_is_replaced(data, home, loads, content):
     open_dataset(data, SPECS, cache_dir=home)
+    loads.clear()
     (victim,) = home.glob("*/0.npy")
     victim.unlink()  # The old file may still be mapped.
     if content is not None:
         victim.write_bytes(content)
     again = open_dataset(data, SPECS, cache_dir=home)
-    assert again.seconds_decoding > 0
+    assert loads
     np.testing.assert_array_equal(pixels(again), images(0, 1, 2, 3))
-    assert open_dataset(data, SPECS, cache_dir=home).seconds_decoding == 0
+    loads.clear()
+    open_dataset(data, SPECS, cache_dir=home)
+    assert not loads
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -242,7 +242,6 @@ def test_a_killed_process_leaves_nothing_that_is_taken_for_an_entry(data, home):
     assert subprocess.run(arguments, capture_output=True).returncode == -9
     (left,) = home.iterdir()
     dataset = open_dataset(data, SPECS, cache_dir=home)
-    assert dataset.seconds_decoding > 0
     np.testing.assert_array_equal(pixels(dataset), images(0, 1, 2, 3))
     assert not left.exists()
     # Of another entry it might be of a process that still works; after a day it is not.

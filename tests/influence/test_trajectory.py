@@ -84,12 +84,6 @@ def test_the_final_state_stands_for_every_step(trainings):
         equal(trajectory.before(step), trainings["adam"].seen_by_nnabla(6))
 
 
-def test_a_run_without_each_steps_state_is_not_read_as_if(trainings):
-    run = read_run(trainings["sgd"].run("sqrt"))
-    with pytest.raises(RunError, match="checkpoint of step 11"):
-        RecordedTrajectory(run, run.steps)
-
-
 # --------------------------------------------------------------------- scores
 
 

@@ -89,8 +89,7 @@ def test_the_estimate_grows_with_the_training(training):
     more.proto.CopyFrom(definition.proto)
     more.proto.training_config.iter_per_epoch *= 10_000
     few, many = (
-        replay.replay_seconds(dataclasses.replace(inputs, definition=d), d.parameters)
-        for d in (definition, more)
+        replay.replay_seconds(dataclasses.replace(inputs, definition=d)) for d in (definition, more)
     )
     assert 0 < few < 10
     assert many > 100 * few
