@@ -55,9 +55,10 @@ class Verdict:
 def parsed_verdict(text: str) -> Verdict | None:
     """Return the verdict in a header cell; None if there is none."""
     word, _, reason = text.partition(" - ")
-    if word not in (RELIABLE, ROUGH) or _FORBIDDEN & set(reason):
+    try:
+        return Verdict(word, reason)
+    except ValueError:
         return None
-    return Verdict(word, reason)
 
 
 @dataclass(frozen=True)
