@@ -97,7 +97,9 @@ def numbers_from(least: int) -> Callable[[str], list[int]]:
                 )
             found.extend(range(int(ends[0]), int(ends[1]) + 1))
         if not found:
-            raise argparse.ArgumentTypeError(f"{text!r} runs backwards")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} runs backwards; write the smaller number first"
+            )
         return found
 
     return read
