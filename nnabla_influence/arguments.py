@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
+
+
+def _is_count(text: str, least: int = 1) -> bool:
+    return text.isascii() and text.isdigit() and int(text) >= least
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def count(text: str) -> int:
     """Read a whole number from 1."""
-    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+    if not _is_count(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
 
@@ -17,23 +29,16 @@ def window(text: str) -> str | int:
     """Read ``last``, ``all`` or a number of epochs."""
     if text in ("last", "all"):
         return text
-    try:
-        return count(text)
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not last, all or a number of epochs from 1"
-        ) from None
+    if not _is_count(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not last, all or a number of epochs from 1")
+    return int(text)
 
 
 def minutes(text: str) -> float:
     """Read a time in minutes, from 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
+    if not 0 <= _number(text) < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes from 0")
-    return value
+    return float(text)
 
 
 def path_or_auto(text: str) -> str | None:
@@ -46,7 +51,7 @@ def row_numbers(text: str) -> list[int] | None:
     if text.strip().lower() == "all":
         return None
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
+    if not all(_is_count(part, 0) for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of row numbers such as 3,17")
     return [int(part) for part in parts]
 
@@ -58,17 +63,13 @@ def count_or_none(text: str) -> int:
 
 def count_or_fraction(text: str) -> int | float:
     """Read a number of rows from 1, such as ``5``, or a fraction of them, such as ``0.1``."""
-    if text.isascii() and text.isdigit():
-        return count(text)
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
+    if _is_count(text):
+        return int(text)
+    if not 0 < _number(text) < 1:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither a number of rows from 1 nor a fraction between 0 and 1"
         )
-    return value
+    return float(text)
 
 
 def counts_or_fractions(text: str) -> list[int | float]:
@@ -89,7 +90,7 @@ def numbers_from(least: int) -> Callable[[str], list[int]]:
         for part in text.split(","):
             first, dash, last = (piece.strip() for piece in part.partition("-"))
             ends = (first, last) if dash else (first, first)
-            if not all(end.isascii() and end.isdigit() and int(end) >= least for end in ends):
+            if not all(_is_count(end, least) for end in ends):
                 raise argparse.ArgumentTypeError(
                     f"{text!r} is not a list of whole numbers from {least}, such as"
                     f" {least},{least + 1} or {least}-9"

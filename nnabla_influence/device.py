@@ -14,6 +14,7 @@ import numpy as np
 from nnabla.ext_utils import get_extension_context
 
 from nnabla_influence.errors import DeviceError
+from nnabla_influence.text import cause_text
 
 
 @dataclass(frozen=True)
@@ -87,4 +88,4 @@ def _quiet() -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
         return "no CUDA extension of nnabla is installed"
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return cause_text(error)

@@ -29,6 +29,7 @@ PathLike = Union[str, "os.PathLike[str]"]
 _TEMPORARY, _OUTGOING = ".tmp", ".old"
 _LONG = 60  # characters
 _ADVICE = {
+    errno.EACCES: "close it in other programs, or choose another output path",
     errno.ENOENT: "make its folder first, or choose another output path",
     errno.ENOSPC: "make room, or choose another output path",
     errno.EDQUOT: "make room, or choose another output path",
@@ -150,8 +151,7 @@ def check_writable(path: PathLike) -> None:
     """Check before a long computation that a file can be written at its end.
 
     Raises:
-        OutputError: As for `replacing_file`; or an existing file is read-only, or locked by another
-            program, such as a spreadsheet on Windows.
+        OutputError: It cannot; another program, such as a spreadsheet on Windows, may lock it.
     """
     target = _target(path)
     try:
@@ -161,11 +161,6 @@ def check_writable(path: PathLike) -> None:
         temporary, lock = _temporary_beside(target)
         os.close(lock)
         temporary.unlink(missing_ok=True)
-    except PermissionError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror}); close it in other programs, or choose"
-            " another output path"
-        ) from error
     except OSError as error:
         raise _cannot_write(path, error) from error
 
@@ -276,10 +271,7 @@ def _target(path: PathLike) -> Path:
 
 
 def _prefix(target: Path) -> str:
-    """Return the beginning of the names of temporary files beside a target, and of no other.
-
-    A dot hides them, and the target's own name, shortened if it is long, says what they are of.
-    """
+    """Return the beginning of the names of temporary files beside a target, and of no other."""
     name = target.name
     if len(name) > _LONG:
         name = f"{name[:_LONG]}~{zlib.crc32(os.fsencode(name)):08x}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nnabla_influence.counts import check_count, is_count
 from nnabla_influence.errors import InfluenceError
 
 
@@ -66,3 +65,18 @@ class Options:
     def epochs(self) -> int | None:
         """The window as a number of last epochs; None for all."""
         return {"last": 1, "all": None}.get(self.window, self.window)  # type: ignore[arg-type]
+
+
+def is_count(value: object, least: int = 1) -> bool:
+    """Whether a value is a whole number from ``least``; True is not the number 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def check_count(name: str, value: object, least: int = 1) -> None:
+    """Refuse a value that is not a whole number from ``least``.
+
+    Raises:
+        InfluenceError: It names the value and ``name``.
+    """
+    if not is_count(value, least):
+        raise InfluenceError(f"{name} {value!r} is not a whole number from {least}")

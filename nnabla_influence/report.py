@@ -1,4 +1,4 @@
-"""What a scoring found, in a few lines for a person."""
+"""What a scoring found, in a few lines for the user."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _described(ranking: Ranking, row: RankedRow) -> str:
 
 
 def _cells(ranking: Ranking, row: int) -> str:
-    """Return what tells a person which row it is: labels and names before a vector's elements."""
+    """Return what identifies a row: labels and names before a vector's elements."""
     cells = ranking.cells(row)
     own = (column for column in ranking.dataset.columns if column.name not in RESULT_COLUMNS)
     columns = sorted(own, key=lambda column: column.index is not None)

@@ -1,4 +1,4 @@
-"""The text of messages: lists, sizes and times, on one line that no terminal obeys.
+"""The text of messages: names of options, lists, sizes, times, on one line that no terminal obeys.
 
 Cells, headers, file names and class names may come from others, and a terminal obeys some
 characters as commands: to hide text, to overwrite other lines, to change its settings.
@@ -22,6 +22,8 @@ from nnabla_influence.errors import InfluenceError
 # which stand for the bytes of a file name that is not UTF-8.
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_fields: frozenset[str] | None = None  # of the open dialog
+
 
 def printable(text: str) -> str:
     """Return a message as one line, with escapes for what a terminal obeys."""
@@ -43,6 +45,11 @@ def one_line(error: Exception) -> str:
         file_name = os.path.basename(place.filename)
         text = f"unexpected {type(error).__name__}: {text} ({file_name}, line {place.lineno})"
     return printable(text)
+
+
+def cause_text(error: BaseException) -> str:
+    """Return what an error of a library says, on one line that is not too long."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @contextlib.contextmanager
@@ -91,3 +98,23 @@ def seconds_text(seconds: float) -> str:
     if seconds < 0.995:
         return f"{seconds:.2f} s"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
+
+
+@contextlib.contextmanager
+def in_dialog(fields: Iterable[str]) -> Iterator[None]:
+    """Let messages name these fields of a dialog while the block runs."""
+    global _fields
+    before, _fields = _fields, frozenset(fields)
+    try:
+        yield
+    finally:
+        _fields = before
+
+
+def with_option(option: str, field: str | None = None) -> str:
+    """Return ``with -t``, or ``in the field input-train`` in a dialog that has this field."""
+    if _fields is None:
+        return f"with {option}"
+    if field in _fields:
+        return f"in the field {field}"
+    return f"with {option} of the nnabla-influence command"

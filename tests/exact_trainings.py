@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,11 @@ import nnabla.parametric_functions as PF
 import nnabla.solvers as S
 import numpy as np
 
-from nnabla_influence.definition import SolverSettings, load_definition
-from nnabla_influence.device import cpu_device
-from nnabla_influence.influence.step_inputs import StepInputs
-from nnabla_influence.influence.trainer import Trainer
+from nnabla_influence import Options
 from nnabla_influence.runs.checkpoint import Checkpoint
-from nnabla_influence.runs.checkpoint_folder import write_checkpoints
-from nnabla_influence.runs.run import read_run, write_run
-from nnabla_influence.runs.steps import Step
+from nnabla_influence.scoring.inputs import Inputs, Request, read_inputs
 from nnabla_influence.scoring.replay import replay_training
-from nnabla_influence.solvers import STATE_NAMES, SolverState
+from nnabla_influence.solvers import SolverState
 from tests.definition.definitions import python_proto, write_text
 from tests.training_data import _step_schedule, arrays_of, linear_data, run_nnabla_cli, write_csv
 
@@ -188,15 +182,13 @@ def done_again(base: Path) -> Path:
     training = watched_trainings(base)["adam"]
     folder = base / "done again"
     folder.mkdir()
-    definition = load_definition(training.final)
-    replay_training(
-        *(definition, definition.parameters, training.training, training.training),
-        folder / "run",
-        device="cpu",
-        window=None,
-        progress=Said(),
-    )
+    replay_training(replay_inputs(training.final, training.training), folder / "run", Said())
     return folder
+
+
+def replay_inputs(model: Path, csv: Path, window: str | int = "all") -> Inputs:
+    options = Options(window=window)
+    return read_inputs(Request(model, None, csv, csv, None, None, options, "cpu"), Said())
 
 
 def write_project(folder: Path, kind: Kind) -> Path:
@@ -287,34 +279,3 @@ class Said:
                         raise said._error("the end")
 
         return Stage()
-
-
-def trained_otherwise(
-    training: Watched, folder: Path, solver: SolverSettings, steps: Sequence[Step]
-) -> Path:
-    """Train from the same beginning by another solver or other steps, with every state kept."""
-    run = read_run(training.run("all"))
-    definition = load_definition(training.definition)
-    start = run.checkpoint(0)
-    zeros = {
-        state: {name: np.zeros_like(start.parameters[name]) for name in definition.trainable}
-        for state in STATE_NAMES[solver.name]
-    }
-    trainer = Trainer(definition, solver, cpu_device("tests").context)
-    trainer.start(Checkpoint(0, start.parameters, SolverState(0, zeros)))
-    checkpoints = []
-    for step in steps:
-        checkpoints.append(trainer.checkpoint())
-        trainer.step(step, StepInputs(fetch_from(training.training)))
-    assert run.settings is not None
-    write_run(
-        folder,
-        parameters=trainer.checkpoint().parameters,
-        steps=steps,
-        settings=dataclasses.replace(
-            run.settings, solver=solver.name, hyperparameters=solver.hyperparameters
-        ),
-        solver_state=trainer.checkpoint().solver,
-        checkpoints=lambda kept: (kept.mkdir(), write_checkpoints(kept, checkpoints)),
-    )
-    return folder

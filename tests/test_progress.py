@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import nnabla_influence.progress as progress_module
-from nnabla_influence.progress import ConsoleProgress, SilentProgress, TerminalProgress
+from nnabla_influence.progress import ConsoleProgress, TerminalProgress
 
 
 def work(progress, total: int, each: int = 1) -> None:
@@ -88,9 +88,3 @@ def test_a_terminal_shows_a_bar_on_standard_error_only(monkeypatch, capsys):
 def test_no_bar_where_there_is_no_terminal(capsys):
     work(TerminalProgress(), 40)
     assert capsys.readouterr() == ("", "begun\n")
-
-
-def test_silence(capsys, caplog):
-    work(SilentProgress(), 40)
-    assert capsys.readouterr() == ("", "")
-    assert caplog.text == ""

@@ -46,11 +46,6 @@ def test_counts_and_the_most_harmful_rows_first(tmp_path):
     ]
 
 
-def test_only_what_is_known_is_said(tmp_path):
-    lines = list(summary(ranking(tmp_path, "y", ["5", "6"], influence=[1.0, -1.0]), "i.csv"))
-    assert lines[1:] == ["The most harmful rows:", "  datasource_index 1  influence -1  (y=6)"]
-
-
 def test_no_row_is_called_harmful_that_is_not(tmp_path):
     lines = list(summary(ranking(tmp_path, "y", ["5", "6"], influence=[1.0, 0.0]), "i.csv"))
     assert len(lines) == 1
@@ -62,12 +57,6 @@ def test_the_verdict_is_said(tmp_path):
     orders = Orders("recorded", 1, verdict=Verdict("rough", "made by hand"))
     lines = list(summary(dataclasses.replace(made, orders=orders), "i.csv"))
     assert "rough (made by hand)" in lines[1]
-
-
-def test_no_more_than_five(tmp_path):
-    rows = [str(number) for number in range(9)]
-    lines = list(summary(ranking(tmp_path, "y", rows, influence=-np.arange(1.0, 10)), "i.csv"))
-    assert [line.split()[1] for line in lines[2:]] == ["8", "7", "6", "5", "4"]
 
 
 @pytest.mark.parametrize("line_break", ["\n", "\r\n", "\n\n "])

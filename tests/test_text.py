@@ -8,7 +8,15 @@ import warnings
 import pytest
 from nnabla.logger import logger
 
-from nnabla_influence.text import listed, others_printable, printable, seconds_text, size_text
+from nnabla_influence.text import (
+    in_dialog,
+    listed,
+    others_printable,
+    printable,
+    seconds_text,
+    size_text,
+    with_option,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,3 +81,13 @@ def test_a_long_list_is_cut():
     assert listed([]) == ""
     assert listed([1, 2, 3], 3) == "1, 2, 3"
     assert listed((f"{n}" for n in range(10)), 3) == "0, 1, 2 and 7 more"
+
+
+def test_an_option_is_named_by_what_its_user_sees():
+    assert with_option("-t", "input-train") == "with -t"
+    with in_dialog(["model", "input-train"]):
+        assert with_option("-t", "input-train") == "in the field input-train"
+        with in_dialog(["model"]):
+            assert with_option("-t", "input-train") == "with -t of the nnabla-influence command"
+        assert with_option("-p") == "with -p of the nnabla-influence command"
+    assert with_option("-p") == "with -p"

@@ -27,7 +27,7 @@ from nnabla_influence.cleansing.result import ClassChange, Cleansed
 from nnabla_influence.cleansing.rows import TrainingRows, open_rows
 from nnabla_influence.errors import DatasetError, InfluenceError
 from nnabla_influence.files import PathLike
-from nnabla_influence.wording import with_option
+from nnabla_influence.text import with_option
 
 
 def cleanse(

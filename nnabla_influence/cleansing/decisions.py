@@ -14,7 +14,7 @@ from nnabla_influence.cleansing.rows import TrainingRows
 from nnabla_influence.cleansing.table import Line, normal, read_table
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.files import PathLike
-from nnabla_influence.wording import with_option
+from nnabla_influence.text import with_option
 
 KEEP, REMOVE, RELABEL = "keep", "remove", "relabel"
 INDEX, DECISION, LABEL = "datasource_index", "decision", "label"

@@ -28,7 +28,7 @@ from nnabla_influence.files import (
     replacing_file,
 )
 from nnabla_influence.ranking import RESULT_COLUMNS
-from nnabla_influence.wording import with_option
+from nnabla_influence.text import with_option
 
 _MARK_COLUMNS = ("datasource_index", "influence", "decision", "label_before", "label")
 """How every list of removed rows begins, also those of 0.1.0."""

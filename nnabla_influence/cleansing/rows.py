@@ -16,7 +16,7 @@ from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.files import PathLike
 from nnabla_influence.ranking import RESULT_COLUMNS, Ranking, read_ranking
-from nnabla_influence.wording import with_option
+from nnabla_influence.text import with_option
 
 
 @dataclass(frozen=True, eq=False)

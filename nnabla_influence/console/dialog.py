@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 from nnabla_influence.console.registration import DESKTOP
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.process import INTERRUPTED, import_nnabla, tidy_process
-from nnabla_influence.text import one_line, printable
-from nnabla_influence.wording import in_dialog
+from nnabla_influence.text import in_dialog, one_line, printable
 
 if TYPE_CHECKING:
     from nnabla_influence.console.desktop import Result

@@ -8,7 +8,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,13 +51,11 @@ class Dataset:
         path: The CSV, absolute.
         columns: Its columns, comments included.
         inputs: Names of the requested variables, in that order.
-        seconds_decoding: Time that opening spent on decoding; 0.0 if the cache had it.
     """
 
     path: Path
     columns: tuple[Column, ...]
     inputs: tuple[str, ...]
-    seconds_decoding: float
     _records: RecordIndex
     _stored: Mapping[str, StoredVariable]
     _entry: Path | None
@@ -133,22 +130,12 @@ class Dataset:
         return self._records.iter_cells(rows)
 
     def place(self, row: int, column: str) -> str:
-        """Return the place of a cell, for an error message.
-
-        Args:
-            row: The row.
-            column: The column's name or header cell.
-        """
+        """Return the place of a cell, for an error message, by its column's name or header."""
         line = int(self._records.lines[row])
         return f"{self.path}, line {line}, column {column!r}"
 
     def is_file(self, position: int, cell: str) -> bool:
-        """Whether a cell names an existing file.
-
-        Args:
-            position: Number of the cell's column. Comments name no files.
-            cell: The cell's text.
-        """
+        """Whether a cell of the column at ``position`` names an existing file."""
         if self.columns[position].is_comment:
             return False
         try:
@@ -191,17 +178,16 @@ def open_dataset(
     reader = CellReader(str(absolute.parent), normalize=normalize)
     scan = scan_csv(absolute, _distinct(columns), reader)
     stored: dict[str, StoredVariable] = {}
-    seconds, entry = 0.0, None
+    entry = None
     if scan.variables:
         home = cache_home() if cache_dir is None else Path(cache_dir)
-        stored, seconds, entry = _from_cache(
+        stored, entry = _from_cache(
             home, scan, reader, progress or SilentProgress(), by_cache=by_cache
         )
     return Dataset(
         path=absolute,
         columns=scan.columns,
         inputs=tuple(variable.spec.name for variable in scan.variables),
-        seconds_decoding=seconds,
         _records=scan.records,
         _stored=stored,
         _entry=entry,
@@ -210,26 +196,24 @@ def open_dataset(
 
 def _from_cache(
     home: Path, scan: Scan, reader: CellReader, progress: Progress, *, by_cache: bool
-) -> tuple[dict[str, StoredVariable], float, Path]:
-    """Return the values, decoded now if need be, the seconds it took, and the cache entry."""
+) -> tuple[dict[str, StoredVariable], Path]:
+    """Return the values, decoded now if need be, and the cache entry."""
     key, stamp = _name(scan, reader.normalize)
     scaling = {"normalize": reader.normalize, "by_cache": by_cache}
     entry = home / f"{key}-{stamp}"
     found = _load(entry, scan, scaling)
     if found is not None:
-        return found, 0.0, entry
+        return found, entry
     if entry.exists():
         progress.say(f"{entry}: is damaged; decoding {scan.path} again")
     home = _usable(home, scan, progress)
-    began = time.monotonic()
     entry = make_entry(
         home, key, stamp, scan.path, lambda folder: decode(scan, folder, reader, progress)
     )
-    seconds = time.monotonic() - began
     made = _load(entry, scan, scaling)
     if made is None:
         raise OutputError(f"{entry}: cannot be read back; name another cache folder")
-    return made, seconds, entry
+    return made, entry
 
 
 def _distinct(specs: Sequence[ColumnSpec]) -> list[ColumnSpec]:
@@ -304,22 +288,15 @@ def _load(entry: Path, scan: Scan, scaling: Mapping[str, bool]) -> dict[str, Sto
 
 def note_on_equal_data(trained: Dataset, validated: Dataset) -> str | None:
     """Return a note for the user if both hold the same rows, from one CSV or from two."""
-    if not _are_equal(trained, validated):
-        return None
+    if trained.path != validated.path:
+        if len(trained) != len(validated):
+            return None
+        for start in range(0, len(trained), _COMPARED):
+            rows = np.arange(start, min(start + _COMPARED, len(trained)))
+            a, b = trained.batch(rows), validated.batch(rows)
+            if not all(np.array_equal(a[name], b[name]) for name in trained.inputs):
+                return None
     return (
         f"Note: the validation rows of {validated.path} are the training rows, so the influence is"
         " that on the training loss, not on data that the model has not seen"
     )
-
-
-def _are_equal(one: Dataset, other: Dataset) -> bool:
-    if one.path == other.path:
-        return True
-    if len(one) != len(other):
-        return False
-    for start in range(0, len(one), _COMPARED):
-        rows = np.arange(start, min(start + _COMPARED, len(one)))
-        a, b = one.batch(rows), other.batch(rows)
-        if not all(np.array_equal(a[name], b[name]) for name in one.inputs):
-            return False
-    return True

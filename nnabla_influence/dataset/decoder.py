@@ -107,10 +107,8 @@ def _in_order(
     function: Callable[[T], list[np.ndarray]], items: Iterator[T]
 ) -> Iterator[list[np.ndarray]]:
     """Yield the results in the order of the items; several threads make large ones."""
-    for item in items:
-        first = function(item)
-        break
-    else:
+    first = next(map(function, items), None)
+    if first is None:
         return
     yield first
     threads = min(os.cpu_count() or 1, _MOST_THREADS)

@@ -18,11 +18,7 @@ Contents = Mapping[str, Sequence[str]]
 
 
 def hash_contents(path: Path, names: Sequence[str] | None = None) -> dict[str, list[str]]:
-    """Read every file that a CSV names, once, and return their hashes.
-
-    Args:
-        path: The CSV.
-        names: The variables to hash; all by default.
+    """Read every file of a CSV's variables ``names`` (all by default) once; return their hashes.
 
     Raises:
         DatasetError: The CSV, or a file, cannot be read.

@@ -15,6 +15,7 @@ import string
 from collections.abc import Sequence
 
 from nnabla_influence.dataset.header import Column
+from nnabla_influence.dataset.values import is_number
 
 # The signs, also in the widths of Asian scripts and as the minus of mathematics.
 _SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
@@ -31,32 +32,20 @@ _SAFE_BEGIN = frozenset("0123456789" + string.ascii_letters)
 
 
 def harmless(column: Column, cell: str) -> str:
-    """Return a cell for a CSV that users open in a spreadsheet.
-
-    nnabla reads the same number or file from it.
-
-    Args:
-        column: The cell's column.
-        cell: The cell.
-    """
+    """Return a cell for a CSV that users open in a spreadsheet; nnabla reads the same from it."""
     if column.is_comment:
         return cell if _PLAIN_NUMBER.fullmatch(cell) else _COMMENT.sub("'", cell)
     if not _FILE.match(cell) or _PLAIN_NUMBER.fullmatch(cell):
         return cell
-    return (" " if _is_number(cell) else "./") + cell
+    return (" " if is_number(cell) else "./") + cell
 
 
 def restored(column: Column, cell: str) -> str:
-    """Undo `harmless`; any other cell is returned unchanged.
-
-    Args:
-        column: The cell's column.
-        cell: The cell.
-    """
+    """Undo `harmless`; any other cell is returned unchanged."""
     if column.is_comment:
         return cell if _PLAIN_NUMBER.fullmatch(cell) else _PREFIXED_COMMENT.sub("", cell)
     if cell[:1] == " " and _FILE.match(cell, 1):
-        return cell if _PLAIN_NUMBER.fullmatch(cell) or not _is_number(cell) else cell[1:]
+        return cell if _PLAIN_NUMBER.fullmatch(cell) or not is_number(cell) else cell[1:]
     return cell[2:] if cell[:1] == "." and _PREFIXED_FILE.match(cell) else cell
 
 
@@ -77,12 +66,3 @@ def restored_row(columns: Sequence[Column], cells: Sequence[str]) -> list[str]:
     if not ("\0./" in row or "\0 " in row or "'" in row):
         return list(cells)
     return list(map(restored, columns, cells))
-
-
-def _is_number(cell: str) -> bool:
-    """Whether nnabla reads a cell as a number."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

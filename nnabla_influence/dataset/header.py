@@ -92,15 +92,7 @@ def columns_of(columns: Sequence[Column], name: str) -> tuple[Column, ...]:
 def read_header(
     path: Path, records: Iterator[Record], names: Sequence[str] | None = None
 ) -> tuple[tuple[Column, ...], dict[str, tuple[Column, ...]]]:
-    """Read the header of a dataset CSV.
-
-    Args:
-        path: The CSV.
-        records: Its records, from the first one.
-        names: The variables to look for; all by default.
-
-    Returns:
-        All columns, and those of each variable.
+    """Return all columns of a dataset CSV, and those of the variables ``names`` (all by default).
 
     Raises:
         DatasetError: There is no header, a column has no name, or a variable has no columns

@@ -17,7 +17,7 @@ import numpy as np
 from nnabla_influence.dataset.header import Column, read_header
 from nnabla_influence.dataset.records import Record, RecordIndex, RecordReader
 from nnabla_influence.dataset.store import ColumnSpec
-from nnabla_influence.dataset.values import CellError, CellReader, as_number, file_of
+from nnabla_influence.dataset.values import CellError, CellReader, as_number, file_of, is_number
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.files import file_hash, is_foreign
 
@@ -149,10 +149,7 @@ def _files(
 
 def _of_label(error: CellError, cell: str, n_classes: int | None) -> CellError:
     """Return the error, or for a class's name one that says how to number classes."""
-    with contextlib.suppress(ValueError):
-        float(cell)
-        return error
-    if n_classes is None or not cell.strip() or "." in cell or "://" in cell:
+    if is_number(cell) or n_classes is None or not cell.strip() or "." in cell or "://" in cell:
         return error
     return CellError(
         f"is not a number; replace each class by a whole number from 0 to {n_classes - 1}, in every"
@@ -176,16 +173,7 @@ def _check_form(path: Path, record: Record, row: int, width: int, blank: Record 
 def located(
     path: Path, line: int, row: int, column: Column, cell: str | None, error: CellError
 ) -> DatasetError:
-    """Return an error that names the place.
-
-    Args:
-        path: The CSV.
-        line: Line of the file, from 1.
-        row: The datasource_index.
-        column: The column, or the first of a vector's.
-        cell: The cell; None for a vector.
-        error: What is wrong.
-    """
+    """Return an error that names the place; for a vector's, ``cell`` is None."""
     cell = cell if error.cell is None else error.cell
     subject = "the vector"
     if cell is not None:
@@ -196,11 +184,9 @@ def located(
 
 
 def _subject(cell: str, folder: str) -> str:
-    try:
-        float(cell)
-    except ValueError:
-        if is_foreign(cell):
-            return f"the file {cell} (a path of another machine)"
-        is_path = "." in cell and "://" not in cell
-        return f"the file {file_of(cell, folder)}" if is_path else repr(cell[:60])
-    return repr(cell[:60])
+    if is_number(cell):
+        return repr(cell[:60])
+    if is_foreign(cell):
+        return f"the file {cell} (a path of another machine)"
+    is_path = "." in cell and "://" not in cell
+    return f"the file {file_of(cell, folder)}" if is_path else repr(cell[:60])

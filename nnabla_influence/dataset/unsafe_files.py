@@ -9,19 +9,16 @@ from pathlib import Path
 from nnabla_influence.dataset.header import read_header
 from nnabla_influence.dataset.records import RecordReader
 from nnabla_influence.dataset.scan import located
-from nnabla_influence.dataset.values import CellError, extension_of, file_of
+from nnabla_influence.dataset.values import CellError, extension_of, file_of, is_number
 from nnabla_influence.file_safety import check_content
 from nnabla_influence.files import check_regular
+from nnabla_influence.text import cause_text
 
 
 def check_files(path: Path, n_rows: int | None = None) -> None:
-    """Refuse such files in every column, since nnabla reads all of them.
+    """Refuse such files in every column of the first ``n_rows``, since nnabla reads all of them.
 
     Missing files are left to nnabla.
-
-    Args:
-        path: The CSV, absolute.
-        n_rows: How many rows to check; None for all.
 
     Raises:
         DatasetError: There is such a file, at this row and column; or the CSV cannot be read.
@@ -33,7 +30,7 @@ def check_files(path: Path, n_rows: int | None = None) -> None:
     for row, record in enumerate(islice(records, n_rows)):
         for column in columns:
             cell = record.cells[column.position] if column.position < len(record.cells) else ""
-            if _is_number(cell) or cell in checked:
+            if not cell or is_number(cell) or cell in checked:
                 continue
             try:
                 _check(cell, folder)
@@ -53,13 +50,6 @@ def _check(cell: str, folder: str) -> None:
         with open(name, "rb") as file:
             check_content(file, extension_of(text))
     except Exception as error:  # the libraries raise whatever a damaged file leads to
-        cause = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CellError(f"cannot be used ({cause}); restore the file, or remove the row") from error
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return not cell
-    return True
+        raise CellError(
+            f"cannot be used ({cause_text(error)}); restore the file, or remove the row"
+        ) from error

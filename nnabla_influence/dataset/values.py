@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from nnabla_influence.file_safety import IMAGE_EXTENSIONS, check_content
+from nnabla_influence.text import cause_text
 
 EXTENSIONS = (*IMAGE_EXTENSIONS, ".npy", ".csv", ".wav")
 
@@ -57,13 +58,17 @@ def as_number(cell: str) -> float | None:
     return number
 
 
-def file_of(cell: str, folder: str) -> str:
-    """Return the path that a cell names, as nnabla resolves it.
+def is_number(cell: str) -> bool:
+    """Whether nnabla reads a cell as a number, be it not finite."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
-    Args:
-        cell: The cell's text; backslashes separate folders on every system.
-        folder: The absolute path of the CSV's folder.
-    """
+
+def file_of(cell: str, folder: str) -> str:
+    """Return the path that a cell names; backslashes separate folders on every system."""
     return os.path.join(folder, cell.replace("\\", "/"))
 
 
@@ -77,20 +82,13 @@ def normalized(pixels: np.ndarray, *, by_cache: bool = False) -> np.ndarray:
 
     nnabla's loader multiplies by 1/255 (1/65535) in 64 bits, and its graph rounds to 32. One
     division in 32 bits gives the same floats for each of the values, in a third of the time.
-    nnabla's prepared caches hold pixels and multiply in 32 bits, which is one bit off for half of
-    the values.
-
-    Args:
-        pixels: Of any shape.
-        by_cache: Whether to scale them as a prepared cache does.
+    nnabla's prepared caches hold pixels and multiply in 32 bits (``by_cache``), which is one bit
+    off for half of the values.
     """
     levels = 255 if pixels.dtype == np.uint8 else 65535
     scaled = pixels.astype(np.float32)
-    if by_cache:
-        scaled *= np.float32(1 / levels)
-    else:
-        scaled /= np.float32(levels)
-    return scaled
+    operation = np.multiply if by_cache else np.divide
+    return operation(scaled, np.float32(1 / levels if by_cache else levels), out=scaled)
 
 
 class CellReader:
@@ -138,15 +136,10 @@ class CellReader:
     def pixels(self, cell: str, shape: tuple[int, ...]) -> np.ndarray | None:
         """Return an image as its file holds it, or None if the cell does not name one.
 
-        Args:
-            cell: The cell.
-            shape: Of the network's input; a far larger picture is not decoded.
-
-        Returns:
-            Shape (channels, height, width), uint8, or uint16 for 16 bits a channel.
+        Its shape is (channels, height, width), its type uint8, or uint16 for 16 bits a channel.
 
         Raises:
-            CellError: The file cannot be decoded.
+            CellError: It cannot be decoded, or is far larger than the input's ``shape``.
         """
         loader, is_image = self._loader(cell)
         if not is_image:
@@ -165,7 +158,7 @@ class CellReader:
         """Return one example of one variable in the shape that nnabla gives it.
 
         Args:
-            cells: The variable's cells of one row.
+            cells: The variable's cells of one row; with ``vector`` its elements.
             shape: Of the network's input; a far larger picture is not decoded.
             vector: Whether the cells are elements of a vector (``x__0``, ``x__1``, ...).
 
@@ -240,4 +233,4 @@ def _cause(error: BaseException) -> str:
     """Return the reason for a failure; nnabla's image loader hides it behind its own."""
     if isinstance(error.__context__, OSError) and not isinstance(error, OSError):
         error = error.__context__
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return cause_text(error)

@@ -7,10 +7,10 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 
-from nnabla_influence.counts import check_count
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.execution.executor import Executor, Failure, InProcess, Task
 from nnabla_influence.execution.processes import worker_processes
+from nnabla_influence.options import check_count
 
 __all__ = ["Executor", "Failure", "InProcess", "Task", "open_executor"]
 

@@ -76,12 +76,12 @@ def influence_functions(
     batch_size: int,
     context: nn.Context,
 ) -> InfluenceFunctions:
-    """Compute the influence functions at a run's final parameters.
+    """Compute the influence functions of N training rows at a run's final parameters.
 
     Args:
         definition: Of the training; its weight decay belongs to the objective.
         run: Its parameters count.
-        training: The rows that are scored, N of them.
+        training: The rows that are scored.
         validation: The rows whose mean loss is the target.
         batch_size: Of the training; the default chunk size follows from it.
         context: Where to compute.
@@ -136,11 +136,7 @@ def influence_functions(
 def _solve(
     product: Callable[[np.ndarray], np.ndarray], damping: float, v: np.ndarray
 ) -> np.ndarray:
-    """Return the solution u of ``product(u) + damping * u = v``.
-
-    Raises:
-        _NotSolvedError: Conjugate gradients did not find it.
-    """
+    """Return the solution u of ``product(u) + damping * u = v``."""
     from scipy.sparse.linalg import LinearOperator, cg  # takes half a second to import
 
     def damped(u: np.ndarray) -> np.ndarray:

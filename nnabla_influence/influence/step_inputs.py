@@ -14,7 +14,7 @@ from nnabla_influence.errors import UnsupportedError
 from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import FetchRows, Step
 
-Inputs = Mapping[str, np.ndarray]
+BatchInputs = Mapping[str, np.ndarray]
 """By name, arrays of shape (n, ...)."""
 
 _BLOCKS_KEPT = 2
@@ -41,14 +41,14 @@ class StepInputs:
         self._random = random if random is not None and random.names else None
         self._steps = steps
         self._index = {step.step: i for i, step in enumerate(steps)}
-        self._blocks: OrderedDict[int, list[list[Inputs]]] = OrderedDict()
+        self._blocks: OrderedDict[int, list[list[BatchInputs]]] = OrderedDict()
 
     @property
     def random(self) -> bool:
         """Whether random layers draw anything."""
         return self._random is not None
 
-    def of(self, step: Step) -> list[Inputs]:
+    def of(self, step: Step) -> list[BatchInputs]:
         """Return the inputs of the step's mini-batches."""
         inputs = [self._fetch(rows) for rows in step.batches]
         if self._random is None:
@@ -62,7 +62,7 @@ class StepInputs:
         drawn = self._blocks[number][within]
         return [{**data, **draws} for data, draws in zip(inputs, drawn)]
 
-    def _draw(self, steps: Sequence[Step]) -> list[list[Inputs]]:
+    def _draw(self, steps: Sequence[Step]) -> list[list[BatchInputs]]:
         random = self._random
         assert random is not None
         first = steps[0].step * len(steps[0].batches)

@@ -46,11 +46,9 @@ class TraceFile:
                     return None
                 values = {name: file[f"vector {name}"] for name in vectors}
                 trace = Trace(
-                    influence=file["influence"],
-                    times_seen=file["times_seen"],
-                    n_steps=int(file["n_steps"]),
-                    first_length=float(file["first_length"]),
-                    growth=float(file["growth"]),
+                    file["influence"],
+                    file["times_seen"],
+                    *(file[name].item() for name in ("n_steps", "first_length", "growth")),
                 )
         except Exception:  # A damaged archive can raise many kinds.
             return None
@@ -77,12 +75,8 @@ class TraceFile:
             with self._half.open("wb") as file:
                 np.savez(
                     file,
-                    fingerprint=np.array(self._fingerprint),
-                    influence=trace.influence,
-                    times_seen=trace.times_seen,
-                    n_steps=np.array(trace.n_steps),
-                    first_length=np.array(trace.first_length),
-                    growth=np.array(trace.growth),
+                    fingerprint=self._fingerprint,
+                    **vars(trace),
                     **{f"vector {name}": vector.data for name, vector in vectors.items()},
                 )
             self._half.replace(self.path)
@@ -95,16 +89,10 @@ class TraceFile:
         self._saved_at = time.monotonic()
 
     def remove(self) -> None:
-        """Remove the file.
-
-        Raises:
-            OutputError: It cannot be removed.
-        """
-        for path in filter(os.path.lexists, (self.path, self._half)):
-            try:
-                os.unlink(path)
-            except OSError as error:
-                raise OutputError(f"{path}: cannot be removed ({error.strerror})") from error
+        """Remove the file, if it can be removed; it would only be overwritten."""
+        for path in (self.path, self._half):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def trace_path(output: str | os.PathLike[str], trial: int) -> Path:

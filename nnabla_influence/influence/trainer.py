@@ -29,26 +29,19 @@ class Trainer:
         definition: The network.
         solver: That trained it; its learning rate is each step's own.
         context: Where to compute.
+
+    Attributes:
+        context: Where it computes.
+        trainable: The names of the parameters that move.
     """
 
     def __init__(self, definition: Definition, solver: SolverSettings, context: nn.Context):
-        self._definition = definition
-        self._settings = solver
-        self._context = context
+        self.context, self.trainable = context, definition.trainable
+        self._definition, self._settings = definition, solver
         self._networks: dict[int, TrainingNetwork] = {}
         self._parameters: dict[str, nn.Variable] = {}
         self._solver: Any = None
         self._next = 0
-
-    @property
-    def context(self) -> nn.Context:
-        """Where it computes."""
-        return self._context
-
-    @property
-    def trainable(self) -> tuple[str, ...]:
-        """The names of the parameters that move."""
-        return self._definition.trainable
 
     def start(self, checkpoint: Checkpoint) -> None:
         """Set parameters, running statistics and the solver's state to those of ``checkpoint``.
@@ -58,12 +51,12 @@ class Trainer:
             RunError: The solver did not train all that the definition trains.
         """
         self._network(self._definition.training.batch_size if self._definition.training else 2)
-        with nn.context_scope(self._context):
+        with nn.context_scope(self.context):
             for name, variable in self._parameters.items():
                 variable.d = checkpoint.parameters[name]
             # A new solver, since nnabla's count of updates cannot be set back otherwise.
-            self._solver = build_solver(self._settings, self._context)
-            trainable = {name: self._parameters[name] for name in self._definition.trainable}
+            self._solver = build_solver(self._settings, self.context)
+            trainable = {name: self._parameters[name] for name in self.trainable}
             for state, values in checkpoint.solver.values.items():
                 lacking = sorted(set(trainable) - set(values))
                 if lacking:
@@ -87,7 +80,7 @@ class Trainer:
         """
         if step.step != self._next:
             raise ValueError(f"step {step.step} does not follow {self._next - 1}")
-        with nn.context_scope(self._context):
+        with nn.context_scope(self.context):
             self._solver.zero_grad()
             for rows, batch in zip(step.batches, inputs.of(step)):
                 network = self._network(len(rows))
@@ -113,7 +106,7 @@ class Trainer:
     def _network(self, batch_size: int) -> TrainingNetwork:
         if batch_size not in self._networks:
             built = build_training_network(
-                self._definition, batch_size, self._context, self._parameters
+                self._definition, batch_size, self.context, self._parameters
             )
             self._networks[batch_size] = built
             self._parameters = dict(built.parameters)

@@ -79,21 +79,11 @@ class FinalTrajectory:
 
 
 class RecordedTrajectory:
-    """Every step at its own checkpoint, as the run kept it (Hara et al.).
-
-    Raises:
-        RunError: The run does not keep the checkpoint of each step.
-    """
+    """Every step at its own checkpoint, as the run kept it (Hara et al.)."""
 
     exact = True
 
     def __init__(self, run: Run, steps: Sequence[Step]):
-        missing = {step.step for step in steps} - set(run.checkpoints)
-        if missing:
-            raise RunError(
-                f"{run.folder}: has no checkpoint of step {max(missing)}; train again with"
-                " --keep all"
-            )
         self._run, self._steps = run, steps
 
     def before(self, step: Step) -> Checkpoint:
@@ -173,17 +163,20 @@ class ReplayedTrajectory:
         first = earlier[-1]
         later = [kept for kept in self._run.checkpoints if kept > number]
         end = later[0] if later else max(self._steps) + 1
-        checkpoint = self._run.checkpoint(first)
-        segment = {first: checkpoint}
-        self._trainer.start(checkpoint)
-        for at in range(first, end):
-            self._trainer.step(self._steps[at], self._inputs)
-            checkpoint = self._trainer.checkpoint()
-            segment[at + 1] = checkpoint
+        segment = self._trained(first, end)
         expected = self._run.checkpoint(end) if later else self._run.final_checkpoint()
-        difference = describe_difference(checkpoint, expected)
+        difference = describe_difference(segment[end], expected)
         if difference is not None:
             raise self._error(first, end, difference)
+        return segment
+
+    def _trained(self, first: int, end: int) -> dict[int, Checkpoint]:
+        """Return the checkpoints of a replay from ``first`` to ``end``, both included."""
+        segment = {first: self._run.checkpoint(first)}
+        self._trainer.start(segment[first])
+        for step in range(first, end):
+            self._trainer.step(self._steps[step], self._inputs)
+            segment[step + 1] = self._trainer.checkpoint()
         return segment
 
     def _error(self, first: int, end: int, difference: str) -> RunError:
@@ -192,7 +185,8 @@ class ReplayedTrajectory:
             f" ({difference})"
         )
         settings, reason = self._run.settings, None
-        if not self._is_reproducible(first, min(first + 2, end)):
+        soon = min(first + 2, end)
+        if describe_difference(*(self._trained(first, soon)[soon] for _ in range(2))) is not None:
             reason = "this device does not give the same result twice"
         elif settings is not None and settings.nnabla_version != nn.__version__:
             trained_by = settings.nnabla_version
@@ -205,16 +199,6 @@ class ReplayedTrajectory:
             f"{message}; {reason}. Record with --keep all, which replays nothing, or use method"
             " final"
         )
-
-    def _is_reproducible(self, first: int, end: int) -> bool:
-        """Whether two replays of these steps give the same bytes."""
-        twice = []
-        for _ in range(2):
-            self._trainer.start(self._run.checkpoint(first))
-            for at in range(first, end):
-                self._trainer.step(self._steps[at], self._inputs)
-            twice.append(self._trainer.checkpoint())
-        return describe_difference(*twice) is None
 
 
 def _on_gpu(context: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -91,7 +91,7 @@ class Ranking:
         """How reliable it is; None if unknown."""
         return None if self.orders is None else self.orders.verdict
 
-    @property
+    @cached_property
     def _indices(self) -> np.ndarray:
         return np.arange(len(self)) if self.indices is None else self.indices
 
@@ -99,15 +99,11 @@ class Ranking:
         """Yield the rows, the most harmful first."""
         scores, indices = self.scores, self._indices
         for row in map(int, self.rows):
-            yield RankedRow(
-                row=row,
-                datasource_index=int(indices[row]),
-                influence=float(scores.influence[row]),
-                influence_std=_at(scores.influence_std, row, float),
-                times_seen=_at(scores.times_seen, row, int),
-                loss=_at(scores.loss, row, float),
-                predicted=_at(scores.predicted, row, float),
-            )
+            own: dict[str, Any] = {
+                name: None if values is None else values[row].item()
+                for name, values in vars(scores).items()
+            }
+            yield RankedRow(row, int(indices[row]), **own)
 
     def cells(self, row: int) -> list[str]:
         """Return the cells of a row of the dataset, as the training CSV has them.
@@ -126,10 +122,7 @@ class Ranking:
         return restored_row(self.dataset.columns, cells)
 
     def write(self, path: PathLike) -> None:
-        """Write the ranking CSV, whole or not at all.
-
-        Args:
-            path: The CSV. An earlier ranking is replaced.
+        """Write the ranking CSV, whole or not at all; an earlier ranking is replaced.
 
         Raises:
             OutputError: It cannot be written, or it is the dataset itself.
@@ -149,11 +142,7 @@ class Ranking:
 
 
 def read_ranking(path: PathLike) -> Ranking:
-    """Read a ranking CSV back.
-
-    Args:
-        path: The CSV; it needs the columns ``influence`` and ``datasource_index``. Its rows may
-            be in any order, and some may be missing.
+    """Read a ranking CSV back; its rows may be in any order, and some may be missing.
 
     Raises:
         DatasetError: It is not a ranking, or a cell of a result column cannot be used.
@@ -193,15 +182,16 @@ def _parsed(dataset: Dataset, row: int, name: str, cell: str) -> float:
         value = float(cell)
     except ValueError:
         value = np.nan
-    if name not in _WHOLE and not np.isfinite(value):
+    least = _WHOLE.get(name)
+    if least is None:
+        fits, wanted = bool(np.isfinite(value)), "finite number"
+    else:
+        fits = least <= value <= _MOST and value.is_integer()
+        wanted = f"whole number from {least} to {_MOST}"
+    if not fits:
         raise DatasetError(
-            f"{dataset.place(row, name)}: {cell[:60]!r} is not a finite number; correct it, or"
-            " remove the row"
-        )
-    if name in _WHOLE and not (_WHOLE[name] <= value <= _MOST and value.is_integer()):
-        raise DatasetError(
-            f"{dataset.place(row, name)}: {cell[:60]!r} is not a whole number from {_WHOLE[name]}"
-            f" to {_MOST}; correct it, or remove the row"
+            f"{dataset.place(row, name)}: {cell[:60]!r} is not a {wanted}; correct it, or remove"
+            " the row"
         )
     return value
 
@@ -215,7 +205,3 @@ def _check_unique(dataset: Dataset, indices: np.ndarray) -> None:
             f"{dataset.place(row, 'datasource_index')}: {indices[row]} occurs a second time; remove"
             " one of the rows"
         )
-
-
-def _at(values: np.ndarray | None, row: int, kind: Callable[[Any], Any]) -> Any:
-    return None if values is None else kind(values[row])

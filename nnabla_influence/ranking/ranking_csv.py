@@ -38,20 +38,15 @@ def write_ranking(
     results: Mapping[str, np.ndarray | None],
     own_cells: Callable[[list[str]], list[str]],
 ) -> None:
-    """Write a ranking CSV, whole or not at all.
+    """Write a ranking CSV; see `Ranking.write`.
 
     Args:
-        path: The CSV. An earlier ranking is replaced.
+        path: The CSV.
         dataset: The rows.
         rows: Their numbers in the order of the ranking, (N,).
         results: By header cell the result columns, in the order of the dataset's rows, (N,); None
             for one to leave out.
         own_cells: Turns a row of the dataset into the training CSV's cells.
-
-    Raises:
-        OutputError: It cannot be written, it is the dataset itself, or another file than
-            a ranking exists there.
-        DatasetError: The dataset has changed meanwhile, or see `check_columns`.
     """
     path = Path(path)
     check_columns(dataset)

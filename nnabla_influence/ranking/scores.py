@@ -55,9 +55,10 @@ class Verdict:
 def parsed_verdict(text: str) -> Verdict | None:
     """Return the verdict in a header cell; None if there is none."""
     word, _, reason = text.partition(" - ")
-    if word not in (RELIABLE, ROUGH) or _FORBIDDEN & set(reason):
+    try:
+        return Verdict(word, reason)
+    except ValueError:
         return None
-    return Verdict(word, reason)
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,8 @@ class Scores:
             object.__setattr__(self, field.name, values)
         if not self.influence.any():
             raise ScoreError(
-                "every influence is zero; check the learning rate, and that the window saw the rows"
+                "every influence is zero; choose a window in which the training still learns (its"
+                " learning rate may be 0), and check that both CSVs belong to the trained model"
             )
 
     def __len__(self) -> int:

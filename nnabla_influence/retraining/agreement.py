@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import kendalltau, rankdata
 
-from nnabla_influence.counts import check_count, is_count
 from nnabla_influence.errors import InfluenceError
+from nnabla_influence.options import check_count, is_count
 
 DEFAULT_ROWS = 50
 DEFAULT_SUBSETS = 50

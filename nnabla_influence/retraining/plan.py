@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from nnabla_influence.counts import check_count
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.execution import Task
 from nnabla_influence.files import file_hash
+from nnabla_influence.options import check_count
 from nnabla_influence.retraining.inputs import Config
 from nnabla_influence.retraining.tasks import (
     Ranked,

@@ -21,8 +21,7 @@ from nnabla_influence.files import PathLike, check_regular
 from nnabla_influence.ranking import Ranking
 from nnabla_influence.ranking.classes import are_classes, is_whole
 from nnabla_influence.review.columns import names_in_header
-from nnabla_influence.text import listed
-from nnabla_influence.wording import with_option
+from nnabla_influence.text import listed, with_option
 
 _SEPARATORS = ",;\t"
 

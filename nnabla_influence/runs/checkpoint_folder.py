@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from nnabla_influence.counts import is_count
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import check_regular
+from nnabla_influence.options import is_count
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.solvers.state import SolverState
 

@@ -29,15 +29,10 @@ from nnabla_influence.scoring.window import Order, Window, recorded_window, unre
 def choose(
     inputs: Inputs, progress: Progress, stack: contextlib.ExitStack
 ) -> tuple[Method, Window]:
-    """Choose method and window, and say which, and why.
+    """Choose method and window, and report which, and why.
 
     Method ``auto`` is exact where the run has checkpoints, or where the training can be replayed
-    within the user's budget; otherwise it is final.
-
-    Args:
-        inputs: What is scored.
-        progress: Where to say it.
-        stack: Removes a replayed training in the end.
+    within the user's budget; otherwise it is final. ``stack`` removes a replayed training.
 
     Raises:
         InfluenceError: Neither is possible, or not what the user asked for by name.
@@ -138,24 +133,23 @@ def note_on_best_epoch(definition: Definition) -> str | None:
     """Return a line for the user if the final parameters are beside the given model file.
 
     nnabla_cli and the Console save the best epoch as ``results.nnp`` (or ``results_best_N.nnp``)
-    and the end of the training as ``results_current_N.nnp``. A trace of the last epoch belongs to
-    the latter.
+    and the end of the training, which is traced, as ``results_current_N.nnp``.
     """
     path = definition.path
     if not re.fullmatch(r"results(_best_\d+)?\.nnp", path.name):
         return None
-    finals = sorted(path.parent.glob("results_current_*.nnp"), key=_epoch)
+    by_epoch = {
+        int(match[1]): other
+        for other in path.parent.glob("results_current_*.nnp")
+        if (match := re.search(r"_(\d+)\.nnp$", other.name))
+    }
+    finals = [by_epoch[epoch] for epoch in sorted(by_epoch)]
     if not finals or _same_parameters(definition, finals[-1]):
         return None
     return (
         f"Note: {path.name} holds the parameters of the best epoch; those after the last step, to"
         f" which the traced steps belong, are in {finals[-1].name} beside it"
     )
-
-
-def _epoch(path: Path) -> int:
-    digits = re.search(r"(\d+)\.nnp$", path.name)
-    return int(digits.group(1)) if digits else -1
 
 
 def _same_parameters(definition: Definition, other: Path) -> bool:

@@ -32,7 +32,7 @@ from nnabla_influence.ranking import check_columns, is_ranking
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.scoring.run_checks import check_belongs, check_shapes, check_solver_state
 from nnabla_influence.solvers import check_solver
-from nnabla_influence.wording import with_option
+from nnabla_influence.text import with_option
 
 _BLOCK = 4096
 
@@ -95,17 +95,15 @@ class Inputs:
 
     def with_paths(self) -> Request:
         """Return the request with absolute paths of all that was found, for another process."""
-        paths = {
-            "model": self.request.model,
-            "train": self.train.path,
-            "validation": self.validation.path,
-            "output": self.request.output,
-            "parameters": self.request.parameters,
-        }
-        absolute = {
-            name: None if path is None else os.path.abspath(path) for name, path in paths.items()
-        }
-        return dataclasses.replace(self.request, **absolute)  # type: ignore[arg-type]
+        request = self.request
+        return dataclasses.replace(
+            request,
+            model=os.path.abspath(request.model),
+            train=self.train.path,
+            validation=self.validation.path,
+            output=request.output and os.path.abspath(request.output),
+            parameters=request.parameters and os.path.abspath(request.parameters),
+        )
 
 
 def check_request(request: Request) -> None:
@@ -218,13 +216,11 @@ def _open(
     columns = [
         ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative) for i in definition.inputs
     ]
-    if settings is None:
-        return open_dataset(given, columns, progress=progress)
     return open_dataset(
         given,
         columns,
-        normalize=settings.normalize,
-        by_cache=reads_cached_pixels(definition, settings, Path(given)),
+        normalize=settings is None or settings.normalize,
+        by_cache=settings is not None and reads_cached_pixels(definition, settings, Path(given)),
         progress=progress,
     )
 

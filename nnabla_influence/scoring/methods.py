@@ -37,8 +37,7 @@ from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run
 from nnabla_influence.scoring.inputs import Inputs
 from nnabla_influence.solvers import SolverState, read_solver_state, with_still_elements
-from nnabla_influence.text import size_text
-from nnabla_influence.wording import with_option
+from nnabla_influence.text import size_text, with_option
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,9 +130,7 @@ def final_method(inputs: Inputs) -> Method:
 def exact_method(inputs: Inputs, run: Run) -> Method:
     """Every step at its own parameters, batch statistics and solver state (Hara et al.).
 
-    Args:
-        inputs: What is scored.
-        run: Its run, which has checkpoints; the steps between them are replayed.
+    The steps between the run's checkpoints are replayed.
 
     Raises:
         ModelError: The network cannot be built.

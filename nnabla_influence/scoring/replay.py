@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import shutil
 import tempfile
@@ -23,7 +22,6 @@ from nnabla_influence.definition.training_network import check_start
 from nnabla_influence.errors import (
     InfluenceError,
     ModelError,
-    OutputError,
     RunError,
     ScoreError,
     UnsupportedError,
@@ -38,10 +36,10 @@ from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run, read_run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.inputs import Inputs, PathLike
+from nnabla_influence.scoring.methods import final_checkpoint
 from nnabla_influence.scoring.window import check_same_training
 from nnabla_influence.solvers import STATE_NAMES, SolverState
-from nnabla_influence.text import seconds_text
-from nnabla_influence.wording import with_option
+from nnabla_influence.text import seconds_text, with_option
 
 NO_REPLAY = "no checkpoints and no replay"
 TOO_LONG = "no checkpoints and the replay takes too long"
@@ -76,8 +74,7 @@ def replayed_training(inputs: Inputs, progress: Progress) -> Iterator[tuple[Run 
     possible, or not within the budget, and the words say which. With ``exact`` that is an error.
     """
     asked = inputs.options.method == "exact"
-    parameters = _trained_parameters(inputs)
-    reason = _reason_against(inputs, parameters, progress)
+    reason = _reason_against(inputs, progress)
     if reason is not None:
         yield None, reason
         return
@@ -87,16 +84,7 @@ def replayed_training(inputs: Inputs, progress: Progress) -> Iterator[tuple[Run 
     )
     with replay_folder(inputs.output) as folder:
         try:
-            replay = replay_training(
-                inputs.definition,
-                parameters,
-                inputs.train.path,
-                inputs.validation.path,
-                folder,
-                device=inputs.request.device,
-                window=inputs.options.epochs,
-                progress=progress,
-            )
+            replay = replay_training(inputs, folder, progress)
         except InfluenceError as error:
             if asked:
                 raise
@@ -127,20 +115,7 @@ def replayed_training(inputs: Inputs, progress: Progress) -> Iterator[tuple[Run 
             yield None, "the replayed training arrives elsewhere"
 
 
-def _trained_parameters(inputs: Inputs) -> Mapping[str, np.ndarray]:
-    if inputs.run is not None:
-        return inputs.run.parameters()
-    if not inputs.definition.parameters:
-        raise ModelError(
-            f"{inputs.definition.path}: holds no trained parameters; give them with -p (an .h5), or"
-            " a recorded run with --run"
-        )
-    return inputs.definition.parameters
-
-
-def _reason_against(
-    inputs: Inputs, parameters: Mapping[str, np.ndarray], progress: Progress
-) -> str | None:
+def _reason_against(inputs: Inputs, progress: Progress) -> str | None:
     """Return why the training is not replayed; None where it is."""
     asked, budget = inputs.options.method == "exact", 60 * inputs.options.replay_budget
     try:
@@ -149,7 +124,7 @@ def _reason_against(
             return None
         if not budget:
             return NOT_ASKED
-        seconds = replay_seconds(inputs, parameters)
+        seconds = replay_seconds(inputs)
     except (ModelError, RunError, UnsupportedError) as error:
         if asked:
             raise
@@ -172,7 +147,8 @@ def _check_replayable(inputs: Inputs) -> None:
             " scores, record it with Recorder(..., keep='sqrt')"
         )
     check_differentiable(definition, Mode.TRAINING)
-    _check_start(definition)
+    how = "record the training with checkpoints (nnabla-influence train, Recorder)"
+    check_start(definition, {}, how)
     batch_size = definition.training.batch_size if definition.training else 0
     RandomLayers(definition, max(batch_size, 1), inputs.device.context)  # Do they have seeds?
     try:
@@ -186,16 +162,10 @@ def _check_replayable(inputs: Inputs) -> None:
         ) from reason
 
 
-def _check_start(definition: Definition) -> None:
-    """Refuse a training that started from values that the definition does not give."""
-    check_start(
-        definition, {}, "record the training with checkpoints (nnabla-influence train, Recorder)"
-    )
-
-
-def replay_seconds(inputs: Inputs, parameters: Mapping[str, np.ndarray]) -> float:
+def replay_seconds(inputs: Inputs) -> float:
     """Estimate how long a replay takes, from a few of its steps and `BESIDE_STEPS`."""
     definition, context = inputs.definition, inputs.device.context
+    parameters = final_checkpoint(inputs).parameters
     assert definition.training is not None
     n, interval = definition.training.batch_size, definition.solver.update_interval
     rows = np.resize(np.arange(len(inputs.train)), n)
@@ -260,13 +230,7 @@ def replay_folder(output: PathLike | None) -> Iterator[Path]:
             yield Path(temporary) / "run"
         return
     folder = _folder_beside(output)
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be made for the replay ({error.strerror}); choose another output"
-            " path"
-        ) from error
+    folder.mkdir(exist_ok=True)
     try:
         yield folder / "run"
     except BaseException as error:
@@ -287,38 +251,20 @@ def _folder_beside(output: PathLike) -> Path:
     return target.with_name(f".{target.name}.replay")
 
 
-def replay_training(
-    definition: Definition,
-    parameters: Mapping[str, np.ndarray],
-    training: Path,
-    validation: Path,
-    folder: Path,
-    *,
-    device: str,
-    window: int | None,
-    progress: Progress,
-) -> Replay:
+def replay_training(inputs: Inputs, folder: Path, progress: Progress) -> Replay:
     """Train the definition from nnabla_cli's own initial values, in its own order.
 
     nnabla_cli saves the best epoch's parameters as its result. So where the training does not end
-    at the wanted parameters, it is also trained up to its best epoch.
+    at the trained parameters, it is also trained up to its best epoch.
 
     Args:
-        definition: Of the training; its other datasets must be where it says.
-        parameters: The wanted ones, at which the original training ended.
-        training: The CSV that was trained on.
-        validation: A CSV in place of those that no longer exist.
+        inputs: What is scored.
         folder: To write the run into. An existing one is used if it is of the same training.
-        device: As for `train`.
-        window: Epochs to record, counted from the end; None for all.
         progress: Where to show the progress.
     """
-    _check_start(definition)
-    train_epochs = functools.partial(
-        _train, definition, training, validation, device=device, window=window, progress=progress
-    )
-    end = train_epochs(definition.max_epoch, folder)
-    distance = _distance(definition, end, parameters)
+    definition, wanted = inputs.definition, final_checkpoint(inputs).parameters
+    end = _train(inputs, definition.max_epoch, folder, progress)
+    distance = _distance(definition, end, wanted)
     best = _best_epoch(
         folder / "nnabla_cli" / "monitoring_report.yml",
         save_best=definition.proto.training_config.save_best,
@@ -329,25 +275,17 @@ def replay_training(
         "The training does not end at the model file's parameters; trying its best epoch,"
         f" {best} of {definition.max_epoch}"
     )
-    run = train_epochs(best, folder.with_name(f"{folder.name}.best"))
-    distance_to_best = _distance(definition, run, parameters)
+    run = _train(inputs, best, folder.with_name(f"{folder.name}.best"), progress)
+    distance_to_best = _distance(definition, run, wanted)
     if distance_to_best < distance:
         return Replay(run, distance_to_best, best)
     return Replay(end, distance, definition.max_epoch)
 
 
-def _train(
-    definition: Definition,
-    training: Path,
-    validation: Path,
-    epochs: int,
-    folder: Path,
-    *,
-    device: str,
-    window: int | None,
-    progress: Progress,
-) -> Run:
+def _train(inputs: Inputs, epochs: int, folder: Path, progress: Progress) -> Run:
     """Train ``epochs`` epochs of the definition, without its parameters and solver states."""
+    definition, device, window = inputs.definition, inputs.request.device, inputs.options.epochs
+    training = inputs.train.path
     proto = nnabla_pb2.NNablaProtoBuf()
     proto.CopyFrom(definition.proto)
     proto.training_config.max_epoch = epochs
@@ -357,7 +295,7 @@ def _train(
         if not os.path.exists(dataset.uri):
             # Of a project that was moved. Monitors' data do not change the training, but decide
             # which epoch is the best.
-            dataset.uri = os.path.abspath(validation)
+            dataset.uri = os.path.abspath(inputs.validation.path)
     assert definition.training is not None
     proto.dataset[definition.training.index].uri = os.path.abspath(training)
     for optimizer in proto.optimizer:

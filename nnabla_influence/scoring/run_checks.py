@@ -56,11 +56,7 @@ def check_shapes(definition: Definition, run: Run) -> None:
 def check_belongs(definition: Definition, run: Run, trained: Dataset, progress: Progress) -> None:
     """Refuse a run of another network, or of data that have changed since.
 
-    Args:
-        definition: With the run's seeds.
-        run: The recorded run.
-        trained: The training data that are scored.
-        progress: Where to note what may be a mistake.
+    The definition has the run's seeds. What may be a mistake is noted in ``progress``.
 
     Raises:
         DatasetError: A file that the CSV names has changed since the training.
@@ -153,12 +149,7 @@ def lacks_solver_state(
     """Return whether method final needs a solver state that was not saved.
 
     Known from the listing of a run folder or of an .nnp, so before anything is decoded or built.
-
-    Args:
-        definition: Of the training.
-        solver: The one that trained; one of `SOLVERS`.
-        run: Its run, if there is one: then its state alone counts.
-        own_parameters: Whether the parameters are the model file's own, to which its state belongs.
+    With a run its state alone counts; the model file's belongs to its ``own_parameters``.
     """
     if not SOLVERS[solver.name].needs_before:
         return False
@@ -221,8 +212,7 @@ def check_last_steps(
     """Refuse to trace a run at its final parameters if a replay does not lead there.
 
     The steps after the last checkpoint, if the run has any, are replayed. A weight decay that the
-    model file has and the recorder did not see is noticed however small. Exact scores prove more,
-    byte for byte.
+    model file has and the recorder did not see is noticed however small.
 
     Raises:
         RunError: The replay gives other parameters.

@@ -24,7 +24,6 @@ from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.ranking import Orders, Ranking, Scores, Verdict
-from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.choice import choose
 from nnabla_influence.scoring.inputs import (
     Inputs,
@@ -165,7 +164,6 @@ def _trace(
     except DivergedError as error:
         ways = advice(inputs.definition, inputs.options, method.why)
         raise ScoreError(f"no ranking is written: {error}; {ways}") from error
-    _check_not_all_zero(traces, window.trials)
     return traces
 
 
@@ -179,20 +177,6 @@ def _judge(inputs: Inputs, method: Method, traces: Sequence[Trace], target: _Tar
     )
     ways = advice(inputs.definition, inputs.options, method.why)
     return judge(signs, ways, any_verdict=inputs.options.any_verdict)
-
-
-def _check_not_all_zero(traces: Sequence[Trace], trials: Sequence[Sequence[Step]]) -> None:
-    if any(trace.influence.any() for trace in traces):
-        return
-    if all(step.learning_rate == 0 for steps in trials for step in steps):
-        raise ScoreError(
-            "every influence is zero, since the learning rate is 0 in every step of the window;"
-            " choose a window in which the training still learns"
-        )
-    raise ScoreError(
-        "every influence is zero: no training row's gradient meets the validation gradient; check"
-        " that the model is trained and that both CSVs belong to it"
-    )
 
 
 def _losses(

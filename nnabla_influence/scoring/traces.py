@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import nnabla as nn
 
@@ -121,28 +120,25 @@ def trace_shuffled(request: Request, trial: int) -> Trace:
 @contextlib.contextmanager
 def trace_files(output: PathLike | None, n_trials: int, progress: Progress) -> Iterator[None]:
     """Remove the trials' files when the block succeeds, or fails in a way that it would again."""
-    files = [] if output is None else [trace_path(output, number) for number in range(n_trials)]
+    files = [TraceFile(trace_path(output, i), "") for i in range(n_trials) if output is not None]
     try:
         yield
-    except ScoreError:
-        _remove(files, progress)
-        raise
     except KeyboardInterrupt:
-        left = [path.name for path in files if path.exists()]
+        left = [file.path.name for file in files if file.path.exists()]
         if left:
             progress.say(
                 f"The same command resumes from {' and '.join(left)}; remove it to start over"
             )
         raise
-    _remove(files, progress)
+    except ScoreError:
+        _remove(files)
+        raise
+    _remove(files)
 
 
-def _remove(files: Sequence[Path], progress: Progress) -> None:
-    for path in files:
-        try:
-            TraceFile(path, "").remove()
-        except OutputError as error:
-            progress.say(f"{error}; it is not needed any more")
+def _remove(files: Sequence[TraceFile]) -> None:
+    for file in files:
+        file.remove()
 
 
 def _trace(

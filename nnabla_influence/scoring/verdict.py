@@ -5,10 +5,10 @@ The limits are those of the calibration, `reproductions/trust`.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -56,15 +56,7 @@ def signs_of(
     chosen: bool,
     never_negative: bool,
 ) -> Signs:
-    """Return the signs of a ranking.
-
-    Args:
-        traces: Its traces, one for each order of the mini-batches.
-        target: V, the mean loss of the validation rows.
-        exact: As in `Signs`.
-        chosen: As in `Signs`.
-        never_negative: As in `Signs`.
-    """
+    """Return the signs of a ranking from its traces and V, the mean loss of the validation rows."""
     scores = np.mean([trace.influence for trace in traces], axis=0)
     seen = scores[np.sum([trace.times_seen for trace in traces], axis=0) > 0]
     size = max(abs(target), 1e-30)
@@ -79,15 +71,10 @@ def signs_of(
 
 
 def judge(signs: Signs, advice: str, *, any_verdict: bool = False) -> Verdict:
-    """Return the verdict on a ranking.
-
-    Args:
-        signs: The ranking's.
-        advice: What the user can do where no ranking is written.
-        any_verdict: See `Options`.
+    """Return the verdict on a ranking; ``any_verdict`` is described in `Options`.
 
     Raises:
-        ScoreError: The ranking would be no better than chance.
+        ScoreError: The ranking would be no better than chance; it ends with the advice.
     """
     refused = _refusal(signs)
     if refused and any_verdict:
@@ -135,15 +122,9 @@ def _percent(part: float) -> str:
 
 
 def advice(definition: Definition, options: Options, why: str) -> str:
-    """Return what the user can do where no ranking is written.
-
-    Args:
-        definition: Of the training.
-        options: The user's.
-        why: Why the method was chosen (`methods.Method`).
-    """
+    """Return what the user can do where no ranking is written; ``why`` is the `Method`'s."""
     ways = []
-    if seed_random_layers(_copy(definition.proto)):
+    if seed_random_layers(copy.deepcopy(definition.proto)):
         ways.append("give the random layers a Seed and train again, for exact scores")
     elif options.method == "final":
         ways.append("choose method auto, which traces exactly where that is possible")
@@ -157,9 +138,3 @@ def advice(definition: Definition, options: Options, why: str) -> str:
         ways.append("score the last epoch alone")
     ways.append("train with a learning rate that falls towards the end")
     return ", or ".join(ways)
-
-
-def _copy(proto: Any) -> Any:
-    copy = type(proto)()
-    copy.CopyFrom(proto)
-    return copy

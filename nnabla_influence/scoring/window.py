@@ -13,7 +13,7 @@ from nnabla_influence.files import file_hash
 from nnabla_influence.nnabla_cli.order import nnabla_cli_steps, shuffled_steps
 from nnabla_influence.runs.run import Run, check_fits, last_epochs
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.wording import with_option
+from nnabla_influence.text import with_option
 
 DEFAULT_TRIALS = 3
 
@@ -50,12 +50,7 @@ def recorded_window(
 ) -> Window:
     """Return the last ``epochs`` (None: all) of a recorded run.
 
-    Args:
-        run: Of the training.
-        train: The dataset CSV that is scored.
-        n_rows: Its rows.
-        epochs: None for all that the run holds.
-        is_ranking: Whether that CSV is a ranking, which has another order of rows.
+    ``train`` is the dataset CSV that is scored, which has ``n_rows`` rows.
 
     Raises:
         RunError: The run was on other data, or is shorter than ``epochs``.
@@ -94,16 +89,8 @@ def unrecorded_window(
 ) -> Window:
     """Return the last epochs of a training that was not recorded.
 
-    The order is replayed as nnabla_cli draws it. Where that is not possible, each of ``trials``
-    shuffles the rows anew.
-
-    Args:
-        definition: Of the training.
-        train: The dataset CSV that is scored.
-        n_rows: Its rows.
-        epochs: None for all of ``definition.max_epoch``.
-        batch_size: If it is not the definition's, the trials are shuffled.
-        trials: How many; None for `DEFAULT_TRIALS`.
+    The order is replayed as nnabla_cli draws it. Where that is not possible, as with another
+    ``batch_size``, each of ``trials`` (None: `DEFAULT_TRIALS`) shuffles the rows anew.
 
     Raises:
         RunError: The definition trains fewer epochs, or names no batch size.
@@ -140,9 +127,5 @@ def check_same_training(
         raise RunError(
             f"{n_rows} rows do not make the model file's {steps_per_epoch} iterations per epoch"
         )
-    if settings.path.is_file() and _differ(settings.path, train):
+    if settings.path.is_file() and not filecmp.cmp(settings.path, train, shallow=False):
         raise RunError(f"{train} is not the dataset that was trained on, {settings.path}")
-
-
-def _differ(one: Path, other: Path) -> bool:
-    return not filecmp.cmp(one, other, shallow=False)

@@ -64,11 +64,9 @@ def test_each_file_is_decoded_once_and_never_again(data, home, loads):
     first = open_dataset(data, SPECS, cache_dir=home)
     # The first row twice: there the look-up is compared with the loader's own scaling.
     assert sorted(loads) == ["0.png", "0.png", "1.png", "2.png", "3.png"]
-    assert first.seconds_decoding > 0
     loads.clear()
     second = open_dataset(data, SPECS, cache_dir=home)
     assert loads == []
-    assert second.seconds_decoding == 0
     np.testing.assert_array_equal(pixels(second), images(0, 1, 2, 3))
     np.testing.assert_array_equal(pixels(first), images(0, 1, 2, 3))
 
@@ -109,22 +107,15 @@ def test_a_changed_file_is_noticed(data, home, change):
     np.testing.assert_array_equal(pixels(before), images(0, 1, 2, 3))
 
 
-@pytest.mark.parametrize(
-    ("rows", "seeds", "labels"),
-    [
-        ("3.png,0\n2.png,1\n1.png,2\n0.png,3\n", (3, 2, 1, 0), [0, 1, 2, 3]),
-        ("0.png,0\n1.png,1\n2.png,9\n3.png,3\n", (0, 1, 2, 3), [0, 1, 9, 3]),
-    ],
-)
-def test_a_changed_csv_is_noticed(data, home, rows, seeds, labels):
+def test_a_changed_csv_is_noticed(data, home):
     open_dataset(data, SPECS, cache_dir=home)
     status = data.stat()
-    data.write_text("x,y\n" + rows)
+    data.write_text("x,y\n3.png,0\n2.png,1\n1.png,9\n0.png,3\n")
     os.utime(data, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert data.stat().st_size == status.st_size
     changed = open_dataset(data, SPECS, cache_dir=home)
-    np.testing.assert_array_equal(pixels(changed), images(*seeds))
-    assert changed.batch(np.arange(N))["y"][:, 0].tolist() == labels
+    np.testing.assert_array_equal(pixels(changed), images(3, 2, 1, 0))
+    assert changed.batch(np.arange(N))["y"][:, 0].tolist() == [0, 1, 9, 3]
 
 
 def test_what_is_superseded_is_removed_and_what_is_not_stays(data, home, loads):
@@ -138,14 +129,6 @@ def test_what_is_superseded_is_removed_and_what_is_not_stays(data, home, loads):
     loads.clear()
     open_dataset(other, SPECS, cache_dir=home)
     assert loads == []
-
-
-def test_what_belongs_to_a_csv_that_is_gone_is_removed(data, home):
-    other = write_csv(data.parent / "other.csv", ["x", "y"], [["0.png", 1]])
-    open_dataset(other, SPECS, cache_dir=home)
-    other.unlink()
-    open_dataset(data, SPECS, cache_dir=home)
-    assert len(list(home.iterdir())) == 1
 
 
 def test_strangers_in_the_cache_folder_stay(data, home):
@@ -173,7 +156,6 @@ def test_other_questions_to_the_same_csv_do_not_share_an_answer(data, home, othe
     first = open_dataset(data, **asked).batch(np.arange(N))
     second = open_dataset(data, **{**asked, **other}).batch(np.arange(N))
     again = open_dataset(data, **asked)
-    assert again.seconds_decoding == 0
     assert len(list(home.iterdir())) == 2
     for name, values in again.batch(np.arange(N)).items():
         np.testing.assert_array_equal(values, first[name])
@@ -188,16 +170,19 @@ def test_labels_are_checked_again_for_a_network_with_fewer_classes(data, home):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"garbage"])
-def test_a_damaged_entry_is_replaced(data, home, content):
+def test_a_damaged_entry_is_replaced(data, home, loads, content):
     open_dataset(data, SPECS, cache_dir=home)
+    loads.clear()
     (victim,) = home.glob("*/0.npy")
     victim.unlink()  # The old file may still be mapped.
     if content is not None:
         victim.write_bytes(content)
     again = open_dataset(data, SPECS, cache_dir=home)
-    assert again.seconds_decoding > 0
+    assert loads
     np.testing.assert_array_equal(pixels(again), images(0, 1, 2, 3))
-    assert open_dataset(data, SPECS, cache_dir=home).seconds_decoding == 0
+    loads.clear()
+    open_dataset(data, SPECS, cache_dir=home)
+    assert not loads
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -242,7 +227,6 @@ def test_a_killed_process_leaves_nothing_that_is_taken_for_an_entry(data, home):
     assert subprocess.run(arguments, capture_output=True).returncode == -9
     (left,) = home.iterdir()
     dataset = open_dataset(data, SPECS, cache_dir=home)
-    assert dataset.seconds_decoding > 0
     np.testing.assert_array_equal(pixels(dataset), images(0, 1, 2, 3))
     assert not left.exists()
     # Of another entry it might be of a process that still works; after a day it is not.
@@ -254,23 +238,6 @@ def test_a_killed_process_leaves_nothing_that_is_taken_for_an_entry(data, home):
     os.utime(other, (yesterday, yesterday))
     open_dataset(data, SPECS[1:], cache_dir=home)
     assert not other.exists()
-
-
-def test_another_process_that_was_faster_is_as_good(data, home, monkeypatch):
-    from nnabla.utils import data_source_loader
-
-    overtaken = []
-
-    def slow(file, shape=None, normalize=False):
-        if not overtaken:
-            overtaken.append(True)
-            open_dataset(data, SPECS, cache_dir=home)
-        return data_source_loader.load_image(file, shape, normalize)
-
-    monkeypatch.setitem(data_source_loader._load_functions, ".png", slow)
-    dataset = open_dataset(data, SPECS, cache_dir=home)
-    np.testing.assert_array_equal(pixels(dataset), images(0, 1, 2, 3))
-    assert len(list(home.iterdir())) == 1
 
 
 def test_two_processes_that_finish_at_once_do_not_fail(data, home, monkeypatch):

@@ -34,6 +34,17 @@ def assert_as_training_sees(
         assert len(np.unique(batch[name])) > 1
 
 
+def numbered(folder: Path, extension: str = "png") -> Path:
+    """Write a CSV of the files 0.png, 1.png and so on."""
+    return write_csv(folder / "x.csv", ["x"], [[f"{k}.{extension}"] for k in range(N)])
+
+
+def grey_images(folder: Path, *shape: int) -> Path:
+    for k in range(N):
+        save_image(folder / f"{k}.png", noise(*shape, seed=k))
+    return numbered(folder)
+
+
 def palette_image(path: Path, seed: int, **options: object) -> None:
     Image.fromarray(noise(6, 5, 3, seed=seed)).quantize(16).save(path, **options)
 
@@ -77,9 +88,7 @@ def test_every_pixel_value_is_scaled_as_the_loader_scales_it(dtype, top):
 
 
 def test_images_are_kept_in_a_byte_a_pixel(tmp_path):
-    for k in range(N):
-        save_image(tmp_path / f"{k}.png", noise(40, 50, seed=k))
-    path = write_csv(tmp_path / "x.csv", ["x"], [[f"{k}.png"] for k in range(N)])
+    path = grey_images(tmp_path, 40, 50)
     open_dataset(path, [ColumnSpec("x", (1, 40, 50))], cache_dir=tmp_path / "cache")
     (stored,) = (tmp_path / "cache").glob("*/*.npy")
     assert stored.stat().st_size < N * 40 * 50 + 1000
@@ -94,10 +103,7 @@ def test_a_loader_that_scales_otherwise_is_believed(tmp_path, monkeypatch):
         return own(file, shape, normalize) * (0.5 if normalize else 1)
 
     monkeypatch.setitem(data_source_loader._load_functions, ".png", other)
-    for k in range(N):
-        save_image(tmp_path / f"{k}.png", noise(6, 5, seed=k))
-    path = write_csv(tmp_path / "x.csv", ["x"], [[f"{k}.png"] for k in range(N)])
-    assert_as_training_sees(path, {"x": (1, 6, 5)})
+    assert_as_training_sees(grey_images(tmp_path, 6, 5), {"x": (1, 6, 5)})
 
 
 def test_large_images_decoded_by_several_threads_keep_their_rows(tmp_path, monkeypatch):
@@ -126,32 +132,31 @@ def test_npy_cells_are_what_training_sees(tmp_path, dtype):
     for k in range(N):
         values = 100 * rng.random((2, 3)) * (rng.random((2, 3)) < 0.5)
         np.save(tmp_path / f"{k}.npy", values.astype(dtype))
-    path = write_csv(tmp_path / "x.csv", ["x"], [[f"{k}.npy"] for k in range(N)])
-    assert_as_training_sees(path, {"x": (2, 3)})
+    assert_as_training_sees(numbered(tmp_path, "npy"), {"x": (2, 3)})
 
 
-def test_npy_in_fortran_order(tmp_path):
+def save_wav(path: str, k: int) -> None:
+    with wave.open(path, "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(noise(20, seed=k, dtype=np.uint16).tobytes())
+
+
+def by_fortran(path: str, k: int) -> None:
+    np.save(path, np.asfortranarray(np.arange(6.0).reshape(2, 3) + k))
+
+
+@pytest.mark.parametrize(
+    ("extension", "save", "shape"),
+    [
+        ("npy", by_fortran, (2, 3)),
+        ("csv", lambda path, k: np.savetxt(path, noise(4, 3, seed=k), delimiter=","), (4, 3)),
+        ("wav", save_wav, (20, 1)),
+    ],
+)
+def test_other_files_are_what_training_sees(tmp_path, extension, save, shape):
     for k in range(N):
-        np.save(tmp_path / f"{k}.npy", np.asfortranarray(np.arange(6.0).reshape(2, 3) + k))
-    path = write_csv(tmp_path / "x.csv", ["x"], [[f"{k}.npy"] for k in range(N)])
-    assert_as_training_sees(path, {"x": (2, 3)})
-
-
-def test_csv_cells_are_what_training_sees(tmp_path):
-    rng = np.random.default_rng(0)
-    for k in range(N):
-        np.savetxt(tmp_path / f"{k}.csv", rng.normal(size=(4, 3)), delimiter=",")
-    path = write_csv(tmp_path / "x.csv", ["x"], [[f"{k}.csv"] for k in range(N)])
-    assert_as_training_sees(path, {"x": (4, 3)})
-
-
-def test_wav_cells_are_what_training_sees(tmp_path):
-    for k in range(N):
-        with wave.open(str(tmp_path / f"{k}.wav"), "wb") as file:
-            file.setparams((1, 2, 8000, 0, "NONE", ""))
-            file.writeframes(noise(20, seed=k, dtype=np.uint16).tobytes())
-    path = write_csv(tmp_path / "x.csv", ["x"], [[f"{k}.wav"] for k in range(N)])
-    assert_as_training_sees(path, {"x": (20, 1)})
+        save(str(tmp_path / f"{k}.{extension}"), k)
+    assert_as_training_sees(numbered(tmp_path, extension), {"x": shape})
 
 
 def test_numbers_are_read_as_python_reads_them(tmp_path):
@@ -180,8 +185,7 @@ def test_vectors_comments_and_several_inputs(tmp_path, japanese_path):
 
 
 def test_a_vector_of_files_is_stacked(tmp_path):
-    for k in range(N):
-        save_image(tmp_path / f"{k}.png", noise(4, 4, seed=k))
+    grey_images(tmp_path, 4, 4)
     rows = [[f"{k}.png", f"{(k + 1) % N}.png"] for k in range(N)]
     path = write_csv(tmp_path / "x.csv", ["x__0", "x__1"], rows)
     assert_as_training_sees(path, {"x": (2, 1, 4, 4)})
@@ -200,8 +204,7 @@ def test_paths_are_resolved_from_the_folder_of_the_csv(tmp_path, monkeypatch, ab
 
 
 def test_axes_of_length_one_are_repeated_as_in_training(tmp_path):
-    for k in range(N):
-        save_image(tmp_path / f"{k}.png", noise(4, 4, seed=k))
+    grey_images(tmp_path, 4, 4)
     path = write_csv(tmp_path / "x.csv", ["x", "y"], [[f"{k}.png", k] for k in range(N)])
     assert_as_training_sees(path, {"x": (3, 4, 4), "y": (6,)})
 

@@ -149,24 +149,6 @@ def test_chunk_size_changes_nothing(tmp_path):
         assert np.linalg.norm(other - scores[0]) < 1e-5 * np.linalg.norm(scores[0])
 
 
-def test_permuted_rows_permute_the_scores(tmp_path):
-    case = BY_NAME["mlp-softmax"]
-    train, validation = case.inputs(20, seed=1), case.inputs(9, seed=2)
-    steps = some_steps(20, 6, epochs=2)
-    scores = trace(case, tmp_path, as_steps(steps), train, validation)
-    permutation = np.random.default_rng(3).permutation(20)
-    where = np.argsort(permutation)
-    permuted = trace(
-        case,
-        tmp_path,
-        as_steps([([int(where[row]) for row in rows], eta) for rows, eta in steps]),
-        {k: v[permutation] for k, v in train.items()},
-        validation,
-    )
-    np.testing.assert_array_equal(permuted.influence, scores.influence[permutation])
-    np.testing.assert_array_equal(permuted.times_seen, scores.times_seen[permutation])
-
-
 def test_noise_in_place_of_the_trained_weights_changes_every_score(tmp_path):
     case = BY_NAME["cnn-batchnorm-dropout"]
     train, validation = case.inputs(20, seed=1), case.inputs(9, seed=2)

@@ -55,7 +55,7 @@ def test_saving_again_replaces_and_leaves_nothing_else(tmp_path):
     np.testing.assert_array_equal(loaded.influence, some(1)[0].influence)
     assert [entry.name for entry in tmp_path.iterdir()] == ["t.npz"]
     file.remove()
-    file.remove()  # none there is no failure
+    file.remove()
     assert list(tmp_path.iterdir()) == []
     assert file.load(blank()) is None
 
@@ -68,22 +68,12 @@ def test_another_fingerprint_is_not_loaded_and_moves_no_vector(tmp_path):
     assert not any(vector.data.any() for vector in found.values())
 
 
-def damage(content: bytes, how: str) -> bytes:
-    return {
-        "empty": b"",
-        "cut short": content[: len(content) // 2],
-        "cut at its end": content[:-1],
-        "text": b"not a trace",
-        "a bit turned": content[:400] + bytes([content[400] ^ 1]) + content[401:],
-    }[how]
-
-
-@pytest.mark.parametrize("how", ["empty", "cut short", "cut at its end", "text", "a bit turned"])
-def test_a_damaged_file_counts_as_none(tmp_path, how: str):
+@pytest.mark.parametrize("length", [0, 700, -1])
+def test_a_file_that_was_cut_counts_as_none(tmp_path, length: int):
     trace, values = some()
     path = tmp_path / "t.npz"
     TraceFile(path, "print").save(trace, vectors(**values))
-    path.write_bytes(damage(path.read_bytes(), how))
+    path.write_bytes(path.read_bytes()[:length])
     found = blank()
     assert TraceFile(path, "print").load(found) is None
     assert not any(vector.data.any() for vector in found.values())
@@ -142,9 +132,3 @@ def test_a_folder_that_is_gone_is_named(tmp_path):
     file = TraceFile(tmp_path / "gone" / "t.npz", "print")
     with pytest.raises(OutputError, match=r"gone.t\.npz: "):
         file.save(trace, vectors(**values))
-
-
-def test_a_file_that_cannot_be_removed_is_named(tmp_path):
-    (tmp_path / "t.npz").mkdir()
-    with pytest.raises(OutputError, match=r"t\.npz: "):
-        TraceFile(tmp_path / "t.npz", "print").remove()

@@ -26,21 +26,17 @@ def net(tmp_path):
     return write_table(tmp_path)
 
 
-def test_a_path_of_windows_is_shown_as_it_stands_in_the_model_file(net):
-    edit(net, lambda proto: setattr(proto.dataset[0], "uri", THERE))
+@pytest.mark.parametrize("uri", [THERE, "gone.csv", "/nowhere/gone.csv"])
+@pytest.mark.parametrize(
+    ("number", "open_csv", "option"), [(0, open_training, " -t"), (1, open_validation, " -v")]
+)
+def test_a_missing_file_is_named(net, uri, number, open_csv, option):
+    """A path of Windows as it stands in the model file."""
+    edit(net, lambda proto: setattr(proto.dataset[number], "uri", uri))
     with pytest.raises(DatasetError) as caught:
-        open_training(load_definition(net), None, SilentProgress())
-    assert str(caught.value).startswith(f"{THERE}: the training dataset")
-    assert " -t" in str(caught.value)
-
-
-@pytest.mark.parametrize("uri", ["gone.csv", "/nowhere/gone.csv"])
-def test_a_missing_file_is_named(net, uri):
-    edit(net, lambda proto: setattr(proto.dataset[1], "uri", uri))
-    with pytest.raises(DatasetError) as caught:
-        open_validation(load_definition(net), None, SilentProgress())
-    assert str(caught.value).startswith(f"{net.parent / uri}: the validation dataset")
-    assert " -v" in str(caught.value)
+        open_csv(load_definition(net), None, SilentProgress())
+    assert str(caught.value).startswith(f"{uri if uri == THERE else net.parent / uri}: the ")
+    assert option in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from nnabla_influence.errors import ScoreError
 from nnabla_influence.runs.run import read_run
 from nnabla_influence.scoring.methods import Method
 from nnabla_influence.scoring.run_checks import lacks_solver_state
-from tests.exact_trainings import Watched, arrays, trained_otherwise
+from tests.exact_trainings import Watched, arrays
 from tests.influence.test_trainer import mlp
 from tests.reference import float64, pick
 from tests.rules import RULES
@@ -164,11 +164,6 @@ def test_the_file_beside_it_with_the_state_is_named(trainings, tmp_path):
     assert not lacks(trainings["momentum"].final)
 
 
-def test_a_replay_needs_no_state(trainings):
-    ranking = score(trainings["adam"].final, options=Options(window="all"))
-    assert "exact" in ranking.orders.origin
-
-
 def lacks(path: Path) -> bool:
     definition = load_definition(path)
     return lacks_solver_state(definition, definition.solver, None, own_parameters=True)
@@ -180,22 +175,6 @@ def test_the_state_in_a_model_file_is_not_paired_with_other_parameters(trainings
     others = training.run("all") / "final.h5"
     with pytest.raises(ScoreError, match="no solver state"):
         score(training.final, parameters=others, options=FINAL)
-
-
-@pytest.mark.parametrize("method", ["final", "exact"])
-def test_with_a_momentum_of_zero_momentum_is_sgd(trainings, tmp_path, method: str):
-    training = trainings["sgd"]
-    run, sgd = read_run(training.run("all")), load_definition(training.definition).solver
-    options = dataclasses.replace(FINAL, method=method)
-    scores = []
-    for momentum in (0.0, 0.5):
-        hyperparameters = {**sgd.hyperparameters, "momentum": momentum}
-        solver = dataclasses.replace(sgd, name="Momentum", hyperparameters=hyperparameters)
-        folder = trained_otherwise(training, tmp_path / str(momentum), solver, run.steps)
-        scores.append(score(training.definition, run=folder, options=options).scores.influence)
-    wanted = score(training.definition, run=training.run("all"), options=options).scores.influence
-    assert error(scores[0], wanted) < 1e-5
-    assert error(scores[1], wanted) > 0.1
 
 
 def test_split_copies_the_gradient_of_parameters_and_of_statistics():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnabla_influence.definition import load_definition
-from nnabla_influence.errors import ModelError, OutputError
+from nnabla_influence.errors import ModelError
 from nnabla_influence.scoring import replay
 from nnabla_influence.scoring.replay import Replay, replay_folder, replay_training
-from tests.exact_trainings import Said, Watched, equal
+from tests.exact_trainings import Said, Watched, equal, replay_inputs
 from tests.small_projects import Trained, trained_table
 from tests.training_data import parameters_of
 
@@ -29,11 +29,8 @@ def table(tmp_path_factory) -> Trained:
     return trained_table(tmp_path_factory.getbasetemp())
 
 
-def again(model: Path, csv: Path, folder: Path, **more) -> Replay:
-    definition = load_definition(model)
-    arguments = {"device": "cpu", "window": None, "progress": Said(), **more}
-    parameters = arguments.pop("parameters", definition.parameters)
-    return replay_training(definition, parameters, csv, csv, folder / "run", **arguments)
+def again(model: Path, csv: Path, folder: Path, window="all", progress=None) -> Replay:
+    return replay_training(replay_inputs(model, csv, window), folder / "run", progress or Said())
 
 
 @pytest.fixture
@@ -58,16 +55,14 @@ def test_it_ends_at_the_very_bytes_of_the_unmodified_nnabla_cli(training, done, 
     equal(run.final_checkpoint(), training.seen_by_nnabla(6))
 
 
-def test_a_start_that_is_not_known_is_refused(training, tmp_path, never):
+def test_a_start_that_is_not_known_is_refused(training):
     """The parameters that the file holds are the trained ones."""
-    definition = load_definition(training.final)
-    for variable in definition.proto.network[0].variable:
+    inputs = replay_inputs(training.final, training.training)
+    for variable in inputs.definition.proto.network[0].variable:
         if variable.name == "h/affine/W":
             variable.ClearField("initializer")
-    csv, how = training.training, {"device": "cpu", "window": None, "progress": Said()}
     with pytest.raises(ModelError, match=r"results_current_3\.nnp: .*'h/affine/W'"):
-        replay_training(definition, definition.parameters, csv, csv, tmp_path / "run", **how)
-    assert not list(tmp_path.iterdir())
+        replay._check_replayable(inputs)
 
 
 @pytest.mark.parametrize(("scale", "near"), [(1e-5, True), (1e-1, False)])
@@ -80,7 +75,10 @@ def test_the_distance_is_relative_to_that_which_the_parameters_moved(
     noisy = {
         k: (v * (1 + scale * rng.normal(size=v.shape))).astype(np.float32) for k, v in given.items()
     }
-    past = again(training.final, training.training, done, parameters=noisy)
+    inputs = replay_inputs(training.final, training.training)
+    definition = dataclasses.replace(inputs.definition, parameters=noisy)
+    changed = dataclasses.replace(inputs, definition=definition)
+    past = replay_training(changed, done / "run", Said())
     ours = np.concatenate([past.run.parameters()[k].ravel() for k in sorted(noisy)])
     theirs = np.concatenate([noisy[k].ravel() for k in sorted(noisy)])
     start = past.run.checkpoint(0).parameters
@@ -223,11 +221,3 @@ def test_without_an_output_the_folder_is_a_temporary_one(tmp_path, monkeypatch):
     with replay_folder(None) as folder:
         assert folder.parent.parent == tmp_path
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    with (
-        pytest.raises(OutputError, match=r"\.csv\.replay: .*File name too long"),
-        replay_folder(tmp_path / ("順" * 82 + ".csv")),
-    ):
-        pytest.fail("trained")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -235,16 +234,6 @@ def test_a_trace_of_another_csv_is_not_resumed(trainings, tmp_path, monkeypatch)
     np.testing.assert_array_equal(got.scores.influence, wanted.scores.influence)
 
 
-def test_a_damaged_file_is_ignored(trainings, tmp_path):
-    training = trainings["sgd"]
-    wanted = undisturbed(training, tmp_path, "all", EXACT)
-    (tmp_path / HIDDEN).write_bytes(b"half a file")
-    output = tmp_path / "influence.csv"
-    score(training.definition, run=training.run("all"), output=output, options=EXACT)
-    assert content(output) == wanted
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_failure_that_would_come_again_leaves_nothing(trainings, tmp_path, monkeypatch):
     training = trainings["sgd"]
     arguments = {"run": training.run("all"), "options": EXACT}
@@ -262,28 +251,6 @@ def test_where_it_cannot_be_saved_the_trace_goes_on(trainings, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == [output]
     (line,) = [line for line in said.lines if "cannot be" in line]
     assert "File name too long" in line
-
-
-def test_nothing_is_left_where_nothing_is_written(trainings, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(trace_file, "SAVE_SECONDS", 0.0)
-    said = Said(5)
-    training = trainings["sgd"]
-    with pytest.raises(RuntimeError):
-        score(training.definition, run=training.run("all"), options=EXACT, progress=said)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_two_outputs_in_one_folder_do_not_meet(trainings, tmp_path, monkeypatch):
-    training = trainings["sgd"]
-    arguments = {"run": training.run("all"), "options": EXACT}
-    interrupt(monkeypatch, training, tmp_path / "a.csv", 5, **arguments)
-    said = Said()
-    score(training.definition, output=tmp_path / "b.csv", progress=said, **arguments)
-    assert said.n_traced == 12
-    score(training.definition, output=tmp_path / "a.csv", progress=said, **arguments)
-    assert said.n_traced == 12 + 7
-    assert sorted(os.listdir(tmp_path)) == ["a.csv", "b.csv"]
 
 
 # --------------------------------------------------------------------- fingerprints

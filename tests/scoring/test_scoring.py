@@ -32,7 +32,7 @@ from nnabla_influence.runs.run_settings import write_settings
 from nnabla_influence.runs.steps import write_steps
 from nnabla_influence.scoring import inputs
 from tests.cases import CASES, Case, write_csv
-from tests.exact_trainings import Watched, arrays, trained_otherwise
+from tests.exact_trainings import Watched, arrays
 from tests.influence.test_trainer import mlp
 from tests.reference import MiniBatch, Reference
 from tests.scores import score
@@ -332,19 +332,6 @@ def test_permuted_rows_permute_the_scores(trainings, tmp_path):
     np.testing.assert_array_equal(got.times_seen, wanted.times_seen[order])
 
 
-def test_exact_of_a_window_without_learning_is_an_error(trainings, tmp_path):
-    training = trainings["sgd"]
-    steps = [
-        dataclasses.replace(step, learning_rate=0.0 if step.epoch == 2 else step.learning_rate)
-        for step in read_run(training.run("all")).steps
-    ]
-    solver = load_definition(training.definition).solver
-    run = trained_otherwise(training, tmp_path / "run", solver, steps)
-    with pytest.raises(ScoreError, match="learning rate is 0"):
-        exact(training, run, window="last")
-    assert exact(training, run, window=2).scores.influence.any()
-
-
 # --------------------------------------------------------------------- bad input
 
 
@@ -353,7 +340,7 @@ def test_learning_rate_zero_is_an_error(table: Project, tmp_path):
     folder.mkdir()
     (folder / "final.h5").write_bytes((table.run / "final.h5").read_bytes())
     (folder / "steps.csv").write_text("step,epoch,learning_rate,rows\n0,0,0.0,1 2 3\n")
-    with pytest.raises(ScoreError, match="learning rate is 0"):
+    with pytest.raises(ScoreError, match="learning rate"):
         table.score(run=folder)
 
 

@@ -127,10 +127,6 @@ def test_an_unknown_order_is_shuffled_anew_in_every_trial(net: Path, change, rea
     assert [rows_of(steps) for steps in again.trials] == orders
 
 
-def test_three_trials_are_the_default(net: Path):
-    assert len(unrecorded(net, batch_size=5).trials) == 3
-
-
 def test_another_batch_size_cuts_another_way(net: Path):
     (steps, *_) = unrecorded(net, batch_size=10).trials
     assert [len(step.batches[0]) for step in steps] == [10, 10]
