@@ -35,11 +35,7 @@ _LOGGERS = ("distributed", "distributed.client", "tornado", "tornado.application
 
 @contextlib.contextmanager
 def dask_cluster(address: str) -> Iterator[Executor]:
-    """Yield an executor with the workers of a Dask scheduler.
-
-    Raises:
-        InfluenceError: It cannot be reached.
-    """
+    """Yield an executor with the workers of a Dask scheduler."""
     with _silent():
         client = _connected(address)
         try:
@@ -102,8 +98,7 @@ class _DaskCluster(Executor):
         elif time.monotonic() - self._without_worker_since > WAIT_SECONDS:
             raise InfluenceError(
                 f"the Dask scheduler {self._address} has had no worker for {WAIT_SECONDS:.0f}"
-                f" seconds; start some (`dask worker {self._address} --nthreads 1`), then start the"
-                " command again"
+                " seconds; start some, then start the command again"
             )
 
     def _lost(self) -> InfluenceError:
@@ -114,11 +109,7 @@ class _DaskCluster(Executor):
 
 
 def attempt_with(versions: dict[str, str], request: bytes) -> bytes:
-    """Run `attempt_pickled` on a worker, unless other versions would compute other numbers.
-
-    Raises:
-        InfluenceError: A package has another version here.
-    """
+    """Run `attempt_pickled` on a worker, unless other versions would compute other numbers."""
     here = _versions()
     for package, version in versions.items():
         if here[package] != version:
@@ -137,11 +128,7 @@ def _versions() -> dict[str, str]:
 
 
 def _connected(address: str) -> distributed.Client:
-    """Return a client.
-
-    What answers is asked first: a client waits without end for a server that says nothing, and for
-    20 seconds in its end, if it was never connected.
-    """
+    """Return a client of what says that it is a scheduler; a client would wait for a silent one."""
     answer: Future[str] = Future()
 
     def ask() -> None:

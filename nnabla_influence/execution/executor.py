@@ -88,10 +88,8 @@ class Executor(ABC):
             The failures, in the order of ``tasks``.
 
         Raises:
-            ValueError: Two tasks have the same name, or one is to run after a later one.
             InfluenceError: The workers cannot be used, or are lost.
         """
-        _check(tasks)
         waiting, running = list(tasks), dict[str, Any]()
         tries, succeeded, failures = Counter[str](), set[str](), dict[str, Failure]()
         events: queue.SimpleQueue[tuple[Task, Any]] = queue.SimpleQueue()
@@ -150,16 +148,6 @@ class InProcess(Executor):
         future: Future[Outcome] = Future()
         future.set_result(attempt(task.function, task.arguments))
         return future
-
-
-def _check(tasks: Sequence[Task]) -> None:
-    known: set[str] = set()
-    for task in tasks:
-        if task.name in known:
-            raise ValueError(f"two tasks are named {task.name!r}")
-        if later := set(task.after) - known:
-            raise ValueError(f"{task.name!r} is to run after {min(later)!r}, not an earlier task")
-        known.add(task.name)
 
 
 def _startable(waiting: Sequence[Task], succeeded: set[str], n: int) -> list[Task]:

@@ -41,15 +41,9 @@ def worker_processes(jobs: int) -> Iterator[Executor]:
     process only.
 
     Raises:
-        InfluenceError: They cannot be started.
+        InfluenceError: They die at each start.
     """
-    try:
-        folder = tempfile.mkdtemp(prefix="nnabla-influence-")
-    except OSError as error:
-        raise InfluenceError(
-            f"{error.filename or tempfile.gettempdir()}: no folder can be made for the worker"
-            f" processes ({error.strerror}); make room, or name another folder in TMPDIR"
-        ) from error
+    folder = tempfile.mkdtemp(prefix="nnabla-influence-")
     workers = [_Worker(folder) for _ in range(jobs)]
     threads = ThreadPoolExecutor(jobs)
     try:
@@ -92,11 +86,7 @@ class _Worker:
         self._lock = threading.Lock()
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Return the process, started unless it runs.
-
-        Raises:
-            InfluenceError: It cannot be started, or dies at each start.
-        """
+        """Return the process, started unless it runs."""
         if self._process is not None:
             return self._process
         for _ in range(_STARTS):
@@ -133,18 +123,13 @@ class _Worker:
         with self._lock:
             if self._is_closed:
                 raise EOFError
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", code, self._folder],
-                    env={**os.environ, **_environment(self._folder)},
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise InfluenceError(
-                    f"a worker process cannot be started ({error.strerror}); use fewer jobs, or one"
-                ) from error
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code, self._folder],
+                env={**os.environ, **_environment(self._folder)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
             return self._process
 
     def _end(self) -> None:

@@ -59,15 +59,12 @@ def attempt_pickled(request: bytes) -> bytes:
     with _alone, _quiet():
         try:
             # No new trust: whoever can send this can run code here in any case.
-            outcome = attempt(*pickle.loads(request))
+            return pickle.dumps(attempt(*pickle.loads(request)))
         except SystemExit as error:
-            outcome = Outcome(reason=f"it tried to end its process (exit code {error.code})")
+            reason = f"it tried to end its process (exit code {error.code})"
         except Exception as error:
-            outcome = Outcome(reason=one_line(error))
-        try:
-            return pickle.dumps(outcome)
-        except Exception as error:
-            return pickle.dumps(Outcome(reason=f"its result cannot be sent ({one_line(error)})"))
+            reason = one_line(error)
+        return pickle.dumps(Outcome(reason=reason))
 
 
 def main(folder: str) -> None:

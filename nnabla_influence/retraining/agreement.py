@@ -73,9 +73,6 @@ def draw_rows(sample: Sample, seen: np.ndarray) -> np.ndarray:
     Args:
         sample: How many.
         seen: The row numbers that the window uses, each once.
-
-    Raises:
-        InfluenceError: There are fewer.
     """
     n = min(DEFAULT_ROWS, len(seen)) if sample.rows is None else sample.rows
     if n > len(seen):
@@ -89,11 +86,7 @@ def draw_rows(sample: Sample, seen: np.ndarray) -> np.ndarray:
 
 
 def draw_subsets(sample: Sample, seen: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Draw distinct subsets to leave out, each ascending.
-
-    Raises:
-        InfluenceError: The subsets would be empty or everything, or there are too few.
-    """
+    """Draw distinct subsets to leave out, each ascending."""
     if not sample.subsets:
         return ()
     size = sample.leave

@@ -33,6 +33,7 @@ from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.retraining.evaluation import BLOCK, Evaluator
 from nnabla_influence.scoring.inputs import open_training, open_validation
 from nnabla_influence.solvers import check_solver
+from nnabla_influence.text import listed
 
 PARTS = ("training", "validation", "test")
 TRUE_LABEL = "#true_label"
@@ -94,11 +95,7 @@ class CurveInputs:
 
     @functools.cached_property
     def evaluator(self) -> Evaluator:
-        """The network in test mode.
-
-        Raises:
-            UnsupportedError: It mixes the examples of a mini-batch.
-        """
+        """The network in test mode; refused if it mixes the examples of a mini-batch."""
         definition, context = self.definition, self.device.context
         block = default_chunk_size(definition, BLOCK)
         evaluator = Evaluator(definition, context, initial_parameters(definition, 0), block)
@@ -108,21 +105,10 @@ class CurveInputs:
 
 
 def open_inputs(config: Config) -> CurveInputs:
-    """Read and check a config's files; once for tasks that follow each other in a process.
-
-    Raises:
-        InfluenceError: The config cannot be trained, ranked or tested.
-    """
-    return _opened(config, tuple(map(_stamp, config.files)))
-
-
-def _stamp(path: str) -> tuple[int, int]:
-    """Return what changes when a file is rewritten."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return 0, 0  # Reading it will say what is wrong.
-    return status.st_mtime_ns, status.st_size
+    """Read and check a config's files; once for tasks that follow each other in a process."""
+    # The stamps change when a file is rewritten.
+    status = [os.stat(path) for path in config.files if os.path.exists(path)]
+    return _opened(config, tuple((file.st_mtime_ns, file.st_size) for file in status))
 
 
 @functools.lru_cache(maxsize=2)
@@ -162,11 +148,7 @@ def _opened(config: Config, stamps: tuple[tuple[int, int], ...]) -> CurveInputs:
 
 
 def batch_size_of(definition: Definition) -> int:
-    """Return the batch size of the definition's training.
-
-    Raises:
-        ModelError: It has none.
-    """
+    """Return the batch size of the definition's training."""
     size = definition.training.batch_size if definition.training else 0
     if not size:
         raise ModelError(f"{definition.path}: names no batch size; give it with -bs")
@@ -239,8 +221,12 @@ def open_seed(
             first = {digest: row for row, digest in reversed([*enumerate(examples[other])])}
             pairs = [(row, first[x]) for row, x in enumerate(examples[i]) if x in first]
             if pairs:
+                named = listed((f"row {row} as its row {same}" for row, same in pairs), _NAMED)
                 one, two = (f"the {PARTS[k]} CSV {opened[k].path}" for k in (i, other))
-                shared.append(_shared_rows(one, two, pairs))
+                shared.append(
+                    f"{'1 row' if len(pairs) == 1 else f'{len(pairs)} rows'} of {one} also in {two}"
+                    f" ({named}), whatever their labels; remove them from one for a fair test"
+                )
     return SeedData(
         paths=tuple(dataset.path for dataset in opened),
         n_rows=len(opened[0]),
@@ -260,14 +246,14 @@ def _check_same_columns(dataset: Dataset, training: Dataset) -> None:
         if len(have) != len(want):
             raise DatasetError(
                 f"{dataset.path}: the input {name!r} has {len(have)} columns, but {len(want)} in"
-                f" the training CSV {training.path}; give CSVs of the same columns"
+                f" {training.path}; give CSVs of the same columns"
             )
         for own, other in zip(have, want):
             if own.index != other.index:
                 raise DatasetError(
                     f"{dataset.path}, line 1, column {own.cell!r}: is in the place of"
-                    f" {other.cell!r} in the training CSV {training.path}; nnabla reads by"
-                    " position, so give CSVs of the same columns in the same order"
+                    f" {other.cell!r} in {training.path}; nnabla reads by position, so give CSVs of"
+                    " the same columns in the same order"
                 )
 
 
@@ -289,16 +275,6 @@ def _digests(dataset: Dataset, label: Label | None) -> tuple[list[bytes], bytes]
                 digest.update(batch[name][row].tobytes())
             rows.append(digest.digest())
     return rows, content.digest()
-
-
-def _shared_rows(one: str, other: str, pairs: Sequence[tuple[int, int]]) -> str:
-    named = ", ".join(f"row {row} as its row {same}" for row, same in pairs[:_NAMED])
-    more = f" and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
-    rows = "1 row" if len(pairs) == 1 else f"{len(pairs)} rows"
-    return (
-        f"{rows} of {one} also in {other} ({named}{more}), whatever their labels; remove them from"
-        " one for a fair test"
-    )
 
 
 def _flipped(dataset: Dataset, label: Label | None, name: str | None) -> np.ndarray | None:

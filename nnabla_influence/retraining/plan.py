@@ -6,7 +6,6 @@ import collections
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from nnabla_influence.errors import InfluenceError
@@ -36,9 +35,6 @@ ORDER = (NONE, *RANKINGS)
 PROTOCOLS = ("all", "last")
 DEFAULT_RANKINGS = ("final", "exact-last", "loss", RANDOM)
 DEFAULT_REMOVED = (0.01, 0.02, 0.05, 0.1, 0.2)
-
-LARGEST_SEED = 2**32 - 1
-"""Of numpy's RandomState."""
 
 Amount = Union[int, float]
 """Rows to remove: a number from 1, or a fraction of all."""
@@ -111,8 +107,12 @@ class CurvePlan:
 
     def __post_init__(self) -> None:
         check_choices(self.seeds, self.rankings, self.protocols)
-        _check_numbers("batch size", self.batch_sizes, 1)
-        _check_numbers("number of rows to remove", self.removed, 1)
+        for what, counts in (
+            ("batch size", self.batch_sizes),
+            ("number of rows to remove", self.removed),
+        ):
+            for count in counts:
+                check_count(what, count)
         if max(self.removed) >= self.n_rows:
             raise InfluenceError(
                 f"{max(self.removed)} rows cannot be removed from a training CSV of {self.n_rows};"
@@ -172,33 +172,20 @@ def check_choices(seeds: Sequence[int], rankings: Sequence[str], protocols: Sequ
     """Check what can be checked before any file is read.
 
     Raises:
-        InfluenceError: One is empty, has an invalid or unknown value, or the same value twice.
+        InfluenceError: One is empty, or has an invalid or unknown value.
     """
     for what, chosen, known in (
+        ("seed", seeds, None),
         ("ranking", rankings, RANKINGS),
         ("protocol", protocols, PROTOCOLS),
     ):
-        _check_distinct(what, chosen)
-        for name in chosen:
-            if name not in known:
-                raise InfluenceError(f"{what} {name!r} is unknown; choose from {', '.join(known)}")
-    _check_numbers("seed", seeds, 0)
-    if max(seeds) > LARGEST_SEED:
-        raise InfluenceError(f"seed {max(seeds)} is larger than {LARGEST_SEED}; choose a smaller")
-
-
-def _check_numbers(what: str, values: Sequence[int], least: int) -> None:
-    _check_distinct(what, values)
-    for value in values:
-        check_count(what, value, least)
-
-
-def _check_distinct(what: str, values: Sequence[object]) -> None:
-    if not values:
-        raise InfluenceError(f"no {what} is chosen; choose at least one")
-    twice = [value for i, value in enumerate(values) if value in values[:i]]
-    if twice:
-        raise InfluenceError(f"{what} {twice[0]!r} is chosen twice; choose it once")
+        if not chosen:
+            raise InfluenceError(f"no {what} is chosen; choose at least one")
+        for value in chosen:
+            if known is None:
+                check_count(what, value, 0)
+            elif value not in known:
+                raise InfluenceError(f"{what} {value!r} is unknown; choose from {', '.join(known)}")
 
 
 class CurveSchedule:
@@ -208,9 +195,6 @@ class CurveSchedule:
     retrained; its run folder is removed as soon as nothing needs it.
 
     ``fingerprints`` are of everything that a training's results depend on.
-
-    Raises:
-        OutputError: The store holds results of something else.
     """
 
     def __init__(
@@ -229,8 +213,10 @@ class CurveSchedule:
             for unit in plan.units(training):
                 kind = Retrained if unit.protocol else Ranked if unit.ranking else Trained
                 result = store.read(unit.record, fingerprints[training], kind)
-                if isinstance(result, Ranked) and not _fits(store.scores(unit), result):
-                    continue
+                if isinstance(result, Ranked):
+                    scores = store.scores(unit)
+                    if not scores.is_file() or file_hash(scores) != result.scores_hash:
+                        continue
                 if result is not None:
                     self.done[unit] = result
 
@@ -244,11 +230,7 @@ class CurveSchedule:
         return [task for training in self._plan.trainings() for task in self._tasks(training)]
 
     def finished(self, task: Task, result: Any) -> None:
-        """Keep the result of a task.
-
-        Raises:
-            OutputError: It cannot be written.
-        """
+        """Keep the result of a task."""
         unit = self._of_task[task.name]
         self._store.write(unit.record, self._fingerprints[unit.training], result)
         self.done[unit] = result
@@ -286,8 +268,3 @@ class CurveSchedule:
         self._of_task[str(unit)] = unit
         self._waiting[unit.training] += 1
         return Task(str(unit), function, arguments, tuple(task.name for task in after if task))
-
-
-def _fits(scores: Path, ranked: Ranked) -> bool:
-    """Whether a ranking's scores still exist, unchanged."""
-    return scores.is_file() and file_hash(scores) == ranked.scores_hash

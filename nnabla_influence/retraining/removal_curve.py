@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
@@ -142,6 +143,7 @@ def curve(
     """
     progress = progress or SilentProgress()
     check_choices(seeds, rankings, protocols)
+    seeds = tuple(dict.fromkeys(seeds))
     config = Config(
         model=os.fspath(model),
         training=os.fspath(train),
@@ -155,7 +157,7 @@ def curve(
     check_solver(definition.solver.name, definition.path)
     if parameters is None:
         check_start(definition, {})
-    sizes = tuple(batch_sizes or (batch_size_of(definition),))
+    sizes = tuple(dict.fromkeys(batch_sizes or (batch_size_of(definition),)))
     with CurveStore(output) as store:
         if scheduler is None:
             progress.say(f"Computing on {choose_device(device).description}")
@@ -163,7 +165,7 @@ def curve(
         n_rows = data[seeds[0]].n_rows
         plan = CurvePlan(
             n_rows=n_rows,
-            seeds=tuple(seeds),
+            seeds=seeds,
             rankings=tuple(ranking for ranking in RANKINGS if ranking in rankings),
             removed=numbers_of_rows(removed, n_rows),
             protocols=tuple(protocol for protocol in PROTOCOLS if protocol in protocols),
@@ -215,11 +217,7 @@ def _open_data(
     true_label: str | None,
     progress: Progress,
 ) -> dict[int, SeedData]:
-    """Open the CSVs of every seed, the same ones once, and report rows that they share.
-
-    Raises:
-        DatasetError: One cannot be used, or the training CSVs are of different lengths.
-    """
+    """Open the CSVs of every seed, the same ones once, and report rows that they share."""
     opened: dict[tuple[Path, ...], SeedData] = {}
     of_seed = {}
     for seed in seeds:
@@ -273,8 +271,7 @@ def _fingerprints(
     scheduler: str | None,
 ) -> dict[WorkUnit, str]:
     """Return a hash of all that each training's results depend on, but its seed and batch size."""
-    proto = type(definition.proto)()
-    proto.CopyFrom(definition.proto)
+    proto = copy.deepcopy(definition.proto)
     for dataset in proto.dataset:
         dataset.ClearField("uri")
         dataset.ClearField("cache_dir")
@@ -298,11 +295,7 @@ def _device_kind(device: str, scheduler: str | None) -> str:
 
 
 def _execute(schedule: CurveSchedule, jobs: int, scheduler: str | None, progress: Progress) -> None:
-    """Compute what is missing.
-
-    Raises:
-        InfluenceError: Something failed; what succeeded is kept.
-    """
+    """Compute what is missing; if something fails, what succeeded is kept."""
     tasks, n_finished = schedule.tasks(), schedule.n_finished
     if n_finished:
         progress.say(f"{n_finished} retrainings are already finished")
@@ -355,9 +348,6 @@ def write_results(folder: Path, curve: Curve, title: str) -> None:
     """Write tables and figures, each whole or not at all, in place of an earlier call's.
 
     All but the seconds depends on the trainings alone, not on which of them finished first.
-
-    Raises:
-        OutputError: One cannot be written.
     """
     summary = summarize(curve.results)
     for name, table in (

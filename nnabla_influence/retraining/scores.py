@@ -39,9 +39,20 @@ def read_scores(
     """
     scores: dict[str, np.ndarray] = {}
     notes: list[str] = []
-    for name, source in _by_name(given).items():
+    if not isinstance(given, Mapping):
+        paths = [given] if isinstance(given, (str, os.PathLike)) else list(given)
+        stems = Counter(Path(path).stem for path in paths)
+        given = {Path(p).stem if stems[Path(p).stem] == 1 else str(p): p for p in paths}
+    if not given:
+        raise ScoreError("no scores are given; name a ranking with -i")
+    for name, source in given.items():
         if isinstance(source, np.ndarray):
-            scores[name] = _checked(name, source, len(train))
+            if source.shape != (len(train),) or not np.isfinite(source).all():
+                raise ScoreError(
+                    f"scores {name!r} of shape {source.shape} are not {len(train)} finite numbers,"
+                    " one for each row of the training CSV"
+                )
+            scores[name] = source.astype(np.float64)
             continue
         ranking = read_ranking(source)
         position = _positions(ranking, train)
@@ -52,30 +63,7 @@ def read_scores(
                 f"{source}: was scored on another window than the one that is validated (its"
                 " times_seen differ), so it predicts another change"
             )
-    if not scores:
-        raise ScoreError("no scores are given; name a ranking with -i")
     return scores, notes
-
-
-def _by_name(given: ScoreSources) -> Mapping[str, Union[PathLike, np.ndarray]]:
-    if isinstance(given, Mapping):
-        return given
-    paths = [given] if isinstance(given, (str, os.PathLike)) else list(given)
-    stems = Counter(Path(path).stem for path in paths)
-    return {Path(p).stem if stems[Path(p).stem] == 1 else str(p): p for p in paths}
-
-
-def _checked(name: str, values: np.ndarray, n_rows: int) -> np.ndarray:
-    values = np.asarray(values, np.float64)
-    if values.shape != (n_rows,):
-        raise ScoreError(
-            f"scores {name!r} have the shape {values.shape}, but the training CSV has {n_rows}"
-            " rows; give one score for each"
-        )
-    if not np.isfinite(values).all():
-        row = int(np.argmin(np.isfinite(values)))
-        raise ScoreError(f"scores {name!r}: that of row {row} is {values[row]}, not finite")
-    return values
 
 
 def _positions(ranking: Ranking, train: Dataset) -> np.ndarray:

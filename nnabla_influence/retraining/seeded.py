@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -68,9 +68,6 @@ def seeded_training(inputs: CurveInputs, seed: int) -> SeededTraining:
 
     Parameters come from ``RandomState(seed)``, the order of the rows and the random layers' seeds
     from generators of it, so that a seed is the same training in any process.
-
-    Raises:
-        InfluenceError: The definition cannot be trained from a seed.
     """
     definition = inputs.definition
     random_seeds = _random_seeds(definition, seed)
@@ -96,9 +93,6 @@ def train(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> Non
     """Do the training of a seed and write its run folder, whole or not at all.
 
     About the square root of the number of steps are kept as checkpoints, for replays.
-
-    Raises:
-        InfluenceError: It cannot be trained or written, or it diverged.
     """
     training = seeded_training(inputs, seed)
     with replacing_run(folder) as staged:
@@ -116,11 +110,7 @@ def train(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> Non
 
 
 def recorded_training(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> Run:
-    """Read the run folder of a seed's training.
-
-    Raises:
-        RunError: It cannot be read, or is of another training.
-    """
+    """Read the run folder of a seed's training; refuse that of another one."""
     run, training = read_run(folder), seeded_training(inputs, seed)
     recorded_window(run, inputs.training.path, len(inputs.training), None)  # of these data?
     same = len(run.steps) == len(training.steps) and all(
@@ -180,7 +170,7 @@ def _settings(inputs: CurveInputs, training: SeededTraining) -> RunSettings:
 
 
 def _random_seeds(definition: Definition, seed: int) -> dict[str, int]:
-    layers = list(seed_random_layers(_copy(definition)))
+    layers = list(seed_random_layers(copy.deepcopy(definition.proto)))
     rng = np.random.default_rng([seed, _OF_RANDOM_LAYERS])
     drawn = rng.choice(2**31 - 1, size=len(layers), replace=False)
     return {layer: int(number) for layer, number in zip(layers, drawn)}
@@ -189,18 +179,12 @@ def _random_seeds(definition: Definition, seed: int) -> dict[str, int]:
 def _to_train(inputs: CurveInputs) -> Definition:
     """Return the definition with the config's batch size and no monitors, which do not run."""
     definition = inputs.definition
-    proto = _copy(definition)
+    proto = copy.deepcopy(definition.proto)
     del proto.monitor[:]
     settings = definition.training
     if settings is not None:
         settings = dataclasses.replace(settings, batch_size=inputs.batch_size)
     return dataclasses.replace(definition, proto=proto, training=settings)
-
-
-def _copy(definition: Definition) -> Any:
-    proto = type(definition.proto)()
-    proto.CopyFrom(definition.proto)
-    return proto
 
 
 @functools.lru_cache(maxsize=2)

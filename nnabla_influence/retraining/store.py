@@ -39,7 +39,9 @@ class Records:
 
     def names(self) -> list[str]:
         """Return the names of all records."""
-        return sorted(path.stem for path in self.folder.glob("*.json") if path.name != _MARK)
+        # Hidden ones are what a killed process left half-written.
+        paths = self.folder.glob("[!.]*.json")
+        return sorted(path.stem for path in paths if path.name != _MARK)
 
     def read(self, name: str, fingerprint: str, kind: type[Record]) -> Record | None:
         """Return a record of a dataclass ``kind``, None if it does not exist.
@@ -79,8 +81,8 @@ class Records:
     def remove(self) -> None:
         """Remove all records, and the folder if nothing else is in it."""
         with contextlib.suppress(OSError):
-            for name in self.names():
-                (self.folder / f"{name}.json").unlink()
+            for path in self.folder.glob("*.json"):
+                path.unlink()
             self.folder.rmdir()
 
 
@@ -106,18 +108,11 @@ class PartialValidation(Records):
         super().__init__(folder, folder)
         self.losses: dict[str, float] = {}
         self._fingerprint = ""
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise _cannot_write(folder, error) from error
-        check_writable(folder / "any.json")
+        check_writable(folder.with_name(f"{folder.name}.any"))
+        folder.mkdir(exist_ok=True)
 
     def open(self, fingerprint: str) -> None:
-        """Read what is finished.
-
-        Raises:
-            OutputError: It was computed from something else, or is damaged.
-        """
+        """Read what is finished; refuse what was computed from something else."""
         self._fingerprint = fingerprint
         for name in self.names():
             record = self.read(name, fingerprint, FinishedLoss)
@@ -129,7 +124,11 @@ class PartialValidation(Records):
         self.losses[name] = loss
         self.write(name, self._fingerprint, FinishedLoss(loss))
 
-    def close(self) -> None:
+    def __enter__(self) -> PartialValidation:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Remove the folder if nothing is finished."""
         if not self.names():
             self.remove()
@@ -145,8 +144,13 @@ class CurveStore(Records):
     def __init__(self, output: str | os.PathLike[str]):
         self.output = Path(os.path.abspath(output))
         super().__init__(self.output / RECORDS, self.output)
-        self._is_new = not check_folder(self.output).exists()
+        parent = self.output.parent
+        if not parent.is_dir():
+            raise OutputError(f"{output}: the folder {parent} does not exist; make it first")
+        self._is_new = not self.output.exists()
         mark = self.folder / _MARK
+        if not self._is_new and not self.output.is_dir():
+            raise OutputError(f"{output}: is a file; give the name of a folder")
         others = [] if self._is_new or mark.is_file() else sorted(self.output.iterdir())
         if others:
             raise OutputError(
@@ -156,20 +160,15 @@ class CurveStore(Records):
             for name in (RECORDS, SCORES, RUNS):
                 (self.output / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _cannot_write(self.output, error) from error
+            raise OutputError(
+                f"{self.output}: cannot be written ({error.strerror}); choose another output folder"
+            ) from error
         if not mark.is_file():
             self._write(mark.stem, {"format_version": FORMAT_VERSION})
 
     def __enter__(self) -> CurveStore:
-        """Keep other commands out of the folder.
-
-        Raises:
-            OutputError: Another command uses it, or it cannot be written.
-        """
-        try:
-            self._lock = (self.output / _LOCK).open("w")
-        except OSError as error:
-            raise _cannot_write(self.output, error) from error
+        """Keep other commands out of the folder."""
+        self._lock = (self.output / _LOCK).open("w")
         try:
             take_lock(self._lock)
         except OSError as error:
@@ -207,22 +206,3 @@ class CurveStore(Records):
     def tidy(self) -> None:
         """Remove what only an unfinished curve needs."""
         shutil.rmtree(self.output / RUNS, ignore_errors=True)
-
-
-def check_folder(path: Path) -> Path:
-    """Check early that a folder may be made or replaced at an absolute path, and return it.
-
-    Raises:
-        OutputError: It is a file, or its parent does not exist.
-    """
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path}: is a file; give the name of a folder")
-    return path
-
-
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{path}: cannot be written ({error.strerror}); choose another output folder"
-    )

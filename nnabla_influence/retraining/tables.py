@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, t
 
-from nnabla_influence.errors import RunError
 from nnabla_influence.retraining.plan import NONE, ORDER, PROTOCOLS, RANDOM
 
 METRICS = ("accuracy", "loss")
@@ -61,25 +60,16 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
 
 
 def read_results(path: Path) -> pd.DataFrame:
-    """Read a results.csv as `results_frame` made it.
-
-    Raises:
-        RunError: The file is missing or not a results.csv.
-    """
-    try:
-        missing = {"accuracy": [""], "cache_bytes": [""], "loss": ["nan"]}
-        frame = pd.read_csv(
-            path, keep_default_na=False, na_values=missing, float_precision="round_trip"
-        )
-        if list(frame.columns) != list(RESULTS_TYPES):
-            raise ValueError(f"its columns are not {','.join(RESULTS_TYPES)}")
-        frame = frame.astype(RESULTS_TYPES)
-        unknown = ~(frame["ranking"].isin(ORDER) & frame["protocol"].isin(PROTOCOLS))
-        if (unknown | frame.duplicated([*_GROUP, "seed"])).any():
-            raise ValueError("it has an unknown ranking or protocol, or a retraining twice")
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read as a results.csv ({error})") from error
-    return _sorted(frame, [*_GROUP, "seed"])
+    """Read a results.csv as `results_frame` made it."""
+    missing = {"accuracy": [""], "cache_bytes": [""], "loss": ["nan"]}
+    frame = pd.read_csv(
+        path,
+        keep_default_na=False,
+        na_values=missing,
+        float_precision="round_trip",
+        dtype={"cache_bytes": "Int64"},
+    )
+    return _sorted(frame.astype(RESULTS_TYPES), [*_GROUP, "seed"])
 
 
 def summarize(results: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,8 @@ from nnabla_influence.scoring import score
 from nnabla_influence.solvers import STATE_NAMES
 
 _OF_RANDOM_RANKINGS = 2
+_TRACED = {"final": ("final", "last"), "exact-last": ("exact", "last"), "exact": ("exact", "all")}
+"""Method and window of each."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,7 @@ class Retrained:
 
 
 def train_seed(config: Config, seed: int, run: str) -> Trained:
-    """Train from the start of a seed and write the run folder, whole or not at all.
-
-    An existing run is replaced.
-
-    Raises:
-        InfluenceError: The config cannot be trained.
-    """
+    """Train from the start of a seed and write, or replace, the run folder, whole or not at all."""
     began = time.perf_counter()
     inputs = open_inputs(config)
     train(inputs, seed, run)
@@ -85,15 +80,12 @@ def rank(config: Config, seed: int, ranking: str, run: str, output: str) -> Rank
         ranking: One of `nnabla_influence.retraining.plan.RANKINGS`.
         run: Run folder of the training.
         output: The .npy to write, whole or not at all.
-
-    Raises:
-        InfluenceError: The ranking cannot be computed or written.
     """
     began = time.perf_counter()
     inputs = open_inputs(config)
     recorded = recorded_training(inputs, seed, run)
     with without_futile_imports():
-        scores = np.asarray(_SCORES[ranking](inputs, seed, recorded), np.float64)
+        scores = np.asarray(_scores(inputs, seed, ranking, recorded), np.float64)
     if not np.isfinite(scores).all():
         row = int(np.flatnonzero(~np.isfinite(scores))[0])
         raise ScoreError(
@@ -119,9 +111,6 @@ def retrain(
         run: Run folder of the training.
         scores: .npy of `rank`; None where ``n`` is 0.
         n: Rows to remove, those of the lowest scores. 0 tests the training itself.
-
-    Raises:
-        InfluenceError: It cannot be retrained.
     """
     began = time.perf_counter()
     inputs = open_inputs(config)
@@ -186,52 +175,34 @@ def cache_bytes(inputs: CurveInputs, ranking: str, run: Run) -> int:
     return final + sum(os.path.getsize(folder / f"{number}.npy") for number in kept)
 
 
-def _traced(method: str, window: str) -> Callable[[CurveInputs, int, Run], np.ndarray]:
-    def scores(inputs: CurveInputs, seed: int, run: Run) -> np.ndarray:
-        config = inputs.config
-        ranking = score(
-            config.model,
-            run=run.folder,
-            train=config.training,
-            validation=config.validation,
-            options=Options(
-                method=method,
-                window=window,
-                running_statistics=config.running_statistics and method == "final",
-                any_verdict=True,
-            ),
-            device=config.device,
-        )
-        return ranking.scores.influence
-
-    return scores
-
-
-def _loss(inputs: CurveInputs, seed: int, run: Run) -> np.ndarray:
-    rows = np.arange(len(inputs.training))
-    return -inputs.evaluator.evaluate(run.parameters(), inputs.training.batch, rows)[0]
-
-
-def _influence_functions(inputs: CurveInputs, seed: int, run: Run) -> np.ndarray:
-    return influence_functions(
-        inputs.definition,
-        run,
-        inputs.training,
-        inputs.validation,
-        inputs.batch_size,
-        inputs.device.context,
-    ).influence
-
-
-def _random(inputs: CurveInputs, seed: int, run: Run) -> np.ndarray:
-    return np.random.default_rng([seed, _OF_RANDOM_RANKINGS]).random(len(inputs.training))
-
-
-_SCORES: Mapping[str, Callable[[CurveInputs, int, Run], np.ndarray]] = {
-    "final": _traced("final", "last"),
-    "exact-last": _traced("exact", "last"),
-    "exact": _traced("exact", "all"),
-    "influence-functions": _influence_functions,
-    "loss": _loss,
-    "random": _random,
-}
+def _scores(inputs: CurveInputs, seed: int, ranking: str, run: Run) -> np.ndarray:
+    n_rows = len(inputs.training)
+    if ranking == "random":
+        return np.random.default_rng([seed, _OF_RANDOM_RANKINGS]).random(n_rows)
+    if ranking == "loss":
+        rows = np.arange(n_rows)
+        return -inputs.evaluator.evaluate(run.parameters(), inputs.training.batch, rows)[0]
+    if ranking == "influence-functions":
+        return influence_functions(
+            inputs.definition,
+            run,
+            inputs.training,
+            inputs.validation,
+            inputs.batch_size,
+            inputs.device.context,
+        ).influence
+    method, window = _TRACED[ranking]
+    config = inputs.config
+    return score(
+        config.model,
+        run=run.folder,
+        train=config.training,
+        validation=config.validation,
+        options=Options(
+            method=method,
+            window=window,
+            running_statistics=config.running_statistics and method == "final",
+            any_verdict=True,
+        ),
+        device=config.device,
+    ).scores.influence

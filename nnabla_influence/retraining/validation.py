@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from nnabla_influence import __version__
 from nnabla_influence.dataset import note_on_equal_data
 from nnabla_influence.definition import load_definition, validation_definition, with_seeds
 from nnabla_influence.device import choose_device
-from nnabla_influence.errors import InfluenceError, RunError, ScoreError
+from nnabla_influence.errors import InfluenceError, ScoreError
 from nnabla_influence.files import PathLike, file_hash, replacing_folder
 from nnabla_influence.influence.step_derivatives import default_chunk_size
 from nnabla_influence.influence.step_inputs import step_inputs
@@ -99,7 +99,7 @@ def validate(
     options = Options(window=window, validation_rows=validation_rows)
     sample, progress = sample or Sample(), progress or SilentProgress()
     folder = None if output is None else check_output(output)
-    with _partial(folder) as partial:
+    with PartialValidation(folder) if folder else contextlib.nullcontext() as partial:
         chosen = choose_device(device)
         progress.say(f"Computing on {chosen.description}")
         definition, recorded = load_definition(model), read_run(run)
@@ -196,26 +196,10 @@ def validate(
 
 
 def write_validation(folder: Path, validation: Validation) -> None:
-    """Write the output folder, whole or not at all.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
+    """Write the output folder, whole or not at all."""
     with replacing_folder(folder) as temporary:
         write_numbers(temporary, validation)
         write_scatter(temporary / SCATTER, validation)
-
-
-@contextlib.contextmanager
-def _partial(folder: Path | None) -> Iterator[PartialValidation | None]:
-    if folder is None:
-        yield None
-        return
-    partial = PartialValidation(folder)
-    try:
-        yield partial
-    finally:
-        partial.close()
 
 
 class LossChanges:
@@ -234,8 +218,7 @@ class LossChanges:
         """Retrain with every row, and compare with the run's ``final`` parameters.
 
         Raises:
-            RunError: They are another network's, or the retraining diverges.
-            ScoreError: The loss is not finite.
+            RunError, ScoreError: The retraining diverges.
         """
         parameters = self._retraining.base(self._progress)
         loss, difference = self._loss(parameters), _difference(parameters, final)
@@ -246,11 +229,7 @@ class LossChanges:
         return self._base
 
     def resume(self, partial: PartialValidation, fingerprint: str) -> None:
-        """Use the retrainings in ``partial`` with this fingerprint, and keep new ones there.
-
-        Raises:
-            OutputError: It holds another validation's.
-        """
+        """Use the retrainings in ``partial`` with this fingerprint, and keep new ones there."""
         # Where retraining reproduces, a machine with another loss must not continue.
         same = self._base.loss.hex() if self._base.noise == 0 else ""
         partial.open(fingerprint + same)
@@ -268,10 +247,6 @@ class LossChanges:
         Args:
             left_out: Row numbers, an array for each retraining.
             weights: Of the rows' gradients; 0 leaves them out.
-
-        Raises:
-            ScoreError: A retraining diverges.
-            OutputError: A result cannot be kept.
         """
         keys = [(tuple(rows.tolist()), weight) for weight in weights for rows in left_out]
         names = {key: fingerprint(*key) for key in keys}
@@ -315,11 +290,6 @@ def _difference(parameters: Parameters, final: Parameters) -> float:
     """Return the largest difference of a parameter, 0.0 only where all bytes are equal."""
     largest = 0.0
     for name, value in parameters.items():
-        if name not in final or final[name].shape != value.shape:
-            raise RunError(
-                f"the run's final.h5 has no parameter {name!r} of shape {value.shape}, which the"
-                " network has; give the model file that the run was trained with"
-            )
         if value.tobytes() != final[name].tobytes():
             # At least the smallest number: -0.0 and 0.0 differ too.
             distance = float(np.abs(value.astype(np.float64) - final[name]).max())

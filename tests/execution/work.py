@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -60,10 +59,6 @@ def print_much() -> str:
 def wait(seconds: float) -> None:
     print(tempfile.mkdtemp(), file=sys.stderr, flush=True)
     time.sleep(seconds)
-
-
-def not_to_be_sent() -> threading.Lock:
-    return threading.Lock()
 
 
 def gradient() -> tuple[float, str]:

@@ -41,7 +41,7 @@ def ranking(train: Dataset, tmp_path: Path) -> Path:
 def edit(path: Path, change) -> None:
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = list(csv.reader(file))
-    change(lines)
+    change(lines, lines[0].index("datasource_index"))
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(lines)
 
@@ -71,27 +71,25 @@ def test_a_ranking_of_another_window_is_noted(train: Dataset, ranking: Path):
     assert "influence.csv: was scored on another window" in notes[0]
 
 
-def one_less(lines):
+def one_less(lines, index):
     del lines[3]
 
 
-def other_label(lines):
-    lines[4][1] = "9"
+def other_numbers(lines, index):
+    for line in lines[1:]:
+        line[index] = str(int(line[index]) + 1)
 
 
-def other_image(lines):
-    lines[4][0], lines[5][0] = lines[5][0], lines[4][0]
-
-
-def other_column(lines):
+def other_column(lines, index):
     lines[0][1] = "z:label"
 
 
-def other_numbers(lines):
-    for line in lines[1:]:
-        line[lines[0].index("datasource_index")] = str(
-            int(line[lines[0].index("datasource_index")]) + 1
-        )
+def other_label(lines, index):
+    lines[4][1] = "9"
+
+
+def other_image(lines, index):
+    lines[4][0], lines[5][0] = lines[5][0], lines[4][0]
 
 
 @pytest.mark.parametrize(
@@ -110,23 +108,11 @@ def test_a_ranking_of_another_csv(train: Dataset, ranking: Path, change, message
         read_scores(ranking, train, SEEN)
 
 
-def test_a_file_that_is_no_ranking(train: Dataset):
+def test_what_is_not_a_score_of_each_row(train: Dataset):
     with pytest.raises(DatasetError, match=r"train\.csv"):
         read_scores(train.path, train, SEEN)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (np.zeros(5), r"'mine'.*\(5,\).* 12 rows"),
-        (np.full(N, np.nan), "'mine'.*row 0.*nan"),
-    ],
-)
-def test_arrays_that_do_not_fit(train: Dataset, values, message: str):
-    with pytest.raises(ScoreError, match=message):
-        read_scores({"mine": values}, train, SEEN)
-
-
-def test_no_scores(train: Dataset):
     with pytest.raises(ScoreError, match="-i"):
         read_scores([], train, SEEN)
+    for values in (np.zeros(5), np.full(N, np.nan)):
+        with pytest.raises(ScoreError, match=r"'mine'.* 12"):
+            read_scores({"mine": values}, train, SEEN)
