@@ -11,8 +11,8 @@ import pytest
 
 from nnabla_influence.console import database as databases
 from nnabla_influence.console.installation import Installation
-from nnabla_influence.console.payload import Release
 from nnabla_influence.console.places import Place, recognise
+from nnabla_influence.console.release import Release
 from nnabla_influence.errors import OutputError
 from tests.console.consoles import (
     IMAGE_ID,

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from nnabla_influence.console.installation import Installation
-from nnabla_influence.console.payload import Release, payload
 from nnabla_influence.console.places import Place, recognise
+from nnabla_influence.console.release import Release, payload
 from nnabla_influence.errors import InfluenceError, OutputError
 from tests.console.consoles import (
     COPY,
