@@ -134,16 +134,6 @@ def test_columns_added_after_the_results_are_comments(tmp_path):
     assert reviewed[1].comments == ("relabel", "0")
 
 
-def test_results_that_were_moved_to_the_front(tmp_path):
-    path = write_csv(
-        tmp_path / "r.csv",
-        ["influence", "datasource_index", "x", "y", "#c"],
-        [["-1", "0", "5", "0", "a"], ["1", "1", "6", "1", "b"]],
-    )
-    row = read_reviewed(path)[0]
-    assert (row.features, row.given, row.comments) == (("5",), "0", ("a",))
-
-
 @pytest.mark.parametrize(
     ("labels", "predicted", "given", "shown", "values"),
     [
@@ -194,15 +184,6 @@ def test_a_label_column_that_is_missing_or_several(tmp_path, name):
     path = write_ranking(tmp_path / "r.csv", ["y__0", "y__1", "#c"], [["0", "1", "2"]] * 2)
     with pytest.raises(DatasetError, match=rf"r\.csv: .*'{name}'; name one of 'y__0', 'y__1' "):
         read_reviewed(path, label_column=name)
-
-
-def test_class_names_are_given_or_in_the_header(tmp_path):
-    path = write_pictures(tmp_path)
-    given = read_reviewed(path, class_names="猫,犬,鳥")
-    assert [c.name for c in given.classes] == ["猫", "犬"]
-    (tmp_path / "n.csv").write_text("1,dog only\n", encoding="utf-8")
-    file = read_reviewed(path, class_names=tmp_path / "n.csv")
-    assert [c.name for c in file.classes] == [None, "dog only"]
 
 
 @pytest.mark.parametrize(
@@ -291,12 +272,6 @@ def test_a_ranking_that_changes_is_noticed(tmp_path):
     os.truncate(path, 10)
     with pytest.raises(DatasetError, match="has changed"):
         list(reviewed)
-
-
-def test_what_is_not_a_ranking(tmp_path):
-    path = write_csv(tmp_path / "train.csv", ["x", "y"], [["1", "0"]])
-    with pytest.raises(DatasetError, match="'influence'"):
-        read_reviewed(path)
 
 
 def test_what_protects_spreadsheets_from_a_cell_is_not_shown(tmp_path):
