@@ -78,12 +78,6 @@ def test_numbers_stay_as_they_are_and_labels_of_columns_become_ascii(tmp_path: P
     assert left_out == ["名 (its name is not ASCII)"]
 
 
-def test_files_in_a_folder_that_is_not_ascii(tmp_path: Path):
-    source = write(tmp_path / "写真" / "r.csv", "x,y", "a.png,0")
-    Image.new("L", (4, 4)).save(source.with_name("a.png"))
-    assert copied(source) == (["y", "0"], ["x (its files' folder is not ASCII)"])
-
-
 @pytest.mark.parametrize("lines", [["x,y"], ["x", "text"], [""]])
 def test_without_anything_to_show(tmp_path: Path, lines: list[str], monkeypatch):
     """One line says so, and the server is not asked."""
@@ -124,24 +118,12 @@ def test_a_server_that_cannot_be_reached(tmp_path: Path, monkeypatch, port: str)
         import_dataset(write(tmp_path / "r.csv", "y", "1"))
 
 
-def test_a_server_that_refuses(tmp_path: Path, monkeypatch):
-    path = write(tmp_path / "r.csv", "y", "1")
-    monkeypatch.setenv("SERVER_PORT", "9")
-    monkeypatch.setattr(dataset_page, "_tenant", lambda _: "t")
-    answer = {"status": "failed", "message": "the disk is full"}
-    monkeypatch.setattr(dataset_page, "_request", lambda *_, **__: answer)
-    with pytest.raises(ServerError, match="the disk is full"):
-        import_dataset(path)
-
-
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         (b"HTTP/1.0 500 x\r\n\r\n", "answers 500"),
         (b"HTTP/1.0 200 OK\r\n\r\n<html>", "does not answer"),
         (b'HTTP/1.0 200 OK\r\n\r\n{"status": "failed"}', "names no tenant"),
-        (b"HTTP/1.0 200 OK\r\n\r\n[1]", "names no tenant"),
-        (b"", "does not answer"),
         (None, "does not answer"),  # it accepts the connection and says nothing
     ],
 )

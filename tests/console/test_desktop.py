@@ -117,24 +117,6 @@ def test_nothing_is_imported_if_the_user_says_so(job: Path, monkeypatch, caplog)
     assert names_in(call.folder / "ranking") == {"influence.csv", "review.html"}
 
 
-@pytest.mark.parametrize("dialog", ["NNCD", "Windows NNC"])
-def test_a_failure_names_the_field_of_the_dialog(job: Path, caplog, dialog):
-    model = job / "moved.nnp"
-    with zipfile.ZipFile(job / nncd.MODEL) as old, zipfile.ZipFile(model, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name.endswith(".nntxt"):
-                content = content.replace(b"training.csv", b"gone.csv")
-            new.writestr(name, content)
-    if dialog == "NNCD":
-        _, code, lines = rank(job, caplog, model=model.name)
-    else:
-        code, lines = in_process(sgd_influence.main, caplog, "-m", model)
-    assert code == 1
-    assert "gone.csv" in lines[-1]
-    assert lines[-1].endswith("in the field input-train")
-
-
 def test_images_are_shown_and_imported(tmp_path: Path, unjudged, monkeypatch, caplog):
     monkeypatch.setattr(lifeline, "end_with_application", lambda _: None)
     net = write_images(tmp_path)
@@ -167,13 +149,6 @@ def test_images_are_shown_and_imported(tmp_path: Path, unjudged, monkeypatch, ca
 
 
 # -------------------------------------------------------------------------- Cleanse dataset
-
-
-def test_without_a_ranking_nothing_can_be_cleansed(job: Path, caplog):
-    call, code, lines = clean(job, caplog)
-    assert code == 1
-    assert lines[-1].startswith("Cleanse dataset failed: this job has no ranking yet")
-    assert nncd.shown(call.folder) == [call.picture]
 
 
 def test_a_ranking_and_decisions_that_were_typed(job: Path, trained: Trained, tmp_path, caplog):
@@ -212,14 +187,6 @@ def test_the_image_counts_the_changes(job: Path, trained: Trained, tmp_path, cap
             "CSV: dataset/cleansed.csv",
         ]
     ]
-
-
-def test_every_harmful_row(job: Path, trained: Trained, caplog):
-    rank(job, caplog)
-    _, code, lines = clean(job, caplog, remove="Harmful", label_column="y", allow_empty_class="no")
-    harmful = int((score(trained.final).scores.influence < 0).sum())
-    assert code == 0
-    assert any(f"; {harmful} removed" in line for line in lines)
 
 
 def test_the_ranking_of_another_dataset_is_refused(job: Path, tmp_path, caplog):
