@@ -142,7 +142,7 @@ def _ranking(given: str, result: Result) -> Path:
         path
         for plugin in DESKTOP_PLUGINS
         if "sgd_influence" in plugin.script
-        for path in (result.plugins_folder / plugin.id).glob(f"*/*/{RANKING}")
+        for path in (result.folder.parent.parent / plugin.id).glob(f"*/*/{RANKING}")
         if path.parent.name in (RANKING_FOLDER, "files")
     ]
     if not found:

@@ -142,10 +142,9 @@ class Installation:
         lines = [f"{head}: {place.kind} in {place.root}"]
         if self.is_done:
             return lines
-        units = [unit for unit in self._units if not (place.root / unit).exists()]
-        lines += _unit_lines("new", units, self._payload)
-        units = [unit for unit in self._units if (place.root / unit).exists()]
-        lines += _unit_lines("replaced", units, self._payload)
+        for unit in self._units:
+            action = "replaced" if (place.root / unit).exists() else "new"
+            lines += _unit_lines(action, [unit], self._payload)
         lines += _unit_lines("removed", self._obsolete, self._before.names)
         if self._remove:
             lines += _unit_lines("restored", list(_by_hand(place)), ())

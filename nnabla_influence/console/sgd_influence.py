@@ -187,7 +187,7 @@ def _write_page(ranking: Path, page: Path) -> bool:
                 f"{page}: exists and is not a review page; move it, or choose another name for the"
                 " ranking"
             )
-        written = write_page(read_reviewed(ranking), page, progress=ConsoleProgress())
+        written = write_page(read_reviewed(ranking), page, progress=ConsoleProgress()).pictures
     except (InfluenceError, OSError) as error:
         say(f"No review page was written: {error}")
         return False

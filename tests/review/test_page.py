@@ -137,8 +137,9 @@ def test_missing_and_broken_pictures_do_not_prevent_the_page(tmp_path):
     assert [[uri is None for uri in row] for row in pictures] == [
         *([False], [True], [False], [True], [False])
     ]
-    assert (page.thumbnails, page.pictures, page.missing) == (5, 3, 2)
-    assert page.first_problem.startswith(f"{tmp_path / '画像' / '1.png'}: ")
+    made = page.pictures
+    assert (len(made.rows), made.count, made.missing) == (5, 3, 2)
+    assert made.first_problem.startswith(f"{tmp_path / '画像' / '1.png'}: ")
 
 
 def test_large_pictures_are_made_small_and_small_ones_kept_exactly(tmp_path):
