@@ -221,19 +221,6 @@ def test_the_summary_shows_the_changes_of_the_classes(table):
     ]
 
 
-def test_the_summary_of_many_classes_shows_those_that_lose_most(tmp_path):
-    labels = [k % 30 for k in range(120)]
-    influence = np.arange(120.0) + 1
-    gone = [29, 59, *range(0, 22)]  # class 29 loses 2 of 4 rows, the classes 0 to 21 one
-    influence[gone] *= -1
-    train = write_table(tmp_path / "t.csv", labels)
-    write_ranking(train, tmp_path / "r.csv", influence)
-    lines = list(cleanse(tmp_path / "r.csv", output=tmp_path / "c.csv", below=0).summary())
-    assert [line.split()[0] for line in lines[2:22]] == [*map(str, range(19)), "29"]
-    assert lines[22].startswith("3 more classes")
-    assert lines[23].startswith("class 29 loses 2 of its 4 rows")
-
-
 def test_removing_useful_rows_is_noted(table):
     lines = list(table.cleanse(n=5, **EMPTY).summary())
     assert lines[-1].startswith("2 of the removed rows are not harmful")

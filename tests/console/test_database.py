@@ -111,14 +111,3 @@ def test_another_schema_is_refused(database: Path, place: Place, first: Release,
         Installation(place, first).apply()
     assert database.read_bytes() == before
     assert not place.root.exists()
-
-
-def test_an_additional_column_that_may_be_empty(database: Path, place: Place, first: Release):
-    connection = sqlite3.connect(database)
-    connection.execute('ALTER TABLE plugins ADD COLUMN "order" INTEGER')
-    connection.close()
-    before = state(database)
-    install(place, first)
-    install(place, release(place.root.parents[2] / "another", "2.0"))
-    uninstall(place)
-    assert state(database) == before

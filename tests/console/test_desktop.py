@@ -15,7 +15,6 @@ from PIL import Image
 from nnabla_influence import lifeline, score
 from nnabla_influence.cleansing import cleanse
 from nnabla_influence.console import sgd_influence
-from nnabla_influence.console import strip as strips
 from tests.console import nncd
 from tests.console.nncd import clean, rank
 from tests.console.scripts import in_process, names_in
@@ -163,30 +162,6 @@ def test_a_ranking_and_decisions_that_were_typed(job: Path, trained: Trained, tm
     own[6] = own[6][:-1] + "1"
     assert written.splitlines() == own[:4] + own[5:]
     assert any("1 removed, 1 relabelled" in line for line in lines)
-
-
-def test_the_image_counts_the_changes(job: Path, trained: Trained, tmp_path, caplog, monkeypatch):
-    decisions = tmp_path / "decisions.csv"
-    labels = [line[-1] for line in trained.training.read_text(encoding="utf-8").splitlines()[1:]]
-    zeros, ones = ([i for i, label in enumerate(labels) if label == which] for which in "01")
-    decisions.write_text(
-        "datasource_index,decision,label\n"
-        f"{zeros[0]},remove,\n{zeros[1]},remove,\n{zeros[2]},relabel,1\n{ones[0]},relabel,0\n"
-    )
-    rank(job, caplog)
-    headings: list[list[str]] = []
-    draw = strips.strip
-    monkeypatch.setattr(strips, "strip", lambda *a: (headings.append(a[0]), draw(*a))[1])
-    assert clean(job, caplog, decisions=str(decisions), import_dataset="no")[1] == 0
-    assert headings == [
-        [
-            "38 of 40 rows stay.",
-            "2 removed, 2 relabelled.",
-            f"Class 0 loses 2 of {len(zeros)}.",
-            "Not on the page Dataset.",
-            "CSV: dataset/cleansed.csv",
-        ]
-    ]
 
 
 def test_the_ranking_of_another_dataset_is_refused(job: Path, tmp_path, caplog):

@@ -167,26 +167,17 @@ def make_model(net: Path) -> Path:
     return net.parent / "results.nnp"
 
 
-@pytest.mark.parametrize(
-    ("error", "named"),
-    [
-        (ZeroDivisionError("first\nsecond"), r"ZeroDivisionError: first second \(.*, line \d+\)"),
-        (ModuleNotFoundError("No module", name="tqdm"), f"tqdm is missing.*{sys.executable}"),
-    ],
-)
-def test_an_unforeseen_failure_says_where(
-    table: Path, monkeypatch, caplog, tmp_path, error: Exception, named: str
-):
+def test_an_unexpected_failure_names_its_place(table: Path, monkeypatch, caplog, tmp_path):
     import nnabla_influence.scoring as scoring
 
     def fail(*_: object, **__: object) -> None:
-        raise error
+        raise ZeroDivisionError("first\nsecond")
 
     monkeypatch.setattr(scoring, "score", fail)
     monkeypatch.chdir(tmp_path)
     code, lines = in_process(main, caplog, "-m", make_model(table))
     assert code == 1
-    assert re.search(f"^SGD influence failed: .*{named}", lines[-1])
+    assert re.search(r"^SGD influence failed: .*first second \(.*, line \d+\)", lines[-1])
 
 
 def test_a_stop_writes_nothing_but_traces_to_resume_from(trained: Trained, tmp_path):

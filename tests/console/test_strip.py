@@ -99,29 +99,6 @@ def test_a_table_shows_its_features(tmp_path: Path, texts: list[str]):
     assert not dark[strips._LINE * 5 :].any()  # five lines, and nothing is cut off
 
 
-def test_a_long_path_stands_on_the_right(reviewed: Reviewed, images, texts: list[str]):
-    plain = strip(HEADING, reviewed, reviewed[:3])
-    texts.clear()
-    path = "/home/me/" + "a-folder/" * 15 + "review.html"
-    picture = strip(HEADING, reviewed, reviewed[:3], closing=f"The page: {path}")
-    assert lefts_in(picture, images) == lefts_in(plain, images)
-    lines = texts[[text.startswith("The page: ") for text in texts].index(True) :]
-    assert len(lines) > 1
-    assert "".join(lines).replace(" ", "") == f"The page: {path}".replace(" ", "")
-    assert picture.width - plain.width < 700
-
-
-@pytest.mark.parametrize(
-    ("size", "shown"), [((28, 28), (56, 56)), ((60, 30), (56, 28)), ((300, 200), (56, 37))]
-)
-def test_any_size_fits(tmp_path: Path, size, shown):
-    Image.new("L", size, 0).save(tmp_path / "0.png")
-    reviewed = write_ranking(tmp_path, "x:image,y:label", ["0.png,1"] * 7)
-    dark = np.asarray(strip([], reviewed, reviewed[:1]).convert("L"))[:58] == 0
-    rows, columns = np.flatnonzero(dark.any(axis=1)), np.flatnonzero(dark.any(axis=0))
-    assert (len(columns), len(rows)) == shown
-
-
 def test_a_long_message_is_wrapped(texts: list[str]):
     picture = message("It failed", "a word " * 60)
     assert texts[0] == "It failed"

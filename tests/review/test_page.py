@@ -18,8 +18,6 @@ from PIL import Image
 
 from nnabla_influence.review.page import script_json, write_page
 from nnabla_influence.review.reviewed import read_reviewed
-from nnabla_influence.review.thumbnails import PAGE_SIZE as SIZE
-from tests.dataset.common import noise, save_image
 from tests.review.common import write_pictures, write_ranking
 
 
@@ -140,20 +138,6 @@ def test_missing_and_broken_pictures_do_not_prevent_the_page(tmp_path):
     made = page.pictures
     assert (len(made.rows), made.count, made.missing) == (5, 3, 2)
     assert made.first_problem.startswith(f"{tmp_path / '画像' / '1.png'}: ")
-
-
-def test_large_pictures_are_made_small_and_small_ones_kept_exactly(tmp_path):
-    small, large = noise(9, 7, 3), noise(400, 300, 3)
-    save_image(tmp_path / "s.png", small)
-    save_image(tmp_path / "l.png", large)
-    save_image(tmp_path / "t.png", noise(300, 300, 4))
-    header, row = ["s", "l", "t", "y"], ["s.png", "l.png", "t.png", 0]
-    [pictures, _] = written(write_ranking(tmp_path / "r.csv", header, [row, row]))["thumbnails"]
-    kinds = [uri.partition(";")[0] for uri in pictures]
-    assert kinds == ["data:image/png", "data:image/jpeg", "data:image/png"]
-    assert np.array_equal(pixels_of(pictures[0]), small)
-    assert pixels_of(pictures[1]).shape == (SIZE, SIZE * 3 // 4, 3)
-    assert pixels_of(pictures[2]).shape == (SIZE, SIZE, 4)
 
 
 def test_the_same_ranking_gives_the_same_bytes(tmp_path):

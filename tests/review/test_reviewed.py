@@ -202,12 +202,6 @@ def test_names_of_classes_that_there_are_not(tmp_path, header, reason):
         read_reviewed(path, class_names="a,b")
 
 
-def test_names_of_other_classes(tmp_path):
-    path = write_ranking(tmp_path / "r.csv", ["y"], [["7"], ["8"]])
-    with pytest.raises(DatasetError, match=r"a,b: names 0, 1.*r\.csv are 7, 8"):
-        read_reviewed(path, class_names="a,b")
-
-
 def names_of(path, names=None):
     return {c.value: c.name for c in read_reviewed(path, class_names=names).classes}
 

@@ -362,15 +362,6 @@ def test_a_new_label_must_be_another_class(page, images):
     assert done == [f"1 of {N_ROWS} decided", order_of(images)[1]]
 
 
-def test_rows_that_have_the_new_label_already_are_left_alone(page, images):
-    page.press("Control+a", "r", "3", "Enter")
-    threes = [int(r["datasource_index"]) for r in images.rows() if r["y:label"] == "3"]
-    assert page.said().endswith(f"{len(threes)} rows have that label already.")
-    assert [row["row"] for row in page.rows() if row["decision"] == "undecided"] == threes
-    page.page.click("#open-next")
-    assert "0 · cat, 1 · 猫 neko, 2 · <b>dog</b> would have no rows" in page.text("#next-warning")
-
-
 def test_real_labels_are_relabelled_with_a_number(visit, regression, monkeypatch):
     page = visit(regression.page)
     page.enter_list()
