@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             read_reviewed(ranking), Path(folder) / "review.html", thumbnails=parsed.thumbnails
         )
         seconds = time.perf_counter() - start
-        print(f"{parsed.rows} rows, {written.thumbnails} of them with thumbnails")
+        print(f"{parsed.rows} rows, {len(written.pictures.rows)} of them with thumbnails")
         print(f"page written in {seconds:.1f} s, {written.n_bytes / 1e6:.1f} MB")
         workbook = Path(folder) / "review.xlsx"
         start = time.perf_counter()

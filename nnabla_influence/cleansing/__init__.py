@@ -1,7 +1,6 @@
 """From a ranking to a cleansed dataset CSV: rows are removed or relabelled, by score or by hand."""
 
-from nnabla_influence.cleansing.cleanse import cleanse
+from nnabla_influence.cleansing.cleanse import ClassChange, Cleansed, cleanse
 from nnabla_influence.cleansing.decisions import Decision
-from nnabla_influence.cleansing.result import ClassChange, Cleansed
 
 __all__ = ["ClassChange", "Cleansed", "Decision", "cleanse"]

@@ -1,10 +1,11 @@
-"""The whole way from a ranking and a choice to a cleansed dataset CSV."""
+"""From a ranking and a choice to a cleansed dataset CSV, and the summary of what was done."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 
@@ -16,18 +17,103 @@ from nnabla_influence.cleansing.decisions import (
     Decisions,
     read_decisions,
 )
-from nnabla_influence.cleansing.labels import LabelColumn, listed_classes, number, read_labels
+from nnabla_influence.cleansing.labels import LabelColumn, number, read_labels
 from nnabla_influence.cleansing.output import (
     check_not_the_training_csv,
     check_outputs,
     default_list,
     write_cleansed,
 )
-from nnabla_influence.cleansing.result import ClassChange, Cleansed
 from nnabla_influence.cleansing.rows import TrainingRows, open_rows
 from nnabla_influence.errors import DatasetError, InfluenceError
 from nnabla_influence.files import PathLike
-from nnabla_influence.text import with_option
+from nnabla_influence.text import listed, with_option
+
+_SHOWN_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """What happened to a class.
+
+    Attributes:
+        name: The class, as the dataset writes it.
+        rows: Its rows before.
+        removed: How many of them were removed.
+        relabelled: How many of them were given another label.
+        gained: How many rows of other classes were given this one.
+    """
+
+    name: str
+    rows: int
+    removed: int
+    relabelled: int
+    gained: int
+
+    @property
+    def left(self) -> int:
+        """Its rows afterwards."""
+        return self.rows - self.lost + self.gained
+
+    @property
+    def lost(self) -> int:
+        """How many of its rows were removed or given another label."""
+        return self.removed + self.relabelled
+
+
+@dataclass(frozen=True)
+class Cleansed:
+    """What a cleansing did.
+
+    Attributes:
+        output: The cleansed dataset CSV.
+        removed_list: The CSV that lists the removed and relabelled rows.
+        kept: datasource_index of the rows that the output holds, in its order, relabelled ones
+            included.
+        removed: datasource_index of the removed rows, the most harmful first.
+        relabelled: By datasource_index the new label, the most harmful row first.
+        classes: What happened to each class; empty where the labels are not classes.
+        notes: What the user should know besides.
+    """
+
+    output: Path
+    removed_list: Path
+    kept: tuple[int, ...]
+    removed: tuple[int, ...]
+    relabelled: Mapping[int, str]
+    classes: tuple[ClassChange, ...]
+    notes: tuple[str, ...]
+
+    def summary(self) -> Iterator[str]:
+        """Yield lines to print."""
+        n_rows = len(self.kept) + len(self.removed)
+        if not self.removed and not self.relabelled:
+            yield f"{self.output}: all {n_rows} rows; nothing was removed or relabelled"
+        else:
+            yield (
+                f"{self.output}: {len(self.kept)} of {n_rows} rows; {len(self.removed)} removed,"
+                f" {len(self.relabelled)} relabelled (listed in {self.removed_list})"
+            )
+            yield from self._class_table()
+        yield from self.notes
+
+    def _class_table(self) -> Iterator[str]:
+        changed = [c for c in self.classes if c.lost or c.gained]
+        worst = sorted(changed, key=lambda c: -c.lost / c.rows)[:_SHOWN_CLASSES]
+        shown = [c for c in changed if c in worst]
+        titles = ("class", "rows", "removed", "relabelled", "gained", "left")
+        cells = [(c.name, c.rows, c.removed, c.relabelled, c.gained, c.left) for c in shown]
+        widths = [max(map(len, map(str, column))) for column in zip(titles, *cells)]
+        for line in [titles, *cells] if shown else []:
+            yield "  ".join(str(cell).rjust(width) for cell, width in zip(line, widths))
+        if len(shown) < len(changed):
+            yield f"{len(changed) - len(shown)} more classes lost a smaller part of their rows"
+        for change in shown:
+            if 2 * change.lost >= change.rows:
+                yield (
+                    f"class {change.name} loses {change.lost} of its {change.rows} rows; review"
+                    " them before you train without them"
+                )
 
 
 def cleanse(
@@ -130,15 +216,6 @@ def _scored(rows: TrainingRows, n: int | float | None, below: float | None) -> d
     else:
         assert n is not None
         count = round(n * len(rows)) if isinstance(n, float) else int(n)
-        if count == 0:
-            raise InfluenceError(
-                f"{n} of the {len(rows)} rows of {ranking.dataset.path} is less than one row;"
-                " choose more"
-            )
-        if count > len(rows):
-            raise InfluenceError(
-                f"{n} rows cannot be removed: {ranking.dataset.path} has {len(rows)}; choose fewer"
-            )
     return {index: Decision(REMOVE) for index in ranking.order[:count].tolist()}
 
 
@@ -177,7 +254,7 @@ def _check_empty(classes: tuple[ClassChange, ...], allowed: bool) -> None:
     empty = [change for change in classes if change.left == 0]
     if not empty or allowed:
         return
-    names = listed_classes(change.name for change in empty)
+    names = listed(change.name for change in empty)
     rows = sum(change.rows for change in empty)
     raise DatasetError(
         f"{'class' if len(empty) == 1 else 'classes'} {names} ({rows} rows) would have no rows;"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nnabla_influence.cleansing.rows import TrainingRows
@@ -42,7 +42,7 @@ class LabelColumn:
             if value not in self.classes:
                 raise ValueError(
                     f"is not a class of the column {self.column.cell!r}, which holds"
-                    f" {listed_classes(self.classes.values())}; give one of them"
+                    f" {listed(self.classes.values())}; give one of them"
                 )
             text = self.classes[value]
         elif any(known is None for known in self.values):
@@ -132,12 +132,3 @@ def number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) and "_" not in text else None
-
-
-def listed_classes(texts: Iterable[str]) -> str:
-    """Return a list of classes: ``0 to 9``, or the first of them."""
-    texts = list(texts)
-    are_whole = len(texts) > 2 and texts[0].lstrip("-").isdigit()
-    if are_whole and texts == [str(int(texts[0]) + i) for i in range(len(texts))]:
-        return f"{texts[0]} to {texts[-1]}"
-    return listed(texts)

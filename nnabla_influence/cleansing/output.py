@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
@@ -19,7 +19,7 @@ from nnabla_influence.dataset.csv_output import (
 )
 from nnabla_influence.dataset.harmless import harmless, harmless_row
 from nnabla_influence.dataset.header import Column, parse_column
-from nnabla_influence.errors import DatasetError, OutputError
+from nnabla_influence.errors import OutputError
 from nnabla_influence.files import (
     PathLike,
     check_output,
@@ -111,7 +111,7 @@ def write_cleansed(
         OutputError: One of them cannot be written; neither of them is changed then.
         DatasetError: A file that is read has changed meanwhile.
     """
-    listed = tuple(_listed_columns(rows))
+    listed = _listed_columns(rows)
     first = _first_line(rows.dataset.path)
     is_ascii = rows.dataset.is_ascii and not first.startswith(_BOM)
     end = "\r\n" if first.endswith(b"\r\n") else "\n"
@@ -228,21 +228,15 @@ def _are_numbers(cells: Sequence[str]) -> bool:
     return True
 
 
-def _listed_columns(rows: TrainingRows) -> Iterator[Column]:
-    """Yield the columns that the list shows: none that would hide its own."""
-    for column in rows.columns:
-        if column.name not in RESULT_COLUMNS and column.cell.strip().lower() != DECISION:
-            yield column
+def _listed_columns(rows: TrainingRows) -> list[Column]:
+    """Return the columns that the list shows: none that would hide its own."""
+    own = [column for column in rows.columns if column.name not in RESULT_COLUMNS]
+    return [column for column in own if column.cell.strip().lower() != DECISION]
 
 
 def _first_line(path: Path) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.readline()
-    except OSError as error:
-        raise DatasetError(
-            f"{path}: cannot be read any more ({error.strerror or error})"
-        ) from error
+    with open(path, "rb") as file:
+        return file.readline()
 
 
 def _opened(path: Path, is_ascii: bool) -> TextIO:

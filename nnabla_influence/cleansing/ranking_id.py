@@ -21,18 +21,16 @@ RANKING, INFLUENCE = "ranking", "influence"
 _ID = re.compile(r"r[0-9a-f]{16}")
 
 
-def ranking_key(path: PathLike) -> str:
-    """Return the hash of a ranking's content under which the review page keeps its decisions."""
+def ranking_id(path: PathLike) -> str:
+    """Return a hash of a ranking's content; the letter before it keeps it a text in spreadsheets.
+
+    Without that letter it is the key under which the review page stores decisions.
+    """
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(2**20), b""):
             digest.update(block)
-    return digest.hexdigest()[:16]
-
-
-def ranking_id(path: PathLike) -> str:
-    """Return the id of a ranking's content; its first letter keeps it a text in spreadsheets."""
-    return f"r{ranking_key(path)}"
+    return f"r{digest.hexdigest()[:16]}"
 
 
 class OtherRankingError(ValueError):

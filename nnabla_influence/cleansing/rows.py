@@ -100,9 +100,8 @@ def _check_whole(ranking: Ranking) -> None:
 
 def _own_columns(ranking: Ranking) -> tuple[Column, ...]:
     """Return the training CSV's columns, which are those before the result columns."""
-    columns = ranking.dataset.columns
-    results = [c.position for c in columns if c.name == "influence" and c.index is None]
-    own = [c for c in columns[: results[-1]] if c.name not in RESULT_COLUMNS]
+    columns = ranking.dataset.columns[: _influence_position(ranking)]
+    own = [c for c in columns if c.name not in RESULT_COLUMNS]
     for column in own:
         if column.cell.strip().lower() == "decision":
             raise DatasetError(
@@ -118,12 +117,15 @@ def _own_columns(ranking: Ranking) -> tuple[Column, ...]:
     return tuple(own)
 
 
+def _influence_position(ranking: Ranking) -> int:
+    columns = ranking.dataset.columns
+    return [c.position for c in columns if c.name == "influence" and c.index is None][-1]
+
+
 def _check_untouched(ranking: Ranking) -> None:
     """Check that the ranking's cells are as `score` wrote them, as far as can be seen."""
     dataset, influence = ranking.dataset, ranking.scores.influence
-    position = [c for c in dataset.columns if c.name == "influence" and c.index is None][
-        -1
-    ].position
+    position = _influence_position(ranking)
     for row, cells in enumerate(dataset.iter_cells()):
         value = float(influence[row])
         if cells[position] not in (repr(value), f"{value:.0f}"):

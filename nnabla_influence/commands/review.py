@@ -89,14 +89,16 @@ def run(parsed: argparse.Namespace) -> None:
 
 
 def _about_page(page: WrittenPage, reviewed: Reviewed) -> Iterator[str]:
+    pictured = _pictured(len(page.pictures.rows))
     yield (
-        f"{page.path}: {len(reviewed)} rows, the most harmful first; {_pictured(page.thumbnails)};"
+        f"{page.path}: {len(reviewed)} rows, the most harmful first; {pictured};"
         f" {page.n_bytes / 1e6:.1f} MB"
     )
-    if page.missing:
-        pictures = "1 picture" if page.missing == 1 else f"{page.missing} pictures"
-        where = "" if page.pictures else " (is the ranking where `score` wrote it?)"
-        yield f"{pictures} could not be shown{where}, the first of them: {page.first_problem}"
+    missing, problem = page.pictures.missing, page.pictures.first_problem
+    if missing:
+        pictures = "1 picture" if missing == 1 else f"{missing} pictures"
+        where = "" if page.pictures.count else " (is the ranking where `score` wrote it?)"
+        yield f"{pictures} could not be shown{where}, the first of them: {problem}"
 
 
 def _pictured(n_rows: int) -> str:

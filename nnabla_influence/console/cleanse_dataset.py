@@ -42,62 +42,31 @@ def build_parser(label: str) -> Dialog:
         "Writes a copy of the training dataset with harmful rows removed or relabelled, and a\n"
         "list of the changes: by a ranking of SGD Influence, or by your own decisions.\n",
     )
-    parser.add_argument(
-        "-i",
-        "--ranking",
-        default=RANKING,
-        help=f"ranking that SGD Influence wrote (csv) default={RANKING}",
+    add = parser.add_field
+    add("-i --ranking", "ranking that SGD Influence wrote", "csv", RANKING)
+    add(
+        "-n --remove",
+        "rows to remove, the most harmful first: a number such as 100, a fraction such as 0.05, or"
+        " harmful for every harmful row",
+        "text",
+        "0.05",
+        _amount,
     )
-    parser.add_argument(
-        "-n",
-        "--remove",
-        type=_amount,
-        default="0.05",
-        help="rows to remove, the most harmful first: a number such as 100, a fraction such as"
-        " 0.05, or harmful for every harmful row (text) default=0.05",
-    )
-    parser.add_argument(
-        "-d",
-        "--decisions",
-        help="your decisions for single rows, which replace the number of rows to remove (csv)",
-    )
-    parser.add_argument(
-        "-t",
-        "--input-train",
-        help="training dataset to copy, against which the ranking is checked (csv)",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        default="cleansed.csv",
-        help="dataset to write (csv) default=cleansed.csv",
-    )
-    parser.add_argument(
-        "-l",
-        "--label-column",
-        help="column of the labels, if not y (variable)",
-    )
-    parser.add_argument(
-        "-a",
-        "--allow-empty-class",
-        default="no",
-        help="allow that every row of a class is removed (option:no,yes) default=no",
-    )
+    text = "your decisions for single rows, which replace the number of rows to remove"
+    add("-d --decisions", text, "csv")
+    text = "training dataset to copy, against which the ranking is checked"
+    add("-t --input-train", text, "csv")
+    add("-o --output", "dataset to write", "csv", "cleansed.csv")
+    add("-l --label-column", "column of the labels, if not y", "variable")
+    text = "allow that every row of a class is removed"
+    add("-a --allow-empty-class", text, "option:no,yes", "no")
     parser.add_argument("--model", help=argparse.SUPPRESS)
     parser.add_desktop_options()
     return parser
 
 
 def main(label: str, arguments: Sequence[str] | None = None) -> None:
-    """Parse, cleanse, and report in the Console's log.
-
-    Args:
-        label: As for `build_parser`.
-        arguments: The process's by default.
-
-    Raises:
-        SystemExit: It failed; the code is the command line's.
-    """
+    """Run the plugin as `run_plugin` does."""
     run_plugin(NAME, build_parser(label), _work, arguments)
 
 
@@ -173,7 +142,7 @@ def _ranking(given: str, result: Result) -> Path:
         path
         for plugin in DESKTOP_PLUGINS
         if "sgd_influence" in plugin.script
-        for path in (result.plugins_folder / plugin.id).glob(f"*/*/{RANKING}")
+        for path in (result.folder.parent.parent / plugin.id).glob(f"*/*/{RANKING}")
         if path.parent.name in (RANKING_FOLDER, "files")
     ]
     if not found:

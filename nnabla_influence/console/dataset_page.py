@@ -10,14 +10,14 @@ from __future__ import annotations
 import csv
 import json
 import os
-import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnabla_influence.console.dialog import say
-from nnabla_influence.errors import DatasetError
+from nnabla_influence.errors import DatasetError, InfluenceError
+from nnabla_influence.text import one_line
 
 if TYPE_CHECKING:
     from nnabla_influence.console.desktop import Result
@@ -33,7 +33,7 @@ _TRIES = 100
 _NOT_ADDED = "Not on the page Dataset."
 
 
-class ServerError(Exception):
+class ServerError(InfluenceError):
     """NNCD's server did not import a CSV."""
 
 
@@ -72,8 +72,8 @@ class DatasetEntry:
             return [_NOT_ADDED]
         try:
             name = import_dataset(self._path(folder))
-        except (ServerError, OSError) as error:
-            say(f"Not added to the page Dataset: {error}")
+        except Exception as error:  # the result is complete without the entry
+            say(f"Not added to the page Dataset: {one_line(error)}")
             return [_NOT_ADDED]
         say(f"Added to the page Dataset as {name}")
         return ["On the page Dataset:", name]
@@ -183,18 +183,17 @@ def import_dataset(csv_path: Path) -> str:
 
     Raises:
         ServerError: The server cannot be reached, or refuses.
+        Exception: It answers what it should not.
     """
-    port = os.environ.get(PORT_VARIABLE, "")
-    if not port.isdigit():
-        raise ServerError(f"the application did not give its port ({PORT_VARIABLE})")
-    tenant = _tenant(port)
+    # The tenant whose datasets the page shows is that of the only user.
+    tenant = str(_request("tenants")["tenants"][0]["tenant_id"])
     name = csv_path.stem
     for number in range(1, _TRIES):
         wanted = name if number == 1 else f"{name}-{number}"
         csv_path = csv_path.replace(csv_path.with_name(f"{wanted}.csv"))
         # Without a tenant the server fails, after it has reserved the name.
         path = os.path.abspath(csv_path)
-        answer = _request(port, "datasets/upload", tenant_id=tenant, path=path)
+        answer = _request("datasets/upload", tenant_id=tenant, path=path)
         if answer.get("status") == "OK":
             return wanted
         reason = str(answer.get("message", answer))
@@ -203,25 +202,14 @@ def import_dataset(csv_path: Path) -> str:
     raise ServerError(f"{_TRIES} datasets are called {name} already")
 
 
-def _tenant(port: str) -> str:
-    """Return the tenant whose datasets the page shows: the only user's."""
-    answer = _request(port, "tenants")
-    try:
-        return str(answer["tenants"][0]["tenant_id"])
-    except (KeyError, IndexError, TypeError) as error:
-        raise ServerError("the application's server names no tenant") from error
-
-
-def _request(port: str, what: str, **query: str) -> dict[str, Any]:
+def _request(what: str, **query: str) -> dict[str, Any]:
+    port = int(os.environ[PORT_VARIABLE])
     url = f"http://127.0.0.1:{port}/v1/users/1/{what}?{urllib.parse.urlencode(query)}"
     # Not through the proxy that the environment may name.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=TIMEOUT) as response:
-            answer = json.loads(response.read())
-    except urllib.error.HTTPError as error:
-        raise ServerError(f"the application's server answers {error.code}") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise ServerError(f"the application's server does not answer ({reason})") from error
-    return answer if isinstance(answer, dict) else {"message": answer}
+            answer: dict[str, Any] = json.loads(response.read())
+    except OSError as error:
+        raise ServerError(f"the application's server does not answer ({error})") from error
+    return answer

@@ -74,11 +74,6 @@ class Result:
             numbers = [parts[-6], parts[-4]]
         return "-".join([re.sub(r"[^A-Za-z0-9_.-]", "_", self.name), *numbers])
 
-    @property
-    def plugins_folder(self) -> Path:
-        """The folder of the job's results of all plugins."""
-        return self.folder.parent.parent
-
     def sidecar(self, name: str) -> Path:
         """Return a folder beside the image that NNCD does not mistake for the result."""
         return self.folder / (_OTHER_NAME if name.startswith(self.name) else name)

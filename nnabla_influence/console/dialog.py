@@ -1,11 +1,11 @@
-"""What all plugins share: the grammar of their dialogs, the log, and the way they end.
+"""What all plugins share: the grammar of their dialogs, the log, and how they end.
 
-Neural Network Console builds a dialog from the text of ``-h``, whose options follow the grammar
+Windows NNC builds a dialog from the text of ``-h``, whose options follow the grammar
 ``text (type) default=value``, and runs the script in the folder of the training's results. It
-waits for that text, so nothing here imports nnabla before the work begins. (The text works on
-Python 3.8, too; the work needs a later one.)
+waits for that text, so nothing here imports nnabla before the work begins; and the text works on
+Python 3.8, too.
 
-NNCD, the desktop version, has its own dialog (`registration`), and passes ``--console desktop``.
+NNCD has its own dialog (`registration`), and passes ``--console desktop``.
 """
 
 from __future__ import annotations
@@ -43,6 +43,26 @@ class Dialog(argparse.ArgumentParser):
             description=f"{label}\n\n{text}", formatter_class=argparse.RawTextHelpFormatter
         )
 
+    def add_field(
+        self,
+        names: str,
+        text: str,
+        kind: str,
+        default: object = None,
+        parse: Callable[[str], object] = str,
+    ) -> None:
+        """Add a field.
+
+        Args:
+            names: Its short and its long option.
+            text: What it means.
+            kind: How Windows NNC fills it in: ``csv``, ``int``, ``option:yes,no`` and others.
+            default: Its initial value; None for an empty field.
+            parse: Reads the value.
+        """
+        text = f"{text} ({kind})" + ("" if default is None else f" default={default}")
+        self.add_argument(*names.split(), default=default, type=parse, help=text)
+
     def add_desktop_options(self) -> None:
         """Add the options that only NNCD passes; Windows NNC's dialog does not show them."""
         self.add_argument("--import-dataset", default="yes", help=argparse.SUPPRESS)
@@ -64,7 +84,7 @@ def run_plugin(
     Args:
         name: The plugin's, in the log.
         dialog: Its options.
-        work: Called with their values, and with the place of NNCD's result or None.
+        work: Called with their values, and with NNCD's result or None.
         arguments: The process's by default.
 
     Raises:

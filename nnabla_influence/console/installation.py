@@ -26,9 +26,18 @@ from nnabla_influence.console.database import (
     replace_rows,
     rows_of,
 )
-from nnabla_influence.console.manifest import NAME, Manifest, read_manifest, write_manifest
-from nnabla_influence.console.payload import PACKAGE, Release, is_package, payload, unit_of
 from nnabla_influence.console.places import NNCD, WINDOWS, Place
+from nnabla_influence.console.release import (
+    MANIFEST,
+    PACKAGE,
+    Manifest,
+    Release,
+    is_package,
+    payload,
+    read_manifest,
+    unit_of,
+    write_manifest,
+)
 from nnabla_influence.errors import OutputError
 
 DATABASE_BACKUP = "nncd.db.backup"
@@ -133,10 +142,9 @@ class Installation:
         lines = [f"{head}: {place.kind} in {place.root}"]
         if self.is_done:
             return lines
-        units = [unit for unit in self._units if not (place.root / unit).exists()]
-        lines += _unit_lines("new", units, self._payload)
-        units = [unit for unit in self._units if (place.root / unit).exists()]
-        lines += _unit_lines("replaced", units, self._payload)
+        for unit in self._units:
+            action = "replaced" if (place.root / unit).exists() else "new"
+            lines += _unit_lines(action, [unit], self._payload)
         lines += _unit_lines("removed", self._obsolete, self._before.names)
         if self._remove:
             lines += _unit_lines("restored", list(_by_hand(place)), ())
@@ -203,7 +211,7 @@ class Installation:
         except BaseException:
             with contextlib.suppress(OSError):
                 _discard(state / _NEW)
-                if not (state / NAME).exists() and not _by_hand(place):
+                if not (state / MANIFEST).exists() and not _by_hand(place):
                     _discard_state(place)
             raise
 
@@ -299,8 +307,8 @@ def _discard(*paths: Path) -> None:
 
 def _discard_state(place: Place) -> None:
     """Remove our own folder, the manifest last; the folder around it goes if it is empty."""
-    temporary = (_NEW, _OLD, _BY_HAND, "staging", f"{NAME}.new")
-    _discard(*(place.state / name for name in (*temporary, DATABASE_BACKUP, NAME)))
+    temporary = (_NEW, _OLD, _BY_HAND, "staging", f"{MANIFEST}.new")
+    _discard(*(place.state / name for name in (*temporary, DATABASE_BACKUP, MANIFEST)))
     with contextlib.suppress(OSError):
         place.state.rmdir()
     for folder in _empty(place):

@@ -41,108 +41,58 @@ def build_parser(label: str) -> Dialog:
         "Ranks the rows of the training dataset by their influence on the validation loss,\n"
         "the most harmful row first. Negative: without the row the loss falls.\n\n" + PAPERS,
     )
-    parser.add_argument(
-        "-m",
-        "--model",
-        default="results.nnp",
-        help="model file of the training (model) default=results.nnp",
+    add = parser.add_field
+    add("-m --model", "model file of the training", "model", "results.nnp")
+    add("-bs --batch_size", "batch size of the training, 0 for the model file's", "int", 0, int)
+    add(
+        "-t --input-train",
+        "training dataset to rank, if not the one that the model file names",
+        "csv",
+        parse=path_or_auto,
     )
-    parser.add_argument(
-        "-bs",
-        "--batch_size",
-        type=int,
-        default=0,
-        help="batch size of the training, 0 for the model file's (int) default=0",
+    add(
+        "-v --input-val",
+        "validation dataset, if not the one that the model file names",
+        "csv",
+        parse=path_or_auto,
     )
-    parser.add_argument(
-        "-t",
-        "--input-train",
-        type=path_or_auto,
-        help="training dataset to rank, if not the one that the model file names (csv)",
+    add("-o --output", "ranking to write", "csv", RANKING)
+    text = "shuffled orders to average if the training's order is unknown"
+    add("-nt --n_trials", text, "int", 3, int)
+    add("-w --window", "number of last epochs to trace", "int", 1, int)
+    add(
+        "-me --method",
+        "exact: each step at its own parameters, which replays the training; final: every step"
+        " at the final parameters; auto: exact if the replay is quick",
+        "option:auto,exact,final",
+        "auto",
     )
-    parser.add_argument(
-        "-v",
-        "--input-val",
-        type=path_or_auto,
-        help="validation dataset, if not the one that the model file names (csv)",
+    text = "longest replay in minutes for method auto"
+    add("-rb --replay-budget", text, "float", 10, minutes)
+    add(
+        "-bn --batch-normalization",
+        "statistics of BatchNormalization for method final: of each batch as in training, or"
+        " the running ones as in inference, often worse",
+        "option:batch,running",
+        "batch",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        default="influence.csv",
-        help="ranking to write (csv) default=influence.csv",
+    add(
+        "-vr --validation-rows",
+        "use only these validation rows for the loss, such as 3,17; the first is 0",
+        "text",
+        parse=row_numbers,
     )
-    parser.add_argument(
-        "-nt",
-        "--n_trials",
-        type=int,
-        default=3,
-        help="shuffled orders to average if the training's order is unknown (int) default=3",
-    )
-    parser.add_argument(
-        "-w",
-        "--window",
-        type=int,
-        default=1,
-        help="number of last epochs to trace (int) default=1",
-    )
-    parser.add_argument(
-        "-me",
-        "--method",
-        default="auto",
-        help="exact: each step at its own parameters, which replays the training; final: every step"
-        " at the final parameters; auto: exact if the replay is quick"
-        " (option:auto,exact,final) default=auto",
-    )
-    parser.add_argument(
-        "-rb",
-        "--replay-budget",
-        type=minutes,
-        default=10,
-        help="longest replay in minutes for method auto (float) default=10",
-    )
-    parser.add_argument(
-        "-bn",
-        "--batch-normalization",
-        default="batch",
-        help="statistics of BatchNormalization for method final: of each batch as in training, or"
-        " the running ones as in inference, often worse (option:batch,running) default=batch",
-    )
-    parser.add_argument(
-        "-vr",
-        "--validation-rows",
-        type=row_numbers,
-        help="use only these validation rows for the loss, such as 3,17; the first is 0 (text)",
-    )
-    parser.add_argument("-r", "--run", help="folder of the recorded training, if any (dir)")
-    parser.add_argument(
-        "-d",
-        "--device",
-        default="auto",
-        help="device; auto uses a GPU if one is usable (option:auto,cpu,cuda) default=auto",
-    )
-    parser.add_argument(
-        "-rp",
-        "--review-page",
-        default="yes",
-        help="write a page beside the ranking, for reviewing the rows in a browser"
-        " (option:yes,no) default=yes",
-    )
+    add("-r --run", "folder of the recorded training, if any", "dir")
+    add("-d --device", "device; auto uses a GPU if one is usable", "option:auto,cpu,cuda", "auto")
+    text = "write a page beside the ranking, for reviewing the rows in a browser"
+    add("-rp --review-page", text, "option:yes,no", "yes")
     parser.add_argument("--rows", type=count, default=20, help=argparse.SUPPRESS)
     parser.add_desktop_options()
     return parser
 
 
 def main(label: str, arguments: Sequence[str] | None = None) -> None:
-    """Parse, score, and report in the Console's log.
-
-    Args:
-        label: As for `build_parser`.
-        arguments: The process's by default.
-
-    Raises:
-        SystemExit: It failed; the code is the command line's.
-    """
+    """Run the plugin as `run_plugin` does."""
     run_plugin(NAME, build_parser(label), _work, arguments)
 
 
@@ -237,7 +187,7 @@ def _write_page(ranking: Path, page: Path) -> bool:
                 f"{page}: exists and is not a review page; move it, or choose another name for the"
                 " ranking"
             )
-        written = write_page(read_reviewed(ranking), page, progress=ConsoleProgress())
+        written = write_page(read_reviewed(ranking), page, progress=ConsoleProgress()).pictures
     except (InfluenceError, OSError) as error:
         say(f"No review page was written: {error}")
         return False

@@ -76,7 +76,7 @@ def strip(
             lines += [(name, _short(cell), _BLACK) for name, cell in features][:_FEATURES]
         if len(blocks) == 1:
             titles = [title for title, _, _ in lines]
-            blocks.append(_text(titles, _GREY, top=_text_top(with_images)))
+            blocks.append(_text(titles, [_GREY] * len(titles), _text_top(with_images)))
         blocks.append(_tile(row, lines, with_images))
     if closing:
         blocks.append(_text(textwrap.wrap(closing, 80)))
@@ -117,9 +117,9 @@ def _text_top(with_images: bool) -> int:
 
 
 def _tile(row: ReviewedRow, lines: Sequence[_Line], with_image: bool) -> Image.Image:
-    texts = [text for _, text, _ in lines]
-    colours = [colour for _, _, colour in lines]
-    written = _text(texts, colours, top=_text_top(with_image))
+    written = _text(
+        [text for _, text, _ in lines], [colour for _, _, colour in lines], _text_top(with_image)
+    )
     if not with_image:
         return written
     picture = _fitted(row.images)
@@ -138,15 +138,11 @@ def _fitted(paths: Sequence[Path]) -> Image.Image:
             size = (picture.width * factor, picture.height * factor)
             mode = "RGBA" if picture.mode == "RGBA" else "RGB"
             return picture.convert(mode).resize(size, Image.Resampling.NEAREST)
-    return _text(["no", "image"], _GREY).crop((0, 0, THUMBNAIL, THUMBNAIL))
+    return _text(["no", "image"], [_GREY] * 2).crop((0, 0, THUMBNAIL, THUMBNAIL))
 
 
-def _text(
-    lines: Sequence[str],
-    colours: _Colour | Sequence[_Colour] = _BLACK,
-    top: int = 0,
-) -> Image.Image:
-    """Return an image of lines, 100 pixels high and as wide as they are."""
+def _text(lines: Sequence[str], colours: Sequence[_Colour] = (), top: int = 0) -> Image.Image:
+    """Return an image of lines, black or each in its colour, 100 pixels high."""
     fitting = list(lines)[: (HEIGHT - top) // _LINE]
     fonts = [_font(line) for line in fitting]
     shown = [_showable(line, font) for line, font in zip(fitting, fonts)]
@@ -154,15 +150,14 @@ def _text(
     image = Image.new("RGB", (max(widths, default=1), HEIGHT), _WHITE)
     draw = ImageDraw.Draw(image)
     for number, (line, font) in enumerate(zip(shown, fonts)):
-        colour = colours if isinstance(colours[0], int) else colours[number]
-        draw.text((0, top + number * _LINE), line, fill=colour, font=font)  # type: ignore[arg-type]
+        colour = colours[number] if colours else _BLACK
+        draw.text((0, top + number * _LINE), line, fill=colour, font=font)
     return image
 
 
 def _side_by_side(blocks: Sequence[Image.Image]) -> Image.Image:
     width = _MARGIN + sum(block.width + _GAP for block in blocks)
-    image = Image.new("RGB", (width, HEIGHT), _WHITE)
-    left = _MARGIN
+    image, left = Image.new("RGB", (width, HEIGHT), _WHITE), _MARGIN
     for block in blocks:
         image.paste(block, (left, 0))
         left += block.width + _GAP
@@ -199,8 +194,4 @@ def _showable(text: str, font: Any) -> str:
 
 
 def _is_latin(text: str) -> bool:
-    try:
-        text.encode("latin-1")
-    except UnicodeEncodeError:
-        return False
-    return True
+    return all(ord(character) < 256 for character in text)

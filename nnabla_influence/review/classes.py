@@ -154,7 +154,7 @@ def read_class_names(given: PathLike) -> ClassNames:
     if "\n" not in text and os.path.exists(text):
         names, are_in_order = _of_file(Path(text))
     elif isinstance(given, str) and "," in given:
-        names, are_in_order = _numbered([name.strip() for name in given.split(",")]), True
+        names, are_in_order = _numbered(f"class names {given!r}", given.split(",")), True
     else:
         raise DatasetError(
             f"{text}: is neither a file nor a list of names such as cat,dog; give one of these with"
@@ -176,19 +176,8 @@ def _of_file(path: Path) -> tuple[dict[int, str], bool]:
     separator = next(filter(None, map(_separator, lines)), None)
     if separator is not None:
         return _paired(path, lines, separator), False
-    if len(lines) == 1 and "," in lines[0]:
-        return _numbered(_cells(path, 1, lines[0], ",")), True
-    names = {}
-    for value, line in enumerate(lines):
-        is_quoted = line.lstrip().startswith('"')
-        cells = _cells(path, value + 1, line, ",") if is_quoted else [" ".join(line.split())]
-        if len(cells) != 1 or not cells[0]:
-            raise DatasetError(
-                f"{path}, line {value + 1}: is not the name of class {value}; write one name on"
-                " each line, or the class's number, a comma and its name"
-            )
-        names[value] = cells[0]
-    return names, True
+    names = lines[0].split(",") if len(lines) == 1 else lines
+    return _numbered(path, [name.strip().strip('"') for name in names]), True
 
 
 def _lines(path: Path) -> list[str]:
@@ -257,14 +246,12 @@ def _cells(path: Path, number: int, line: str, separator: str) -> list[str]:
     return cells
 
 
-def _numbered(names: Sequence[str]) -> dict[int, str]:
-    for value, name in enumerate(names):
+def _numbered(source: object, names: Sequence[str]) -> dict[int, str]:
+    named = {value: " ".join(name.split()) for value, name in enumerate(names)}
+    for value, name in named.items():
         if not name:
-            raise DatasetError(
-                f"class names {','.join(names)[:60]!r}: the name of class {value} is empty; write"
-                " one between each two commas"
-            )
-    return dict(enumerate(names))
+            raise DatasetError(f"{source}: the name of class {value} is empty; write one for each")
+    return named
 
 
 def _value(cell: str) -> int | None:

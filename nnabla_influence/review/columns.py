@@ -94,13 +94,6 @@ def names_in_header(column: Column) -> tuple[str, ...]:
 
 def _names_pictures(dataset: Dataset, position: int, rows: Iterable[Sequence[str]]) -> bool:
     return any(
-        _is_text(c[position]) and shows_a_picture(dataset.file_of(c[position])) for c in rows
+        "\0" not in cells[position] and shows_a_picture(dataset.file_of(cells[position]))
+        for cells in rows
     )
-
-
-def _is_text(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return bool(cell.strip()) and "\0" not in cell
-    return False

@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from nnabla_influence.cleansing.ranking_id import ranking_key
+from nnabla_influence.cleansing.ranking_id import ranking_id
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import PathLike, check_output, replacing_file
 from nnabla_influence.progress import Progress, SilentProgress
@@ -37,23 +37,11 @@ _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 @dataclass(frozen=True)
 class WrittenPage:
-    """A page that was written.
-
-    Attributes:
-        path: The file.
-        n_bytes: Its size.
-        thumbnails: How many rows have their pictures in it.
-        pictures: How many pictures these are.
-        missing: How many pictures could not be shown.
-        first_problem: What was wrong with the first of them, in one line; None without any.
-    """
+    """A page that was written: the file, its size, and the thumbnails in it."""
 
     path: Path
     n_bytes: int
-    thumbnails: int
-    pictures: int
-    missing: int
-    first_problem: str | None
+    pictures: Pictures
 
 
 def write_page(
@@ -88,14 +76,7 @@ def write_page(
         with open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(text)
         n_bytes = temporary.stat().st_size
-    return WrittenPage(
-        path=Path(output),
-        n_bytes=n_bytes,
-        thumbnails=len(pictures.rows),
-        pictures=pictures.count,
-        missing=pictures.missing,
-        first_problem=pictures.first_problem,
-    )
+    return WrittenPage(Path(output), n_bytes, pictures)
 
 
 def check_outputs(
@@ -175,7 +156,7 @@ def _page_data(
         "format": FORMAT,
         "title": title,
         "ranking": reviewed.path.name,
-        "key": ranking_key(reviewed.path),
+        "key": ranking_id(reviewed.path)[1:],
         "rows": len(reviewed),
         "orders": reviewed.orders,
         "method": reviewed.method,

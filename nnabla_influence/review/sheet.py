@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 from nnabla_influence.cleansing.ranking_id import RANKING, ranking_id
 from nnabla_influence.dataset.harmless import harmless, restored
@@ -20,7 +20,6 @@ DECISION, LABEL, INFLUENCE = "decision", "label", "influence"
 MOST_FEATURES = 100
 """A sheet could hold more, but a spreadsheet opens it slowly."""
 
-Value = Union[str, float, None]
 _MOST_CHARACTERS = 32_767  # of a cell, in units of UTF-16
 _CUT = " ... (cut here: a cell holds no more)"
 _DATA, _COMMENT = parse_column(0, "x"), parse_column(0, "#")
@@ -39,7 +38,7 @@ class SheetColumn:
     """
 
     title: str
-    value: Callable[[ReviewedRow], Value]
+    value: Callable[[ReviewedRow], str | float | None]
     width: float = 10
     number_format: str = ""
 
@@ -53,22 +52,23 @@ def columns_of(reviewed: Reviewed) -> tuple[list[SheetColumn], int]:
     features = reviewed.feature_names[:MOST_FEATURES]
     columns = [*_of_every_ranking(reviewed)]
     taken = {column.title for column in columns}
-    for kind, names, value in (
-        ("file", reviewed.image_columns, _file),
-        ("feature", features, _feature),
-        ("comment", reviewed.comment_names, _comment),
+    files = [f"file {name}" for name in reviewed.image_columns]
+    for kind, names, value, width in (
+        ("file", files, _file, 26),
+        ("feature", features, _feature, 14),
+        ("comment", reviewed.comment_names, _number_or_text, 14),
     ):
         for position, name in enumerate(names):
-            title = _free(name if kind != "file" else f"file {name}", kind, taken)
-            columns.append(SheetColumn(title, value(position), 26 if kind == "file" else 14))
+            title = _free(name, kind, taken)
+            columns.append(SheetColumn(title, _cell_value(f"{kind}s", position, value), width))
     return columns, len(reviewed.feature_names) - len(features)
 
 
 def _of_every_ranking(reviewed: Reviewed) -> list[SheetColumn]:
     names = {c.value: as_text(c.name) for c in reviewed.classes if c.name is not None}
     columns = [
-        SheetColumn(DECISION, _nothing, 11),
-        SheetColumn(LABEL, _nothing, 8),
+        SheetColumn(DECISION, lambda _: None, 11),
+        SheetColumn(LABEL, lambda _: None, 8),
         SheetColumn("rank", lambda row: row.rank, 7, "0"),
         SheetColumn(INFLUENCE, lambda row: row.influence, 22, "0.000E+00"),
         SheetColumn("effect", effect, 11),
@@ -76,11 +76,13 @@ def _of_every_ranking(reviewed: Reviewed) -> list[SheetColumn]:
     if reviewed.label_column is not None:
         columns.append(SheetColumn("given", lambda row: _number_or_text(row.given), 9))
         if names:
-            columns.append(SheetColumn("given name", _name(names, "given"), 14))
+            columns.append(SheetColumn("given name", lambda row: names.get(row.given or ""), 14))
     if reviewed.has_predictions:
         columns.append(SheetColumn("predicted", lambda row: _number_or_text(row.predicted), 11))
         if names:
-            columns.append(SheetColumn("predicted name", _name(names, "predicted"), 16))
+            columns.append(
+                SheetColumn("predicted name", lambda row: names.get(row.predicted or ""), 16)
+            )
         if reviewed.classes:
             columns.append(SheetColumn("differs", _differs, 9))
     if reviewed.has_losses:
@@ -127,39 +129,29 @@ def fitting(text: str) -> str:
     return units[: 2 * (_MOST_CHARACTERS - len(_CUT))].decode("utf-16-le", "ignore") + _CUT
 
 
-def _nothing(_: ReviewedRow) -> Value:
-    return None
+def _cell_value(
+    cells: str, position: int, value: Callable[[str], str | float | None]
+) -> Callable[[ReviewedRow], str | float | None]:
+    return lambda row: value(getattr(row, cells)[position])
 
 
-def _name(names: Mapping[str, str], of: str) -> Callable[[ReviewedRow], Value]:
-    return lambda row: names.get(getattr(row, of) or "")
-
-
-def _differs(row: ReviewedRow) -> Value:
+def _differs(row: ReviewedRow) -> str | None:
     return "differs" if row.given != row.predicted else None
 
 
-def _file(position: int) -> Callable[[ReviewedRow], Value]:
-    return lambda row: harmless(_DATA, restored(_DATA, row.files[position]))
+def _file(cell: str) -> str:
+    return harmless(_DATA, restored(_DATA, cell))
 
 
-def _feature(position: int) -> Callable[[ReviewedRow], Value]:
-    def value(row: ReviewedRow) -> Value:
-        cell = row.features[position]
-        try:
-            number = float(cell)
-        except ValueError:
-            return as_text(cell)
-        return number if abs(number) < 1e308 else as_text(cell)
-
-    return value
+def _feature(cell: str) -> str | float:
+    try:
+        number = float(cell)
+    except ValueError:
+        return as_text(cell)
+    return number if abs(number) < 1e308 else as_text(cell)
 
 
-def _comment(position: int) -> Callable[[ReviewedRow], Value]:
-    return lambda row: _number_or_text(row.comments[position])
-
-
-def _number_or_text(cell: str | None) -> Value:
+def _number_or_text(cell: str | None) -> str | float | None:
     """Return a number where it is shown as the cell was written, else the text: 007, 1-2."""
     if cell is None:
         return None

@@ -213,11 +213,7 @@ def data_uri(image: Image.Image) -> str:
     which would be several times as large as PNG.
     """
     fills = max(image.size) == PAGE_SIZE and image.mode != "RGBA"
-    data, kind = (_jpeg_bytes(image), "jpeg") if fills else (png_bytes(image), "png")
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _jpeg_bytes(image: Image.Image) -> bytes:
+    kind = "jpeg" if fills else "png"
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=85)
-    return file.getvalue()
+    image.save(file, kind, **({"quality": 85} if fills else {}))
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

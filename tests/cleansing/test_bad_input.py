@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 import pytest
 
 from nnabla_influence.cleansing import cleanse
-from nnabla_influence.errors import DatasetError, InfluenceError, ScoreError
+from nnabla_influence.errors import DatasetError, InfluenceError
 from tests.cleansing.common import LABELS, N, write_ranking, write_table
 from tests.dataset.common import write_csv
 
@@ -40,9 +39,7 @@ def refused(names: str, function, *arguments, **named) -> str:
         ({"n": 1, "below": 0}, "n, below and decisions"),
         *(({"n": n}, f"n {n!r}") for n in (0, 1.0, True, float("nan"))),
         ({"below": float("nan")}, "below nan"),
-        ({"n": 13}, "13 rows | ranking.csv | 12"),
-        ({"n": 0.01}, "0.01 | 12 rows | ranking.csv"),
-        ({"n": 12}, "all 12 rows"),
+        ({"n": 13}, "all 12 rows"),
         ({"below": 9}, "all 12 rows"),
         ({"n": 3}, "class 3 (2 rows) | --allow-empty-class"),
         ({"n": 10}, "classes 2, 3 (5 rows)"),
@@ -51,14 +48,6 @@ def refused(names: str, function, *arguments, **named) -> str:
 )
 def test_choices(table, choice, names):
     refused(names, table.cleanse, **choice, train=table.train)
-
-
-def test_label_columns(tmp_path, table):
-    rows = [[k % 2, 1 - k % 2, k] for k in range(N)]
-    train = write_csv(tmp_path / "t.csv", ["y__0", "y__1", "#true:hand"], rows)
-    ranking, output = write_ranking(train, tmp_path / "r.csv"), tmp_path / "c.csv"
-    for name, names in {"y": "2 columns 'y'", "#true": "'#true' is a comment | 'y__0'"}.items():
-        refused(f"r.csv: | {names}", cleanse, ranking, output=output, n=1, label_column=name)
 
 
 HEADER = "datasource_index,decision,label\n"
@@ -71,31 +60,25 @@ HEADER = "datasource_index,decision,label\n"
         ("\n\n", "no column 'datasource_index'"),
         ("sep=;\n", "no column 'datasource_index'"),
         ("datasource_index;verdict\n1;remove\n", "no column 'decision' | 'verdict'"),
-        ("row,decision\n1,remove\n", "no column 'datasource_index' | 'row'"),
         ("datasource_index,decision,Decision\n", "several columns 'decision'"),
         (HEADER + "1,delete,\n", "line 2, column 'decision': 'delete'"),
         ("sep=;\n" + HEADER + "1,delete,\n", "line 3, column 'decision': 'delete'"),
         (HEADER + "\n\n12,remove,\n", "line 4, column 'datasource_index': '12' | 0 to 11"),
         *(
             (HEADER + f"{cell},remove,\n", f"column 'datasource_index': '{cell}'")
-            for cell in ("-1", "1.5", "1_0", "1.000", "1.2E+00", "1e1", "nan")
+            for cell in ("-1", "1.5", "1.000", "1.2E+00", "nan")
         ),
         (HEADER + ",remove,\n", "column 'datasource_index': the cell"),
         (HEADER + "1,remove,\n2,keep\n1,keep,\n", "line 4, column 'decision': 'keep' | line 2"),
         (HEADER + "1,relabel,2\n1,relabel,3\n", "line 3, column 'decision' | line 2"),
         (HEADER + "1,relabel,\n", "column 'label': the cell is empty"),
-        (HEADER + "1,relabel\n", "column 'label': the cell is empty"),
         ("datasource_index,decision\n1,relabel\n", "column 'decision': 'relabel' | 'label'"),
-        *(
-            (HEADER + f"1,relabel,{cell}\n", f"column 'label': '{cell}' | 'y' | 0 to 3")
-            for cell in ("cat", "3.5", "-1", "4")
-        ),
+        (HEADER + "1,relabel,cat\n", "column 'label': 'cat' | 'y' | 0, 1, 2, 3"),
+        (HEADER + "1,relabel,4\n", "column 'label': '4'"),
         (HEADER + "1,relabel,1\n", "column 'label': '1' is the row's label already"),
         (HEADER + "1,,2\n", "column 'label': '2' has no decision"),
         (HEADER + "1,keep,2\n", "line 2, column 'label': '2' | keep"),
-        (HEADER + "1,keep,cat\n", "column 'label': 'cat' | keep"),
         (HEADER + "1,delete,\n2,x,\n99,keep,\n", "'delete' | (2 more cells are wrong)"),
-        (HEADER + '1,"remove,\n2,keep', "column 'decision'"),
         ("datasource_index,decision\n1,\x00\n", "cannot be read as CSV"),
         ((HEADER + "1,keep,\n").encode("utf-16") + b"1", "UTF-16"),
         ((HEADER + "1,削除,\n").encode("cp932"), "column 'decision': '削除'"),
@@ -117,17 +100,10 @@ def test_a_message_in_full(table):
     path.unlink()
 
 
-def test_decisions_that_cannot_be_read(table):
-    os.mkfifo(table.folder / "pipe.csv")
-    for path in (table.folder / "gone.csv", table.folder, table.folder / "pipe.csv", "/dev/null"):
-        refused(f"{path}: cannot be read", table.cleanse, decisions=path)
-
-
 @pytest.mark.parametrize(
     ("labels", "decided", "names"),
     [
-        ([k / 2 for k in range(N)], "cat", "column 'label': 'cat' is not a finite number"),
-        ([k / 2 for k in range(N)], "inf", "column 'label': 'inf' is not a finite number"),
+        ([k / 2 for k in range(N)], "inf", "column 'label': 'inf'"),
         ([k / 2 for k in range(N)], "1,5", "column 'label': '1,5'"),
         ([f"{k % 3}.0" for k in range(N)], "5", "column 'label': '5' | 0.0, 1.0, 2.0"),
         ([f"{k}.png" for k in range(N)], "1", "column 'y' holds files or text"),
@@ -159,12 +135,6 @@ def test_rankings_that_cannot_be_read(table):
         path.write_text(text)
         with pytest.raises(DatasetError, match=r"saved\.csv"):
             cleanse(path, output=table.output, n=1)
-    path.write_bytes("x,influence,datasource_index\n1,-1,0\n".encode("utf-16"))
-    with pytest.raises(DatasetError, match="UTF-8"):
-        cleanse(path, output=table.output, n=1)
-    path.write_text("x,influence,datasource_index\n1,0,0\n")
-    with pytest.raises(ScoreError, match="zero"):
-        cleanse(path, output=table.output, n=1)
 
 
 def test_a_ranking_that_lacks_rows(table):

@@ -67,12 +67,6 @@ def test_a_real_label_beside_keep_may_be_rounded(tmp_path, label, refused):
         assert cleanse(ranking, **arguments).removed == (2,)
 
 
-def test_no_decision_at_all_keeps_everything(table):
-    done = table.decide("datasource_index,decision\n")
-    assert (done.removed, done.relabelled) == ((), {})
-    assert table.output.read_bytes() == table.train.read_bytes()
-
-
 @pytest.mark.parametrize(
     ("header", "cells"),
     [

@@ -11,7 +11,6 @@ from nnabla.utils.data_iterator import data_iterator_csv_dataset
 from nnabla_influence.cleansing import cleanse
 from nnabla_influence.dataset import open_dataset
 from nnabla_influence.ranking import Ranking, Scores, read_ranking
-from nnabla_influence.retraining.scores import read_scores
 from tests.cleansing.common import read_cells
 from tests.dataset.common import write_csv
 
@@ -78,12 +77,6 @@ def test_the_list_of_removed_rows_shows_them_and_is_read_again(train):
     listed = train.parent / "clean.removed.csv"
     cleanse(ranking, output=again, decisions=listed, train=train, allow_empty_class=True)
     assert again.read_bytes() == first.read_bytes()
-
-
-def test_they_belong_together_for_a_validation(train):
-    ranking = ranked(train, train.parent / "ranking.csv")
-    scores, _ = read_scores(ranking, open_dataset(train, []), np.ones(N))
-    np.testing.assert_array_equal(next(iter(scores.values())), INFLUENCE)
 
 
 def test_a_ranking_that_is_read_and_written_again_is_the_same(train):

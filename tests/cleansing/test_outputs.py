@@ -96,12 +96,6 @@ def test_an_earlier_result_may_be_the_training_csv_by_now(tmp_path, table, chang
         table.cleanse(n=1, output=path)
 
 
-def test_an_earlier_result_is_replaced(table):
-    table.cleanse(n=1)
-    table.cleanse(n=2)
-    assert len(read_cells(table.output)) == 1 + N - 2
-
-
 RELABELLED = "datasource_index,decision,label\n9,relabel,2\n"
 NOTHING = "datasource_index,decision,label\n9,keep,\n"
 
@@ -177,17 +171,3 @@ def test_the_list_is_not_the_dataset(table, tmp_path):
     (tmp_path / "link.csv").symlink_to(table.output)
     with pytest.raises(OutputError, match="both the dataset and the list"):
         table.cleanse(n=1, removed=tmp_path / "link.csv")
-
-
-def test_the_list_of_an_earlier_cleansing_is_not_overwritten_while_it_is_read(tmp_path, table):
-    earlier = table.cleanse(n=1, output=tmp_path / "c.csv").removed_list
-    with pytest.raises(OutputError, match=r"c\.removed\.csv: is the same file as"):
-        table.cleanse(decisions=earlier, output=tmp_path / "c.csv")
-
-
-@pytest.mark.parametrize("role", ["output", "removed"])
-def test_outputs_that_cannot_be_written(tmp_path, table, role):
-    with pytest.raises(OutputError, match="make its folder first"):
-        table.cleanse(n=1, **{role: tmp_path / "no folder" / "a.csv"})
-    with pytest.raises(OutputError, match="is a folder"):
-        table.cleanse(n=1, **{role: tmp_path})

@@ -80,12 +80,6 @@ def test_decisions_about_another_ranking_are_refused(folder, kept_in, other, tmp
     assert not list(tmp_path.iterdir())
 
 
-def test_the_removed_list_has_the_id_beside_each_row(folder):
-    header, *rows = read_cells(folder / "clean.removed.csv")
-    assert header[5] == "ranking"
-    assert {row[5] for row in rows} == {ranking_id(folder / "ranking.csv")}
-
-
 def decided(path: Path, header: str, *lines: str) -> Path:
     path.write_text("\n".join([header, *lines, ""]))
     return path
@@ -148,8 +142,3 @@ def test_a_number_is_near_however_it_was_rounded(value, form, comma):
 def test_another_number_is_not(value, off, down):
     other = value - off if down else value + off
     assert is_near(f"{other:.17e}", value) is (abs(other - value) <= 1e-5 * abs(value))
-
-
-@pytest.mark.parametrize("text", ["", "harmful", "1.2.3", "1e", "-", "e5"])
-def test_what_is_not_a_number_is_not_compared(text):
-    assert is_near(text, 1.0) is None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import openpyxl
 import pytest
 
@@ -77,11 +75,4 @@ def test_a_damaged_or_old_workbook_is_refused(table, content):
     path = table.folder / "d.xlsx"
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=r"d\.xlsx: .*workbook"):
-        table.cleanse(decisions=path)
-
-
-def test_without_the_package_it_says_so(table, monkeypatch):
-    path = book(table.folder / "d.xlsx", [HEADER, *ROWS])
-    monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(DatasetError, match="package openpyxl"):
         table.cleanse(decisions=path)

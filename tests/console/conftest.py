@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nnabla_influence import lifeline
-from nnabla_influence.console.payload import Release
+from nnabla_influence.console.release import Release
 from tests.console import nncd
 from tests.console.consoles import nncd_home, release, windows_nnc
 from tests.small_projects import Trained, trained_table

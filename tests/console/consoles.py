@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from nnabla_influence.console.installation import Installation
-from nnabla_influence.console.payload import Release
 from nnabla_influence.console.places import Place
 from nnabla_influence.console.registration import Parameter, Plugin
+from nnabla_influence.console.release import Release
 
 TIME = "2024-05-01 02:03:04.000005"
 SAMPLE_TENANT = "ccbf15a0-bcb6-4ba6-b10e-27fc877c4348"

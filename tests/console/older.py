@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
-from nnabla_influence.console.payload import Release, payload
 from nnabla_influence.console.places import Place
+from nnabla_influence.console.release import Release, payload
 from nnabla_influence.files import file_hash
 from tests.console.consoles import insert, row, table
 

@@ -9,7 +9,7 @@ import pytest
 
 from nnabla_influence import score
 from nnabla_influence.cleansing import cleanse
-from nnabla_influence.console.cleanse_dataset import build_parser, main
+from nnabla_influence.console.cleanse_dataset import main
 from tests.console.scripts import CLEANSE_TABLE, in_process, lines_of, names_in, run
 from tests.small_projects import Trained
 
@@ -68,29 +68,15 @@ def test_the_training_dataset_gives_its_own_cells(result: Path, trained: Trained
     assert [line for line in own if line not in made] == [own[1 + 2]]  # datasource_index 2
 
 
-def test_empty_fields_are_not_given(result: Path, caplog):
-    options = [action.option_strings for action in build_parser("x")._actions[1:]]
-    assert in_process(main, caplog)[0] == 0
-    first = (result / "cleansed.csv").read_bytes()
-    for blank, which in (("", 0), (" ", -1)):
-        words = [word for option in options for word in (option[which], blank)]
-        assert in_process(main, caplog, *words)[0] == 0
-        assert (result / "cleansed.csv").read_bytes() == first
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [
         (["-i", "none.csv"], 1, "none.csv"),
-        (["-d", "none.csv"], 1, "none.csv"),
-        (["-n", "41"], 1, "41"),
-        (["-n", "0.001"], 1, "0.001"),
         (["-n", "39"], 1, "in the field allow-empty-class"),
         (["-n", "40", "-a", "yes"], 1, "40"),
         (["-l", "z"], 1, "'z'"),
         (["-a", "maybe"], 1, "'maybe' must be no or yes"),
         (["-o", "influence.csv"], 1, "influence.csv"),
-        (["-o", "none/x.csv"], 1, "none/x.csv"),
         (["-n", "some"], 2, "nor harmful"),
         (["-n", "0"], 2, "'0'"),
         (["--guess", "1"], 2, "--guess"),

@@ -11,8 +11,8 @@ import pytest
 
 from nnabla_influence.console import database as databases
 from nnabla_influence.console.installation import Installation
-from nnabla_influence.console.payload import Release
 from nnabla_influence.console.places import Place, recognise
+from nnabla_influence.console.release import Release
 from nnabla_influence.errors import OutputError
 from tests.console.consoles import (
     IMAGE_ID,
@@ -71,31 +71,6 @@ def test_a_locked_database(database: Path, place: Place, first: Release, journal
     other.close()
 
 
-@pytest.mark.usefixtures("_impatient")
-@pytest.mark.parametrize(("journal", "succeeds"), [("WAL", True), ("DELETE", False)])
-def test_a_read_that_does_not_end(
-    database: Path, place: Place, first: Release, journal: str, succeeds: bool
-):
-    server = sqlite3.connect(database, isolation_level=None)
-    server.execute(f"PRAGMA journal_mode = {journal}")
-    before = state(database)
-    server.execute("BEGIN")
-    server.execute("SELECT * FROM plugins").fetchone()
-    if succeeds:
-        install(place, first)
-        assert IMAGE_ID in table(database)
-    else:
-        with pytest.raises(OutputError, match=r"nncd\.db: is locked"):
-            install(place, first)
-        assert IMAGE_ID not in table(database)
-    server.execute("ROLLBACK")
-    server.close()
-    install(place, first)
-    assert IMAGE_ID in table(database)
-    uninstall(place)
-    assert state(database) == before
-
-
 def test_a_write_that_ends_is_waited_for(database: Path, place: Place, first: Release, monkeypatch):
     assert 1 < databases.PATIENCE <= 10
     monkeypatch.setattr(databases, "PATIENCE", 30)  # for a busy machine
@@ -136,14 +111,3 @@ def test_another_schema_is_refused(database: Path, place: Place, first: Release,
         Installation(place, first).apply()
     assert database.read_bytes() == before
     assert not place.root.exists()
-
-
-def test_an_additional_column_that_may_be_empty(database: Path, place: Place, first: Release):
-    connection = sqlite3.connect(database)
-    connection.execute('ALTER TABLE plugins ADD COLUMN "order" INTEGER')
-    connection.close()
-    before = state(database)
-    install(place, first)
-    install(place, release(place.root.parents[2] / "another", "2.0"))
-    uninstall(place)
-    assert state(database) == before

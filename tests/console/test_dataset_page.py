@@ -12,7 +12,6 @@ from PIL import Image
 from nnabla_influence.console import dataset_page
 from nnabla_influence.console.dataset_page import (
     DatasetEntry,
-    ServerError,
     import_dataset,
     write_copy,
 )
@@ -78,12 +77,6 @@ def test_numbers_stay_as_they_are_and_labels_of_columns_become_ascii(tmp_path: P
     assert left_out == ["名 (its name is not ASCII)"]
 
 
-def test_files_in_a_folder_that_is_not_ascii(tmp_path: Path):
-    source = write(tmp_path / "写真" / "r.csv", "x,y", "a.png,0")
-    Image.new("L", (4, 4)).save(source.with_name("a.png"))
-    assert copied(source) == (["y", "0"], ["x (its files' folder is not ASCII)"])
-
-
 @pytest.mark.parametrize("lines", [["x,y"], ["x", "text"], [""]])
 def test_without_anything_to_show(tmp_path: Path, lines: list[str], monkeypatch):
     """One line says so, and the server is not asked."""
@@ -117,35 +110,19 @@ def test_a_name_in_use_gets_a_number(tmp_path: Path, monkeypatch):
     assert [entry.name for entry in tmp_path.iterdir()] == ["r-3.csv"]
 
 
-@pytest.mark.parametrize("port", ["", "abc", "9"])
-def test_a_server_that_cannot_be_reached(tmp_path: Path, monkeypatch, port: str):
-    monkeypatch.setenv("SERVER_PORT", port)
-    with pytest.raises(ServerError, match=r"did not give its port|does not answer"):
-        import_dataset(write(tmp_path / "r.csv", "y", "1"))
-
-
-def test_a_server_that_refuses(tmp_path: Path, monkeypatch):
-    path = write(tmp_path / "r.csv", "y", "1")
-    monkeypatch.setenv("SERVER_PORT", "9")
-    monkeypatch.setattr(dataset_page, "_tenant", lambda _: "t")
-    answer = {"status": "failed", "message": "the disk is full"}
-    monkeypatch.setattr(dataset_page, "_request", lambda *_, **__: answer)
-    with pytest.raises(ServerError, match="the disk is full"):
-        import_dataset(path)
-
-
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    "answer",
     [
-        (b"HTTP/1.0 500 x\r\n\r\n", "answers 500"),
-        (b"HTTP/1.0 200 OK\r\n\r\n<html>", "does not answer"),
-        (b'HTTP/1.0 200 OK\r\n\r\n{"status": "failed"}', "names no tenant"),
-        (b"HTTP/1.0 200 OK\r\n\r\n[1]", "names no tenant"),
-        (b"", "does not answer"),
-        (None, "does not answer"),  # it accepts the connection and says nothing
+        b"HTTP/1.0 500 x\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n<html>",
+        b'HTTP/1.0 200 OK\r\n\r\n{"status": "failed"}',
+        None,  # it accepts the connection and says nothing
     ],
 )
-def test_a_server_that_answers_otherwise(tmp_path: Path, monkeypatch, answer, message: str):
+def test_a_server_that_answers_otherwise(tmp_path: Path, monkeypatch, answer):
+    """It costs the entry only."""
+    said: list[str] = []
+    monkeypatch.setattr(dataset_page, "say", said.append)
     monkeypatch.setattr(dataset_page, "TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         monkeypatch.setenv("SERVER_PORT", str(listening.getsockname()[1]))
@@ -161,6 +138,8 @@ def test_a_server_that_answers_otherwise(tmp_path: Path, monkeypatch, answer, me
 
         thread = threading.Thread(target=serve)
         thread.start()
-        with pytest.raises(ServerError, match=message):
-            import_dataset(write(tmp_path / "r.csv", "y", "1"))
+        entry = DatasetEntry(Result(tmp_path / "name" / "name.nnp"), wanted=True)
+        write(tmp_path / "import" / "name.csv", "y", "1")
+        assert entry.add(tmp_path) == ["Not on the page Dataset."]
         thread.join()
+    assert [line.split(": ")[0] for line in said] == ["Not added to the page Dataset"]

@@ -15,7 +15,6 @@ from PIL import Image
 from nnabla_influence import lifeline, score
 from nnabla_influence.cleansing import cleanse
 from nnabla_influence.console import sgd_influence
-from nnabla_influence.console import strip as strips
 from tests.console import nncd
 from tests.console.nncd import clean, rank
 from tests.console.scripts import in_process, names_in
@@ -117,24 +116,6 @@ def test_nothing_is_imported_if_the_user_says_so(job: Path, monkeypatch, caplog)
     assert names_in(call.folder / "ranking") == {"influence.csv", "review.html"}
 
 
-@pytest.mark.parametrize("dialog", ["NNCD", "Windows NNC"])
-def test_a_failure_names_the_field_of_the_dialog(job: Path, caplog, dialog):
-    model = job / "moved.nnp"
-    with zipfile.ZipFile(job / nncd.MODEL) as old, zipfile.ZipFile(model, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name.endswith(".nntxt"):
-                content = content.replace(b"training.csv", b"gone.csv")
-            new.writestr(name, content)
-    if dialog == "NNCD":
-        _, code, lines = rank(job, caplog, model=model.name)
-    else:
-        code, lines = in_process(sgd_influence.main, caplog, "-m", model)
-    assert code == 1
-    assert "gone.csv" in lines[-1]
-    assert lines[-1].endswith("in the field input-train")
-
-
 def test_images_are_shown_and_imported(tmp_path: Path, unjudged, monkeypatch, caplog):
     monkeypatch.setattr(lifeline, "end_with_application", lambda _: None)
     net = write_images(tmp_path)
@@ -169,13 +150,6 @@ def test_images_are_shown_and_imported(tmp_path: Path, unjudged, monkeypatch, ca
 # -------------------------------------------------------------------------- Cleanse dataset
 
 
-def test_without_a_ranking_nothing_can_be_cleansed(job: Path, caplog):
-    call, code, lines = clean(job, caplog)
-    assert code == 1
-    assert lines[-1].startswith("Cleanse dataset failed: this job has no ranking yet")
-    assert nncd.shown(call.folder) == [call.picture]
-
-
 def test_a_ranking_and_decisions_that_were_typed(job: Path, trained: Trained, tmp_path, caplog):
     ranking, decisions = tmp_path / "私の ranking.csv", tmp_path / "決定 1.csv"
     score(trained.final, output=ranking)
@@ -188,38 +162,6 @@ def test_a_ranking_and_decisions_that_were_typed(job: Path, trained: Trained, tm
     own[6] = own[6][:-1] + "1"
     assert written.splitlines() == own[:4] + own[5:]
     assert any("1 removed, 1 relabelled" in line for line in lines)
-
-
-def test_the_image_counts_the_changes(job: Path, trained: Trained, tmp_path, caplog, monkeypatch):
-    decisions = tmp_path / "decisions.csv"
-    labels = [line[-1] for line in trained.training.read_text(encoding="utf-8").splitlines()[1:]]
-    zeros, ones = ([i for i, label in enumerate(labels) if label == which] for which in "01")
-    decisions.write_text(
-        "datasource_index,decision,label\n"
-        f"{zeros[0]},remove,\n{zeros[1]},remove,\n{zeros[2]},relabel,1\n{ones[0]},relabel,0\n"
-    )
-    rank(job, caplog)
-    headings: list[list[str]] = []
-    draw = strips.strip
-    monkeypatch.setattr(strips, "strip", lambda *a: (headings.append(a[0]), draw(*a))[1])
-    assert clean(job, caplog, decisions=str(decisions), import_dataset="no")[1] == 0
-    assert headings == [
-        [
-            "38 of 40 rows stay.",
-            "2 removed, 2 relabelled.",
-            f"Class 0 loses 2 of {len(zeros)}.",
-            "Not on the page Dataset.",
-            "CSV: dataset/cleansed.csv",
-        ]
-    ]
-
-
-def test_every_harmful_row(job: Path, trained: Trained, caplog):
-    rank(job, caplog)
-    _, code, lines = clean(job, caplog, remove="Harmful", label_column="y", allow_empty_class="no")
-    harmful = int((score(trained.final).scores.influence < 0).sum())
-    assert code == 0
-    assert any(f"; {harmful} removed" in line for line in lines)
 
 
 def test_the_ranking_of_another_dataset_is_refused(job: Path, tmp_path, caplog):

@@ -89,14 +89,6 @@ def opened(folder: Path, name: str) -> Result:
     return Result(placeholder)
 
 
-def test_a_failure_is_shown_without_the_path_of_its_folder(tmp_path: Path, monkeypatch):
-    shown: list[str] = []
-    monkeypatch.setattr(strips, "message", lambda *texts: (shown.extend(texts), message(*texts))[1])
-    with opened(tmp_path, "name.nnp") as result:
-        result.show_failure("It failed", f"{result.folder / 'ranking'}: is full; {tmp_path}/a: too")
-    assert shown == ["It failed", f"ranking: is full; {tmp_path}/a: too"]
-
-
 def test_the_empty_file_is_removed_once_the_image_is_written(tmp_path: Path, monkeypatch):
     """Without a file NNCD reports an error; of two it may show the empty one."""
     result = opened(tmp_path, "name.nnp")
@@ -134,10 +126,6 @@ def test_a_file_that_is_not_empty_is_never_removed(tmp_path: Path):
     with result:
         result.show(message("title", "text"))
     assert (result.folder / "name.nnp").read_bytes() == b"a model"
-
-
-def test_the_name_on_the_page_dataset(tmp_path: Path):
-    assert opened(tmp_path, "x y'(1).nnp").dataset_name == "x_y__1_"
 
 
 def test_unfinished_files_belong_to_their_own_run(tmp_path: Path):

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from nnabla_influence.console.installation import Installation
-from nnabla_influence.console.payload import Release, payload
 from nnabla_influence.console.places import Place, recognise
-from nnabla_influence.errors import InfluenceError, OutputError
+from nnabla_influence.console.release import Release, payload
+from nnabla_influence.errors import OutputError
 from tests.console.consoles import (
     COPY,
     IMAGE,
@@ -355,11 +355,6 @@ def test_a_manifest_that_cannot_be_used(place: Place, first: Release, text, reas
     (place.state / "manifest.json").write_text(text)
     with pytest.raises(OutputError, match=rf"manifest\.json: .*{reason}"):
         Installation(place, first, remove=remove)
-
-
-def test_a_release_without_its_plugins(place: Place, first: Release, tmp_path):
-    with pytest.raises(InfluenceError, match="none: is missing"):
-        Installation(place, dataclasses.replace(first, plugins=tmp_path / "none"))
 
 
 def test_the_real_payload(place: Place, database: Path):

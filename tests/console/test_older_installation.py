@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nnabla_influence.console.payload import Release
 from nnabla_influence.console.places import recognise
+from nnabla_influence.console.release import Release
 from tests.console.consoles import (
     COPY,
     IMAGE,

@@ -30,13 +30,6 @@ def test_nncd(japanese_path: Path, below: str):
     assert place.root == japanese_path / "nncd_bucket" / "nnabla-influence"
 
 
-def test_relative_paths_and_the_home_sign(tmp_path, monkeypatch):
-    database = nncd_home(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path / "nncd_bucket")
-    assert recognise(".").database == recognise("~").database == database
-
-
 def test_a_link_to_a_console(tmp_path):
     database = nncd_home(tmp_path / "somebody")
     link = tmp_path / "my database"

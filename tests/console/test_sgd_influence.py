@@ -122,15 +122,12 @@ def test_empty_fields_are_not_given(trained: Trained, tmp_path, monkeypatch, cap
     [
         (["-m", "none.nnp"], 1, "none.nnp"),
         (["-t", "none.csv"], 1, "none.csv"),
-        (["-v", "nil.csv"], 1, "nil.csv"),
         (["-m", "../net.nntxt", "-me", "final"], 1, "in the field run"),
         (["-o", "none/x.csv"], 1, "none/x.csv"),
         (["-r", "none"], 1, "none"),
         (["-vr", "99"], 1, "99"),
         (["-w", "9"], 1, "9 epochs"),
         (["-w", "0"], 1, "window"),
-        (["-nt", "0"], 1, "n_trials"),
-        (["-bs", "-4"], 1, "batch_size"),
         (["-d", "tpu"], 1, "'tpu'"),
         (["-bn", "mini"], 1, "'mini' must be batch or running"),
         (["-bs", "x"], 2, "-bs/--batch_size"),
@@ -170,37 +167,17 @@ def make_model(net: Path) -> Path:
     return net.parent / "results.nnp"
 
 
-@pytest.mark.parametrize(
-    ("error", "named"),
-    [
-        (ZeroDivisionError("first\nsecond"), r"ZeroDivisionError: first second \(.*, line \d+\)"),
-        (ModuleNotFoundError("No module", name="tqdm"), f"tqdm is missing.*{sys.executable}"),
-    ],
-)
-def test_an_unforeseen_failure_says_where(
-    table: Path, monkeypatch, caplog, tmp_path, error: Exception, named: str
-):
+def test_an_unexpected_failure_names_its_place(table: Path, monkeypatch, caplog, tmp_path):
     import nnabla_influence.scoring as scoring
 
     def fail(*_: object, **__: object) -> None:
-        raise error
+        raise ZeroDivisionError("first\nsecond")
 
     monkeypatch.setattr(scoring, "score", fail)
     monkeypatch.chdir(tmp_path)
     code, lines = in_process(main, caplog, "-m", make_model(table))
     assert code == 1
-    assert re.search(f"^SGD influence failed: .*{named}", lines[-1])
-
-
-def test_an_older_python_is_reported(table: Path, monkeypatch, caplog):
-    class Version(tuple):
-        major, minor = 3, 8
-
-    monkeypatch.setattr(sys, "version_info", Version((3, 8, 18)))
-    code, (line,) = in_process(main, caplog, "-m", table)
-    assert code == 1
-    assert line.startswith("SGD influence failed: this needs Python 3.9")
-    assert "3.8" in line
+    assert re.search(r"^SGD influence failed: .*first second \(.*, line \d+\)", lines[-1])
 
 
 def test_a_stop_writes_nothing_but_traces_to_resume_from(trained: Trained, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from nnabla_influence.console import strip as strips
 from nnabla_influence.console.strip import HEIGHT, THUMBNAIL, message, strip
@@ -72,14 +72,6 @@ def test_the_most_harmful_images_stand_from_left_to_right(reviewed: Reviewed, im
     assert sorted(lefts, key=lambda number: lefts[number]) == HARMFUL
 
 
-def test_a_missing_image_leaves_its_space(tmp_path: Path, reviewed: Reviewed, images):
-    whole = strip(HEADING, reviewed, reviewed[:3])
-    (tmp_path / "3.png").unlink()
-    without = strip(HEADING, reviewed, reviewed[:3])
-    assert without.size == whole.size
-    assert set(lefts_in(without, images)) == {1, 5}
-
-
 def colours_of(picture: Image.Image) -> list[tuple[int, int, int]]:
     return [colour for _, colour in picture.getcolors(10**6)]
 
@@ -91,12 +83,6 @@ def test_a_prediction_that_differs_from_the_label_is_red(tmp_path: Path, images)
     for chosen, expected in ((reviewed[:1], True), (reviewed[1:3], False)):
         colours = colours_of(strip(HEADING, reviewed, chosen))
         assert any(r > 150 and g < 60 and b < 60 for r, g, b in colours) == expected
-
-
-def test_predicted_numbers_are_never_red(tmp_path: Path):
-    """They are never exactly the given ones."""
-    reviewed = write_ranking(tmp_path, "x__0,x__1,y", [f"{i},1,{i}.5" for i in range(7)])
-    assert all(r == g == b for r, g, b in colours_of(strip(HEADING, reviewed, reviewed[:3])))
 
 
 def test_a_table_shows_its_features(tmp_path: Path, texts: list[str]):
@@ -111,34 +97,6 @@ def test_a_table_shows_its_features(tmp_path: Path, texts: list[str]):
     dark = np.asarray(picture.convert("L")) < 200
     assert picture.height == HEIGHT
     assert not dark[strips._LINE * 5 :].any()  # five lines, and nothing is cut off
-
-
-def test_a_long_path_stands_on_the_right(reviewed: Reviewed, images, texts: list[str]):
-    plain = strip(HEADING, reviewed, reviewed[:3])
-    texts.clear()
-    path = "/home/me/" + "a-folder/" * 15 + "review.html"
-    picture = strip(HEADING, reviewed, reviewed[:3], closing=f"The page: {path}")
-    assert lefts_in(picture, images) == lefts_in(plain, images)
-    lines = texts[[text.startswith("The page: ") for text in texts].index(True) :]
-    assert len(lines) > 1
-    assert "".join(lines).replace(" ", "") == f"The page: {path}".replace(" ", "")
-    assert picture.width - plain.width < 700
-
-
-def test_without_rows_there_is_the_heading(reviewed: Reviewed, texts: list[str]):
-    strip(HEADING, reviewed, [])
-    assert texts == HEADING
-
-
-@pytest.mark.parametrize(
-    ("size", "shown"), [((28, 28), (56, 56)), ((60, 30), (56, 28)), ((300, 200), (56, 37))]
-)
-def test_any_size_fits(tmp_path: Path, size, shown):
-    Image.new("L", size, 0).save(tmp_path / "0.png")
-    reviewed = write_ranking(tmp_path, "x:image,y:label", ["0.png,1"] * 7)
-    dark = np.asarray(strip([], reviewed, reviewed[:1]).convert("L"))[:58] == 0
-    rows, columns = np.flatnonzero(dark.any(axis=1)), np.flatnonzero(dark.any(axis=0))
-    assert (len(columns), len(rows)) == shown
 
 
 def test_a_long_message_is_wrapped(texts: list[str]):
@@ -157,14 +115,3 @@ def test_characters_without_a_glyph_are_question_marks(monkeypatch, texts: list[
     monkeypatch.setattr(strips, "_japanese_font", lambda: None)
     message("It failed", "学習/é.csv: is gone")
     assert texts[1] == "??/é.csv: is gone"
-
-
-def test_an_older_pillow_has_one_size_of_font(monkeypatch):
-    """Before 10.1 its own font has no size."""
-    load = ImageFont.load_default_imagefont
-    monkeypatch.setattr(ImageFont, "load_default", lambda: load())
-    strips._own_font.cache_clear()
-    try:
-        assert len(colours_of(message("It failed", "for a reason"))) > 1
-    finally:
-        strips._own_font.cache_clear()

@@ -134,16 +134,6 @@ def test_columns_added_after_the_results_are_comments(tmp_path):
     assert reviewed[1].comments == ("relabel", "0")
 
 
-def test_results_that_were_moved_to_the_front(tmp_path):
-    path = write_csv(
-        tmp_path / "r.csv",
-        ["influence", "datasource_index", "x", "y", "#c"],
-        [["-1", "0", "5", "0", "a"], ["1", "1", "6", "1", "b"]],
-    )
-    row = read_reviewed(path)[0]
-    assert (row.features, row.given, row.comments) == (("5",), "0", ("a",))
-
-
 @pytest.mark.parametrize(
     ("labels", "predicted", "given", "shown", "values"),
     [
@@ -196,15 +186,6 @@ def test_a_label_column_that_is_missing_or_several(tmp_path, name):
         read_reviewed(path, label_column=name)
 
 
-def test_class_names_are_given_or_in_the_header(tmp_path):
-    path = write_pictures(tmp_path)
-    given = read_reviewed(path, class_names="猫,犬,鳥")
-    assert [c.name for c in given.classes] == ["猫", "犬"]
-    (tmp_path / "n.csv").write_text("1,dog only\n", encoding="utf-8")
-    file = read_reviewed(path, class_names=tmp_path / "n.csv")
-    assert [c.name for c in file.classes] == [None, "dog only"]
-
-
 @pytest.mark.parametrize(
     ("label", "names"),
     [("y:label;;b", [None, "b"]), ("y:label;a", ["a", None]), ("y:l;a;a", ["a (0)", "a (1)"])],
@@ -218,12 +199,6 @@ def test_names_in_the_header(tmp_path, label, names):
 def test_names_of_classes_that_there_are_not(tmp_path, header, reason):
     path = write_ranking(tmp_path / "r.csv", header, [["0.5"], ["1"]])
     with pytest.raises(DatasetError, match=rf"r\.csv: .*{reason}.*--class-names"):
-        read_reviewed(path, class_names="a,b")
-
-
-def test_names_of_other_classes(tmp_path):
-    path = write_ranking(tmp_path / "r.csv", ["y"], [["7"], ["8"]])
-    with pytest.raises(DatasetError, match=r"a,b: names 0, 1.*r\.csv are 7, 8"):
         read_reviewed(path, class_names="a,b")
 
 
@@ -291,12 +266,6 @@ def test_a_ranking_that_changes_is_noticed(tmp_path):
     os.truncate(path, 10)
     with pytest.raises(DatasetError, match="has changed"):
         list(reviewed)
-
-
-def test_what_is_not_a_ranking(tmp_path):
-    path = write_csv(tmp_path / "train.csv", ["x", "y"], [["1", "0"]])
-    with pytest.raises(DatasetError, match="'influence'"):
-        read_reviewed(path)
 
 
 def test_what_protects_spreadsheets_from_a_cell_is_not_shown(tmp_path):

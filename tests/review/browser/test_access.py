@@ -118,17 +118,6 @@ def test_dialogs_give_the_focus_back_and_letters_can_be_turned_off(visit, images
     assert page.text("#progress") == f"0 of {N_ROWS} decided"
 
 
-def test_tab_reaches_the_buttons_of_the_row_in_focus_only(visit, images):
-    page = visit(images.page, viewport=WINDOW)
-    page.enter_list()
-    page.press("Tab", "Tab")
-    assert page.page.evaluate("() => document.activeElement.textContent") == "Remove"
-    page.press("Enter")
-    assert page.rows()[0]["decision"] == "remove"
-    page.press("Tab", "Tab", "Tab", "Tab")
-    assert page.page.evaluate("() => !document.activeElement.closest('#grid')")
-
-
 def test_the_rows_shown_are_printed(visit, images):
     page = visit(images.page, viewport=WINDOW)
     page.page.click("#only-harmful")

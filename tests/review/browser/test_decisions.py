@@ -185,12 +185,6 @@ def test_decisions_survive_a_reload(visit, images):
     assert "not exported yet" in page.text("#counts")
 
 
-def test_another_ranking_has_decisions_of_its_own(page, table):
-    page.press("x", "x")
-    page.open(table.page)
-    assert page.text("#progress") == "0 of 20 decided"
-
-
 @pytest.mark.parametrize("script", [NO_STORAGE, FULL_STORAGE], ids=["forbidden", "full"])
 def test_without_storage_the_page_says_so_and_warns(visit, images, script):
     page = visit(images.page, script=script)
@@ -366,29 +360,6 @@ def test_a_new_label_must_be_another_class(page, images):
             Number(document.activeElement.dataset.row)];
     }""")
     assert done == [f"1 of {N_ROWS} decided", order_of(images)[1]]
-
-
-def test_the_prediction_is_the_new_label_where_nothing_is_typed(page, images):
-    order = order_of(images)
-    rows = {row["datasource_index"]: row for row in images.rows()}
-    for k, index in enumerate(order[:8]):
-        row = rows[str(index)]
-        page.press("r", "Enter")
-        if row["predicted"] == row["y:label"]:
-            assert page.text("#relabel-problem") == "Type the new label."
-            page.press("Escape", "ArrowDown")
-        else:
-            assert page.said().startswith(f"Row {index}: relabel to {row['predicted']}")
-        assert page.focused_row() == order[k + 1]
-
-
-def test_rows_that_have_the_new_label_already_are_left_alone(page, images):
-    page.press("Control+a", "r", "3", "Enter")
-    threes = [int(r["datasource_index"]) for r in images.rows() if r["y:label"] == "3"]
-    assert page.said().endswith(f"{len(threes)} rows have that label already.")
-    assert [row["row"] for row in page.rows() if row["decision"] == "undecided"] == threes
-    page.page.click("#open-next")
-    assert "0 · cat, 1 · 猫 neko, 2 · <b>dog</b> would have no rows" in page.text("#next-warning")
 
 
 def test_real_labels_are_relabelled_with_a_number(visit, regression, monkeypatch):

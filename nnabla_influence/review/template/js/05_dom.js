@@ -15,6 +15,10 @@ function make(tag, settings = {}, ...children) {
   return element;
 }
 
+function span(className, ...children) {
+  return make("span", { className }, ...children);
+}
+
 /** Fills a table with lines of cells, below their titles. */
 function fillTable(table, titles, lines) {
   const line = (tag, cells, settings) =>

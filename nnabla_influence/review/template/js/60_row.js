@@ -4,25 +4,18 @@ const MOST_PICTURES = 3;
 
 /** The columns that this ranking has: [key, title, sort orders that a click on it takes]. */
 function listColumns(review) {
-  const columns = [["rank", "Rank", []]];
-  if (review.image_columns.length) columns.push(["pictures", "Picture", []]);
-  if (review.given || review.predicted) {
-    columns.push([
-      "labels",
-      "Labels",
-      review.differs ? ["differs"] : review.error ? ["error"] : [],
-    ]);
-  }
-  columns.push(["influence", "Influence", ["harmful", "helpful"]]);
-  if (review.loss) columns.push(["loss", "Loss", ["loss", "loss-up"]]);
-  const more = [
-    review.features && "Features",
-    review.comments && "Comments",
-    review.files && "File",
+  const byLabels = review.differs ? ["differs"] : review.error ? ["error"] : [];
+  const about =
+    (review.features && "Features") || (review.comments && "Comments") || (review.files && "File");
+  return [
+    ["rank", "Rank", []],
+    review.image_columns.length && ["pictures", "Picture", []],
+    (review.given || review.predicted) && ["labels", "Labels", byLabels],
+    ["influence", "Influence", ["harmful", "helpful"]],
+    review.loss && ["loss", "Loss", ["loss", "loss-up"]],
+    about && ["about", about, []],
+    ["decision", "Decision", []],
   ].filter(Boolean);
-  if (more.length) columns.push(["about", more[0], []]);
-  columns.push(["decision", "Decision", []]);
-  return columns;
 }
 
 /** The least width of each column, and its share of what is left, as CSS. */
@@ -61,37 +54,31 @@ class Row {
   makeRank() {
     this.mark = make("span", { className: "tick", "aria-hidden": "true" });
     this.rank = make("b", { className: "rank-number" });
-    this.number = make("span", { className: "small" });
-    this.cells.rank.append(make("span", { className: "line" }, this.mark, this.rank), this.number);
+    this.number = span("small");
+    this.cells.rank.append(span("line", this.mark, this.rank), this.number);
   }
 
   makeInfluence() {
     this.word = make("b");
-    this.value = make("span", { className: "value" });
-    this.fill = make("span", { className: "fill" });
-    this.consequence = make("span", { className: "small consequence" });
+    this.value = span("value");
+    this.fill = span("fill");
+    this.consequence = span("small consequence");
     this.cells.influence.append(
-      make("span", { className: "line" }, this.word, " ", this.value),
+      span("line", this.word, " ", this.value),
       make("span", { className: "meter", "aria-hidden": "true" }, this.fill),
       this.consequence,
     );
   }
 
   makeDecision() {
-    this.buttons = [KEEP, REMOVE, RELABEL].map((kind) =>
-      make(
-        "button",
-        {
-          type: "button",
-          tabIndex: -1,
-          className: `decide ${DECISION_WORDS[kind]}`,
-          "data-decide": kind,
-        },
-        DECISION_WORDS[kind].replace(/^./, (letter) => letter.toUpperCase()),
-      ),
-    );
+    this.buttons = [KEEP, REMOVE, RELABEL].map((kind) => {
+      const word = DECISION_WORDS[kind];
+      const settings = { type: "button", tabIndex: -1, className: `decide ${word}` };
+      const title = word.replace(/^./, (letter) => letter.toUpperCase());
+      return make("button", { ...settings, "data-decide": kind }, title);
+    });
     this.buttons[2].hidden = !this.review.canRelabel;
-    this.becomes = make("span", { className: "small becomes" });
+    this.becomes = span("small becomes");
     this.cells.decision.append(
       make("div", { className: "decide-buttons" }, ...this.buttons),
       this.becomes,
@@ -133,7 +120,7 @@ class Row {
     this.cells.pictures.replaceChildren(
       ...(sources
         ? sources.slice(0, MOST_PICTURES).map((source) => picture(source, review.index[position]))
-        : [make("span", { className: "small no-picture" }, "no picture here")]),
+        : [span("small no-picture", "no picture here")]),
     );
   }
 
@@ -144,12 +131,8 @@ class Row {
     if (review.given) lines.push(labelLine("given", labelText(review, review.given, position)));
     if (review.predicted)
       lines.push(labelLine("predicted", labelText(review, review.predicted, position)));
-    if (differs) lines.push(make("span", { className: "differs" }, "≠ differ"));
-    if (review.error) {
-      lines.push(
-        make("span", { className: "small" }, `off by ${shortNumber(review.error[position])}`),
-      );
-    }
+    if (differs) lines.push(span("differs", "≠ differ"));
+    if (review.error) lines.push(span("small", `off by ${shortNumber(review.error[position])}`));
     this.cells.labels.replaceChildren(...lines);
     this.cells.labels.classList.toggle("disagree", differs);
   }
@@ -157,7 +140,7 @@ class Row {
   fillLoss() {
     const { review, position } = this;
     this.cells.loss.replaceChildren(
-      make("span", { className: "small narrow-only" }, "loss "),
+      span("small narrow-only", "loss "),
       shortNumber(review.loss[position]),
     );
   }
@@ -170,15 +153,9 @@ class Row {
       lines.push(fact("comment", name, cell));
     const features = review.features?.values[position];
     if (features) {
-      lines.push(
-        make(
-          "span",
-          { className: "features" },
-          ...features.map((value, i) =>
-            fact("feature", review.features.names[i], shortCell(value)),
-          ),
-        ),
-      );
+      const { names } = review.features;
+      const facts = features.map((value, i) => fact("feature", names[i], shortCell(value)));
+      lines.push(span("features", ...facts));
     }
     const files = review.files?.[position] ?? [];
     if (files.length)
@@ -213,41 +190,26 @@ class Row {
 
 /** A thumbnail, or words in its place; small pictures are enlarged with their pixels kept sharp. */
 function picture(source, row) {
-  if (!source) return make("span", { className: "small no-picture" }, "picture cannot be read");
+  if (!source) return span("small no-picture", "picture cannot be read");
   const image = make("img", {
     src: source,
     alt: `training picture of row ${row}`,
     decoding: "async",
     draggable: false,
   });
-  image.addEventListener(
-    "load",
-    () => {
-      const isSmall = Math.max(image.naturalWidth, image.naturalHeight) <= 64;
-      image.classList.toggle("pixels", isSmall);
-    },
-    { once: true },
-  );
+  image.addEventListener("load", () => {
+    const isSmall = Math.max(image.naturalWidth, image.naturalHeight) <= 64;
+    image.classList.toggle("pixels", isSmall);
+  });
   return image;
 }
 
 function labelLine(name, text) {
-  return make(
-    "span",
-    { className: "line label" },
-    make("span", { className: "small" }, `${name} `),
-    make("b", { title: text }, text),
-  );
+  return span("line label", span("small", `${name} `), make("b", { title: text }, text));
 }
 
 function fact(kind, name, value) {
-  return make(
-    "span",
-    { className: kind },
-    make("span", { className: "small" }, `${name} `),
-    value || "–",
-    " ",
-  );
+  return span(kind, span("small", `${name} `), value || "–", " ");
 }
 
 function shortCell(text) {

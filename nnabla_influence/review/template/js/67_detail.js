@@ -5,13 +5,8 @@ function detailParts(review, decisions, position) {
   const parts = [];
   const sources = review.thumbnails[position] ?? [];
   if (sources.length) {
-    parts.push(
-      make(
-        "div",
-        { className: "large-pictures" },
-        ...sources.map((source) => picture(source, review.index[position])),
-      ),
-    );
+    const pictures = sources.map((source) => picture(source, review.index[position]));
+    parts.push(make("div", { className: "large-pictures" }, ...pictures));
   }
   parts.push(
     make("p", { className: `verdict ${word}` }, make("b", {}, word), `: ${CONSEQUENCES[word]}`),
@@ -23,11 +18,9 @@ function detailParts(review, decisions, position) {
       make("h3", {}, "Features"),
       factList(features.map((value, i) => [review.features.names[i], value])),
     );
-    const more = review.features.more_features ?? 0;
-    if (more)
-      parts.push(
-        make("p", { className: "hint" }, `${plural(more, "more feature")} in the ranking CSV.`),
-      );
+    const more = review.features.more_features;
+    const text = `${plural(more, "more feature")} in the ranking CSV.`;
+    if (more) parts.push(make("p", { className: "hint" }, text));
   }
   return parts;
 }
@@ -47,22 +40,17 @@ function mainFacts(review, decisions, position) {
   if (review.loss) facts.push(["Loss", fullNumber(review.loss[position])]);
   if (review.seen) facts.push(["Seen by the traced steps", plural(review.seen[position], "time")]);
   for (const [name, cell] of rowComments(review, position)) facts.push([name, cell || "–"]);
-  (review.files?.[position] ?? []).forEach((file, i) => {
-    facts.push([
-      review.image_columns.length > 1 ? `File ${review.image_columns[i] ?? ""}` : "File",
-      file,
-    ]);
+  const files = review.files?.[position] ?? [];
+  files.forEach((file, i) => {
+    facts.push([files.length > 1 ? `File ${review.image_columns[i]}` : "File", file]);
   });
   facts.push(["Decision", decisionText(review, decisions, position)]);
   return facts;
 }
 
 function factList(facts) {
-  return make(
-    "dl",
-    {},
-    ...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
-  );
+  const line = ([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value));
+  return make("dl", {}, ...facts.map(line));
 }
 
 function showDetail(review, decisions, position) {

@@ -77,15 +77,15 @@ class Histogram {
   }
 
   makeAxis(least, most, zero) {
-    const middle = make("span", { className: "zero" }, "0");
+    const middle = span("zero", "0");
     middle.style.left = `${100 * zero}%`;
     const near = zero < 0.42 || zero > 0.58;
     return make(
       "div",
       { className: "axis", "aria-hidden": "true" },
-      make("span", { className: "harmful" }, least < 0 ? `${shortNumber(least)} harmful` : ""),
+      span("harmful", least < 0 ? `${shortNumber(least)} harmful` : ""),
       near ? null : middle,
-      make("span", { className: "helpful" }, most > 0 ? `helpful ${shortNumber(most)}` : ""),
+      span("helpful", most > 0 ? `helpful ${shortNumber(most)}` : ""),
     );
   }
 
@@ -154,15 +154,9 @@ class Histogram {
 
   fillTable() {
     const rows = Array.from(this.all, (count, i) => [i, count]).filter(([, count]) => count > 0);
-    fillTable(
-      byId("histogram-table"),
-      ["from", "to", "rows"],
-      rows.map(([i, count]) => [
-        shortNumber(this.edges[i]),
-        shortNumber(this.edges[i + 1]),
-        grouped(count),
-      ]),
-    );
+    const limits = (i) => [shortNumber(this.edges[i]), shortNumber(this.edges[i + 1])];
+    const lines = rows.map(([i, count]) => [...limits(i), grouped(count)]);
+    fillTable(byId("histogram-table"), ["from", "to", "rows"], lines);
   }
 }
 

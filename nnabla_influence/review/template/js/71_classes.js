@@ -47,16 +47,9 @@ class ClassTable {
   }
 
   makeLine(line) {
-    const button = make(
-      "button",
-      {
-        type: "button",
-        className: "quiet",
-        "aria-pressed": "false",
-        title: className(this.review, line.class),
-      },
-      className(this.review, line.class),
-    );
+    const title = className(this.review, line.class);
+    const settings = { type: "button", className: "quiet", "aria-pressed": "false", title };
+    const button = make("button", settings, title);
     button.addEventListener("click", () => this.whenChosen(line.class));
     const cells = {};
     const element = make("tr", {}, make("th", { scope: "row" }, button));
@@ -125,16 +118,8 @@ class ClassTable {
 }
 
 function summarizeClasses(review) {
-  const lines = review.classes.map((_, label) => ({
-    class: label,
-    rows: 0,
-    harmful: 0,
-    sum: 0,
-    mean: NaN,
-    differ: 0,
-    decided: 0,
-    left: 0,
-  }));
+  const none = { rows: 0, harmful: 0, sum: 0, mean: NaN, differ: 0, decided: 0, left: 0 };
+  const lines = review.classes.map((_, label) => ({ class: label, ...none }));
   review.given.forEach((label, position) => {
     if (label === NO_CLASS) return;
     const line = lines[label];

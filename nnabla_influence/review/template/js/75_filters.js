@@ -34,25 +34,15 @@ class Filters {
     const chosen = (id) => (byId(id).value === "" ? null : Number(byId(id).value));
     const on = (id, event, change) =>
       byId(id).addEventListener(event, () => {
-        change(this.view.filter);
+        Object.assign(this.view.filter, change(this.view.filter));
         this.changed();
       });
-    on("search", "input", (filter) => {
-      filter.text = byId("search").value;
-    });
+    on("search", "input", () => ({ text: byId("search").value }));
     for (const id of ["given", "predicted", "decision"])
-      on(id, "change", (filter) => {
-        filter[id] = chosen(id);
-      });
-    on("differs", "change", (filter) => {
-      filter.differs = byId("differs").checked;
-    });
-    on("only-harmful", "click", (filter) => {
-      filter.sign = filter.sign === -1 ? 0 : -1;
-    });
-    on("only-helpful", "click", (filter) => {
-      filter.sign = filter.sign === 1 ? 0 : 1;
-    });
+      on(id, "change", () => ({ [id]: chosen(id) }));
+    on("differs", "change", () => ({ differs: byId("differs").checked }));
+    on("only-harmful", "click", ({ sign }) => ({ sign: sign === -1 ? 0 : -1 }));
+    on("only-helpful", "click", ({ sign }) => ({ sign: sign === 1 ? 0 : 1 }));
     for (const id of ["from", "to"]) byId(id).addEventListener("change", () => this.readRange());
     for (const id of ["clear-filters", "empty-clear"])
       byId(id).addEventListener("click", () => this.clear());

@@ -13,12 +13,9 @@ class Actions {
   /** Decides for the selected rows or the one in focus. */
   decide(kind, positions = this.list.targets()) {
     if (!positions.length || this.broughtIntoSight()) return;
+    const changes = positions.map((position) => [position, kind, null]);
     if (kind === RELABEL) this.askForLabel(positions);
-    else
-      this.commit(
-        positions.map((position) => [position, kind, null]),
-        DECISION_WORDS[kind],
-      );
+    else this.commit(changes, DECISION_WORDS[kind]);
   }
 
   /** A row that was scrolled out of sight is brought back before it can be decided. */
@@ -38,11 +35,8 @@ class Actions {
 
   relabel(positions, label, skipped) {
     const note = skipped ? ` ${plural(skipped, "row has", "rows have")} that label already.` : "";
-    this.commit(
-      positions.map((position) => [position, RELABEL, label]),
-      `relabel to ${newLabelText(this.review, label)}`,
-      note,
-    );
+    const changes = positions.map((position) => [position, RELABEL, label]);
+    this.commit(changes, `relabel to ${newLabelText(this.review, label)}`, note);
   }
 
   commit(changes, words, note = "") {

@@ -20,11 +20,8 @@ const KEYS = [
 
 function setUpKeys(actions, list, { openHelp, openRow, runExport }) {
   const shown = (keys) => keys.split(", ").flatMap((key) => [make("kbd", {}, key), " "]);
-  fillTable(
-    byId("keys"),
-    ["key", "does"],
-    KEYS.map(([keys, words]) => [shown(keys), words]),
-  );
+  const lines = KEYS.map(([keys, words]) => [shown(keys), words]);
+  fillTable(byId("keys"), ["key", "does"], lines);
 
   const letters = {
     k: () => actions.decide(KEEP),

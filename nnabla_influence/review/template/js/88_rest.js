@@ -49,11 +49,8 @@ function setUpPrinting(review, decisions, view) {
     const titles = "Rank,Row,Picture,Given,Predicted,Influence,Loss,Decision".split(",");
     const heading = plural(view.shown.length, "row") + (left ? `, the first ${PRINTED} of them` : "");
     const table = make("table");
-    fillTable(
-      table,
-      titles,
-      rows.map((position) => printedCells(review, decisions, position)),
-    );
+    const lines = rows.map((position) => printedCells(review, decisions, position));
+    fillTable(table, titles, lines);
     byId("printed").replaceChildren(make("h2", {}, heading), table);
   });
   addEventListener("afterprint", () => byId("printed").replaceChildren());

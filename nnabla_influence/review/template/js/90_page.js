@@ -66,21 +66,11 @@ function showProgress(review, decisions) {
   const [, keep, remove, relabel] = decisions.count();
   const decided = keep + remove + relabel;
   byId("progress").textContent = `${grouped(decided)} of ${grouped(review.rowCount)} decided`;
-  const counts = [
-    [keep, "keep"],
-    [remove, "remove"],
-    [relabel, "relabel"],
-  ];
-  byId("counts").replaceChildren(
-    ...counts.map(([count, word]) =>
-      make("span", { className: `count ${word}` }, make("b", {}, grouped(count)), ` ${word}`),
-    ),
-    make(
-      "span",
-      { className: "count saved" },
-      decided === 0 ? "" : decisions.unexported ? "not exported yet" : "exported",
-    ),
+  const counted = Object.entries({ keep, remove, relabel }).map(([word, count]) =>
+    span(`count ${word}`, make("b", {}, grouped(count)), ` ${word}`),
   );
+  const state = decided === 0 ? "" : decisions.unexported ? "not exported yet" : "exported";
+  byId("counts").replaceChildren(...counted, span("count saved", state));
   byId("undo").disabled = decisions.past.length === 0;
   byId("forget").disabled = decided === 0;
   byId("export").disabled = decided === 0;
@@ -159,18 +149,16 @@ function start() {
   setUpMouse(actions, list, openRow);
 
   const onClick = (id, action) => byId(id).addEventListener("click", action);
+  const inList = (action) => () => {
+    action();
+    list.focus();
+  };
   onClick("open-help", openHelp);
   onClick("open-next", openNext);
   onClick("export", runExport);
   onClick("undo", () => actions.undo());
-  onClick("select-all", () => {
-    list.selectAll();
-    list.focus();
-  });
-  onClick("select-none", () => {
-    list.selectNone();
-    list.focus();
-  });
+  onClick("select-all", inList(() => list.selectAll()));
+  onClick("select-none", inList(() => list.selectNone()));
   onClick("skip", (event) => {
     event.preventDefault();
     list.focus();
