@@ -18,8 +18,7 @@ from nnabla_influence.definition import SolverSettings, load_definition
 from nnabla_influence.device import cpu_device
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
-from nnabla_influence.runs.checkpoint import Checkpoint
-from nnabla_influence.runs.checkpoint_folder import write_checkpoints
+from nnabla_influence.runs.checkpoint import Checkpoint, write_checkpoints
 from nnabla_influence.runs.run import read_run, write_run
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.replay import replay_training

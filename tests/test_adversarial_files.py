@@ -35,9 +35,8 @@ from nnabla_influence.ranking import read_ranking
 from nnabla_influence.retraining.removal_curve import curve
 from nnabla_influence.review.thumbnails import shows_a_picture, thumbnail
 from nnabla_influence.runs.run import read_run
-from nnabla_influence.runs.run_folder import check_replaceable
-from nnabla_influence.runs.state_files import read_parameters
-from nnabla_influence.runs.state_files import read_solver_state as read_run_state
+from nnabla_influence.runs.run_files import check_replaceable, read_parameters
+from nnabla_influence.runs.run_files import read_solver_state as read_run_state
 from nnabla_influence.solvers.saved_state import read_solver_state as read_model_state
 from tests.retraining.projects import Project, write_project
 from tests.small_projects import edit

@@ -11,11 +11,7 @@ KEEP = ("final", "sqrt", "all")
 
 
 def check_keep(keep: str) -> str:
-    """Return ``keep`` if it is one of `KEEP`.
-
-    Raises:
-        RunError: It is not.
-    """
+    """Return ``keep`` if it is one of `KEEP`, else raise `RunError`."""
     if keep not in KEEP:
         raise RunError(f"keep: {keep!r} is not one of {', '.join(KEEP)}")
     return keep
@@ -149,8 +145,8 @@ class CheckpointSelection:
         if self._only is not None and not self._only.first <= number < self._only.end:
             return False
         # The first of all is always kept, as it may be the only one before the window.
-        first = not self.numbers or number in self.numbers
-        return first or (number - self._first) % self._spacing == 0
+        is_first = not self.numbers or number in self.numbers
+        return is_first or (number - self._first) % self._spacing == 0
 
     def add(self, number: int) -> list[int]:
         """Add a checkpoint; return those to remove."""
@@ -161,10 +157,7 @@ class CheckpointSelection:
         return self._drop({n for n in self.numbers[1:] if (n - self._first) % self._spacing})
 
     def anchor(self, number: int) -> int:
-        """Return where a replay to ``number`` starts: the last checkpoint at or before it.
-
-        It is ``number`` itself where there is none.
-        """
+        """Return the last checkpoint at or before ``number``; ``number`` if there is none."""
         return max((n for n in self.numbers if n <= number), default=number)
 
     def release(self, window_start: int) -> list[int]:

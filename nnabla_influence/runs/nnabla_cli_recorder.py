@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,10 @@ def safely(call: Callable[..., None], *arguments: Any) -> None:
     try:
         call(*arguments)
     except Exception as error:
-        log_not_recorded(error)
+        _log_not_recorded(error)
 
 
-def log_not_recorded(error: Exception) -> None:
-    """Log why the training is not recorded."""
+def _log_not_recorded(error: Exception) -> None:
     logger.log(99, printable(f"This training is not recorded for nnabla-influence: {error}"))
 
 
@@ -66,7 +66,7 @@ class _SafeStepLog(StepLog):
                 call(*arguments)
             except Exception as error:
                 self.failure = error
-                log_not_recorded(error)
+                _log_not_recorded(error)
                 if self.checkpoints is not None:
                     self.checkpoints.close()
 
@@ -153,7 +153,7 @@ class NnablaCliRecorder:
                 watched = WatchedIterator(iterator, drawn)
             except Exception as error:
                 log.failure = error
-                log_not_recorded(error)
+                _log_not_recorded(error)
                 return iterator
             log.n_rows = iterator.size
             return watched
@@ -207,7 +207,9 @@ class NnablaCliRecorder:
             trainable=trained_names(solver, parameters),
             steps=steps,
             solver_state=final_solver_state(solver, parameters, self.keep),
-            checkpoints=None if checkpoints is None else checkpoints.publisher(steps, first_step),
+            checkpoints=None
+            if checkpoints is None
+            else partial(checkpoints.publish, steps=steps, first_step=first_step),
             contents=self.contents,
             settings=RunSettings(
                 n_rows=log.n_rows,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnabla_influence.errors import OutputError
-from nnabla_influence.runs.checkpoint_folder import HEADER_BYTES
+from nnabla_influence.runs.checkpoint import HEADER_BYTES
 from nnabla_influence.runs.checkpoint_plan import KEEP, WindowPlan
 from nnabla_influence.runs.run import CHECKPOINTS, PARAMETERS, SOLVER_STATES, Run
 from nnabla_influence.text import seconds_text, size_text

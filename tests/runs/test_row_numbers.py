@@ -396,17 +396,11 @@ def test_what_is_unknown_is_refused_with_the_way_out(tmp_path, maker, message):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "order.csv: does not give the rows"),
-        ("0,zero\n", "order.csv: does not give the rows"),
-        ("0,1\n1,0\n", "order.csv: does not fit the cache of 10 rows"),
-        ("".join(f"{i},0\n" for i in range(10)), "order.csv: does not fit the cache of 10 rows"),
-    ],
+    "content", [None, "0,zero\n", "0,1\n1,0\n", "".join(f"{i},0\n" for i in range(10))]
 )
-def test_a_cache_that_does_not_say_its_rows(tmp_path, content, message):
+def test_a_cache_of_unknown_rows_is_refused(tmp_path, content):
     iterator = from_cache(tmp_path, 10, 2)
     order = tmp_path / "cache" / "order.csv"
     order.unlink() if content is None else order.write_text(content)
-    with iterator, pytest.raises(UnsupportedError, match=message):
+    with iterator, pytest.raises(UnsupportedError, match="order.csv: "):
         WatchedIterator(iterator, print)
