@@ -402,5 +402,5 @@ def test_a_cache_of_unknown_rows_is_refused(tmp_path, content):
     iterator = from_cache(tmp_path, 10, 2)
     order = tmp_path / "cache" / "order.csv"
     order.unlink() if content is None else order.write_text(content)
-    with iterator, pytest.raises(UnsupportedError, match="order.csv: "):
+    with iterator, pytest.raises(UnsupportedError, match="order"):
         WatchedIterator(iterator, print)
