@@ -180,8 +180,8 @@ def _checked_epochs(definition: Definition, epochs: int | None) -> int:
         epochs = definition.max_epoch
     if not 1 <= epochs <= definition.max_epoch:
         raise RunError(
-            f"{definition.path}: a window of {epochs} epochs was asked for, but the definition"
-            f" trains {definition.max_epoch}; ask for fewer"
+            f"{definition.path}: a window of {epochs} epochs is not within the"
+            f" {definition.max_epoch} that it trains"
         )
     return epochs
 

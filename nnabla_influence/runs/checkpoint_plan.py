@@ -101,14 +101,9 @@ def recorder_plan(
         total_steps: Updates of the whole training, if known.
         steps_per_epoch: Updates per epoch, if known.
         window: Epochs, counted from the end; None for all.
-
-    Raises:
-        RunError: ``total_steps`` is below 1.
     """
     if total_steps is None or (window is not None and steps_per_epoch is None):
         return None
-    if total_steps < 1:
-        raise RunError(f"total_steps: {total_steps} is not a whole number from 1")
     return _last_epochs(0, total_steps, steps_per_epoch or total_steps, 1, window)
 
 

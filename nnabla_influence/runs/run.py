@@ -267,8 +267,8 @@ def last_epochs(steps: Sequence[Step], n: int) -> tuple[Step, ...]:
     epochs = sorted({step.epoch for step in steps})
     if n > len(epochs):
         raise RunError(
-            f"a window of {n} epochs was asked for, but the run holds the steps of"
-            f" {len(epochs)} only; ask for a shorter window, or record a longer one"
+            f"a window of {n} epochs is longer than the {len(epochs)} that the run holds; use a"
+            " shorter window, or record a longer one"
         )
     return tuple(step for step in steps if step.epoch >= epochs[-n])
 

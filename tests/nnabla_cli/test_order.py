@@ -178,7 +178,7 @@ def test_a_definition_without_a_dataset(tmp_path):
 @pytest.mark.parametrize("epochs", [0, 4])
 def test_a_window_longer_than_the_training(tmp_path, draw, epochs):
     definition = definition_of(tmp_path, max_epoch=3)
-    with pytest.raises(RunError, match=rf"{epochs} epochs .* trains 3;"):
+    with pytest.raises(RunError, match=rf"{epochs} epochs .* 3 "):
         draw(definition, 20, epochs=epochs)
 
 

@@ -270,18 +270,16 @@ def test_a_file_cache_over_an_own_order(tmp_path):
     [
         lambda rng, n: rng.randint(0, n, n),
         lambda rng, n: rng.permutation(n) + 1,
-        lambda rng, n: rng.permutation(n + 1),
         lambda rng, n: [(0, row) for row in range(n)],
-        lambda rng, n: [str(row) for row in range(n)],
     ],
-    ids=["with replacement", "from 1", "more rows", "pairs", "names"],
+    ids=["with replacement", "from 1", "pairs"],
 )
 def test_an_own_order_that_is_not_of_the_rows(tmp_path, deal):
     source = OwnOrder(9, np.random.RandomState(5), True, deal)
     source._get_data = lambda position: (np.zeros(1),)
     with (
         data_iterator(source, 3, with_memory_cache=False) as iterator,
-        pytest.raises(UnsupportedError, match=r"OwnOrder, whose _indexes are not the row numbers"),
+        pytest.raises(UnsupportedError, match="OwnOrder, whose _indexes"),
     ):
         WatchedIterator(iterator, print)
 
@@ -372,17 +370,11 @@ def slice_of_a_shuffled_csv(folder):
 @pytest.mark.parametrize(
     ("maker", "message"),
     [
-        (lambda folder: iter([1]), "the iterator is a list_iterator, not an nnabla DataIterator"),
-        (
-            lambda folder: data_iterator(OwnSource(), 3),
-            "draws from a DataSourceWithMemoryCache over a OwnSource|from a OwnSource, whose rows",
-        ),
-        (
-            lambda folder: data_iterator(OwnDraws(9, np.random.RandomState(5)), 3),
-            "OwnDraws, whose rows",
-        ),
-        (concatenated, "ConcatDataSource, whose rows"),
-        (slice_over_a_cache, "draws from a SlicedDataSource over a DataSourceWithMemoryCache over"),
+        (lambda folder: iter([1]), "list_iterator"),
+        (lambda folder: data_iterator(OwnSource(), 3), "OwnSource"),
+        (lambda folder: data_iterator(OwnDraws(9, np.random.RandomState(5)), 3), "OwnDraws"),
+        (concatenated, "ConcatDataSource"),
+        (slice_over_a_cache, "SlicedDataSource over a DataSourceWithMemoryCache over"),
         (slice_of_a_shuffled_csv, "slice of a shuffled CSV"),
     ],
 )
