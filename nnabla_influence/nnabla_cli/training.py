@@ -39,7 +39,12 @@ from nnabla_influence.files import PathLike
 from nnabla_influence.nnabla_cli.child_process import run_nnabla_cli
 from nnabla_influence.nnabla_cli.unsafe_inputs import check_datasets
 from nnabla_influence.progress import Progress, SilentProgress
-from nnabla_influence.runs.checkpoint_plan import check_keep, nnabla_cli_plan, window_epochs
+from nnabla_influence.runs.checkpoint_plan import (
+    StorageEstimate,
+    check_keep,
+    nnabla_cli_plan,
+    window_epochs,
+)
 from nnabla_influence.runs.run import (
     SETTINGS,
     Run,
@@ -48,7 +53,6 @@ from nnabla_influence.runs.run import (
     replacing_run,
     write_settings,
 )
-from nnabla_influence.runs.storage import StorageEstimate
 from nnabla_influence.solvers import STATE_NAMES, check_solver
 
 _UNKNOWN_STATES = ("", "")  # most of the solvers that cannot be traced have two

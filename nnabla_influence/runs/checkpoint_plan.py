@@ -1,13 +1,20 @@
-"""Which checkpoints of a training are kept: the final state only, every so many steps, or all."""
+"""Which checkpoints of a training are kept, and how much disk and memory they take."""
 
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
-from nnabla_influence.errors import RunError
+from nnabla_influence.errors import OutputError, RunError
+from nnabla_influence.runs.checkpoint import HEADER_BYTES
+from nnabla_influence.text import size_text
 
 KEEP = ("final", "sqrt", "all")
+
+# Measured overhead of final.h5 and solver_states.h5: of both files, and per array.
+_H5_BYTES, _H5_BYTES_PER_ARRAY = 5600, 1500
 
 
 def check_keep(keep: str) -> str:
@@ -69,6 +76,66 @@ class WindowPlan:
     def n_checkpoints(self, keep: str) -> int:
         """Return how many checkpoints are kept."""
         return 0 if keep == "final" else -(-self.n_steps // self.spacing(keep))
+
+
+@dataclass(frozen=True)
+class StorageEstimate:
+    """The cost of each choice of ``keep`` for one training.
+
+    Attributes:
+        n_parameters: Values of all parameters.
+        n_states: Values of the solver's state.
+        n_arrays: Arrays that hold them.
+        plan: The window.
+    """
+
+    n_parameters: int
+    n_states: int
+    n_arrays: int
+    plan: WindowPlan
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Bytes of one checkpoint: parameters and the solver's state."""
+        return HEADER_BYTES + 4 * (self.n_parameters + self.n_states)
+
+    def disk_bytes(self, keep: str) -> int:
+        """Return the bytes of all checkpoints on disk, including the final state."""
+        beside = _H5_BYTES + _H5_BYTES_PER_ARRAY * self.n_arrays
+        final = 4 * (self.n_parameters + self.n_states) + beside
+        return final + self.checkpoint_bytes * self.plan.n_checkpoints(keep)
+
+    def memory_bytes(self, keep: str) -> int:
+        """Return the bytes of the checkpoints that an exact trace holds in memory at once."""
+        return self.checkpoint_bytes * (1 + self.plan.spacing(keep) if keep == "sqrt" else 1)
+
+    def describe(self, keep: str) -> str:
+        """Return a line for the user, such as ``Checkpoints: final 1.2 MB, sqrt 214 MB ...``."""
+        choices = []
+        for choice in KEEP:
+            n = self.plan.n_checkpoints(choice)
+            count = f" ({n:,})" if n else ""
+            choices.append(f"{choice} {size_text(self.disk_bytes(choice))}{count}")
+        line = f"Checkpoints: {', '.join(choices)}; keeping {keep}"
+        if keep == "final":
+            return line
+        memory = size_text(self.memory_bytes(keep))
+        return f"{line}; exact scores will need {memory} of memory for them"
+
+    def check_disk_space(self, folder: Path, keep: str) -> None:
+        """Refuse a choice of ``keep`` for which the disk is too small.
+
+        Raises:
+            OutputError: The checkpoints need more space than is free on the disk of ``folder``.
+        """
+        needed, free = self.disk_bytes(keep), shutil.disk_usage(folder).free
+        if needed > free:
+            fitting = [choice for choice in KEEP if self.disk_bytes(choice) <= free]
+            advice = f"use --keep {fitting[-1]}, or " if fitting else ""
+            raise OutputError(
+                f"{folder}: --keep {keep} needs {size_text(needed)} of disk, but only"
+                f" {size_text(free)} are free; {advice}free disk space"
+            )
 
 
 def nnabla_cli_plan(

@@ -30,7 +30,7 @@ from nnabla_influence.runs.checkpoint_writer import (
     trained_names,
 )
 from nnabla_influence.runs.row_numbers import WatchedIterator
-from nnabla_influence.runs.run import RunSettings, write_run
+from nnabla_influence.runs.run import RunSettings, describe_kept, write_run
 from nnabla_influence.runs.step_log import (
     RecordedSolver,
     StepLog,
@@ -38,7 +38,6 @@ from nnabla_influence.runs.step_log import (
     hyperparameters,
     solver_name,
 )
-from nnabla_influence.runs.storage import describe_kept
 from nnabla_influence.text import printable
 
 

@@ -289,13 +289,12 @@ class Recorder:
 
     def _network_functions(self) -> tuple[str, ...]:
         """Return what the network computes; nothing where it is unknown."""
-        definition = self._described.definition
         try:
             if self._network is not None:
                 return self._network.functions()
-            if definition is None or not os.path.isfile(definition):
+            if self._described.definition is None:
                 return ()
-            read = load_definition(definition)
+            read = load_definition(self._described.definition)
             return network_fingerprint(read.path, read.network, read.optimizer)
         except InfluenceError:
             return ()  # scoring gives the reason

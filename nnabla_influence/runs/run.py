@@ -58,6 +58,7 @@ from nnabla_influence.runs.run_settings import (
 )
 from nnabla_influence.runs.steps import Step, line_of_step, read_steps, write_steps
 from nnabla_influence.solvers.state import SolverState
+from nnabla_influence.text import seconds_text, size_text
 
 
 @dataclass(frozen=True)
@@ -294,3 +295,16 @@ def check_fits(run: Run, n_rows: int) -> None:
                 f" in the dataset, whose {n_rows} rows are numbered from 0; give the CSV that the"
                 " run was trained on"
             )
+
+
+def describe_kept(run: Run) -> str:
+    """Return a run's checkpoints in words, such as ``checkpoints: sqrt (7), 1.2 MB, ...``."""
+    keep = "final" if run.settings is None else run.settings.keep
+    paths = [run.folder / PARAMETERS, run.folder / SOLVER_STATES]
+    count, seconds = "", ""
+    if run.checkpoints:
+        paths += (run.folder / CHECKPOINTS).iterdir()
+        count = f" ({len(run.checkpoints):,})"
+        seconds = f", written in {seconds_text(run.seconds_keeping)}"
+    size = sum(path.stat().st_size for path in paths if path.is_file())
+    return f"checkpoints: {keep}{count}, {size_text(size)}{seconds}"

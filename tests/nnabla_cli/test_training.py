@@ -25,7 +25,7 @@ from nnabla_influence.errors import (
     UnsupportedError,
 )
 from nnabla_influence.nnabla_cli.training import train
-from nnabla_influence.runs.storage import describe_kept as kept
+from nnabla_influence.runs.run import describe_kept as kept
 from tests.training_data import final_of, parameters_of, trained_cases, write_project
 
 

@@ -13,8 +13,7 @@ from PIL import Image
 from network_defs import samples
 from nnabla_influence.dataset import ColumnSpec, open_dataset
 from nnabla_influence.errors import DatasetError
-from nnabla_influence.runs.checkpoint_plan import WindowPlan
-from nnabla_influence.runs.storage import StorageEstimate
+from nnabla_influence.runs.checkpoint_plan import StorageEstimate, WindowPlan
 from reproductions.suzuki2021 import cache_size, experiments, table
 from reproductions.suzuki2021 import run as script
 from reproductions.suzuki2021.console_data import console_pool
