@@ -28,11 +28,13 @@ from nnabla_influence.nnabla_cli.unsafe_inputs import check_datasets
 from nnabla_influence.ranking import read_ranking
 from nnabla_influence.review.thumbnails import thumbnail
 from nnabla_influence.runs.run import read_run
-from nnabla_influence.runs.run_folder import check_replaceable
+from nnabla_influence.runs.run_files import check_replaceable
 from nnabla_influence.solvers.saved_state import read_solver_state as read_model_state
 from tests.adversarial import add_column, train_it
 from tests.retraining.projects import Project, write_project
 from tests.small_projects import edit
+
+pytestmark = pytest.mark.slow
 
 PLACE = re.escape("x.csv, line 2, datasource_index 0, column 'x'")
 

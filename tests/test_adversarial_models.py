@@ -24,8 +24,8 @@ from nnabla_influence.definition.model_file import read_parameters as read_model
 from nnabla_influence.errors import DatasetError, ModelError, RunError
 from nnabla_influence.nnabla_cli import training
 from nnabla_influence.nnabla_cli.order import nnabla_cli_steps, seeded_steps, shuffled_steps
-from nnabla_influence.runs.state_files import read_parameters
-from nnabla_influence.runs.state_files import read_solver_state as read_run_state
+from nnabla_influence.runs.run_files import read_parameters
+from nnabla_influence.runs.run_files import read_solver_state as read_run_state
 from nnabla_influence.solvers.saved_state import read_solver_state as read_model_state
 from tests.adversarial import add_monitored, train_it
 from tests.retraining.projects import Project, write_project

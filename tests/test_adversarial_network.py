@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from nnabla_influence.dataset import open_dataset
 from nnabla_influence.execution import Task, open_executor
@@ -15,6 +16,8 @@ from nnabla_influence.progress import SilentProgress
 from nnabla_influence.ranking import Ranking, Scores
 from tests.dataset.common import write_csv
 from tests.small_projects import REPOSITORY, environment, trained_table, write_table
+
+pytestmark = pytest.mark.slow
 
 
 def test_worker_processes_listen_nowhere():

@@ -21,6 +21,8 @@ from nnabla_influence.commands.main import build_parser, main
 from nnabla_influence.console import cleanse_dataset, sgd_influence
 from nnabla_influence.console.registration import DESKTOP_PLUGINS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     *sorted(ROOT.glob("*.md")),

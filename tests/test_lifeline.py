@@ -19,6 +19,8 @@ from nnabla_influence import lifeline
 from tests.console import nncd
 from tests.small_projects import REPOSITORY, edit, environment, write_table
 
+pytestmark = pytest.mark.slow
+
 _IN_PROC = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="looks into /proc")
 
 # Between it and the plugin stands a process that goes on without it, as in NNCD.

@@ -18,6 +18,8 @@ from network_defs import samples
 from network_defs.samples import Training
 from nnabla_influence.errors import ModelError
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).resolve().parent.parent / "network_defs"
 DEFINITIONS = runpy.run_path(str(FOLDER / "write.py"))["DEFINITIONS"]
 WITH_BATCH_NORMALIZATION = [name for name in DEFINITIONS if name.startswith(("six_", "resnet"))]

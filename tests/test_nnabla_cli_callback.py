@@ -4,7 +4,7 @@ import configparser
 import json
 from types import SimpleNamespace
 
-import nnabla.solvers as S
+import nnabla as nn
 import numpy as np
 import pytest
 from nnabla.config import nnabla_config
@@ -23,6 +23,8 @@ from tests.training_data import (
     trained_cases,
     write_project,
 )
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +83,11 @@ def test_rows_rates_and_decay_alone_lead_from_the_first_to_the_final_parameters(
 def test_the_settings_say_what_was_trained(trained):
     case = trained["falling rate"]
     settings = read_run(case.outdir / "run").settings
-    assert settings.solver == "Sgd"
+    assert (settings.solver, settings.network, settings.window) == ("Sgd", "Main", "all")
     assert settings.hyperparameters == {"lr": float(np.float32(0.1))}
     assert settings.weight_decay == float(np.float32(0.02))
-    assert settings.network == "Main"
     assert settings.definition == str(case.project.definition)
     assert settings.dataset == str(case.project.csv)
-    assert settings.window == "all"
     assert settings.recorded_by == "nnabla_cli"
 
 
@@ -116,13 +116,10 @@ def odd(tmp_path_factory):
     """Further trainings in one process, with the default window: project, output and log."""
     base = tmp_path_factory.mktemp("odd")
     options = {
-        "begun": {"batch_norm": True, "solver": S.Momentum(0.01)},
-        "resumed": {"batch_norm": True, "solver": S.Momentum(0.01), "max_epoch": 5},
         "from parameters": {},
         "two optimizers": {"edit": two_optimizers},
         "two datasets": {"edit": two_datasets},
         "part": {"edit": part_of_the_iterations},
-        "diverged": {"solver": S.Sgd(1e20)},
         "no epoch": {"max_epoch": 0},
         "folder in use": {},
         "makes a cache": {"n": 23, "batch_size": 5, "edit": implicit_cache(base)},
@@ -133,7 +130,6 @@ def odd(tmp_path_factory):
         name: {"config": str(project.definition), "outdir": str(base / name / "out")}
         for name, project in projects.items()
     }
-    jobs["resumed"].update(outdir=jobs["begun"]["outdir"], resume=True)
     start = {"affine/affine/W": np.ones((3, 1)), "affine/affine/b": np.zeros(1)}
     jobs["from parameters"]["param"] = write_h5(base / "start.h5", start)
     (base / "folder in use" / "out" / "run").mkdir(parents=True)
@@ -143,24 +139,12 @@ def odd(tmp_path_factory):
 
 
 def write_h5(path, parameters):
-    import nnabla as nn
-
     with nn.parameter_scope("", scope={}):
         for name, value in parameters.items():
             variable = nn.Variable.from_numpy_array(value.astype(np.float32), need_grad=True)
             nn.parameter.set_parameter(name, variable)
         nn.save_parameters(str(path))
     return str(path)
-
-
-def test_a_resumed_training_counts_on_and_says_so(odd):
-    outdir = odd.base / "begun" / "out"
-    run = read_run(outdir / "run")
-    assert [(step.step, step.epoch) for step in run.steps] == [(i, i // 5) for i in range(15, 25)]
-    assert run.settings.window == "last 2 epochs, resumed at epoch 3"
-    assert run.settings.total_steps == 25
-    assert same_parameters(run.parameters(), final_of(outdir))
-    assert "bn/bn/mean" in run.parameters()
 
 
 def test_a_training_from_given_parameters_and_the_default_window(odd):
@@ -199,16 +183,11 @@ def test_what_is_not_recorded_is_trained_all_the_same(odd, name, reason):
     )
 
 
-def test_a_diverged_training_leaves_no_run(odd):
-    assert "Cost is Nan" in odd.log
-    assert not (odd.base / "diverged" / "out" / "run").exists()
-
-
 def messages(caplog):
     return [record.getMessage() for record in caplog.records]
 
 
-def test_a_failure_ends_the_recording_and_not_the_training(caplog):
+def test_a_failure_ends_the_log_and_not_the_training(caplog):
     recording = _SafeStepLog(5, None)
     recording.batch(np.array([7]))
     recording.zeroed()
@@ -216,14 +195,14 @@ def test_a_failure_ends_the_recording_and_not_the_training(caplog):
     recording.updated(0.1)
     assert isinstance(recording.failure, RunError)
     (message,) = messages(caplog)
-    assert message.startswith("This training is not recorded for nnabla-influence: row 7 ")
+    assert "not recorded for nnabla-influence: row 7 " in message
 
 
 def test_a_wrong_window_does_not_stop_the_training(caplog, monkeypatch):
     monkeypatch.setenv(nnabla_cli_callback.WINDOW_VARIABLE, "some")
     nnabla_cli_callback.update_status(SimpleNamespace(resume=False, outdir="out", config="net"))
     (message,) = messages(caplog)
-    assert message.startswith("This training is not recorded for nnabla-influence: window: 'some'")
+    assert "not recorded for nnabla-influence: window: 'some'" in message
 
 
 def test_other_callback_modules_are_called_on(monkeypatch):

@@ -191,6 +191,7 @@ def tables(draw):
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 
 
+@pytest.mark.slow
 @given(tables(), st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 def test_cells_and_numbers_come_back_exactly(tmp_path, table, data):

@@ -15,6 +15,8 @@ from network_defs.samples import fashion_mnist, tables
 from nnabla_influence.commands import digits
 from nnabla_influence.errors import DatasetError, InfluenceError, OutputError
 
+pytestmark = pytest.mark.slow
+
 
 def read_rows(path):
     with open(path, newline="", encoding="utf-8") as file:

@@ -22,6 +22,8 @@ from nnabla_influence.review.workbook import write_workbook
 from tests.dataset.common import noise, save_image, write_csv
 from tests.programs import libreoffice
 
+pytestmark = pytest.mark.slow
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings(

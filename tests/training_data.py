@@ -71,6 +71,35 @@ def write_csv(path, x, y):
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def saved_contents(inputs, loss, solver, batch_size, uri="train.csv", **optimizer):
+    """The network, dataset and optimizer that `nnabla.utils.save` writes."""
+    network = {"name": "Main", "outputs": {"loss": loss}, "names": inputs}
+    dataset = {
+        "name": "Training",
+        "uri": str(uri),
+        "variables": list(inputs),
+        "cache_dir": "",
+        "shuffle": True,
+        "batch_size": batch_size,
+        "no_image_normalization": False,
+    }
+    optimizer = {
+        "name": "Optimizer",
+        "network": "Main",
+        "dataset": "Training",
+        "solver": solver,
+        "weight_decay": 0.0,
+        "lr_decay": 1.0,
+        "lr_decay_interval": 1,
+        "update_interval": 1,
+        "data_variables": {name: name for name in inputs},
+        "loss_variables": ["loss"],
+        **optimizer,
+    }
+    networks = [{**network, "batch_size": batch_size}]
+    return {"networks": networks, "datasets": [dataset], "optimizers": [optimizer]}
+
+
 def write_project(
     folder,
     n=20,
@@ -100,49 +129,19 @@ def write_project(
         h = PF.batch_normalization(vx, name="bn") if batch_norm else vx
         loss = F.squared_error(PF.affine(h, 1, name="affine"), vy)
         solver.set_parameters(nn.get_parameters())
+        contents = saved_contents({"x": vx, "y": vy}, loss, solver, batch_size, **optimizer)
+        (dataset,) = contents["datasets"]
+        dataset["shuffle"] = shuffle
+        contents["datasets"] = [{**dataset, "name": name, "uri": str(uris[name])} for name in names]
         proto = create_proto(
             {
+                **contents,
                 "global_config": {"default_context": get_extension_context("cpu")},
                 "training_config": {
                     "max_epoch": max_epoch,
                     "iter_per_epoch": n // batch_size if iter_per_epoch is None else iter_per_epoch,
                     "save_best": True,
                 },
-                "networks": [
-                    {
-                        "name": "Main",
-                        "batch_size": batch_size,
-                        "outputs": {"loss": loss},
-                        "names": {"x": vx, "y": vy},
-                    }
-                ],
-                "datasets": [
-                    {
-                        "name": name,
-                        "uri": str(uris[name]),
-                        "cache_dir": "",
-                        "variables": ["x", "y"],
-                        "shuffle": shuffle,
-                        "batch_size": batch_size,
-                        "no_image_normalization": False,
-                    }
-                    for name in names
-                ],
-                "optimizers": [
-                    {
-                        "name": "Optimizer",
-                        "solver": solver,
-                        "network": "Main",
-                        "dataset": "Training",
-                        "weight_decay": 0.0,
-                        "lr_decay": 1.0,
-                        "lr_decay_interval": 1,
-                        "update_interval": 1,
-                        "data_variables": {"x": "x", "y": "y"},
-                        "loss_variables": ["loss"],
-                        **optimizer,
-                    }
-                ],
                 "monitors": [
                     {
                         "name": "valid_error",

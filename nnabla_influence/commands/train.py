@@ -32,7 +32,7 @@ def run(parsed: argparse.Namespace) -> None:
     """Train, and print what was recorded."""
     from nnabla_influence.nnabla_cli.training import train
     from nnabla_influence.progress import TerminalProgress
-    from nnabla_influence.runs.storage import describe_kept
+    from nnabla_influence.runs.run import describe_kept
 
     recorded = train(
         parsed.model,

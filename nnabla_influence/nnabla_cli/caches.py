@@ -48,9 +48,9 @@ def _folder(definition: Definition, settings: DatasetSettings, csv: Path) -> Pat
 def _holds_pixels(folder: Path) -> bool:
     """Return whether the first file of a cache holds an array of pixels."""
     files = sorted(folder.glob("cache_*.npy")) + sorted(folder.glob("cache_*.h5"))
+    if not files:
+        return False
     try:
-        if not files:
-            return False
         if files[0].suffix == ".h5":
             with open_checked(files[0]) as arrays:
                 return any(array.dtype in _PIXEL_TYPES for array in arrays.values())
@@ -60,8 +60,8 @@ def _holds_pixels(folder: Path) -> bool:
             while file.tell() < end:
                 if np.load(file).dtype in _PIXEL_TYPES:
                     return True
-    except Exception:  # the libraries raise whatever a damaged file leads to
-        pass  # nnabla_cli cannot read it either
+    except Exception:  # a damaged file, which nnabla_cli cannot read either
+        pass
     return False
 
 
@@ -83,7 +83,9 @@ def cached_order(
     if not settings.cache_dir or (dataset.overwrite_cache and not dataset.create_cache_explicitly):
         return None
     folder = _folder(definition, settings, csv)
-    rows = _read_cache_order(folder, n_rows)
+    rows = _read_column(folder / "order.csv")
+    if not np.array_equal(np.sort(rows), np.arange(n_rows)):
+        raise UnsupportedError(f"{folder / 'order.csv'} does not fit the dataset of {n_rows} rows")
     if not dataset.create_cache_explicitly:
         if not settings.shuffle and np.array_equal(rows, np.arange(n_rows)):
             return None
@@ -100,13 +102,6 @@ def cached_order(
         raise UnsupportedError(f"{folder / 'cache_index.csv'} does not fit the {n_rows} rows")
     files = np.split(rows, np.cumsum(lengths)[:-1])
     return np.concatenate([rng.permutation(files[i]) for i in rng.permutation(len(files))])
-
-
-def _read_cache_order(folder: Path, n_rows: int) -> np.ndarray:
-    rows = _read_column(folder / "order.csv")
-    if not np.array_equal(np.sort(rows), np.arange(n_rows)):
-        raise UnsupportedError(f"{folder / 'order.csv'} does not fit the dataset of {n_rows} rows")
-    return rows
 
 
 def _read_column(path: Path) -> np.ndarray:

@@ -65,26 +65,22 @@ def nnabla_cli_steps(
     if settings is None:
         raise RunError(f"{definition.path}: names no training dataset")
     iter_per_epoch = definition.proto.training_config.iter_per_epoch
-    n_iterations = definition.max_epoch * iter_per_epoch
-    if not n_iterations or not settings.batch_size:
+    size, n_iterations = settings.batch_size, definition.max_epoch * iter_per_epoch
+    if not n_iterations or not size:
         raise RunError(
             f"{definition.path}: trains no iteration (max_epoch {definition.max_epoch},"
-            f" iter_per_epoch {iter_per_epoch}, batch_size {settings.batch_size})"
+            f" iter_per_epoch {iter_per_epoch}, batch_size {size})"
         )
     window = _checked_epochs(definition, epochs)
-    n_drawn = n_iterations * settings.batch_size
+    n_drawn = n_iterations * size
     if n_drawn + _OF_ONE_ORDER * (n_drawn // n_rows) > raised(_MOST_DRAWN):
         raise RunError(
-            f"{definition.path}: trains {definition.max_epoch:,} epochs of {iter_per_epoch:,}"
-            f" mini-batches, too many to draw their order again; {ADVICE}"
+            f"{definition.path}: trains {n_iterations:,} mini-batches, too many to draw their order"
+            f" again; {ADVICE}"
         )
+    orders = _orders(definition, settings, n_rows, csv)
     return _updates_of_last_epochs(
-        lambda first: _cut(
-            _orders(definition, settings, n_rows, csv), n_rows, settings.batch_size, first
-        ),
-        definition,
-        iter_per_epoch,
-        window,
+        lambda first: _cut(orders, n_rows, size, first), definition, iter_per_epoch, window
     )
 
 
@@ -163,13 +159,12 @@ def seeded_steps(
         )
     rng = np.random.default_rng(seed)
     shuffle = settings is None or settings.shuffle
-    rows = np.arange(n_rows)
-    orders = (rng.permutation(n_rows) if shuffle else rows for _ in itertools.count())
+    orders = (rng.permutation(n_rows) if shuffle else np.arange(n_rows) for _ in itertools.count())
 
     def learning_rate(iteration: int) -> float:
-        unchanged = size == defined_size or not defined
-        same_fraction = iteration if unchanged else iteration * defined // iter_per_epoch
-        return definition.learning_rate(same_fraction)
+        if size != defined_size and defined:  # the same fraction of the epoch
+            iteration = iteration * defined // iter_per_epoch
+        return definition.learning_rate(iteration)
 
     return _updates_of_last_epochs(
         lambda first: _cut(orders, n_rows, size, first),
@@ -185,8 +180,8 @@ def _checked_epochs(definition: Definition, epochs: int | None) -> int:
         epochs = definition.max_epoch
     if not 1 <= epochs <= definition.max_epoch:
         raise RunError(
-            f"{definition.path}: a window of {epochs} epochs was asked for, but the definition"
-            f" trains {definition.max_epoch}; ask for fewer"
+            f"{definition.path}: a window of {epochs} epochs is not within the"
+            f" {definition.max_epoch} that it trains"
         )
     return epochs
 
@@ -292,15 +287,12 @@ def _fits_memory(definition: Definition, settings: DatasetSettings, n_rows: int)
 
 def _row_bytes(path: Path, normalize: bool) -> int:
     """Let nnabla decode the first row, from a CSV of one row so that it does not read the whole."""
-    check_files(Path(os.path.abspath(path)), n_rows=1)
+    path = Path(os.path.abspath(path))
+    check_files(path, n_rows=1)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, cells = itertools.islice(csv.reader(file), 2)
-        folder = os.path.abspath(path.parent)
-        cells = [
-            cell if _is_number(cell) else os.path.join(folder, cell.replace("\\", "/"))
-            for cell in cells
-        ]
+        cells = [c if _is_number(c) else str(path.parent / c.replace("\\", "/")) for c in cells]
         with tempfile.TemporaryDirectory() as temporary:
             copy = os.path.join(temporary, "row.csv")
             with open(copy, "w", encoding="utf-8", newline="") as file:

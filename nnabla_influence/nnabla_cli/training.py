@@ -17,9 +17,8 @@ from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
 from nnabla_influence import nnabla_cli_callback
-from nnabla_influence.dataset import ColumnSpec, Dataset, note_on_equal_data, open_dataset
+from nnabla_influence.dataset import ColumnSpec, note_on_equal_data, open_dataset
 from nnabla_influence.definition import (
-    DatasetSettings,
     Definition,
     Mode,
     check_differentiable,
@@ -40,7 +39,12 @@ from nnabla_influence.files import PathLike
 from nnabla_influence.nnabla_cli.child_process import run_nnabla_cli
 from nnabla_influence.nnabla_cli.unsafe_inputs import check_datasets
 from nnabla_influence.progress import Progress, SilentProgress
-from nnabla_influence.runs.checkpoint_plan import check_keep, nnabla_cli_plan, window_epochs
+from nnabla_influence.runs.checkpoint_plan import (
+    StorageEstimate,
+    check_keep,
+    nnabla_cli_plan,
+    window_epochs,
+)
 from nnabla_influence.runs.run import (
     SETTINGS,
     Run,
@@ -49,7 +53,6 @@ from nnabla_influence.runs.run import (
     replacing_run,
     write_settings,
 )
-from nnabla_influence.runs.storage import StorageEstimate
 from nnabla_influence.solvers import STATE_NAMES, check_solver
 
 _UNKNOWN_STATES = ("", "")  # most of the solvers that cannot be traced have two
@@ -103,7 +106,9 @@ def train(
         storage.check_disk_space(staged.parent, keep)
         progress.say(storage.describe(keep))
         progress.say(f"Training {definition.path} on {chosen.description}")
-        seeds = _seeds(definition)
+        proto = nnabla_pb2.NNablaProtoBuf()
+        proto.CopyFrom(definition.proto)
+        seeds = seed_random_layers(proto)  # of those without, since nnabla's own are not recorded
         if seeds:
             progress.say(
                 f"Random layers without a seed get one, so that they can be replayed:"
@@ -114,7 +119,9 @@ def train(
         outdir.mkdir()
         copy = outdir / definition.path.name
         _write_copy(definition, chosen, seeds, copy)
-        arguments = ["-c", str(copy), "-o", str(outdir), "-C", _context_argument(chosen)]
+        is_cuda = any(backend.startswith("cudnn") for backend in chosen.context.backend)
+        context = f"cudnn:{chosen.context.device_id or 0}" if is_cuda else "cpu"
+        arguments = ["-c", str(copy), "-o", str(outdir), "-C", context]
         if parameters is not None:
             arguments += ["-p", os.path.abspath(parameters)]
         recorded = staged / "recorded"
@@ -140,53 +147,42 @@ def _check(definition: Definition, progress: Progress) -> None:
     """
     if definition.training is None:
         raise ModelError(f"{definition.path}: names no training dataset")
-    iterations = definition.max_epoch * definition.proto.training_config.iter_per_epoch
-    if iterations < definition.solver.update_interval:
+    iter_per_epoch = definition.proto.training_config.iter_per_epoch
+    if definition.max_epoch * iter_per_epoch < definition.solver.update_interval:
         raise ModelError(
             f"{definition.path}: trains too little for one update (max_epoch"
-            f" {definition.max_epoch}, iter_per_epoch"
-            f" {definition.proto.training_config.iter_per_epoch}); raise max_epoch"
+            f" {definition.max_epoch}, iter_per_epoch {iter_per_epoch}); raise max_epoch"
         )
     for dataset in definition.proto.dataset:
         if not dataset.uri.strip():
             raise ModelError(
                 f"{definition.path}: dataset {dataset.name!r} names no CSV; set its uri"
             )
-    named = {
-        "training": (definition, definition.training),
-        "validation": (validation_definition(definition), definition.validation),
-    }
-    for what, (_, settings) in named.items():
-        if settings is not None and "://" not in settings.uri:
+    named = [("training", definition, definition.training)]
+    if definition.validation is not None:
+        named.append(("validation", validation_definition(definition), definition.validation))
+    for what, _, settings in named:
+        if "://" not in settings.uri:
             advice = "write the path of the CSV into the definition (uri)"
             refuse_missing_csv(definition.path, settings, what, advice)
     check_datasets(definition)
-    opened = []
-    for read_by, settings in named.values():
-        if settings is None:
-            continue
+    datasets = []
+    for _, read_by, settings in named:
         columns = [
             ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative) for i in read_by.inputs
         ]
-        dataset = open_dataset(
-            settings.path, columns, normalize=settings.normalize, progress=progress
+        datasets.append(
+            open_dataset(settings.path, columns, normalize=settings.normalize, progress=progress)
         )
-        if settings is definition.training:
-            _check_size(definition, settings, dataset)
-        opened.append(dataset)
-    note = note_on_equal_data(*opened) if len(opened) == 2 else None
+    n_rows, size = len(datasets[0]), definition.training.batch_size
+    if definition.training.shuffle and n_rows < size:  # its order cannot be recorded
+        raise DatasetError(
+            f"{datasets[0].path}: has {n_rows} rows, fewer than the batch size {size} in"
+            f" {definition.path}; choose a batch size of at most {n_rows}, or add rows"
+        )
+    note = note_on_equal_data(*datasets) if len(datasets) == 2 else None
     if note:
         progress.say(note)
-
-
-def _check_size(definition: Definition, settings: DatasetSettings, dataset: Dataset) -> None:
-    """Refuse a dataset of less than one mini-batch, whose shuffled order cannot be recorded."""
-    if settings.shuffle and len(dataset) < settings.batch_size:
-        raise DatasetError(
-            f"{dataset.path}: has {len(dataset)} rows, fewer than the batch size"
-            f" {settings.batch_size} in {definition.path}; choose a batch size of at most"
-            f" {len(dataset)}, or add rows"
-        )
 
 
 def _check_parameters(definition: Definition, parameters: str | os.PathLike[str]) -> None:
@@ -198,16 +194,14 @@ def _check_parameters(definition: Definition, parameters: str | os.PathLike[str]
     }
     known = {name: v.shape for name, v in definition.parameters.items() if name in shapes}
     repeated = any("{" in name for name in shapes)  # their copies have other names
+    advice = "give a file that was saved from this network"
     if not known and not repeated:
-        raise ModelError(
-            f"{parameters}: holds none of the network's parameters ({', '.join(list(shapes)[:3])},"
-            " ...); give a file that was saved from this network"
-        )
+        names = ", ".join([*shapes][:3])
+        raise ModelError(f"{parameters}: holds none of the parameters {names}, ...; {advice}")
     for name, shape in known.items():
         if shape != shapes[name]:
             raise ModelError(
-                f"{parameters}: parameter {name!r} has shape {shape}, but the network needs"
-                f" {shapes[name]}; give a file that was saved from this network"
+                f"{parameters}: parameter {name!r} has shape {shape}, not {shapes[name]}; {advice}"
             )
 
 
@@ -229,13 +223,6 @@ def _storage(definition: Definition, window: int | None) -> StorageEstimate:
             window,
         ),
     )
-
-
-def _seeds(definition: Definition) -> dict[str, int]:
-    """Return seeds for the random layers that have none, since nnabla's own are not recorded."""
-    proto = nnabla_pb2.NNablaProtoBuf()
-    proto.CopyFrom(definition.proto)
-    return seed_random_layers(proto)
 
 
 def _warn_if_unscorable(definition: Definition, keep: str, progress: Progress) -> None:
@@ -276,6 +263,7 @@ def _write_copy(
 def _edited(
     definition: Definition, device: Device, seeds: Mapping[str, int], content: bytes
 ) -> str:
+    """Return the text of a copy."""
     proto = nnabla_pb2.NNablaProtoBuf()
     text_format.Merge(content.decode("utf-8-sig"), proto)
     set_seeds(proto, seeds)
@@ -291,9 +279,3 @@ def _edited(
         context.device_id = device.context.device_id or "0"
     # Escaped to ASCII, as nnabla_cli reads the file in the locale's encoding.
     return str(text_format.MessageToString(proto))
-
-
-def _context_argument(device: Device) -> str:
-    if any(backend.startswith("cudnn") for backend in device.context.backend):
-        return f"cudnn:{device.context.device_id or 0}"
-    return "cpu"

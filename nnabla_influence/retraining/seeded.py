@@ -25,8 +25,12 @@ from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.nnabla_cli.order import seeded_steps
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.retraining.inputs import CurveInputs
-from nnabla_influence.runs.checkpoint import Checkpoint
-from nnabla_influence.runs.checkpoint_folder import read_layout, write_checkpoints, write_layout
+from nnabla_influence.runs.checkpoint import (
+    Checkpoint,
+    read_layout,
+    write_checkpoints,
+    write_layout,
+)
 from nnabla_influence.runs.checkpoint_plan import WindowPlan
 from nnabla_influence.runs.run import (
     Run,
@@ -35,7 +39,7 @@ from nnabla_influence.runs.run import (
     replacing_run,
     write_run_files,
 )
-from nnabla_influence.runs.run_folder import CHECKPOINTS
+from nnabla_influence.runs.run_files import CHECKPOINTS
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.window import recorded_window
 from nnabla_influence.solvers import STATE_NAMES, SolverState
@@ -126,8 +130,9 @@ def recorded_training(inputs: CurveInputs, seed: int, folder: str | os.PathLike[
 
 
 def _train_keeping(inputs: CurveInputs, training: SeededTraining, folder: Path) -> Checkpoint:
-    steps, trainer, kept = training.steps, training.trainer, []
-    checksums: list[int] = []
+    steps, trainer = training.steps, training.trainer
+    t_of: dict[int, int] = {}
+    checksum_of: dict[int, int] = {}
     spacing = WindowPlan(0, len(steps)).spacing(KEEP)
     try:
         with without_futile_imports():
@@ -136,15 +141,13 @@ def _train_keeping(inputs: CurveInputs, training: SeededTraining, folder: Path) 
                 if step.step % spacing == 0:
                     checkpoint = trainer.checkpoint()
                     # One at a time: all of them may not fit into memory.
-                    checksums += write_checkpoints(folder, [checkpoint])
-                    kept.append((checkpoint.step, checkpoint.solver.t))
+                    checksum_of.update(write_checkpoints(folder, [checkpoint]))
+                    t_of[checkpoint.step] = checkpoint.solver.t
                 trainer.step(step, training.inputs)
             end = trainer.checkpoint()
     except RunError as error:
         raise RunError(f"{inputs.definition.path}: seed {training.seed}: {error}") from error
-    layout = dataclasses.replace(
-        read_layout(folder), checkpoints=tuple(kept), checksums=tuple(checksums)
-    )
+    layout = dataclasses.replace(read_layout(folder), t_of=t_of, checksum_of=checksum_of)
     write_layout(folder, layout)
     return end
 

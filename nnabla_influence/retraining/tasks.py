@@ -23,7 +23,7 @@ from nnabla_influence.retraining.inputs import Config, CurveInputs, open_inputs
 from nnabla_influence.retraining.retraining import Parameters, Retraining, replayed
 from nnabla_influence.retraining.seeded import recorded_training, seeded_training, train
 from nnabla_influence.runs.run import Run, last_epochs
-from nnabla_influence.runs.run_folder import CHECKPOINTS, PARAMETERS, SOLVER_STATES
+from nnabla_influence.runs.run_files import CHECKPOINTS, PARAMETERS, SOLVER_STATES
 from nnabla_influence.scoring import score
 from nnabla_influence.solvers import STATE_NAMES
 

@@ -1,21 +1,24 @@
-"""Which checkpoints of a training are kept: the final state only, every so many steps, or all."""
+"""Which checkpoints of a training are kept, and how much disk and memory they take."""
 
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
-from nnabla_influence.errors import RunError
+from nnabla_influence.errors import OutputError, RunError
+from nnabla_influence.runs.checkpoint import HEADER_BYTES
+from nnabla_influence.text import size_text
 
 KEEP = ("final", "sqrt", "all")
 
+# Measured overhead of final.h5 and solver_states.h5: of both files, and per array.
+_H5_BYTES, _H5_BYTES_PER_ARRAY = 5600, 1500
+
 
 def check_keep(keep: str) -> str:
-    """Return ``keep`` if it is one of `KEEP`.
-
-    Raises:
-        RunError: It is not.
-    """
+    """Return ``keep`` if it is one of `KEEP`, else raise `RunError`."""
     if keep not in KEEP:
         raise RunError(f"keep: {keep!r} is not one of {', '.join(KEEP)}")
     return keep
@@ -75,6 +78,66 @@ class WindowPlan:
         return 0 if keep == "final" else -(-self.n_steps // self.spacing(keep))
 
 
+@dataclass(frozen=True)
+class StorageEstimate:
+    """The cost of each choice of ``keep`` for one training.
+
+    Attributes:
+        n_parameters: Values of all parameters.
+        n_states: Values of the solver's state.
+        n_arrays: Arrays that hold them.
+        plan: The window.
+    """
+
+    n_parameters: int
+    n_states: int
+    n_arrays: int
+    plan: WindowPlan
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Bytes of one checkpoint: parameters and the solver's state."""
+        return HEADER_BYTES + 4 * (self.n_parameters + self.n_states)
+
+    def disk_bytes(self, keep: str) -> int:
+        """Return the bytes of all checkpoints on disk, including the final state."""
+        beside = _H5_BYTES + _H5_BYTES_PER_ARRAY * self.n_arrays
+        final = 4 * (self.n_parameters + self.n_states) + beside
+        return final + self.checkpoint_bytes * self.plan.n_checkpoints(keep)
+
+    def memory_bytes(self, keep: str) -> int:
+        """Return the bytes of the checkpoints that an exact trace holds in memory at once."""
+        return self.checkpoint_bytes * (1 + self.plan.spacing(keep) if keep == "sqrt" else 1)
+
+    def describe(self, keep: str) -> str:
+        """Return a line for the user, such as ``Checkpoints: final 1.2 MB, sqrt 214 MB ...``."""
+        choices = []
+        for choice in KEEP:
+            n = self.plan.n_checkpoints(choice)
+            count = f" ({n:,})" if n else ""
+            choices.append(f"{choice} {size_text(self.disk_bytes(choice))}{count}")
+        line = f"Checkpoints: {', '.join(choices)}; keeping {keep}"
+        if keep == "final":
+            return line
+        memory = size_text(self.memory_bytes(keep))
+        return f"{line}; exact scores will need {memory} of memory for them"
+
+    def check_disk_space(self, folder: Path, keep: str) -> None:
+        """Refuse a choice of ``keep`` for which the disk is too small.
+
+        Raises:
+            OutputError: The checkpoints need more space than is free on the disk of ``folder``.
+        """
+        needed, free = self.disk_bytes(keep), shutil.disk_usage(folder).free
+        if needed > free:
+            fitting = [choice for choice in KEEP if self.disk_bytes(choice) <= free]
+            advice = f"use --keep {fitting[-1]}, or " if fitting else ""
+            raise OutputError(
+                f"{folder}: --keep {keep} needs {size_text(needed)} of disk, but only"
+                f" {size_text(free)} are free; {advice}free disk space"
+            )
+
+
 def nnabla_cli_plan(
     max_epoch: int,
     iter_per_epoch: int,
@@ -105,14 +168,9 @@ def recorder_plan(
         total_steps: Updates of the whole training, if known.
         steps_per_epoch: Updates per epoch, if known.
         window: Epochs, counted from the end; None for all.
-
-    Raises:
-        RunError: ``total_steps`` is below 1.
     """
     if total_steps is None or (window is not None and steps_per_epoch is None):
         return None
-    if total_steps < 1:
-        raise RunError(f"total_steps: {total_steps} is not a whole number from 1")
     return _last_epochs(0, total_steps, steps_per_epoch or total_steps, 1, window)
 
 
@@ -149,8 +207,8 @@ class CheckpointSelection:
         if self._only is not None and not self._only.first <= number < self._only.end:
             return False
         # The first of all is always kept, as it may be the only one before the window.
-        first = not self.numbers or number in self.numbers
-        return first or (number - self._first) % self._spacing == 0
+        is_first = not self.numbers or number in self.numbers
+        return is_first or (number - self._first) % self._spacing == 0
 
     def add(self, number: int) -> list[int]:
         """Add a checkpoint; return those to remove."""
@@ -161,10 +219,7 @@ class CheckpointSelection:
         return self._drop({n for n in self.numbers[1:] if (n - self._first) % self._spacing})
 
     def anchor(self, number: int) -> int:
-        """Return where a replay to ``number`` starts: the last checkpoint at or before it.
-
-        It is ``number`` itself where there is none.
-        """
+        """Return the last checkpoint at or before ``number``; ``number`` if there is none."""
         return max((n for n in self.numbers if n <= number), default=number)
 
     def release(self, window_start: int) -> list[int]:

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,12 @@ import numpy as np
 
 from nnabla_influence.errors import OutputError, RunError
 from nnabla_influence.files import working_folder
-from nnabla_influence.runs.checkpoint_folder import Array, Layout, write_layout, write_values
+from nnabla_influence.runs.checkpoint import (
+    Layout,
+    StoredArray,
+    write_layout,
+    write_values,
+)
 from nnabla_influence.runs.checkpoint_plan import CheckpointSelection
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.solvers.state import SolverState, collect_state, get_state
@@ -31,7 +36,7 @@ class CheckpointWriter:
     them.
 
     Args:
-        run_folder: The run folder to be.
+        run_folder: The later run folder.
         solver: nnabla's solver.
         parameters: All parameters that the network reads, by the names to use.
         selection: Which checkpoints to keep.
@@ -88,16 +93,17 @@ class CheckpointWriter:
         self._remove(self._selection.release(window_start))
         self.seconds += time.perf_counter() - started
 
-    def publisher(self, steps: Sequence[Step], first_step: int = 0) -> Callable[[Path], None]:
-        """Return what makes the folder of checkpoints of a run with these steps.
+    def publish(self, folder: Path, steps: Sequence[Step], first_step: int = 0) -> None:
+        """Write the checkpoints of a run with these steps.
 
         Args:
+            folder: The run's folder of checkpoints, to make.
             steps: The steps of the run, from a checkpoint on.
             first_step: Number of the first recorded update within the whole training.
-        """
-        return lambda folder: self._publish(folder, steps, first_step)
 
-    def _publish(self, folder: Path, steps: Sequence[Step], first_step: int) -> None:
+        Raises:
+            RunError: There is no checkpoint at the first of the steps.
+        """
         first, last = (steps[i].step - first_step for i in (0, -1))
         kept = [number for number in self._selection.numbers if first <= number <= last]
         if self._folder is None or kept[:1] != [first]:
@@ -108,10 +114,10 @@ class CheckpointWriter:
         folder.mkdir()
         for number in kept:
             _link(self._folder / f"{number}.npy", folder / f"{number + first_step}.npy")
-        checkpoints = tuple((number + first_step, self._t[number]) for number in kept)
-        checksums = tuple(self._checksums[number] for number in kept)
+        t_of = {number + first_step: self._t[number] for number in kept}
+        checksum_of = {number + first_step: self._checksums[number] for number in kept}
         seconds = round(self.seconds, 3)
-        write_layout(folder, Layout(self._snapshot.arrays, checkpoints, seconds, checksums))
+        write_layout(folder, Layout(self._snapshot.arrays, t_of, checksum_of, seconds))
 
     def _remove(self, numbers: list[int]) -> None:
         for number in numbers:
@@ -135,7 +141,7 @@ class Snapshot:
     """
 
     def __init__(self, solver: Any, parameters: Mapping[str, nn.Variable]):
-        self.arrays: tuple[Array, ...] = ()
+        self.arrays: tuple[StoredArray, ...] = ()
         self._solver = solver
         self._parameters = dict(parameters)
         self._keys = _keys(solver, parameters)
@@ -152,28 +158,25 @@ class Snapshot:
         states = self._solver.get_states()
         state_of = {name: states[key] for name, key in self._keys.items()}
         variables = list(self._parameters.values())
-        arrays = [Array(name, "", v.shape) for name, v in self._parameters.items()]
+        arrays = [StoredArray(name, "", v.shape) for name, v in self._parameters.items()]
         for name, state in state_of.items():
             for kind in sorted(state.pstate):
                 variables.append(state.pstate[kind])
-                arrays.append(Array(name, kind, state.pstate[kind].shape))
+                arrays.append(StoredArray(name, kind, state.pstate[kind].shape))
         if self._flat is None or arrays != list(self.arrays) or variables != self._variables:
-            self._flat = self._concatenated(variables, tuple(arrays))
+            if self.arrays and arrays != list(self.arrays):
+                changed = next(new for new, old in zip(arrays, self.arrays) if new != old)
+                raise RunError(
+                    f"the parameter {changed.parameter} or its solver state changed its shape"
+                    " during the training; make the Recorder after the network"
+                )
+            self.arrays, self._variables = tuple(arrays), variables
+            with nn.context_scope(_in_float32(nn.get_current_context())), nn.auto_forward(False):
+                flat = [F.reshape(v, (v.size,), inplace=False) for v in variables]
+                self._flat = F.concatenate(*flat, axis=0)
         self._flat.forward()
         t = collect_state({name: int(state.t) for name, state in state_of.items()}, {}).t
         return t, np.asarray(self._flat.data.get_data("r"), np.float32)
-
-    def _concatenated(self, variables: list[nn.Variable], arrays: tuple[Array, ...]) -> nn.Variable:
-        if self.arrays and arrays != self.arrays:
-            changed = next(new for new, old in zip(arrays, self.arrays) if new != old)
-            raise RunError(
-                f"the parameter {changed.parameter} or its solver state changed its shape during"
-                " the training; make the Recorder after the network"
-            )
-        self.arrays, self._variables = arrays, variables
-        with nn.context_scope(_in_float32(nn.get_current_context())), nn.auto_forward(False):
-            flat = [F.reshape(v, (v.size,), inplace=False) for v in variables]
-            return F.concatenate(*flat, axis=0)
 
 
 def final_solver_state(

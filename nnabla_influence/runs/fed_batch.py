@@ -90,11 +90,7 @@ def fed_batch_of(values: Any) -> FedBatch:
     """
     try:
         inputs = tuple(
-            FedInput(
-                str(i["name"]),
-                int(i["size"]),
-                *(tuple(map(float, i[key])) for key in ("mean", "spread", "order")),
-            )
+            FedInput(i["name"], i["size"], tuple(i["mean"]), tuple(i["spread"]), tuple(i["order"]))
             for i in values["inputs"]
         )
         return FedBatch(tuple(map(int, values["rows"])), inputs)
@@ -105,8 +101,8 @@ def fed_batch_of(values: Any) -> FedBatch:
 def _fed_input(name: str, array: np.ndarray) -> FedInput:
     values = array.reshape(len(array), -1).astype(np.float64)
     size = values.shape[1]
-    statistics = (values.mean(axis=1), values.std(axis=1), values @ _weights(size) / size)
-    return FedInput(name, size, *(tuple(each.tolist()) for each in statistics))
+    mean, spread, order = values.mean(axis=1), values.std(axis=1), values @ _weights(size) / size
+    return FedInput(name, size, tuple(mean.tolist()), tuple(spread.tolist()), tuple(order.tolist()))
 
 
 def _weights(size: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from nnabla_influence.runs.checkpoint_writer import (
     trained_names,
 )
 from nnabla_influence.runs.row_numbers import WatchedIterator
-from nnabla_influence.runs.run import RunSettings, write_run
+from nnabla_influence.runs.run import RunSettings, describe_kept, write_run
 from nnabla_influence.runs.step_log import (
     RecordedSolver,
     StepLog,
@@ -37,7 +38,6 @@ from nnabla_influence.runs.step_log import (
     hyperparameters,
     solver_name,
 )
-from nnabla_influence.runs.storage import describe_kept
 from nnabla_influence.text import printable
 
 
@@ -46,11 +46,10 @@ def safely(call: Callable[..., None], *arguments: Any) -> None:
     try:
         call(*arguments)
     except Exception as error:
-        log_not_recorded(error)
+        _log_not_recorded(error)
 
 
-def log_not_recorded(error: Exception) -> None:
-    """Log why the training is not recorded."""
+def _log_not_recorded(error: Exception) -> None:
     logger.log(99, printable(f"This training is not recorded for nnabla-influence: {error}"))
 
 
@@ -66,7 +65,7 @@ class _SafeStepLog(StepLog):
                 call(*arguments)
             except Exception as error:
                 self.failure = error
-                log_not_recorded(error)
+                _log_not_recorded(error)
                 if self.checkpoints is not None:
                     self.checkpoints.close()
 
@@ -153,7 +152,7 @@ class NnablaCliRecorder:
                 watched = WatchedIterator(iterator, drawn)
             except Exception as error:
                 log.failure = error
-                log_not_recorded(error)
+                _log_not_recorded(error)
                 return iterator
             log.n_rows = iterator.size
             return watched
@@ -207,7 +206,9 @@ class NnablaCliRecorder:
             trainable=trained_names(solver, parameters),
             steps=steps,
             solver_state=final_solver_state(solver, parameters, self.keep),
-            checkpoints=None if checkpoints is None else checkpoints.publisher(steps, first_step),
+            checkpoints=None
+            if checkpoints is None
+            else partial(checkpoints.publish, steps=steps, first_step=first_step),
             contents=self.contents,
             settings=RunSettings(
                 n_rows=log.n_rows,

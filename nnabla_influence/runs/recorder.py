@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,7 +32,7 @@ from nnabla_influence.runs.checkpoint_writer import (
 from nnabla_influence.runs.fed_batch import fed_batch
 from nnabla_influence.runs.row_numbers import WatchedIterator
 from nnabla_influence.runs.run import Run, RunSettings, write_run
-from nnabla_influence.runs.run_folder import NETWORK, check_replaceable
+from nnabla_influence.runs.run_files import NETWORK, check_replaceable
 from nnabla_influence.runs.script_network import ScriptNetwork
 from nnabla_influence.runs.step_log import (
     RecordedSolver,
@@ -40,7 +41,6 @@ from nnabla_influence.runs.step_log import (
     hyperparameters,
     solver_name,
 )
-from nnabla_influence.runs.steps import Step
 
 
 class Recorder:
@@ -143,15 +143,17 @@ class Recorder:
         epochs = window_epochs(window)
         self._raw_solver = solver
         self._parameters = _parameters_of(solver, parameters)
-        self._network = self._script_network(inputs, loss, definition)
-        if self._network is not None:
+        self._network: ScriptNetwork | None = None
+        if inputs is not None or loss is not None:
+            if inputs is None or loss is None or definition is not None:
+                raise RunError("give inputs and loss, both, or a definition of your own")
+            self._network = ScriptNetwork(inputs, loss, self._parameters, solver)
             definition, network = os.path.abspath(self.folder / NETWORK), self._network.name
         self._weight_decay = weight_decay
         self._keep_on_error = keep_on_error
-        known = dataset is not None and os.path.isfile(dataset)
         self._described = RunSettings(
             dataset=dataset,
-            dataset_hash=file_hash(dataset) if dataset is not None and known else None,
+            dataset_hash=file_hash(dataset) if dataset and os.path.isfile(dataset) else None,
             definition=definition,
             network=network,
             window=window_words(epochs),
@@ -250,8 +252,10 @@ class Recorder:
             trainable=trained_names(solver, self._parameters),
             steps=steps,
             solver_state=final_solver_state(solver, self._parameters, self._described.keep),
-            checkpoints=None if checkpoints is None else checkpoints.publisher(steps),
-            network=self._network_text(steps, decay),
+            checkpoints=None if checkpoints is None else partial(checkpoints.publish, steps=steps),
+            network=None
+            if self._network is None
+            else self._network.text(steps, decay, self._described.dataset),
             contents=self._contents,
             settings=dataclasses.replace(
                 self._described,
@@ -283,32 +287,14 @@ class Recorder:
             if self._log.checkpoints is not None:
                 self._log.checkpoints.close()
 
-    def _script_network(
-        self,
-        inputs: Mapping[str, nn.Variable] | None,
-        loss: nn.Variable | None,
-        definition: str | None,
-    ) -> ScriptNetwork | None:
-        if inputs is None and loss is None:
-            return None
-        if inputs is None or loss is None or definition is not None:
-            raise RunError("give inputs and loss, both, or a definition of your own")
-        return ScriptNetwork(inputs, loss, self._parameters, self._raw_solver)
-
-    def _network_text(self, steps: Sequence[Step], weight_decay: float) -> str | None:
-        if self._network is None:
-            return None
-        return self._network.text(steps, weight_decay, self._described.dataset)
-
     def _network_functions(self) -> tuple[str, ...]:
         """Return what the network computes; nothing where it is unknown."""
-        definition = self._described.definition
         try:
             if self._network is not None:
                 return self._network.functions()
-            if definition is None or not os.path.isfile(definition):
+            if self._described.definition is None:
                 return ()
-            read = load_definition(definition)
+            read = load_definition(self._described.definition)
             return network_fingerprint(read.path, read.network, read.optimizer)
         except InfluenceError:
             return ()  # scoring gives the reason
@@ -317,12 +303,10 @@ class Recorder:
 def _parameters_of(
     solver: Any, parameters: Mapping[str, nn.Variable] | None
 ) -> Mapping[str, nn.Variable]:
-    """Return the variables to save, which must hold the solver's."""
+    """Return the variables to save, which must include the solver's."""
     trained = solver.get_parameters()
     if not trained:
-        raise RunError(
-            "the solver has no parameters; call solver.set_parameters(...) before the Recorder"
-        )
+        raise RunError("the solver has no parameters; call its set_parameters before the Recorder")
     variables = dict(nn.get_parameters(grad_only=False) if parameters is None else parameters)
     present = set(variables.values())
     missing = [name for name, variable in trained.items() if variable not in present]

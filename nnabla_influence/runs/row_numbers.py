@@ -136,12 +136,11 @@ def _rows_drawn_last(iterator: Any, row_at: Callable[[int], int]) -> np.ndarray:
 
 
 def _is_shuffled(source: Any) -> bool:
-    while True:
-        if source.shuffle or (_has_indexes(source) and not _is_in_order(source)):
-            return True
-        if not hasattr(source, "_data_source"):
-            return False
-        source = source._data_source
+    if source.shuffle:
+        return True
+    if _has_indexes(source) and not np.array_equal(source._indexes, np.arange(source.size)):
+        return True
+    return hasattr(source, "_data_source") and _is_shuffled(source._data_source)
 
 
 def _row_lookup(source: Any) -> Callable[[int], int]:
@@ -166,7 +165,8 @@ def _row_lookup(source: Any) -> Callable[[int], int]:
         stored = _first_order(source)
         return lambda position: stored[source.order[position]]
     if kind is CacheDataSource:
-        row_of_entry = _rows_of_cache_entries(source)
+        rows = _read_order(Path(source._cachedir), source.size)
+        row_of_entry = dict(zip(source._original_order, rows))
         return lambda position: row_of_entry[source.order[position]]
     if kind is DataSourceWithMemoryCache:
         if not source._on_memory:
@@ -218,17 +218,17 @@ def _has_indexes(source: Any) -> bool:
     )
 
 
-def _is_in_order(source: Any) -> bool:
-    return np.array_equal(source._indexes, np.arange(source.size))
-
-
 def _lookup_by_indexes(source: Any) -> Callable[[int], int]:
     checked: Any = None
 
     def row_at(position: int) -> int:
         nonlocal checked
         if checked is not source._indexes:  # drawn anew, at the end of an epoch
-            _check_permutation(source)
+            if not np.array_equal(np.sort(source._indexes), np.arange(source.size)):
+                raise UnsupportedError(
+                    f"the iterator draws from a {type(source).__name__}, whose _indexes are not the"
+                    f" row numbers from 0 to {source.size - 1}, each once; {_INSTEAD}"
+                )
             checked = source._indexes
         return int(checked[position])
 
@@ -236,25 +236,8 @@ def _lookup_by_indexes(source: Any) -> Callable[[int], int]:
     return row_at
 
 
-def _check_permutation(source: Any) -> None:
-    try:
-        is_one = np.array_equal(np.sort(source._indexes), np.arange(source.size))
-    except (TypeError, ValueError):
-        is_one = False
-    if not is_one:
-        raise UnsupportedError(
-            f"the iterator draws from a {type(source).__name__}, whose _indexes are not the row"
-            f" numbers from 0 to {source.size - 1}, each once; {_INSTEAD}"
-        )
-
-
 def _order_of_simple(source: Any, generation: int) -> Any:
     return next(drawn.order for drawn in source._orders if drawn.generation == generation)
-
-
-def _rows_of_cache_entries(source: Any) -> dict[tuple[str, int], int]:
-    rows = _read_order(Path(source._cachedir), source.size)
-    return dict(zip(source._original_order, rows))
 
 
 def _read_order(cache: Path, size: int) -> list[int]:
@@ -263,22 +246,18 @@ def _read_order(cache: Path, size: int) -> list[int]:
     try:
         with path.open(newline="") as file:
             lines = [(int(position), int(row)) for position, row in csv.reader(file)]
+        rows = [row for _, row in lines]
+        if [position for position, _ in lines] != [*range(size)] or set(rows) != {*range(size)}:
+            raise ValueError(f"it does not fit the cache of {size} rows")
     except (OSError, ValueError) as error:
         raise UnsupportedError(
-            f"{path}: does not give the rows of the cache ({error}); remove the cache, or"
-            f" {_INSTEAD}"
+            f"{path}: the rows of the cache are unknown ({error}); remove the cache, or {_INSTEAD}"
         ) from error
-    rows = [row for _, row in lines]
-    if [position for position, _ in lines] != list(range(size)) or set(rows) != set(range(size)):
-        raise UnsupportedError(
-            f"{path}: does not fit the cache of {size} rows; remove the cache, or {_INSTEAD}"
-        )
     return rows
 
 
 def _chain(source: Any) -> str:
-    names = [type(source).__name__]
-    while hasattr(source, "_data_source"):
-        source = source._data_source
-        names.append(type(source).__name__)
-    return " over a ".join(names)
+    name = type(source).__name__
+    if not hasattr(source, "_data_source"):
+        return name
+    return f"{name} over a {_chain(source._data_source)}"

@@ -4,23 +4,22 @@
     The parameters after the last step, as `nnabla.save_parameters` writes them.
 ``steps.csv``
     One line for each solver update of the window: ``step,epoch,learning_rate,rows``. Rows are the
-    data set's row numbers from 0, separated by spaces, in the order of training; where an update
+    dataset's row numbers from 0, separated by spaces, in the order of training; where an update
     summed the gradients of several mini-batches, ``|`` stands between these.
 ``run.json``
-    The settings (`RunSettings`), for the reader and to notice a data set that does not fit.
+    The settings (`RunSettings`), for the reader and to notice a dataset that does not fit.
 ``network.nntxt``
     The network definition, where a script's `Recorder` was given its inputs and loss.
 ``solver_states.h5``
     The solver's state after the last step, as ``solver.save_states`` writes it.
 ``contents.json``
-    A hash of the files that each row of the data set names (pictures, say).
+    A hash of the files that each row of the dataset names (pictures, say).
 ``checkpoints``
-    Checkpoints of the training, where it kept any (`nnabla_influence.runs.checkpoint_folder`).
-    One of them is at, or before, the first step of the window, and ``steps.csv`` reaches back to
-    it.
+    Checkpoints of the training, where it kept any (`nnabla_influence.runs.checkpoint`). One of
+    them is at, or before, the first step of the window, and ``steps.csv`` reaches back to it.
 
-The first two alone, written by hand or by a script of any framework, are a valid run. What else
-belongs to a run lies beside them, in the entries that `RUN_ENTRIES` names.
+The first two alone, written by hand or by a script of any framework, are a valid run. Other files
+of a run are in the entries that `RUN_ENTRIES` names.
 """
 
 from __future__ import annotations
@@ -36,57 +35,30 @@ import numpy as np
 from nnabla_influence.dataset.file_hashes import Contents, read_contents, write_contents
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import PathLike
-from nnabla_influence.runs.checkpoint import Checkpoint
-from nnabla_influence.runs.checkpoint_folder import Layout, read_checkpoint, read_layout
-from nnabla_influence.runs.run_folder import (
+from nnabla_influence.runs.checkpoint import Checkpoint, Layout, read_checkpoint, read_layout
+from nnabla_influence.runs.run_files import (
     CHECKPOINTS,
     CONTENTS,
     NETWORK,
     PARAMETERS,
-    RUN_ENTRIES,
     SETTINGS,
     SOLVER_STATES,
     STEPS,
-    check_replaceable,
+    read_parameters,
+    read_solver_state,
     replacing_run,
+    write_parameters,
+    write_solver_state,
 )
 from nnabla_influence.runs.run_settings import (
-    FORMAT_VERSION,
     RunSettings,
     check_files,
     read_settings,
     write_settings,
 )
-from nnabla_influence.runs.state_files import (
-    read_parameters,
-    read_solver_state,
-    write_parameters,
-    write_solver_state,
-)
 from nnabla_influence.runs.steps import Step, line_of_step, read_steps, write_steps
 from nnabla_influence.solvers.state import SolverState
-
-__all__ = [
-    "CHECKPOINTS",
-    "FORMAT_VERSION",
-    "PARAMETERS",
-    "RUN_ENTRIES",
-    "SETTINGS",
-    "SOLVER_STATES",
-    "STEPS",
-    "Run",
-    "RunSettings",
-    "Step",
-    "check_fits",
-    "check_replaceable",
-    "last_epochs",
-    "read_run",
-    "read_settings",
-    "replacing_run",
-    "write_run",
-    "write_run_files",
-    "write_settings",
-]
+from nnabla_influence.text import seconds_text, size_text
 
 
 @dataclass(frozen=True)
@@ -154,14 +126,14 @@ class Run:
         except (OSError, ValueError) as error:
             raise RunError(f"{path}: cannot be read ({error}); record again") from error
 
-    @functools.cached_property
+    @property
     def checkpoints(self) -> tuple[int, ...]:
         """The steps before which there is a checkpoint, ascending.
 
         Raises:
             RunError: The folder of checkpoints is damaged.
         """
-        return () if self._layout is None else tuple(step for step, _ in self._layout.checkpoints)
+        return () if self._layout is None else tuple(self._layout.t_of)
 
     def checkpoint(self, step: int) -> Checkpoint:
         """Read the checkpoint before ``step``, one of `checkpoints`.
@@ -221,7 +193,7 @@ def write_run(
     settings: RunSettings | None,
     trainable: Collection[str] | None = None,
     solver_state: SolverState | None = None,
-    checkpoints: Callable[[Path], None] | None = None,
+    checkpoints: Callable[[Path], object] | None = None,
     contents: Contents | None = None,
     network: str | None = None,
 ) -> Run:
@@ -242,11 +214,11 @@ def write_run(
 
     Raises:
         OutputError: ``folder`` cannot be written, or is not a run.
-        RunError: There are no parameters or no steps.
+        RunError: There are no steps.
     """
-    with replacing_run(folder) as temporary:
+    with replacing_run(folder) as staged:
         write_run_files(
-            temporary,
+            staged,
             parameters=parameters,
             steps=steps,
             settings=settings,
@@ -255,9 +227,9 @@ def write_run(
             contents=contents,
         )
         if checkpoints is not None:
-            checkpoints(temporary / CHECKPOINTS)
+            checkpoints(staged / CHECKPOINTS)
         if network is not None:
-            (temporary / NETWORK).write_text(network, encoding="ascii")
+            (staged / NETWORK).write_text(network, encoding="ascii")
     return Run(Path(folder), settings, tuple(steps))
 
 
@@ -272,8 +244,6 @@ def write_run_files(
     contents: Contents | None = None,
 ) -> None:
     """Write a run's files into an existing folder, such as `replacing_run` yields."""
-    if not parameters:
-        raise RunError("a run without parameters cannot be written")
     if not steps:
         raise RunError("a run without steps cannot be written: no solver update was recorded")
     write_parameters(folder / PARAMETERS, parameters, trainable)
@@ -298,8 +268,8 @@ def last_epochs(steps: Sequence[Step], n: int) -> tuple[Step, ...]:
     epochs = sorted({step.epoch for step in steps})
     if n > len(epochs):
         raise RunError(
-            f"a window of {n} epochs was asked for, but the run holds the steps of"
-            f" {len(epochs)} only; ask for a shorter window, or record a longer one"
+            f"a window of {n} epochs is longer than the {len(epochs)} that the run holds; use a"
+            " shorter window, or record a longer one"
         )
     return tuple(step for step in steps if step.epoch >= epochs[-n])
 
@@ -325,3 +295,16 @@ def check_fits(run: Run, n_rows: int) -> None:
                 f" in the dataset, whose {n_rows} rows are numbered from 0; give the CSV that the"
                 " run was trained on"
             )
+
+
+def describe_kept(run: Run) -> str:
+    """Return a run's checkpoints in words, such as ``checkpoints: sqrt (7), 1.2 MB, ...``."""
+    keep = "final" if run.settings is None else run.settings.keep
+    paths = [run.folder / PARAMETERS, run.folder / SOLVER_STATES]
+    count, seconds = "", ""
+    if run.checkpoints:
+        paths += (run.folder / CHECKPOINTS).iterdir()
+        count = f" ({len(run.checkpoints):,})"
+        seconds = f", written in {seconds_text(run.seconds_keeping)}"
+    size = sum(path.stat().st_size for path in paths if path.is_file())
+    return f"checkpoints: {keep}{count}, {size_text(size)}{seconds}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from nnabla_influence.errors import RunError
 from nnabla_influence.files import check_regular, file_checksum
 from nnabla_influence.runs.checkpoint_plan import check_keep
 from nnabla_influence.runs.fed_batch import FedBatch, fed_batch_of
-from nnabla_influence.runs.run_folder import CONTENTS, PARAMETERS, SOLVER_STATES, STEPS
+from nnabla_influence.runs.run_files import CONTENTS, PARAMETERS, SOLVER_STATES, STEPS
 
 FORMAT_VERSION = 1
 CHECKED = (PARAMETERS, STEPS, SOLVER_STATES, CONTENTS)
@@ -75,35 +74,30 @@ class RunSettings:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        for name in ("n_rows", "total_steps", "window_start"):
-            value = getattr(self, name)
-            self._check(
-                name, value is None or (_is_int(value) and value >= 0), "whole number from 0"
-            )
-        for name in ("solver", "network", "definition", "dataset", "dataset_hash"):
-            self._check(name, isinstance(getattr(self, name), (str, type(None))), "text")
+        for kinds, names in _ENTRIES.items():
+            for name in names:
+                value = getattr(self, name)
+                if isinstance(value, bool) or not isinstance(value, kinds):
+                    raise RunError(f"{name}: {value!r} is not valid")
+        for name, rate in self.hyperparameters.items():
+            if not isinstance(rate, (int, float)):
+                raise RunError(f"hyperparameters: {name} {rate!r} is not a number")
         check_keep(self.keep)
-        self._check("weight_decay", _is_finite(self.weight_decay), "finite number")
-        for name in ("hyperparameters", "random_seeds"):
-            self._check(name, isinstance(getattr(self, name), Mapping), "JSON object")
-            object.__setattr__(self, name, dict(getattr(self, name)))
-        for name, value in self.hyperparameters.items():
-            if not _is_finite(value):
-                raise RunError(f"hyperparameters: {name} {value!r} is not a finite number")
-        are_seeds = all(map(_is_int, self.random_seeds.values()))
-        self._check("random_seeds", are_seeds, "seed for each layer")
-        functions = self.network_functions
-        are_texts = isinstance(functions, (list, tuple)) and all(
-            isinstance(function, str) for function in functions
-        )
-        self._check("network_functions", are_texts, "list of texts")
-        object.__setattr__(self, "network_functions", tuple(functions))
-        if self.fed is not None and not isinstance(self.fed, FedBatch):
+        object.__setattr__(self, "hyperparameters", dict(self.hyperparameters))
+        object.__setattr__(self, "network_functions", tuple(self.network_functions))
+        if isinstance(self.fed, Mapping):
             object.__setattr__(self, "fed", fed_batch_of(self.fed))
 
-    def _check(self, name: str, is_valid: bool, kind: str) -> None:
-        if not is_valid:
-            raise RunError(f"{name}: {getattr(self, name)!r} is not a {kind}")
+
+_ENTRIES: Mapping[tuple[type, ...], tuple[str, ...]] = {
+    (int, type(None)): ("n_rows", "total_steps", "window_start"),
+    (str, type(None)): ("solver", "network", "definition", "dataset", "dataset_hash"),
+    (int, float): ("weight_decay",),
+    (Mapping,): ("hyperparameters", "random_seeds"),
+    (list, tuple): ("network_functions",),
+    (Mapping, FedBatch, type(None)): ("fed",),
+}
+"""The entries of ``run.json`` by their types."""
 
 
 def write_settings(path: Path, settings: RunSettings) -> None:
@@ -139,8 +133,6 @@ def check_files(path: Path) -> None:
         RunError: One has changed; the message names it.
     """
     checksums = _read(path).get("checksums", {})
-    if not isinstance(checksums, dict):
-        raise RunError(f"{path}: checksums: {checksums!r} is not an object")
     for name in CHECKED:
         file = path.parent / name
         # Whoever needs a file reports that it is missing, but for the contents.
@@ -148,8 +140,7 @@ def check_files(path: Path) -> None:
             continue
         if not file.is_file() or file_checksum(file) != checksums[name]:
             raise RunError(
-                f"{file}: has changed since it was recorded: it is damaged or belongs to another"
-                " run; restore it, or record again"
+                f"{file}: has changed since it was recorded; restore it, or record again"
             )
 
 
@@ -157,25 +148,15 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         check_regular(path)
         values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        version = values.get("format_version")
+    except (OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise RunError(
-            f"{path}: is not readable JSON ({reason}); remove it, or record again"
+            f"{path}: is not a JSON object ({reason}); remove it, or record again"
         ) from error
-    if not isinstance(values, dict):
-        raise RunError(f"{path}: is not a JSON object; remove it, or record again")
-    version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise RunError(
             f"{path}: format version {version!r} is unknown (expected {FORMAT_VERSION}); use the"
             " nnabla-influence that wrote the run"
         )
-    return values
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_finite(value: Any) -> bool:
-    return (_is_int(value) or isinstance(value, float)) and math.isfinite(value)
+    return dict(values)

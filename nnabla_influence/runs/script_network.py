@@ -111,13 +111,11 @@ class ScriptNetwork:
 
 
 def _batch_size(inputs: Mapping[str, nn.Variable], loss: nn.Variable) -> int:
-    if not inputs:
-        raise RunError("inputs is empty; give the network's inputs by the dataset's columns")
     if loss.parent is None:
         raise RunError("loss is not computed by a network; give the variable that the loop trains")
     sizes = {name: variable.shape[0] if variable.shape else 1 for name, variable in inputs.items()}
-    if len(set(sizes.values())) > 1:
-        raise RunError(f"inputs: the first axes, of the mini-batch, differ: {sizes}")
+    if len(set(sizes.values())) != 1:
+        raise RunError(f"inputs: the first axes, of the mini-batch, are not of one size: {sizes}")
     return next(iter(sizes.values()))
 
 

@@ -20,8 +20,8 @@ from nnabla_influence.runs.steps import Step
 
 
 @dataclass(frozen=True, eq=False)
-class Update:
-    """One logged solver update; ``epoch`` is None where it was not given."""
+class LoggedUpdate:
+    """One solver update; ``epoch`` is None where it was not given."""
 
     batches: tuple[np.ndarray, ...]
     learning_rate: float
@@ -60,7 +60,7 @@ class StepLog:
         self.n_batches = 0
         self.checkpoints: CheckpointWriter | None = None
         self._epoch_of = epoch_of
-        self._updates: deque[Update] = deque()
+        self._updates: deque[LoggedUpdate] = deque()
         self._n_before = 0  # updates that are kept for the replay, before the window
         self._rows_in_window = 0
         self._pending: list[np.ndarray] = []
@@ -76,15 +76,12 @@ class StepLog:
             raise rows
         rows = np.asarray(rows)
         if rows.ndim != 1 or not rows.size or rows.dtype.kind not in "iu":
-            raise RunError(
-                f"the rows of a mini-batch must be a list of row numbers, not {rows.dtype} of shape"
-                f" {rows.shape}"
-            )
-        if rows.min() < 0 or rows.max() >= self.n_rows:
-            raise RunError(
-                f"row {rows.min() if rows.min() < 0 else rows.max()} is not in the dataset, whose"
-                f" {self.n_rows} rows are numbered from 0"
-            )
+            raise RunError(f"{rows.dtype} of shape {rows.shape} is not a list of row numbers")
+        for row in (rows.min(), rows.max()):
+            if not 0 <= row < self.n_rows:
+                raise RunError(
+                    f"row {row} is not in the dataset, whose {self.n_rows} rows are numbered from 0"
+                )
         self._pending.append(rows.astype(np.int64))
         self.n_batches += 1
 
@@ -108,13 +105,12 @@ class StepLog:
         """
         if not self._pending:
             raise RunError(
-                "the solver updated the parameters, but no mini-batch was drawn since the last"
-                " update; draw from recorder.iterator, or use your own solver and call"
-                " recorder.step(rows)"
+                "the solver updated the parameters without a new mini-batch; draw from"
+                " recorder.iterator, or use your own solver and call recorder.step(rows)"
             )
         if epoch is None and self._epoch_of is not None:
             epoch = self._epoch_of(self.n_updates, self.n_batches)
-        update = Update(tuple(self._pending), float(learning_rate), self._decay, epoch)
+        update = LoggedUpdate(tuple(self._pending), float(learning_rate), self._decay, epoch)
         self._updates.append(update)
         self.n_updates += 1
         self._rows_in_window += update.n_rows
@@ -131,16 +127,8 @@ class StepLog:
     def _drop_old(self) -> None:
         if self.window is None:
             return
-        last = self._updates[-1]
-        while True:
-            first = self._updates[self._n_before]
-            if last.epoch is not None and first.epoch is not None:
-                is_before = first.epoch <= last.epoch - self.window
-            else:
-                is_before = self._rows_in_window - first.n_rows >= self.window * self.n_rows
-            if not is_before:
-                break
-            self._rows_in_window -= first.n_rows
+        while self._is_before_window(self._updates[self._n_before], self._updates[-1]):
+            self._rows_in_window -= self._updates[self._n_before].n_rows
             self._n_before += 1
         window_start = self.n_updates - len(self._updates) + self._n_before
         if self.checkpoints is not None:
@@ -149,6 +137,12 @@ class StepLog:
         while self.n_updates - len(self._updates) < needed:
             self._updates.popleft()
             self._n_before -= 1
+
+    def _is_before_window(self, first: LoggedUpdate, last: LoggedUpdate) -> bool:
+        assert self.window is not None
+        if last.epoch is not None and first.epoch is not None:
+            return first.epoch <= last.epoch - self.window
+        return self._rows_in_window - first.n_rows >= self.window * self.n_rows
 
     def _needed_from(self, number: int) -> int:
         return number if self.checkpoints is None else self.checkpoints.anchor(number)
@@ -195,8 +189,8 @@ class StepLog:
         rates = sorted({update.weight_decay for update in self._updates})
         if len(rates) > 1:
             raise UnsupportedError(
-                f"the weight decay changed within the recorded window (from {rates[0]:g} to"
-                f" {rates[-1]:g}), which cannot be traced; keep it constant"
+                f"the weight decay changed within the window (from {rates[0]:g} to {rates[-1]:g}),"
+                " which cannot be traced; keep it constant"
             )
         return rates[0] if rates else 0.0
 
@@ -232,7 +226,7 @@ class RecordedSolver:
         fused = self._solver.weight_decay_is_fused()
         if fused and not decay_rate and hyperparameters(self._solver).get("wd"):
             raise UnsupportedError(
-                "a run cannot record solver.weight_decay(0) of a solver with its own decay wd; make"
+                "solver.weight_decay(0) cannot be recorded for a solver with its own decay wd; make"
                 " the solver with wd=0 and remove the call"
             )
         self._solver.weight_decay(decay_rate, *hooks, **named_hooks)
@@ -246,34 +240,27 @@ class RecordedSolver:
 
     def clip_grad_by_norm(self, *arguments: Any, **named: Any) -> None:
         """Refuse: a clipped gradient is not the mean of the examples' gradients."""
-        raise _cannot_be_traced("clip_grad_by_norm")
+        raise UnsupportedError(
+            "clipped gradients cannot be traced; train without clip_grad_by_norm"
+        )
 
     def scale_grad(self, *arguments: Any, **named: Any) -> None:
         """Refuse: the trace does not know the scale."""
-        raise _cannot_be_traced("scale_grad")
+        raise UnsupportedError("scaled gradients cannot be traced; train without scale_grad")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._solver, name)
 
 
-def _cannot_be_traced(method: str) -> UnsupportedError:
-    return UnsupportedError(
-        f"solver.{method}() changes the gradients in a way that cannot be traced; train without it"
-    )
-
-
 def contents_of(
     dataset: str | None, names: Sequence[str] | None = None
 ) -> dict[str, list[str]] | None:
-    """Return hashes of the files that a dataset CSV names; None where one cannot be read.
-
-    The pictures of a prepared cache, say, may have been removed.
-    """
+    """Return hashes of the files that a dataset CSV names; None where one cannot be read."""
     if dataset is None or not os.path.isfile(dataset):
         return None
     try:
         return hash_contents(Path(dataset), names)
-    except DatasetError:
+    except DatasetError:  # the pictures of a prepared cache, say, may have been removed
         return None
 
 

@@ -41,9 +41,6 @@ class Step:
     batches: tuple[np.ndarray, ...]
 
     def __post_init__(self) -> None:
-        for name in ("step", "epoch"):
-            if getattr(self, name) < 0:
-                raise RunError(f"column {name}: {getattr(self, name)} is negative")
         if not math.isfinite(self.learning_rate):
             raise RunError(f"column learning_rate: {self.learning_rate} is not a finite number")
         batches = tuple(np.array(batch, np.int64) for batch in self.batches)
@@ -79,14 +76,14 @@ def read_steps(path: Path) -> tuple[Step, ...]:
     """
     steps: list[Step] = []
     with _lines(path) as (positions, lines):
-        for line, cells in lines:
+        for line, values in lines:
             where = f"{path}, line {line}"
-            if len(cells) <= max(positions):
+            if len(values) <= max(positions):
                 raise RunError(
-                    f"{where}: has {len(cells)} cells, too few for the columns {', '.join(COLUMNS)}"
+                    f"{where}: has {len(values)} values, too few for {','.join(COLUMNS)}"
                 )
             try:
-                step = _parse(*(cells[position].strip() for position in positions))
+                step = _parse(*(values[position].strip() for position in positions))
             except RunError as error:
                 raise RunError(f"{where}, {error}") from error
             if steps and step.step != steps[-1].step + 1:
@@ -108,7 +105,7 @@ def read_steps(path: Path) -> tuple[Step, ...]:
 def line_of_step(path: Path, number: int) -> int:
     """Return the line of ``steps.csv`` that holds step ``number``, from 1."""
     with _lines(path) as (positions, lines):
-        return next(line for line, cells in lines if int(cells[positions[0]]) == number)
+        return next(line for line, values in lines if int(values[positions[0]]) == number)
 
 
 @contextlib.contextmanager
@@ -137,24 +134,15 @@ def _lines(path: Path) -> Iterator[tuple[list[int], Iterator[tuple[int, list[str
 
 
 def _parse(step: str, epoch: str, learning_rate: str, rows: str) -> Step:
-    for name, text in (("step", step), ("epoch", epoch)):
-        if not re.fullmatch(r"[0-9]+", text):
-            raise RunError(f"column {name}: {text!r} is not a whole number from 0")
     try:
         rate = float(learning_rate)
     except ValueError:
-        raise RunError(
-            f"column learning_rate: {learning_rate!r} is not a number; write one such as 0.05"
-        ) from None
-    return Step(int(step), int(epoch), rate, tuple(_parse_batch(b) for b in rows.split("|")))
+        raise RunError(f"column learning_rate: {learning_rate!r} is not a number") from None
+    batches = [[_count("rows", text) for text in batch.split()] for batch in rows.split("|")]
+    return Step(_count("step", step), _count("epoch", epoch), rate, tuple(map(np.array, batches)))
 
 
-def _parse_batch(text: str) -> np.ndarray:
-    numbers = text.split()
-    for number in numbers:
-        if not re.fullmatch(r"[0-9]{1,18}", number):
-            raise RunError(
-                f"column rows: {number[:40]!r} is not a row number; rows are whole numbers from 0,"
-                " separated by spaces"
-            )
-    return np.array([int(number) for number in numbers], np.int64)
+def _count(column: str, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise RunError(f"column {column}: {text[:40]!r} is not a whole number from 0")
+    return int(text)

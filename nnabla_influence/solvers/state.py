@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -78,24 +78,6 @@ class SolverState:
         object.__setattr__(self, "t", int(self.t))
         object.__setattr__(self, "values", values)
 
-    def of(self, parameters: Iterable[str]) -> SolverState:
-        """Return the state of these parameters alone.
-
-        Raises:
-            RunError: It lacks one of them.
-        """
-        chosen = list(parameters)
-        for name, arrays in self.values.items():
-            missing = [key for key in chosen if key not in arrays]
-            if missing:
-                raise RunError(
-                    f"solver state: {name} of the parameter {missing[0]!r} is missing; give the"
-                    " state that was trained with this network"
-                )
-        return SolverState(
-            self.t, {name: {key: v[key] for key in chosen} for name, v in self.values.items()}
-        )
-
 
 def with_still_elements(state: SolverState, solver: str) -> tuple[SolverState, int]:
     r"""Return the state with elements that never had a gradient kept fixed, and their number.
@@ -160,13 +142,11 @@ def get_state(solver: Any, names: Mapping[str, str] | None = None) -> SolverStat
             every parameter under its key.
 
     Raises:
-        RunError: The solver has no such parameter, or did not update all of them together.
+        KeyError: The solver has no such parameter.
+        RunError: It did not update all of them together.
     """
     states = solver.get_states()
     names = {key: key for key in states} if names is None else names
-    for name, key in names.items():
-        if key not in states:
-            raise RunError(f"the solver has no state of the parameter {name!r}; set that parameter")
     return collect_state(
         {name: int(states[key].t) for name, key in names.items()},
         {
@@ -185,6 +165,7 @@ def set_state(solver: Any, state: SolverState, names: Mapping[str, str] | None =
         names: As for `get_state`.
 
     Raises:
+        KeyError: The solver has no such parameter.
         RunError: The state is not this solver's: other names, parameters or shapes.
     """
     states = solver.get_states()
@@ -192,8 +173,6 @@ def set_state(solver: Any, state: SolverState, names: Mapping[str, str] | None =
     names = {key: key for key in states} if names is None else names
     chosen = {}
     for name, key in names.items():
-        if key not in states:
-            raise RunError(f"the solver has no state of the parameter {name!r}; set that parameter")
         changed = states[key]
         if set(changed.pstate) != set(state.values):
             raise RunError(

@@ -17,6 +17,8 @@ from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import OutputError
 from nnabla_influence.progress import SilentProgress
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def small(tmp_path, monkeypatch) -> Path:

@@ -20,6 +20,8 @@ from tests.console.nncd import clean, rank
 from tests.console.scripts import in_process, names_in
 from tests.small_projects import Trained, edit, write_images
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Finished:

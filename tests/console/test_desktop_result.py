@@ -16,6 +16,8 @@ from tests.console import nncd
 from tests.console.nncd import rank
 from tests.console.scripts import names_in
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_image_says_where_the_page_is(job: Path, caplog, monkeypatch):
     """The log says it, too, but is hidden once there is an image."""

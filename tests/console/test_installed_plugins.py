@@ -18,6 +18,8 @@ from nnabla_influence.console.registration import DESKTOP_PLUGINS
 from tests.console.consoles import nncd_home, table, windows_nnc
 from tests.small_projects import environment, trained_table
 
+pytestmark = pytest.mark.slow
+
 TABLE = "_Post_Process/_XAI/_Table/nnabla_sgd_influence_tabular.py"
 
 

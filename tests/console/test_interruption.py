@@ -31,6 +31,8 @@ from tests.console.consoles import (
 )
 from tests.console.older import copy_by_hand, install_0_1_0
 
+pytestmark = pytest.mark.slow
+
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.copyfile"}
 _KILLED = 9
 

@@ -20,6 +20,8 @@ from nnabla_influence.console.sgd_influence import build_parser, main
 from tests.console.scripts import IMAGE, TABLE, in_process, lines_of, names_in, run
 from tests.small_projects import REPOSITORY, Trained, environment, write_table
 
+pytestmark = pytest.mark.slow
+
 
 def scores_in(path: Path) -> dict[int, float]:
     with path.open(newline="", encoding="utf-8-sig") as file:

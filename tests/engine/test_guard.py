@@ -15,6 +15,7 @@ from tests.cases import CASES, Case
 from tests.engine.products import CONTEXT, derivatives_by_hand, derivatives_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_accepts_every_case(case: Case, tmp_path):
     check_derivatives(derivatives_of(case, tmp_path, 4), case.inputs(6))

@@ -22,6 +22,8 @@ from tests.execution import work
 from tests.execution.cluster import dask_scheduler
 from tests.small_projects import environment
 
+pytestmark = pytest.mark.slow
+
 
 def serve(answer: bytes) -> Callable[[socket.socket], None]:
     """Return what listens, and says ``answer`` to whoever connects."""

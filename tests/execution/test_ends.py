@@ -13,6 +13,8 @@ import pytest
 
 from tests.small_projects import REPOSITORY, environment
 
+pytestmark = pytest.mark.slow
+
 COMMAND = """
 import sys
 from nnabla_influence.errors import InfluenceError

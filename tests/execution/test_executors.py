@@ -16,6 +16,8 @@ from tests.exact_trainings import Said
 from tests.execution import work
 from tests.execution.cluster import dask, dask_scheduler
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Executor]:

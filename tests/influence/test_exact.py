@@ -141,6 +141,7 @@ SMOOTH = BY_NAME["two-inputs-huber"]
 """Without kinks, so that finite differences mean something."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "decay", "interval"),
     [(name, 0.03, 1) for name in HYPER] + [(n, 0.0, 2) for n in ("Sgd", "Nesterov", "Adam")],
@@ -165,6 +166,7 @@ def test_agrees_with_finite_differences_through_the_whole_retraining(
         assert spearmanr(got, wanted).statistic > 0.999
 
 
+@pytest.mark.slow
 def test_each_epoch_contributes_its_own_and_a_frozen_parameter_nothing(tmp_path):
     """The sum over the epochs' contributions is the score of all of them."""
     train, validation = SMOOTH.inputs(10, seed=1), SMOOTH.inputs(9, seed=2)
@@ -181,6 +183,7 @@ def test_each_epoch_contributes_its_own_and_a_frozen_parameter_nothing(tmp_path)
     assert error(so_far[-1] - so_far[last - 1], by_epoch[0]) < 1e-3
 
 
+@pytest.mark.slow
 def test_batch_normalization_is_exact_through_its_running_statistics(tmp_path):
     """Batch statistics in the steps; the running ones, which they move, in the validation."""
     case = next(case for case in CASES if case.statistics is not None)
@@ -194,6 +197,7 @@ def test_batch_normalization_is_exact_through_its_running_statistics(tmp_path):
     assert error(got, whole.influence().sum(axis=0)) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistics", ["batch", "running"])
 def test_final_parameters_with_either_statistics_in_the_steps(tmp_path, statistics: str):
     """Algorithm 2 literally, in float64: u, and with batch statistics r, at one state."""

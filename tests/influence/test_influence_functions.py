@@ -81,6 +81,7 @@ def dense(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return hessian, gradients_of_rows(theta, 1).mean(0), gradients_of_rows(theta, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [16, 256])
 def test_damping_is_the_least_that_makes_the_hessian_positive_definite(folder, monkeypatch, block):
     hessian, v, gradients = dense(folder / "run")

@@ -94,6 +94,7 @@ def case(request) -> Case:
     return request.param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight_decay", [0.0, 0.05])
 def test_agrees_with_float64_algorithm_2(case: Case, tmp_path, weight_decay: float):
     train, validation = case.inputs(23, seed=1), case.inputs(9, seed=2)
@@ -137,6 +138,7 @@ def test_accumulated_mini_batches_count_as_one_step_of_their_sum(tmp_path):
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_chunk_size_changes_nothing(tmp_path):
     case = BY_NAME["cnn-softmax"]
     train, validation = case.inputs(30, seed=1), case.inputs(9, seed=2)
@@ -149,6 +151,7 @@ def test_chunk_size_changes_nothing(tmp_path):
         assert np.linalg.norm(other - scores[0]) < 1e-5 * np.linalg.norm(scores[0])
 
 
+@pytest.mark.slow
 def test_noise_in_place_of_the_trained_weights_changes_every_score(tmp_path):
     case = BY_NAME["cnn-batchnorm-dropout"]
     train, validation = case.inputs(20, seed=1), case.inputs(9, seed=2)
@@ -208,6 +211,7 @@ def step_of(error: Exception) -> int:
     return int(str(error).split()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "least_tau", "learning_rate"), [("logistic", 0.97, 0.1), ("mlp-softmax", 0.85, 0.1)]
 )

@@ -79,6 +79,7 @@ def test_a_file_that_was_cut_counts_as_none(tmp_path, length: int):
     assert not any(vector.data.any() for vector in found.values())
 
 
+@pytest.mark.slow
 def test_any_turned_bit_is_noticed_or_harmless(tmp_path):
     """Zip's checksums guard the values."""
     trace, values = some()

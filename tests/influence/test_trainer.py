@@ -26,6 +26,7 @@ def prepared(training: Watched):
     return trainer, read_run(training.run("all")).steps, StepInputs(fetch_from(training.training))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_every_step_is_nnabla_clis_to_the_bit(trainings, name: str):
     """From nnabla_cli's initial values to its results, each state as nnabla saved it."""
@@ -101,6 +102,7 @@ def arrive(whole: WholeTraining, given, weights):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_weights_of_rows_are_those_of_a_float64_training(trainings, name: str):
     """Rows 2 and 7 left out, row 5 half: their gradients' factors alone change."""

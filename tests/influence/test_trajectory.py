@@ -60,6 +60,7 @@ def tamper(folder: Path, step: int, index: int = 3, value: float | None = None) 
 # --------------------------------------------------------------------- checkpoints
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECORDED)
 def test_each_checkpoint_is_nnablas_in_any_order(trainings, name: str):
     training = trainings[name]
@@ -87,6 +88,7 @@ def test_the_final_state_stands_for_every_step(trainings):
 # --------------------------------------------------------------------- scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", ["last", "all", 2])
 @pytest.mark.parametrize("name", RECORDED)
 def test_sqrt_gives_the_bytes_of_all(trainings, tmp_path, name: str, window):
@@ -150,6 +152,7 @@ def test_training_that_the_definition_does_not_describe_is_noticed(trainings, tm
         replayed(training, run).before(read_run(run).steps[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECORDED)
 def test_kept_steps_are_replayed_to_the_next(trainings, name: str):
     training = trainings[name]

@@ -18,6 +18,8 @@ from nnabla_influence.nnabla_cli.caches import cached_order, reads_cached_pixels
 from nnabla_influence.nnabla_cli.training import train
 from tests.small_projects import edit, write_images
 
+pytestmark = pytest.mark.slow
+
 
 def write_levels(folder: Path) -> Path:
     """Write a dataset of two images that hold every level from 0 to 255."""

@@ -10,6 +10,8 @@ from nnabla_influence.nnabla_cli.order import nnabla_cli_steps, seeded_steps, sh
 from nnabla_influence.runs.run import read_run
 from tests.training_data import CASES, trained_cases, write_project
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
@@ -120,7 +122,7 @@ def test_a_cache_that_is_always_made_anew_is_as_none(tmp_path):
     )
 
 
-def test_whether_data_fit_the_memory_is_told_from_a_row_as_nnabla_decodes_it(tmp_path, monkeypatch):
+def test_whether_data_fit_the_memory_follows_from_a_decoded_row(tmp_path, monkeypatch):
     # Three float32 values of x and one of y: 16 bytes a row, 320 in all; nnabla wants less.
     project = write_project(tmp_path / "a")
     definition = load_definition(project.definition)
@@ -150,11 +152,11 @@ def test_files_of_a_row_are_decoded_from_where_they_lie(tmp_path, monkeypatch):
         nnabla_cli_steps(definition, 20)
 
 
-def test_a_definition_that_trains_nothing(tmp_path):
-    with pytest.raises(RunError, match="max_epoch 0, iter_per_epoch 5"):
-        nnabla_cli_steps(definition_of(tmp_path / "a", max_epoch=0), 20)
-    with pytest.raises(RunError, match=r"iter_per_epoch 0"):
-        nnabla_cli_steps(definition_of(tmp_path / "b", iter_per_epoch=0), 20)
+@pytest.mark.parametrize("options", [{"max_epoch": 0}, {"iter_per_epoch": 0}])
+def test_a_definition_that_trains_nothing(tmp_path, options):
+    ((name, value),) = options.items()
+    with pytest.raises(RunError, match=f"{name} {value}"):
+        nnabla_cli_steps(definition_of(tmp_path, **options), 20)
 
 
 def test_a_definition_without_a_dataset(tmp_path):
@@ -162,11 +164,11 @@ def test_a_definition_without_a_dataset(tmp_path):
         del proto.optimizer[0].dataset_name[:]
 
     definition = definition_of(tmp_path, edit)
-    with pytest.raises(RunError, match=r"net.nntxt: names no training dataset"):
+    with pytest.raises(RunError, match="training dataset"):
         nnabla_cli_steps(definition, 20)
-    with pytest.raises(RunError, match=r"net.nntxt: .*batch size; .*-bs"):
+    with pytest.raises(RunError, match="-bs"):
         shuffled_steps(definition, 20, seed=0)
-    with pytest.raises(RunError, match=r"net.nntxt: .*batch size"):
+    with pytest.raises(RunError, match="batch size"):
         seeded_steps(definition, 20, seed=0)
     assert len(shuffled_steps(definition, 20, seed=0, batch_size=10)) == 6
     assert len(seeded_steps(definition, 20, seed=0, batch_size=10)) == 6
@@ -178,7 +180,7 @@ def test_a_definition_without_a_dataset(tmp_path):
 @pytest.mark.parametrize("epochs", [0, 4])
 def test_a_window_longer_than_the_training(tmp_path, draw, epochs):
     definition = definition_of(tmp_path, max_epoch=3)
-    with pytest.raises(RunError, match=rf"{epochs} epochs .* trains 3;"):
+    with pytest.raises(RunError, match=rf"{epochs} epochs .* 3 "):
         draw(definition, 20, epochs=epochs)
 
 
@@ -200,17 +202,6 @@ def test_trials_differ_by_their_seed_only(tmp_path, draw):
     definition = definition_of(tmp_path)
     one, again, other = (plain(draw(definition, 20, seed=seed)) for seed in (1, 1, 2))
     assert one == again != other
-
-
-def test_a_shuffled_trial_sums_gradients_as_the_definition_says(tmp_path):
-    definition = definition_of(tmp_path, max_epoch=4, update_interval=3)
-    steps = shuffled_steps(definition, 20, seed=1, epochs=2)
-    # Iterations 10 to 19 of the last two epochs: updates after 11, 14 and 17.
-    assert [(step.step, step.epoch, len(step.batches)) for step in steps] == [
-        (3, 2, 3),
-        (4, 2, 3),
-        (5, 3, 3),
-    ]
 
 
 def test_the_epochs_are_one_stream_of_permutations_cut_in_pieces(tmp_path):
@@ -235,10 +226,14 @@ def test_rows_that_are_not_shuffled_come_as_they_are(tmp_path):
 
 def test_gradients_are_summed_as_the_definition_says(tmp_path):
     definition = definition_of(tmp_path, max_epoch=4, update_interval=3, lr_decay=0.5)
-    steps = seeded_steps(definition, 20, seed=1)
-    assert [(step.epoch, len(step.batches)) for step in steps] == [
-        *((0, 3), (1, 3), (1, 3), (2, 3), (2, 3), (3, 3))  # the last two of 20 iterations: none
+    # Iterations 10 to 19 of the last two epochs: updates after 11, 14 and 17.
+    last = [
+        (s.step, s.epoch, len(s.batches)) for s in shuffled_steps(definition, 20, seed=1, epochs=2)
     ]
+    assert last == [(3, 2, 3), (4, 2, 3), (5, 3, 3)]
+    steps = seeded_steps(definition, 20, seed=1)
+    assert {len(step.batches) for step in steps} == {3}
+    assert [step.epoch for step in steps] == [0, 1, 1, 2, 2, 3]  # the last two of 20: no update
     assert [step.learning_rate for step in steps] == pytest.approx(
         [0.1 * 0.5**i for i in (2, 5, 8, 11, 14, 17)]
     )
@@ -254,21 +249,18 @@ def test_another_batch_size_has_the_rates_of_the_same_part_of_the_training(tmp_p
     )
     whole = seeded_steps(definition, 20, seed=1, batch_size=20)
     assert [step.learning_rate for step in whole] == pytest.approx([0.1, 0.1 * 0.5**5])
-    assert [len(step.rows) for step in seeded_steps(definition, 20, seed=1, batch_size=30)] == [
-        *(30, 30)
-    ]
+    larger = seeded_steps(definition, 20, seed=1, batch_size=30)
+    assert [len(step.rows) for step in larger] == [30, 30]
     kept = seeded_steps(definition, 20, seed=1, batch_size=4)
     assert plain(kept) == plain(seeded_steps(definition, 20, seed=1))
 
 
-def test_a_definition_that_counts_other_iterations_is_believed(tmp_path):
+def test_the_iterations_of_an_epoch_are_those_of_the_definition(tmp_path):
     definition = definition_of(tmp_path, iter_per_epoch=3)
     assert len(seeded_steps(definition, 20, seed=0)) == 9
 
 
-def test_a_definition_that_trains_nothing_is_refused(tmp_path):
-    with pytest.raises(RunError, match="max_epoch 0, iter_per"):
-        seeded_steps(definition_of(tmp_path / "a", max_epoch=0), 20, seed=0)
-    definition = definition_of(tmp_path / "b", max_epoch=1, update_interval=6)
-    with pytest.raises(RunError, match="iter_per_epoch 5, update_interval 6"):
-        seeded_steps(definition, 20, seed=0)
+@pytest.mark.parametrize("options", [{"max_epoch": 0}, {"max_epoch": 1, "update_interval": 6}])
+def test_a_definition_without_one_update_is_refused(tmp_path, options):
+    with pytest.raises(RunError, match=f"max_epoch {options['max_epoch']}, iter_per_epoch 5"):
+        seeded_steps(definition_of(tmp_path, **options), 20, seed=0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -24,8 +25,10 @@ from nnabla_influence.errors import (
     UnsupportedError,
 )
 from nnabla_influence.nnabla_cli.training import train
-from nnabla_influence.runs.storage import describe_kept as kept
+from nnabla_influence.runs.run import describe_kept as kept
 from tests.training_data import final_of, parameters_of, trained_cases, write_project
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
@@ -34,29 +37,17 @@ def _cache(tmp_path_factory, monkeypatch):
 
 
 class Said:
-    """A progress that keeps its messages."""
+    """A progress that keeps its messages and stages."""
 
     def __init__(self):
         self.lines, self.stages = [], []
+        self.say = self.lines.append
 
-    def say(self, message):
-        self.lines.append(message)
-
+    @contextlib.contextmanager
     def stage(self, description, total, unit="it"):
-        said = [description, total, unit, 0]
-        self.stages.append(said)
-
-        class Stage:
-            def __enter__(self):
-                return self
-
-            def __exit__(self, *error):
-                pass
-
-            def update(self, n=1):
-                said[3] += n
-
-        return Stage()
+        updates = []
+        yield SimpleNamespace(update=lambda n=1: updates.append(n))
+        self.stages.append([description, total, unit, sum(updates)])
 
 
 def nnabla_cli(arguments, cwd):
@@ -178,7 +169,7 @@ def test_what_does_not_fit_the_disk_is_refused_before_the_training(tmp_path, mon
     definition = write_project(
         tmp_path / "project", solver=S.Adam(0.05), max_epoch=4, update_interval=2
     ).definition
-    message = r"out: --keep all needs 15 kB .*15 kB are free; use --keep sqrt"
+    message = r"out: --keep all needs 15 kB .*15 kB .*--keep sqrt"
     refused(tmp_path, OutputError, message, definition=definition, keep="all", window=1)
 
 
@@ -231,25 +222,26 @@ def test_weights_that_would_start_at_0_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        (
-            "affine/affine/W",
-            (4, 1),
-            r"wrong.h5: parameter 'affine/affine/W' .*\(4, 1\).*\(3, 1\)",
-        ),
-        ("other/W", (3, 1), r"wrong.h5: .*affine/affine/W"),
+        ("affine/affine/W", (4, 1), r"'affine/affine/W' .*\(4, 1\).*\(3, 1\)"),
+        ("other/W", (3, 1), "affine/affine/W"),
     ],
 )
 def test_start_parameters_of_another_network_are_refused(tmp_path, name, shape, message):
-    """nnabla_cli begins from the initialisers then, without a word."""
+    """nnabla_cli ignores them without a word."""
     with nn.parameter_scope("", scope={}):
         wrong = nn.Variable.from_numpy_array(np.ones(shape, np.float32), need_grad=True)
         nn.parameter.set_parameter(name, wrong)
         nn.save_parameters(str(tmp_path / "wrong.h5"))
+    message = rf"wrong.h5: .*{message}"
     refused(tmp_path, ModelError, message, parameters=tmp_path / "wrong.h5")
 
 
 def no_uri(proto):
     proto.dataset[1].uri = " "
+
+
+def elsewhere(proto):
+    proto.dataset[1].uri = r"C:\data\valid.csv"
 
 
 def two_datasets(proto):
@@ -260,22 +252,20 @@ def no_dataset(proto):
     del proto.optimizer[0].dataset_name[:]
 
 
+def one_batch(proto):
+    proto.training_config.iter_per_epoch = 1
+
+
 @pytest.mark.parametrize(
     ("project", "error", "message"),
     [
-        (
-            {"edit": no_uri},
-            ModelError,
-            r"net.nntxt: dataset 'Validation' .*uri",
-        ),
-        ({"edit": no_dataset}, ModelError, r"net.nntxt: names no training dataset"),
-        ({"edit": two_datasets}, UnsupportedError, r"reads 2 datasets"),
+        ({"edit": no_uri}, ModelError, r"net.nntxt: .*'Validation'"),
+        ({"edit": elsewhere}, DatasetError, r"^C:\\data\\valid\.csv: .* another machine"),
+        ({"edit": no_dataset}, ModelError, r"net.nntxt: .*training dataset"),
+        ({"edit": two_datasets}, UnsupportedError, r"2 datasets"),
         ({"max_epoch": 0}, ModelError, r"max_epoch 0"),
-        (
-            {"update_interval": 16},
-            ModelError,
-            r"max_epoch 3",
-        ),
+        ({"update_interval": 16}, ModelError, r"max_epoch 3"),
+        ({"n": 7, "batch_size": 8, "edit": one_batch}, DatasetError, r"train\.csv: .*7.* 8 "),
     ],
 )
 def test_definitions_that_are_refused_before_the_training(tmp_path, project, error, message):
@@ -284,32 +274,18 @@ def test_definitions_that_are_refused_before_the_training(tmp_path, project, err
 
 
 @pytest.mark.parametrize("name", ["train.csv", "valid.csv"])
-def test_a_missing_csv_is_said_before_the_training(tmp_path, name):
+def test_a_missing_or_faulty_csv_is_reported_before_the_training(tmp_path, name):
     definition = write_project(tmp_path / "project").definition
-    (tmp_path / "project" / name).unlink()
-    refused(tmp_path, DatasetError, rf"{name}: .*", definition=definition)
+    path = tmp_path / "project" / name
+    lines = path.read_text().splitlines()
+    lines[2] = lines[2].rsplit(",", 1)[0] + ",many"
+    path.write_text("\n".join(lines))
+    refused(tmp_path, DatasetError, rf"{name}, line 3.*y.*many", definition=definition)
+    path.unlink()
+    refused(tmp_path, DatasetError, rf"{name}: ", definition=definition)
 
 
-def test_a_path_of_another_machine_is_said_before_the_training(tmp_path):
-    def elsewhere(proto):
-        proto.dataset[1].uri = r"C:\data\valid.csv"
-
-    definition = write_project(tmp_path / "project", edit=elsewhere).definition
-    message = r"^C:\\data\\valid\.csv: the validation dataset .* another machine"
-    refused(tmp_path, DatasetError, message, definition=definition)
-
-
-def one_batch(proto):
-    proto.training_config.iter_per_epoch = 1
-
-
-def test_fewer_rows_than_the_batch_size_are_said_before_the_training(tmp_path):
-    definition = write_project(tmp_path / "project", n=7, batch_size=8, edit=one_batch).definition
-    message = r"train\.csv: has 7 rows, .* batch size 8 .* at most 7"
-    refused(tmp_path, DatasetError, message, definition=definition)
-
-
-def test_one_batch_of_all_rows_is_trained_and_equal_validation_is_said(tmp_path):
+def test_one_batch_of_all_rows_is_trained_and_equal_validation_is_reported(tmp_path):
     def equal(proto):
         proto.dataset[1].uri = proto.dataset[0].uri
 
@@ -318,14 +294,6 @@ def test_one_batch_of_all_rows_is_trained_and_equal_validation_is_said(tmp_path)
     run = train(definition, tmp_path / "run", device="cpu", window="all", progress=said)
     assert sorted(run.steps[0].rows) == list(range(8))
     assert any("are the training rows" in line for line in said.lines)
-
-
-def test_a_faulty_csv_is_said_by_row_and_column_before_the_training(tmp_path):
-    project = write_project(tmp_path / "project")
-    lines = project.csv.read_text().splitlines()
-    lines[7] = lines[7].rsplit(",", 1)[0] + ",many"
-    project.csv.write_text("\n".join(lines))
-    refused(tmp_path, DatasetError, r"train.csv, line 8.*y.*many", definition=project.definition)
 
 
 def test_wrong_arguments(tmp_path):
@@ -348,25 +316,22 @@ def test_a_folder_with_other_things_is_refused_before_the_training(tmp_path):
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        (
-            "Training Completed.",
-            r"not recorded: nnabla_cli did not load the callback module",
-        ),
+        ("Training Completed.", "not recorded: .*callback module"),
         (
             "[Level 99]: This training is not recorded for nnabla-influence: disk full\n"
             "Training Completed.",
-            r"not recorded: disk full",
+            "not recorded: disk full",
         ),
         (
             "[Level 99]: epoch 6 of 9 cost=1e9\n[Level 99]: Cost is Nan\nTraining Incompleted.",
-            r"net.nntxt: .*diverged in epoch 7 .*learning rate",
+            "net.nntxt: .*epoch 7 .*learning rate",
         ),
-        ("", r"did not finish the training: no output"),
-        ("Segmentation fault", r"did not finish the training: Segmentation fault"),
+        ("", "no output"),
+        ("Segmentation fault", "Segmentation fault"),
         (
             "[nnabla][CRITICAL]: Shape does not match between data x and variable y.\n"
             "Traceback (most recent call last):\n  File x\nValueError: could not broadcast\n\nbye",
-            r": Shape does not match .* variable y.; ValueError: could not broadcast$",
+            ": Shape does not match .* variable y.; ValueError: could not broadcast$",
         ),
     ],
 )
@@ -413,9 +378,8 @@ def test_a_training_that_is_stopped_leaves_nothing_and_no_process(tmp_path):
         train(*sys.argv[1:], window="all", keep="sqrt")
     """
     parents = {}
-    # What stands before the colon in the folders' names is not theirs to remove.
-    kept = tmp_path / "stopped"
-    kept.mkdir()
+    beside = tmp_path / "stopped"  # the folders' names up to the colon: not theirs to remove
+    beside.mkdir()
     for stop in (signal.SIGKILL, signal.SIGINT):
         (tmp_path / f"stopped:{stop.name}").mkdir()
         parents[stop] = subprocess.Popen(
@@ -450,4 +414,4 @@ def test_a_training_that_is_stopped_leaves_nothing_and_no_process(tmp_path):
         for parent in parents.values():
             parent.kill()  # for a test that failed
     wait_until(lambda: not list((tmp_path / "tmp").iterdir()))
-    assert kept.is_dir()
+    assert beside.is_dir()

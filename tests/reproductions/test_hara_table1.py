@@ -17,6 +17,8 @@ from reproductions.hara_table1.leaving_out import layers
 from reproductions.hara_table1.settings import settings
 from reproductions.hara_table1.training import DEFINITION, layer_names
 
+pytestmark = pytest.mark.slow
+
 SMALL = dataclasses.replace(settings("fair", "logreg", n_rows=40), epochs=4, alpha=0.01)
 
 

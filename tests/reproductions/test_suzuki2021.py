@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from network_defs import samples
-from nnabla_influence.runs.checkpoint_plan import WindowPlan
-from nnabla_influence.runs.storage import StorageEstimate
+from nnabla_influence.runs.checkpoint_plan import StorageEstimate, WindowPlan
 from reproductions.suzuki2021 import cache_size, experiments, table
 from reproductions.suzuki2021 import run as script
 from tests.reproductions.small import SMALL, read_rows
+
+pytestmark = pytest.mark.slow
 
 # Table 1 ------------------------------------------------------------------------------------------
 

@@ -103,6 +103,7 @@ def test_lds_is_spearman_over_the_subsets():
     assert (perfect.lds, perfect.low, perfect.high) == pytest.approx((1, 1, 1), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_the_interval_is_that_of_scipys_bootstrap():
     rng = np.random.default_rng(0)
     sums, changes = rng.normal(size=(2, 25)) + rng.normal(size=25)

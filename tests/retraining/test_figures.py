@@ -18,6 +18,8 @@ from nnabla_influence.retraining.report import ACCURACY, LOSS, NAMES, Metric
 from nnabla_influence.retraining.tables import summarize
 from tests.retraining import made_up
 
+pytestmark = pytest.mark.slow
+
 SIZES = (32, 64, 256)
 FORMS = ("png", "svg")
 

@@ -21,10 +21,12 @@ from nnabla_influence.options import Options
 from nnabla_influence.retraining.inputs import Config, open_inputs
 from nnabla_influence.retraining.tasks import rank, retrain, train_seed
 from nnabla_influence.runs.run import read_run
-from nnabla_influence.runs.state_files import write_parameters
+from nnabla_influence.runs.run_files import write_parameters
 from nnabla_influence.scoring import score
 from tests.cases import CASES, Case, write_csv
 from tests.small_projects import edit
+
+pytestmark = pytest.mark.slow
 
 BY_NAME = {case.name: case for case in CASES}
 

@@ -21,6 +21,8 @@ from nnabla_influence.retraining.plan import CurveSchedule
 from nnabla_influence.retraining.removal_curve import curve
 from tests.retraining.projects import write_project
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"seeds": [0, 1], "removed": [5, 9], "rankings": ["final", "random"], "device": "cpu"}
 
 

@@ -20,6 +20,8 @@ from nnabla_influence.runs.steps import Step
 from tests.retraining.linear import LinearData, LinearTrainer
 from tests.small_projects import REPOSITORY, environment
 
+pytestmark = pytest.mark.slow
+
 SILENT = SilentProgress()
 
 

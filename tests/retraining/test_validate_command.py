@@ -18,6 +18,8 @@ from nnabla_influence.retraining.validation import validate
 from tests.retraining.conftest import Project
 from tests.small_projects import REPOSITORY, environment
 
+pytestmark = pytest.mark.slow
+
 
 def command(capsys, *arguments: object) -> tuple[int, str, str]:
     code: object = 0

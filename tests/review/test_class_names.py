@@ -103,6 +103,7 @@ NAMES = st.text(
 CLASSES = st.dictionaries(st.integers(-1000, 1000), NAMES, min_size=1)
 
 
+@pytest.mark.slow
 @given(
     classes=CLASSES.filter(lambda named: len({*named.values()}) == len(named)),
     separator=st.sampled_from(",;\t"),

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnabla_influence.errors import RunError
+from nnabla_influence.errors import OutputError, RunError
 from nnabla_influence.runs.checkpoint_plan import (
     CheckpointSelection,
+    StorageEstimate,
     WindowPlan,
-    check_keep,
     nnabla_cli_plan,
     recorder_plan,
     window_epochs,
@@ -24,23 +27,13 @@ from nnabla_influence.runs.checkpoint_plan import (
 )
 def test_windows(window, epochs):
     assert window_epochs(window) == epochs
-    assert window_epochs("all" if epochs is None else epochs) == epochs
+    assert window_words(epochs) == ("all" if epochs is None else f"last {epochs} epochs")
 
 
 @pytest.mark.parametrize("window", ["0", "-1", "1.5", "", "last 2", 0, -3, 1.5, True, "²"])
 def test_windows_that_are_wrong(window):
     with pytest.raises(RunError, match="window: "):
         window_epochs(window)
-
-
-def test_windows_in_words():
-    assert [window_words(epochs) for epochs in (None, 3)] == ["all", "last 3 epochs"]
-
-
-def test_a_wrong_choice():
-    assert check_keep("sqrt") == "sqrt"
-    with pytest.raises(RunError, match="keep: 'some'"):
-        check_keep("some")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +71,7 @@ def test_the_window_of_nnabla_cli_is_that_of_the_loop(
 
 
 @pytest.mark.parametrize(
-    ("told", "plan"),
+    ("known", "plan"),
     [
         ((None, None, None), None),
         ((20, None, 2), None),
@@ -89,13 +82,8 @@ def test_the_window_of_nnabla_cli_is_that_of_the_loop(
         ((18, 5, 9), WindowPlan(0, 18)),
     ],
 )
-def test_the_window_of_a_script(told, plan):
-    assert recorder_plan(*told) == plan
-
-
-def test_a_total_that_is_none():
-    with pytest.raises(RunError, match="total_steps: 0"):
-        recorder_plan(0, None, None)
+def test_the_window_of_a_script(known, plan):
+    assert recorder_plan(*known) == plan
 
 
 def kept_of(kept, n_steps, window=None):
@@ -168,3 +156,39 @@ def test_the_checkpoint_before_the_window_does_not_thin_out():
     assert kept.add(2) == []
     assert kept.add(3) == [3]
     assert (kept.numbers, kept.anchor(1)) == ([1, 2], 1)
+
+
+# 100,000 parameters under Adam: a checkpoint is 1.2 MB.
+STORAGE = StorageEstimate(
+    n_parameters=100_000, n_states=200_000, n_arrays=12, plan=WindowPlan(0, 31250)
+)
+
+
+def test_each_choice_in_words():
+    assert STORAGE.describe("final") == (
+        "Checkpoints: final 1.2 MB, sqrt 214 MB (177), all 38 GB (31,250); keeping final"
+    )
+    assert "keeping sqrt; exact scores will need 214 MB" in STORAGE.describe("sqrt")
+
+
+def test_a_checkpoint_is_as_large_as_its_file(tmp_path):
+    np.save(tmp_path / "0.npy", np.zeros(300_000, np.float32))
+    size = (tmp_path / "0.npy").stat().st_size
+    assert STORAGE.checkpoint_bytes == size
+    assert STORAGE.disk_bytes("all") - STORAGE.disk_bytes("final") == 31250 * size
+
+
+@pytest.mark.parametrize(
+    ("free", "keep", "advice"),
+    [
+        (10**9, "all", "38 GB .* 1.0 GB .*--keep sqrt"),
+        (10**8, "sqrt", "214 MB .* 100 MB .*--keep final"),
+        (10**4, "final", "1.2 MB .* 10 kB "),
+    ],
+)
+def test_what_does_not_fit_the_disk_is_refused(tmp_path, monkeypatch, free, keep, advice):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(OutputError, match=advice):
+        STORAGE.check_disk_space(tmp_path, keep)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000 * free))
+    STORAGE.check_disk_space(tmp_path, keep)

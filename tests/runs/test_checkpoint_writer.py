@@ -165,6 +165,7 @@ def test_checkpoints_are_hidden_beside_the_run_until_it_is_closed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="forks and kills")
 @pytest.mark.parametrize("how", ["interrupt", "fork", "kill"])
 def test_an_ended_process_leaves_nothing_and_a_killed_one_what_the_next_run_removes(tmp_path, how):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from nnabla_influence.errors import RunError
-from nnabla_influence.runs.checkpoint import Checkpoint
-from nnabla_influence.runs.checkpoint_folder import write_checkpoints
+from nnabla_influence.runs.checkpoint import Checkpoint, write_checkpoints
 from nnabla_influence.runs.run import Run, RunSettings, Step, read_run, write_run
 from nnabla_influence.solvers import SolverState
 from tests.runs.changing import as_of_version_0_1_0, flipped

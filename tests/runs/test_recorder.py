@@ -152,23 +152,13 @@ def test_given_rows_with_a_ragged_last_batch(tmp_path):
                     net.feed((X[row : row + 1], Y[row : row + 1]))
                     net.loss.backward(1 / len(rows))
                 net.solver.weight_decay(0.02)
-                if epoch < 3:  # the first epochs leave the parameters, to start by hand from here
-                    net.solver.set_learning_rate(0.0)
-                else:
-                    net.solver.set_learning_rate(0.1)
+                # The first epochs leave the parameters, to start by hand from there.
+                net.solver.set_learning_rate(0.0 if epoch < 3 else 0.1)
                 net.solver.update()
                 recorder.step(rows)
     run = check_by_hand(tmp_path / "run", net, decay=0.02)
-    assert [(s.step, s.epoch, len(s.rows)) for s in run.steps] == [
-        (12, 3, 4),
-        (13, 3, 4),
-        (14, 3, 4),
-        (15, 3, 1),
-        (16, 4, 4),
-        (17, 4, 4),
-        (18, 4, 4),
-        (19, 4, 1),
-    ]
+    assert [(s.step, s.epoch) for s in run.steps] == [(i, i // 4) for i in range(12, 20)]
+    assert [len(s.rows) for s in run.steps] == [4, 4, 4, 1] * 2
     assert run.settings.total_steps == 20
 
 
@@ -300,23 +290,15 @@ def check_checkpoint(checkpoint, noted):
     ("options", "checkpoints", "first"),
     [
         ({"window": "all", "keep": "all"}, range(37), 0),
-        ({"window": "all", "keep": "sqrt", "total_steps": 37}, range(0, 37, 7), 0),
-        ({"window": "all", "keep": "sqrt"}, range(0, 37, 8), 0),
+        ({"window": "all", "total_steps": 37}, range(0, 37, 7), 0),
+        ({"window": "all"}, range(0, 37, 8), 0),
         ({"window": "last", "keep": "all"}, range(34, 37), 34),
         ({"window": 2, "keep": "all"}, range(31, 37), 31),
         # Five steps an epoch: the window is that of the steps 30 to 36, seven.
-        (
-            {"window": 2, "keep": "sqrt", "total_steps": 37, "steps_per_epoch": 5},
-            [30, 33, 36],
-            30,
-        ),
-        # It was said to end with step 49, so its checkpoints are those that lead to 40, 44, ...:
-        # 28 is the last before the window.
-        (
-            {"window": 2, "keep": "sqrt", "total_steps": 50, "steps_per_epoch": 5},
-            [28, 32, 36],
-            28,
-        ),
+        ({"window": 2, "total_steps": 37, "steps_per_epoch": 5}, [30, 33, 36], 30),
+        # Announced to end with step 49, its checkpoints are those that lead to 40, 44, ...: 28 is
+        # the last before the window.
+        ({"window": 2, "total_steps": 50, "steps_per_epoch": 5}, [28, 32, 36], 28),
         # Thinned out to every fourth; the one before the window's first step, 31, is 28.
         ({"window": 2}, [28, 32, 36], 28),
         ({"window": "last", "keep": "final"}, [], 34),
@@ -329,7 +311,6 @@ def test_the_checkpoints_that_are_kept(tmp_path, options, checkpoints, first):
     run = read_run(tmp_path / "run")
     assert run.checkpoints == tuple(checkpoints)
     assert [step.step for step in run.steps] == list(range(first, 37))
-    # What lies before the window, for the replay only, is told apart.
     window = {"all": 0, "last": 34, 2: 30 if "steps_per_epoch" in options else 31}
     assert [step.step for step in run.window_steps] == list(range(window[options["window"]], 37))
     for number in run.checkpoints:
@@ -339,7 +320,7 @@ def test_the_checkpoints_that_are_kept(tmp_path, options, checkpoints, first):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_run_can_be_saved_on_the_way_and_goes_on(tmp_path):
+def test_a_run_can_be_saved_during_the_training(tmp_path):
     net = Net(S.Momentum(0.05))
     with recorded(tmp_path, net, window="all", keep="all") as recorder:
         noted = train_noted(recorder, net, 4)
@@ -378,12 +359,8 @@ def test_checkpoints_by_the_names_of_the_definition_and_rows_of_the_users_own(tm
     first = run.checkpoint(0)
     assert set(first.parameters) == set(first.solver.values["m"]) == {"affine/W", "affine/b"}
     assert np.array_equal(first.parameters["affine/W"], net.first["net/affine/W"])
-    final = run.final_checkpoint()
-    assert np.array_equal(final.solver.values["m"]["affine/W"], momentum_of(net, "net/affine/W"))
-
-
-def momentum_of(net, name):
-    return net.solver.get_states()[name].pstate["m"].d
+    momentum = net.solver.get_states()["net/affine/W"].pstate["m"].d
+    assert np.array_equal(run.final_checkpoint().solver.values["m"]["affine/W"], momentum)
 
 
 def test_hyperparameters_are_the_constructors_whatever_the_schedule_did(tmp_path):
@@ -424,7 +401,7 @@ def test_a_disk_that_is_full_says_so_and_leaves_nothing(tmp_path, monkeypatch):
             monkeypatch.setattr("nnabla_influence.runs.checkpoint_writer.write_values", full)
             train(recorder, net, 3)
 
-    with pytest.raises(OutputError, match=r"checkpoint cannot be written \(No space .* keep="):
+    with pytest.raises(OutputError, match=r"run: .*No space .*keep="):
         training()
     assert list(tmp_path.iterdir()) == []
 
@@ -458,13 +435,7 @@ def test_a_training_that_ends_with_an_exception(tmp_path, error, keep):
 
 @pytest.mark.parametrize(
     ("rows", "message"),
-    [
-        ([0, N], f"row {N} .* {N} rows"),
-        ([-1, 2], "row -1 "),
-        ([], "float64 of shape"),
-        ([0.5], "float64 of shape"),
-        ([[1, 2]], r"int64 of shape \(1, 2\)"),
-    ],
+    [([0, N], f"row {N} "), ([-1, 2], "row -1 "), ([], "float64"), ([[1, 2]], r"\(1, 2\)")],
 )
 def test_wrong_rows(tmp_path, rows, message):
     recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N)
@@ -506,12 +477,9 @@ def test_what_cannot_be_recorded_is_refused(tmp_path, error, message, call, opti
         (RunError, "n_rows", {"n_rows": None}),
         (RunError, "window: 0", {"window": 0}),
         (RunError, "keep: 'some'", {"keep": "some"}),
-        (RunError, "total_steps: 0", {"total_steps": 0, "window": "all"}),
-        (RunError, "no parameters; .*set_parameters", {"solver": S.Sgd()}),
+        (RunError, "set_parameters", {"solver": S.Sgd()}),
         (RunError, "net/affine/[Wb] ", {"parameters": {}}),
         (OutputError, "full: holds thesis.tex", {"folder": "full"}),
-        (OutputError, "nowhere does not exist", {"folder": "nowhere/run"}),
-        (OutputError, "thesis.tex: is a file", {"folder": "full/thesis.tex"}),
         (UnsupportedError, r"recorder.step\(rows\)", {"iterator": iter([])}),
     ],
 )

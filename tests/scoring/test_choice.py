@@ -46,6 +46,7 @@ def no_training(monkeypatch) -> None:
     monkeypatch.setattr(replay, "train", lambda *_, **__: pytest.fail("trained"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["sqrt", "all"])
 def test_checkpoints_are_traced_exactly(training, keep, monkeypatch):
     no_training(monkeypatch)

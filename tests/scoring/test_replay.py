@@ -141,6 +141,7 @@ def test_a_run_of_another_training_is_not_used(
         again(training.final, csv, folder)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_what_results_nnp_holds(table: Trained, tmp_path):
     """Of four epochs the third was the best, and nnabla_cli saved that one."""
     said = Said()

@@ -79,6 +79,7 @@ def killed(steps: int, during: bool, *arguments: object) -> None:
     assert finished.returncode == -signal.SIGKILL, finished.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "keep", "method", "steps", "during"),
     [

@@ -162,6 +162,7 @@ def regression(tmp_path_factory) -> Project:
     return make_project(tmp_path_factory.mktemp("regression"), "linear-squared", 30, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 2])
 @pytest.mark.parametrize("kind", ["table", "pictures", "regression"])
 def test_agrees_with_float64_algorithm_2(kind: str, epochs: int, request):
@@ -240,6 +241,7 @@ def test_rows_that_the_window_never_saw_get_zero(table: Project):
     np.testing.assert_array_equal(scores.influence == 0, seen == 0)
 
 
+@pytest.mark.slow
 def test_rows_with_a_label_below_0_are_ignored(tmp_path: Path):
     """They take part in each mini-batch, with a loss of 0, in training and in validation."""
     project = make_project(tmp_path, "mlp-softmax", 24, 8)
@@ -287,6 +289,7 @@ def exact(training: Watched, run: Path, **options) -> Ranking:
     return score(training.definition, run=run, options=Options(**options))
 
 
+@pytest.mark.slow
 def test_exact_scores_are_the_derivative_of_the_whole_training(trainings):
     """Through files and command; windows of all epochs and of the last ones."""
     training = trainings["momentum"]

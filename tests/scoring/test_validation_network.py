@@ -99,6 +99,7 @@ def write_project(folder: Path, *, script: bool = False, **layers):
     return write_nnp(folder / "net.nnp", proto, parameters), values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("auxiliary", [False, True])
 @pytest.mark.parametrize("script", [False, True])
 def test_the_definitions_own_network_validates(tmp_path, script, auxiliary):

@@ -82,6 +82,7 @@ def normalized(tmp_path_factory):
     return definition, train(definition, folder / "run", keep="all", device="cpu")
 
 
+@pytest.mark.slow
 def test_running_statistics_give_no_ranking_there_and_no_file(normalized, tmp_path):
     definition, run = normalized
     output = tmp_path / "influence.csv"

@@ -38,6 +38,7 @@ def test_every_solver_that_can_be_traced_is_tried():
 # The limits are some ten times what float32 gave: up to 2e-6, at the very first steps 4e-6.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "decay"), CASES)
 def test_several_steps_in_the_middle_of_a_training(case, decay):
     check(training(settings(case, decay), t=4), 1e-5)
@@ -78,6 +79,7 @@ def one_step(solver: SolverSettings, theta, g, states, u, rate=0.1, t=3):
     return got, expected
 
 
+@pytest.mark.slow
 def test_of_equal_values_the_maximum_is_the_kept_one():
     # Below, equal to, and above what is kept; all numbers are exact in float32.
     half = {"lr": 0.5, "beta1": 0.5, "beta2": 0.5, "eps": 2.0**-20}

@@ -126,9 +126,6 @@ def test_a_learning_rate_beside_the_constructors():
     assert built.learning_rate() == 0.5
 
 
-# --------------------------------------------------------------- states
-
-
 def adam_with(*shape):
     solver = S.Adam()
     solver.set_parameters({"w": nn.Variable(shape, need_grad=True)})
@@ -145,10 +142,9 @@ def adam_state(*shape, **changed):
         (lambda: adam_state(4), r"mean .*'w' .*\(4,\).*\(2, 3\)"),
         (
             lambda: SolverState(3, {"mean": {"b": np.ones(2)}, "var": {"b": np.ones(2)}}),
-            r"mean .*'w' .*missing.*\(2, 3\)",
+            "mean .*'w' .*missing",
         ),
-        (lambda: SolverState(3, {"m": {"w": np.ones((2, 3))}}), "holds m, .*mean, var"),
-        (lambda: SolverState(3, {}), "holds nothing, .*mean, var"),
+        (lambda: SolverState(3, {"m": {"w": np.ones((2, 3))}}), " m, .*mean, var"),
     ],
 )
 def test_a_state_of_another_training_is_refused(state, words):
@@ -162,21 +158,11 @@ def test_a_state_of_another_training_is_refused(state, words):
         (lambda: SolverState(-1, {}), "-1"),
         (lambda: adam_state(2, var={"w": np.ones(3)}), "mean and var"),
         (lambda: adam_state(2, var={}), "mean and var"),
-        (lambda: adam_state(2).of(["b"]), "mean .*'b'"),
-        (lambda: get_state(adam_with(2), {"b": "b"}), "'b'"),
-        (lambda: set_state(adam_with(2), adam_state(2), {"b": "b"}), "'b'"),
     ],
 )
 def test_impossible_states_are_refused(build, words):
     with pytest.raises(RunError, match=words):
         build()
-
-
-def test_the_state_of_some_parameters():
-    values = {"m": {"a": np.ones(2), "b": np.zeros(3)}}
-    some = SolverState(5, values).of(["b"])
-    assert some.t == 5
-    assert {name: list(arrays) for name, arrays in some.values.items()} == {"m": ["b"]}
 
 
 def test_a_parameter_that_no_gradient_reached_does_not_count():
@@ -192,17 +178,3 @@ def test_a_parameter_that_no_gradient_reached_does_not_count():
     assert state.t == 3
     assert (state.values["m"]["used"] > 0).all()
     assert not state.values["m"]["unused"].any()
-
-
-def test_parameters_that_were_not_updated_together_are_refused():
-    a, b = (nn.Variable((2,), need_grad=True) for _ in range(2))
-    solver = S.Momentum()
-    solver.set_parameters({"a": a, "b": b})
-    for count in range(3):
-        solver.zero_grad()
-        a.g = 1.0
-        if count:
-            b.g = 1.0
-        solver.update()
-    with pytest.raises(RunError, match=r"2 times .* 3 times"):
-        get_state(solver)

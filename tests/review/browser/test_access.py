@@ -5,6 +5,8 @@ from axe_playwright_python.sync_playwright import Axe
 
 from tests.review.browser.rankings import N_ROWS
 
+pytestmark = pytest.mark.slow
+
 WINDOW = {"width": 1440, "height": 900}
 IN_SIGHT = """() => {
     const row = document.activeElement.getBoundingClientRect();

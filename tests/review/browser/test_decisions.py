@@ -18,6 +18,8 @@ from nnabla_influence.ranking import Ranking, Scores
 from tests.review.browser.rankings import N_ROWS, Project
 from tests.review.browser.review_page import ReviewPage
 
+pytestmark = pytest.mark.slow
+
 FULL_WIDTH = "".join(chr(ord(letter) + 0xFEE0) for letter in "REMOVE")
 NO_STORAGE = """Object.defineProperty(window, 'localStorage', {
     get() { throw new DOMException('forbidden', 'SecurityError'); } });"""

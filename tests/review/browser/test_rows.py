@@ -7,6 +7,8 @@ import pytest
 from tests.review.browser.rankings import CLASS_NAMES, HOSTILE, N_ROWS
 from tests.review.browser.review_page import number
 
+pytestmark = pytest.mark.slow
+
 LABEL = "y:label"
 
 
