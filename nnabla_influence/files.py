@@ -31,8 +31,8 @@ _LONG = 60  # characters
 _ADVICE = {
     errno.EACCES: "close it in other programs, or choose another output path",
     errno.ENOENT: "make its folder first, or choose another output path",
-    errno.ENOSPC: "make room, or choose another output path",
-    errno.EDQUOT: "make room, or choose another output path",
+    errno.ENOSPC: "free disk space, or choose another output path",
+    errno.EDQUOT: "free disk space, or choose another output path",
 }
 
 

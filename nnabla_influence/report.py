@@ -27,7 +27,7 @@ def summary(ranking: Ranking, output: str | os.PathLike[str]) -> Iterator[str]:
         if unseen:
             yield (
                 f"{unseen} rows were not seen in the window, or the loss ignores them, so their"
-                " influence is 0; a window of more epochs takes in more of those not seen"
+                " influence is 0; a window of more epochs contains more rows"
             )
     if not harmful:
         return

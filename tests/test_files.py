@@ -74,7 +74,7 @@ def test_a_failed_block_changes_nothing(file: Path, folder: Path, failure):
 
 
 @pytest.mark.parametrize(
-    ("number", "advice"), [(errno.ENOSPC, "make room"), (errno.EIO, "choose another")]
+    ("number", "advice"), [(errno.ENOSPC, "free disk space"), (errno.EIO, "choose another")]
 )
 def test_what_the_disk_refuses_is_said(file: Path, folder: Path, number: int, advice: str):
     reason = rf"cannot be written \({os.strerror(number)}\); {advice}"

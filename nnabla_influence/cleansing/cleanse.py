@@ -233,7 +233,7 @@ def _decision_notes(ranking: PathLike, path: PathLike, decided: Decisions) -> It
         )
     if not decided.are_checked:
         yield (
-            f"{path}: was not checked to be about {ranking}, since it has rows without the"
+            f"{path}: may belong to another ranking than {ranking}: it has rows without the"
             " ranking's id or influence"
         )
 

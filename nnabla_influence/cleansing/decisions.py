@@ -110,7 +110,7 @@ class _Reader:
         if not decision:
             if label and not self._labels_may_be_old:
                 raise _CellError(
-                    LABEL, label, "has no decision beside it; write relabel there, or clear it"
+                    LABEL, label, "has no decision; write relabel beside it, or clear it"
                 )
             return
         has_id = self.check.has_id(line)
@@ -150,7 +150,7 @@ class _Reader:
         if self._label is None:
             raise _CellError(DECISION, RELABEL, "needs a column 'label' with the new label; add it")
         if not label:
-            raise _CellError(LABEL, label, "is empty; write the new label, or decide otherwise")
+            raise _CellError(LABEL, label, "is empty; write the new label, or another decision")
         if self._labels is None:
             raise _CellError(
                 LABEL,

@@ -68,8 +68,8 @@ class RankingCheck:
         if others:
             raise OtherRankingError(
                 f"column {RANKING!r}: {others[0]} is not {self._id}, the id of"
-                f" {self._rows.ranking.dataset.path}: the decisions are about another ranking;"
-                " decide on this one, or delete the columns 'ranking' and 'influence' if both rank"
+                f" {self._rows.ranking.dataset.path}, so the decisions are for another ranking;"
+                " review this one, or delete the columns 'ranking' and 'influence' if both rank"
                 " the same rows"
             )
         return bool(found)
@@ -88,6 +88,6 @@ class RankingCheck:
         elif not agrees:
             raise OtherRankingError(
                 f"column {INFLUENCE!r}: {shown[:60]!r} is not {value!r}, the influence of"
-                f" datasource_index {row}: the decisions are about another ranking; decide on this"
+                f" datasource_index {row}, so the decisions are for another ranking; review this"
                 " one, or delete the column 'influence' if both rank the same rows"
             )

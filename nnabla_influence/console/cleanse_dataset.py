@@ -162,7 +162,7 @@ def _training_csv(model: str | None) -> Path | None:
         return None
     training = load_definition(model).training
     if training is None or not training.path.is_file():
-        say("The job's training dataset does not exist any more; the ranking's cells are used")
+        say("The job's training dataset no longer exists; the ranking's cells are used")
         return None
     return training.path
 

@@ -50,8 +50,8 @@ def opened(path: Path | None, *, write: bool = False) -> Iterator[sqlite3.Connec
                 " close it, and try again"
             ) from error
         raise OutputError(
-            f"{path}: cannot be used ({error}); give the folder of NNCD 0.2.1, as a user who may"
-            " change it"
+            f"{path}: cannot be used ({error}); give the folder of NNCD 0.2.1, and run the"
+            " command as a user with write access"
         ) from error
 
 

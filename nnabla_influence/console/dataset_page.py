@@ -99,7 +99,7 @@ def write_copy(source: Path, target: Path) -> list[str]:
     header, kinds, faults = _columns(source, folder)
     kept = [i for i, kind in enumerate(kinds) if kind and i not in faults]
     if not kept:
-        raise DatasetError(f"{source}: has no row and column that the page Dataset can show")
+        raise DatasetError(f"{source}: has no columns that the page Dataset can show")
     target.parent.mkdir(exist_ok=True)
     with (
         source.open(encoding="utf-8-sig", newline="") as read,

@@ -117,7 +117,7 @@ class Manifest:
         for name in (*self.names, *self.folders):
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
-                raise ValueError(f"{name!r} leads out of the folder")
+                raise ValueError(f"{name!r} is outside of the folder")
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -83,7 +83,7 @@ def make_entry(
         home: The cache folder.
         key: What it is for, as 20 hexadecimal digits.
         stamp: What it is made from, likewise.
-        source: The CSV; entries whose CSV does not exist any more are removed too.
+        source: The CSV; entries whose CSV no longer exists are removed too.
         write: Fills the folder, which appears whole or not at all.
 
     Raises:

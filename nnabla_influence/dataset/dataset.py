@@ -224,7 +224,7 @@ def _distinct(specs: Sequence[ColumnSpec]) -> list[ColumnSpec]:
         if known.shape != spec.shape:
             raise DatasetError(
                 f"the column {spec.name!r} feeds inputs of the shapes {shown_shape(known.shape)}"
-                f" and {shown_shape(spec.shape)}; give each of them a column of its own"
+                f" and {shown_shape(spec.shape)}; give each its own column"
             )
         if spec.n_classes is not None:
             n_classes = min(spec.n_classes, known.n_classes or spec.n_classes)

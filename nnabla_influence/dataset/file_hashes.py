@@ -56,7 +56,7 @@ def read_contents(path: Path) -> dict[str, list[str]]:
         isinstance(each, list) and all(isinstance(item, str) for item in each)
         for each in values.values()
     ):
-        raise ValueError(f"{path}: does not hold hashes of files")
+        raise ValueError(f"{path}: holds no file hashes")
     return values
 
 

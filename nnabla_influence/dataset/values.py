@@ -111,7 +111,9 @@ class CellReader:
             CellError: The cell cannot be the name of a readable data file.
         """
         if "://" in cell:
-            raise CellError("is a web address; download the file and name the copy", cell=cell)
+            raise CellError(
+                "is a web address; download the file and give the path of the copy", cell=cell
+            )
         known = extension_of(cell) in EXTENSIONS
         try:
             status = os.stat(file_of(cell, self._folder))
@@ -123,10 +125,10 @@ class CellReader:
                 cell=cell,
             ) from error
         if stat.S_ISDIR(status.st_mode):
-            raise CellError("is a folder; name a file, or remove the row", cell=cell)
+            raise CellError("is a folder; give a file, or remove the row", cell=cell)
         if not stat.S_ISREG(status.st_mode):
             raise CellError(
-                "is a pipe or a device, which is not read; name a file, or remove the row",
+                "is a pipe or a device, which is not read; give a file, or remove the row",
                 cell=cell,
             )
         if not known:

@@ -117,7 +117,7 @@ class Derivatives:
                 raise UnsupportedError(
                     "the network cannot be differentiated twice by nnabla"
                     f" ({' '.join(str(error).split())[:200] or type(error).__name__});"
-                    " replace the function that this names, or train without it"
+                    " replace the named function, or train without it"
                 ) from error
             # For a parameter that the loss does not depend on, nnabla returns one 0.
             self._graph_gradient = [

@@ -128,8 +128,8 @@ def influence_functions(
     raise ScoreError(
         f"{run.folder}: influence functions cannot be computed, as the training loss's Hessian is"
         f" not positive definite even with {DAMPINGS[-1]:g} added to its diagonal, or too"
-        " ill-conditioned; train longer or with a lower learning rate, or leave the ranking"
-        " influence-functions out"
+        " ill-conditioned; train longer or with a lower learning rate, or omit the ranking"
+        " influence-functions"
     )
 
 

@@ -139,7 +139,8 @@ def _check_growth(step: Step, growth: float) -> None:
     if growth > GROWTH_LIMIT:
         raise DivergedError(
             f"step {step.step} (epoch {step.epoch}): the traced gradient has grown {growth:.1e}"
-            " times; a learning rate that is large for the final parameters causes this"
+            " times; the learning rate is too large for the final parameters; lower it, or trace"
+            " fewer epochs"
         )
 
 

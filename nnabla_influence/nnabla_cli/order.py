@@ -75,8 +75,8 @@ def nnabla_cli_steps(
     n_drawn = n_iterations * size
     if n_drawn + _OF_ONE_ORDER * (n_drawn // n_rows) > raised(_MOST_DRAWN):
         raise RunError(
-            f"{definition.path}: trains {n_iterations:,} mini-batches, too many to draw their order"
-            f" again; {ADVICE}"
+            f"{definition.path}: trains {n_iterations:,} mini-batches, too many to reproduce"
+            f" their order; {ADVICE}"
         )
     orders = _orders(definition, settings, n_rows, csv)
     return _updates_of_last_epochs(

@@ -156,7 +156,7 @@ def _check(definition: Definition, progress: Progress) -> None:
     for dataset in definition.proto.dataset:
         if not dataset.uri.strip():
             raise ModelError(
-                f"{definition.path}: dataset {dataset.name!r} names no CSV; set its uri"
+                f"{definition.path}: the dataset {dataset.name!r} has no CSV; set its uri"
             )
     named = [("training", definition, definition.training)]
     if definition.validation is not None:

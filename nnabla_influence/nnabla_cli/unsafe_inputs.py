@@ -33,7 +33,7 @@ def check_datasets(definition: Definition) -> None:
             if "://" in name:
                 raise DatasetError(
                     f"{definition.path}: the dataset {dataset.name!r} is at a web address, {name};"
-                    " download it and name the copy"
+                    " download it and give the path of the copy"
                 )
         # As train finds it, and as nnabla_cli does; they report what is missing.
         for path in {Path(os.path.abspath(folder / dataset.uri)) for folder in (beside, Path())}:

@@ -44,8 +44,9 @@ class Verdict:
             return "The ranking is reliable: its checks found nothing against it."
         because = f" ({self.reason})" if self.reason else ""
         return (
-            f"The ranking is rough{because}: what retraining without a row does may differ much"
-            " from its score. Look at the rows themselves, and measure before you remove."
+            f"The ranking is rough{because}: retraining without a row may change the loss by much"
+            " more or less than its score says. Check the rows themselves, and measure before you"
+            " remove."
         )
 
     def __str__(self) -> str:

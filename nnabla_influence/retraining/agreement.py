@@ -99,7 +99,7 @@ def draw_subsets(sample: Sample, seen: np.ndarray) -> tuple[np.ndarray, ...]:
             )
     if size >= len(seen):
         raise InfluenceError(
-            f"leave {sample.leave}: the window uses {len(seen)} rows only; leave fewer of them"
+            f"leave {sample.leave}: the window uses {len(seen)} rows only; leave out fewer"
         )
     if math.comb(len(seen), int(size)) < 2 * sample.subsets:
         raise InfluenceError(

@@ -272,8 +272,8 @@ def _cautions(section: Section) -> Iterator[str]:
     lines = [x for x in section.lines.values() if math.isfinite(metric.interval(x)[1])]
     if min((int(line[f"pairs_{NONE}"]) for line in lines), default=_FEW) < _FEW:
         yield (
-            "The intervals of two seeds mean little, since two differences are close to each other"
-            " by chance often enough; use at least five seeds"
+            "The intervals of two seeds mean little, since two differences are often close by"
+            " chance; use at least five seeds"
         )
     ends = [metric.interval(line)[1:] for line in lines]
     # Differences that are equal on paper differ in the last bits.
@@ -281,7 +281,7 @@ def _cautions(section: Section) -> Iterator[str]:
     if narrow:
         yield (
             f"{narrow} of {len(lines)} intervals {'has' if narrow == 1 else 'have'} no width: the"
-            " seeds happen to agree, which makes nothing certain; use more seeds, or more test rows"
+            " seeds agree by chance; use more seeds, or more test rows"
         )
     levels = [*section.lines.values(), *([section.plain] if section.plain else [])]
     lost = sum(not math.isfinite(line["loss_mean"]) for line in levels)

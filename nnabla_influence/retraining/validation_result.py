@@ -81,7 +81,7 @@ class Base:
                 " from the machine"
             )
         return (
-            "Retraining with every row does NOT give the run's final parameters: they differ by up"
+            "Retraining with every row does not give the run's final parameters: they differ by up"
             f" to {self.difference:.2g}, and the mean validation loss is {self.loss:.6g} instead of"
             f" {self.final_loss:.6g}; changes are from the retrained loss. Noise from the machine"
             f" (two such retrainings differ by): {self.noise:.2g}"

@@ -75,7 +75,7 @@ def _given(
         if label is not None:
             reason = f"labels ({label.cell!r}) or predictions are numbers, not classes"
         raise DatasetError(
-            f"{path}: {reason}, so there are no classes to name; leave out --class-names, or name"
+            f"{path}: {reason}, so there are no classes to name; omit --class-names, or name"
             f" the label column {with_option('--label-column', 'label-column')}"
         )
     named, labels = listed(sorted(names)), listed(sorted(counts))

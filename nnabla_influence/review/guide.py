@@ -23,8 +23,8 @@ def guide_lines(reviewed: Reviewed, notes: Sequence[str]) -> list[tuple[str, str
          " of the traced part of the training."),
         ("effect: harmful", "Below 0. Without it the validation loss falls."),
         ("effect: helpful", "Above 0. Without it the validation loss rises."),
-        ("effect: not judged", "The traced part of the training never saw the row (times_seen 0);"
-         " its influence of 0 says nothing."),
+        ("effect: not judged", "The row is not in the traced part of the training (times_seen 0);"
+         " its influence of 0 has no meaning."),
         ("differs", "The network predicts another class than the given one. To find wrong labels,"
          " review these first."),
         ("When not to delete", "A harmful row may be right and rare: the only picture of its kind,"

@@ -113,7 +113,7 @@ class Reviewed(Sequence[ReviewedRow]):
 
     @property
     def unseen(self) -> int:
-        """How many rows the window never saw; their influence is 0, which says nothing."""
+        """How many rows are not in the window; their influence is 0, which has no meaning."""
         seen = self._ranking.scores.times_seen
         return 0 if seen is None else int((seen == 0).sum())
 

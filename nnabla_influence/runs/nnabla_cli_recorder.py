@@ -128,7 +128,7 @@ class NnablaCliRecorder:
         if len(optimizer.data_iterators) != 1:
             raise UnsupportedError(f"it has {len(optimizer.data_iterators)} datasets, not one")
         if optimizer.start_iter or optimizer.end_iter:
-            raise UnsupportedError("its optimizer runs in a part of the iterations only")
+            raise UnsupportedError("its optimizer runs only in some iterations")
         ((dataset, make_iterator),) = optimizer.data_iterators.items()
         self.info, self.optimizer, self.dataset = info, optimizer, info.datasets[dataset]
         uri = self.dataset.uri

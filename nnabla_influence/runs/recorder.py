@@ -240,7 +240,7 @@ class Recorder:
         if self._weight_decay is not None:
             if decay:
                 raise RunError(
-                    "weight_decay is given, but recorder.solver.weight_decay was called, too;"
+                    "weight_decay is given, but recorder.solver.weight_decay was also called;"
                     " remove the argument"
                 )
             decay = float(np.float32(self._weight_decay))

@@ -235,7 +235,8 @@ def check_last_steps(
     if not off <= FURTHEST:  # NaN too
         raise RunError(
             f"{run.folder}: replaying the steps from {run.checkpoints[-1]} on gives other"
-            f" parameters (relative error {off:.2g}); {OTHERWISE}. Its scores would be wrong"
+            f" parameters (relative error {off:.2g}); {OTHERWISE}, so its scores would be"
+            " wrong"
         )
 
 

@@ -96,7 +96,9 @@ def _refusal(signs: Signs) -> str | None:
     if signs.exact:
         return None
     if signs.growth > GROWN:
-        return f"the traced gradient grew {signs.growth:.2g} times, so the scores show that growth"
+        return (
+            f"the traced gradient grew {signs.growth:.2g} times, so the scores reflect that growth"
+        )
     if signs.never_negative and signs.spread > LARGE and not signs.chosen:
         return (
             "the scores are too large to be right (leaving out a tenth of the rows would move the"

@@ -125,7 +125,7 @@ def check_same_training(
     steps_per_epoch = definition.proto.training_config.iter_per_epoch
     if not settings.path.is_file() and n_rows // settings.batch_size != steps_per_epoch:
         raise RunError(
-            f"{n_rows} rows do not make the model file's {steps_per_epoch} iterations per epoch"
+            f"{n_rows} rows do not give the model file's {steps_per_epoch} iterations per epoch"
         )
     if settings.path.is_file() and not filecmp.cmp(settings.path, train, shallow=False):
         raise RunError(f"{train} is not the dataset that was trained on, {settings.path}")

@@ -78,7 +78,7 @@ def fused_decay(solver: SolverSettings) -> float:
     initial = hyperparameter(solver, "lr")
     if initial == 0:
         raise UnsupportedError(
-            f"the solver {solver.name} divides by its initial learning rate, which is 0; give it"
+            f"the solver {solver.name} divides by its initial learning rate, which is 0; set"
             " its hyper-parameters in the model file (nnabla 1.39 saves none of AdamW's and SgdW's)"
         )
     return (_weight_decay(solver) or hyperparameter(solver, "wd")) / initial

@@ -113,7 +113,7 @@ def test_without_either_it_is_said(folder, tmp_path):
     path = decided(tmp_path / "d.csv", "datasource_index,decision,ranking", "3,remove,7")
     done = cleanse(folder / "ranking.csv", output=tmp_path / "c.csv", decisions=path)
     assert done.removed == (3,)
-    assert [note for note in done.notes if str(path) in note and "not checked" in note]
+    assert [note for note in done.notes if str(path) in note and "another ranking" in note]
 
 
 def test_a_list_of_0_1_0_is_used_and_replaced(folder, tmp_path):
