@@ -168,7 +168,7 @@ def test_a_cache_folder(odd, name):
     [
         ("two optimizers", "2 optimizers"),
         ("two datasets", "2 datasets"),
-        ("part", "part of the iterations"),
+        ("part", "some iterations"),
         ("no epoch", "no solver update"),
         ("folder in use", "run: holds thesis.tex"),
     ],

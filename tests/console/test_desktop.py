@@ -185,7 +185,7 @@ def test_a_training_csv_that_is_gone(job: Path, trained: Trained, tmp_path, capl
     finally:
         hidden.rename(trained.training)
     assert code == 0, lines
-    assert any("training dataset does not exist" in line for line in lines)
+    assert any("training dataset no longer exists" in line for line in lines)
     text = (call.folder / "dataset" / "cleansed.csv").read_text(encoding="utf-8-sig")
     assert len(text.splitlines()) == 40
 

@@ -344,7 +344,7 @@ def test_rows_whose_files_were_deleted(database: Path, first: Release):
         (
             '{"format": 2, "version": "1", "complete": true, "names": ["../x"], "folders": [],'
             ' "rows": []}',
-            "leads out of the folder",
+            "is outside of the folder",
         ),
         ('{"format": 3, "version": "9.1"}', "nnabla-influence 9.1"),
     ],

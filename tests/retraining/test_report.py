@@ -39,11 +39,11 @@ def lines_of(lines: list[dict], detection=None) -> list[str]:
 
 
 TWO_SEEDS = (
-    "The intervals of two seeds mean little, since two differences are close to each other by"
-    " chance often enough; use at least five seeds."
+    "The intervals of two seeds mean little, since two differences are often close by"
+    " chance; use at least five seeds."
 )
 ONE_WITHOUT_WIDTH = (
-    "1 of {} intervals has no width: the seeds happen to agree, which makes nothing certain; use"
+    "1 of {} intervals has no width: the seeds agree by chance; use"
     " more seeds, or more test rows."
 )
 

@@ -160,7 +160,7 @@ def test_the_base_says_by_how_much_it_differs():
     assert base.difference == np.abs(first["theta"] - data.retrained()).max() > 0
     assert base.noise == abs(data.loss(first) - data.loss(second)) > 0
     assert base.final_loss == data.loss({"theta": data.retrained()}) != base.loss
-    assert "does NOT give the run's final parameters" in base.words
+    assert "does not give the run's final parameters" in base.words
     assert f"{base.noise:.2g}" in base.words
 
 

@@ -98,4 +98,4 @@ def test_a_run_that_the_retraining_does_not_reproduce(project: Project, tmp_path
     assert got.base.noise == 0
     assert got.base.final_loss != got.base.loss == exact.base.loss
     np.testing.assert_array_equal(got.row_changes, exact.row_changes)
-    assert "does NOT give the run's final parameters: they differ by up to 0.25" in got.base.words
+    assert "does not give the run's final parameters: they differ by up to 0.25" in got.base.words
