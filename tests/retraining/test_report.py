@@ -43,8 +43,7 @@ TWO_SEEDS = (
     " chance; use at least five seeds."
 )
 ONE_WITHOUT_WIDTH = (
-    "1 of {} intervals has no width: the seeds agree by chance; use"
-    " more seeds, or more test rows."
+    "1 of {} intervals has no width: the seeds agree by chance; use more seeds, or more test rows."
 )
 
 
