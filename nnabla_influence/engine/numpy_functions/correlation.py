@@ -1,0 +1,186 @@
+r"""Correlations of images with kernels by matrix products: what convolutions are made of.
+
+Images are (B, h, w, C), kernels (kh, kw, C, O). The patches under a kernel are copied, a few
+examples at a time so that they stay in the cache, and go through one matrix product for all kernels:
+
+.. math:: y_{bij} = \sum_{klc} x_{b, s i + d k, s j + d l, c} \, W_{klc}
+
+with stride s and dilation d. Blocks are shared by threads; the sums of `weights` are taken in a
+fixed number of parts, so that no bit depends on how many threads there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from nnabla_influence.engine.threads import for_each
+
+_BLOCK = 200_000
+"""Values of patches at a time: about what a core's second cache holds."""
+
+_PARTS = 8
+"""Of a sum over blocks."""
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a kernel moves over an image; (height, width) each."""
+
+    kernel: Size
+    pad: Size
+    stride: Size
+    dilation: Size
+    group: int = 1
+
+    def output(self, size: Size) -> Size:
+        """Return the size of what an image of ``size`` gives."""
+        h, w = (
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, k, p, s, d in zip(size, self.kernel, self.pad, self.stride, self.dilation)
+        )
+        return h, w
+
+
+def correlate(x: np.ndarray, kernels: Sequence[np.ndarray], window: Window) -> list[np.ndarray]:
+    """Return the correlation of images (B, H, W, C) with each of the kernels."""
+    if window.group > 1:
+        return _by_group(correlate, x, kernels, window)
+    c, n_outputs = kernels[0].shape[2:]
+    k = c * window.kernel[0] * window.kernel[1]
+    h, w = window.output(x.shape[1:3])
+    matrix = np.concatenate([kernel.reshape(k, n_outputs) for kernel in kernels], axis=1)
+    outputs = [np.empty((len(x) * h * w, n_outputs), x.dtype) for _ in kernels]
+    patches = _patches(x, window)
+
+    def block(some: slice) -> None:
+        rows = slice(some.start * h * w, some.stop * h * w)
+        flat = _copied(patches, some).reshape(-1, k)
+        if len(kernels) == 1:
+            np.matmul(flat, matrix, out=outputs[0][rows])
+            return
+        product = flat @ matrix
+        for i, output in enumerate(outputs):
+            output[rows] = product[:, i * n_outputs : (i + 1) * n_outputs]
+
+    for_each(block, list(_blocks(len(x), h * w * k)))
+    return [output.reshape(len(x), h, w, n_outputs) for output in outputs]
+
+
+def weights(x: np.ndarray, gradients: Sequence[np.ndarray], window: Window) -> list[np.ndarray]:
+    r"""Return, for each gradient g by an output, that by the kernel.
+
+    .. math:: g_{klc} = \sum_{bij} x_{b, s i + d k, s j + d l, c} \, g_{bij}
+    """
+    if window.group > 1:
+        return _by_group(weights, x, gradients, window)
+    c, n_outputs = x.shape[3], gradients[0].shape[3]
+    k = c * window.kernel[0] * window.kernel[1]
+    h, w = window.output(x.shape[1:3])
+    patches = _patches(x, window)
+    flat = [np.ascontiguousarray(g).reshape(-1, n_outputs) for g in gradients]
+    blocks = list(_blocks(len(x), h * w * k))
+    parts = [blocks[i::_PARTS] for i in range(min(_PARTS, len(blocks)))]
+    sums = np.zeros((len(parts), k, len(flat) * n_outputs), x.dtype)
+
+    def part(number: int) -> None:
+        for some in parts[number]:
+            rows = slice(some.start * h * w, some.stop * h * w)
+            copied = _copied(patches, some).reshape(-1, k)
+            g = flat[0][rows] if len(flat) == 1 else np.concatenate([g[rows] for g in flat], 1)
+            sums[number] += copied.T @ g
+
+    for_each(part, range(len(parts)))
+    total = sums.sum(axis=0)
+    shape = (*window.kernel, c, n_outputs)
+    return [total[:, i * n_outputs : (i + 1) * n_outputs].reshape(shape) for i in range(len(flat))]
+
+
+def spread(
+    y: np.ndarray, kernels: Sequence[np.ndarray], window: Window, size: Size
+) -> list[np.ndarray]:
+    r"""Return the transpose of `correlate`: from (B, h, w, O) to images (B, H, W, C)."""
+    if window.group > 1:
+        return _by_group(lambda *given: spread(*given, size), y, kernels, window)
+    reach = [d * (k - 1) for k, d in zip(window.kernel, window.dilation)]
+    rest = [r - p for r, p in zip(reach, window.pad)]
+    if window.stride == (1, 1) and min(rest) >= 0:
+        turned = [np.ascontiguousarray(k[::-1, ::-1].transpose(0, 1, 3, 2)) for k in kernels]
+        return correlate(y, turned, replace(window, pad=(rest[0], rest[1])))
+    c, n_outputs = kernels[0].shape[2:]
+    (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
+    k = c * kh * kw
+    h, w = y.shape[1:3]
+    ph, pw = window.pad
+    # A stride may leave a rest of the image that no patch reaches.
+    height = max(size[0] + 2 * ph, (h - 1) * sh + reach[0] + 1)
+    width = max(size[1] + 2 * pw, (w - 1) * sw + reach[1] + 1)
+    matrix = np.concatenate([kernel.reshape(k, n_outputs).T for kernel in kernels], axis=1)
+    y = np.ascontiguousarray(y)
+    images = np.zeros((len(kernels), len(y), height, width, c), y.dtype)
+
+    def block(some: slice) -> None:
+        product = (y[some].reshape(-1, n_outputs) @ matrix).reshape(
+            -1, h, w, len(kernels), kh, kw, c
+        )
+        for number in range(len(kernels)):
+            for i in range(kh):
+                for j in range(kw):
+                    images[
+                        number,
+                        some,
+                        i * dh : i * dh + h * sh : sh,
+                        j * dw : j * dw + w * sw : sw,
+                    ] += product[:, :, :, number, i, j]
+
+    for_each(block, list(_blocks(len(y), h * w * k * len(kernels))))
+    return [image[:, ph : ph + size[0], pw : pw + size[1]] for image in images]
+
+
+def _by_group(
+    function: Callable[..., list[np.ndarray]],
+    x: np.ndarray,
+    others: Sequence[np.ndarray],
+    window: Window,
+) -> list[np.ndarray]:
+    one = replace(window, group=1)
+    xs = np.split(x, window.group, axis=3)
+    parts = [np.split(other, window.group, axis=3) for other in others]
+    outputs = [function(xs[i], [p[i] for p in parts], one) for i in range(window.group)]
+    return [np.concatenate(of_one, axis=3) for of_one in zip(*outputs)]
+
+
+def _patches(x: np.ndarray, window: Window) -> np.ndarray:
+    """Return a view (B, h, w, kh, kw, C) of the patches under the kernel."""
+    h, w = window.output(x.shape[1:3])
+    x = padded(x, window.pad)
+    b, c = len(x), x.shape[3]
+    of_b, of_h, of_w, of_c = x.strides
+    (sh, sw), (dh, dw) = window.stride, window.dilation
+    strides = (of_b, of_h * sh, of_w * sw, of_h * dh, of_w * dw, of_c)
+    return as_strided(x, (b, h, w, *window.kernel, c), strides, writeable=False)
+
+
+def padded(x: np.ndarray, pad: Size) -> np.ndarray:
+    """Return images with zeros around them."""
+    if pad == (0, 0):
+        return np.ascontiguousarray(x)
+    (ph, pw), (b, h, w, c) = pad, x.shape
+    y = np.zeros((b, h + 2 * ph, w + 2 * pw, c), x.dtype)
+    y[:, ph : ph + h, pw : pw + w] = x
+    return y
+
+
+def _copied(patches: np.ndarray, some: slice) -> np.ndarray:
+    return np.ascontiguousarray(patches[some])
+
+
+def _blocks(n: int, values: int) -> Iterator[slice]:
+    size = max(1, _BLOCK // max(values, 1))
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
