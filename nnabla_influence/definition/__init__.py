@@ -15,7 +15,6 @@ from nnabla_influence.definition.normalization import Statistic, running_statist
 from nnabla_influence.definition.objective import (
     Objective,
     build_objective,
-    check_differentiable,
 )
 from nnabla_influence.definition.random_layers import (
     Draw,
@@ -24,7 +23,6 @@ from nnabla_influence.definition.random_layers import (
     set_seeds,
     with_seeds,
 )
-from nnabla_influence.definition.refusals import check_independence
 from nnabla_influence.definition.solver_settings import SolverSettings
 
 __all__ = [
@@ -39,8 +37,6 @@ __all__ = [
     "SolverSettings",
     "Statistic",
     "build_objective",
-    "check_differentiable",
-    "check_independence",
     "find_label",
     "ignoring_columns",
     "is_never_negative",

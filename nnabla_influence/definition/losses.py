@@ -192,6 +192,24 @@ def build_prediction(
     return None
 
 
+def build_outputs(
+    definition: Definition, built: Callable[[str], nn.Variable]
+) -> nn.Variable | None:
+    """Return what a loss compares with its target, (B, ...); None where there are several losses.
+
+    Of a cross entropy of a Sigmoid's or a Softmax's probabilities, that is what comes before these.
+    """
+    graph = definition.graph
+    loss = _compared(definition, graph)
+    if loss is None:
+        return None
+    node = graph.producers.get(loss.inputs[0])
+    activation = {"BinaryCrossEntropy": "Sigmoid", "CategoricalCrossEntropy": "Softmax"}
+    if node is not None and node.type == activation.get(loss.type):
+        return built(node.inputs[0])
+    return built(loss.inputs[0])
+
+
 def find_label(definition: Definition) -> Label | None:
     """Return the label that the loss compares with; None where the network predicts no class."""
     graph = definition.graph

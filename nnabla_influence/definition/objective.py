@@ -11,7 +11,13 @@ import numpy as np
 
 from nnabla_influence.definition.definition import Definition
 from nnabla_influence.definition.graph import Node
-from nnabla_influence.definition.losses import LossTerms, Term, build_prediction, loss_network
+from nnabla_influence.definition.losses import (
+    LossTerms,
+    Term,
+    build_outputs,
+    build_prediction,
+    loss_network,
+)
 from nnabla_influence.definition.modes import Mode, set_mode
 from nnabla_influence.definition.monitors import check_monitors
 from nnabla_influence.definition.normalization import (
@@ -22,7 +28,7 @@ from nnabla_influence.definition.normalization import (
     normalized_variables,
 )
 from nnabla_influence.definition.random_layers import Draw, Draws, random_functions
-from nnabla_influence.definition.refusals import check_functions, check_losses, check_parameters
+from nnabla_influence.definition.refusals import check_losses, check_parameters
 from nnabla_influence.definition.rewrites import rewrite_functions
 from nnabla_influence.definition.unrolled import Unrolled, expand
 
@@ -45,6 +51,8 @@ class Objective:
         penalty: The part of the loss that does not depend on examples, such as an L1 norm of the
             weights; shape ``()``, None where there is none. (Weight decay is the solver's, and not
             in here.)
+        outputs: What the loss compares with its target, such as logits, shape ``(B, ...)``; None
+            where there are several losses.
         prediction: What the network predicts for each example, shape ``(B,)``: a label, or the
             value of a regression with one output; None for others.
         statistics: With batch statistics, what the mini-batch does to each of the
@@ -60,6 +68,7 @@ class Objective:
     buffers: Mapping[str, nn.Variable]
     losses: nn.Variable
     penalty: nn.Variable | None
+    outputs: nn.Variable | None
     prediction: nn.Variable | None
     statistics: tuple[Statistic, ...] = ()
     draws: tuple[Draw, ...] = ()
@@ -87,17 +96,6 @@ class Objective:
             variable.d = np.asarray(values[name], np.float32)
 
 
-def check_differentiable(definition: Definition, mode: Mode = Mode.TEST) -> None:
-    """Refuse a definition without an objective of ``mode`` that nnabla differentiates twice.
-
-    It needs no parameters, so it can come before a training. `build_objective` does it too.
-
-    Raises:
-        UnsupportedError: A function is in the way; the message says what to do.
-    """
-    _prepare(definition, mode)
-
-
 def build_objective(
     definition: Definition,
     batch_size: int,
@@ -119,10 +117,10 @@ def build_objective(
     Raises:
         ModelError: Parameters are missing or do not fit, or nnabla cannot build the network.
         UnsupportedError: The network is random in a way that cannot be removed (in a random mode:
-            drawn again), its loss cannot be split into examples, or nnabla cannot differentiate it
-            twice. In a random mode: a monitor disturbs the training (`check_monitors`).
+            drawn again), or its loss cannot be split into examples. In a random mode: a monitor
+            disturbs the training (`check_monitors`).
     """
-    prepared = _prepare(definition, mode)
+    prepared = prepare(definition, mode)
     network, terms = prepared.network, prepared.terms
     values = definition.parameters if parameters is None else parameters
     by = (*definition.trainable, *(prepared.moved if mode.statistics_as_parameters else ()))
@@ -157,6 +155,7 @@ def build_objective(
             buffers={name: v for name, v in variables.items() if name not in by},
             losses=losses if terms.offset == 0.0 else losses + terms.offset,
             penalty=_sum(network, terms.penalties, NF.mean) if terms.penalties else None,
+            outputs=build_outputs(definition, network.built),
             prediction=prediction,
             draws=draws.draws,
             statistics=normalizations.statistics(terms.outputs) if mode.batch_statistics else (),
@@ -164,14 +163,30 @@ def build_objective(
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class Prepared:
+    """A definition's network in one of its modes, before it is built.
+
+    Attributes:
+        network: What the loss needs.
+        terms: The loss.
+        moved: The running statistics that training moves.
+        random: In a random mode, the random functions.
+        differentiated: The parameters and variables that derivatives are taken by.
+    """
+
     network: Unrolled
     terms: LossTerms
-    moved: tuple[str, ...]  # running statistics
+    moved: tuple[str, ...]
     random: list[Node]
+    differentiated: tuple[str, ...]
 
 
-def _prepare(definition: Definition, mode: Mode = Mode.TEST) -> _Prepared:
+def prepare(definition: Definition, mode: Mode = Mode.TEST) -> Prepared:
+    """Return the network of a definition in a mode; it needs no parameters.
+
+    Raises:
+        UnsupportedError: As `build_objective` does.
+    """
     proto, terms = loss_network(definition)
     set_mode(definition.path, proto, definition.data, mode)
     rewrite_functions(proto)
@@ -185,8 +200,7 @@ def _prepare(definition: Definition, mode: Mode = Mode.TEST) -> _Prepared:
     by = definition.trainable
     if mode.statistics_as_parameters:
         by = (*by, *normalized_variables(network, terms.outputs))
-    check_functions(network, terms.outputs, by)
-    return _Prepared(network, terms, moved, random)
+    return Prepared(network, terms, moved, random, by)
 
 
 def _example_mean(variable: nn.Variable) -> nn.Variable:

@@ -1,4 +1,4 @@
-"""Replace functions that nnabla cannot differentiate twice, or badly, by others of equal value."""
+"""Replace functions by others of equal value, of which float32 keeps more, or that are known."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ Rewrite = Callable[["_Site"], "list[Any] | None"]
 
 
 def rewrite_functions(network: Any) -> None:
-    """Edit a proto network in test mode in place, so that nnabla can differentiate it twice.
+    """Edit a proto network in place; its values stay the same.
 
-    Values stay the same. Depthwise convolutions become grouped ones, Mish its formula, Flip a slice
-    with negative steps, Tile a concatenation, and a fused normalisation its parts; a cross entropy
-    of probabilities becomes that of their logits. What has no such form is left for
-    `check_differentiable` to refuse.
+    A fused normalisation becomes its parts, and a cross entropy of probabilities that of their
+    logits.
     """
     shape_of = Graph.of(network).shapes
     functions = []
@@ -68,93 +66,11 @@ def _copy(function: Any) -> Any:
     return copy
 
 
-def _grouped_kernel(site: _Site) -> Any:
-    """Return the reshape of a depthwise kernel (c, h, w) to a grouped one (c, 1, h, w)."""
-    kernel = site.function.input[1]
-    shape = site.shape_of[kernel]
-    grouped = (shape[0], 1, *shape[1:])
-    reshape = site.part("Reshape", [kernel], grouped)
-    reshape.reshape_param.shape.dim.extend(grouped)
-    return reshape
 
 
-def _depthwise_convolution(site: _Site) -> list[Any]:
-    old = site.function.depthwise_convolution_param
-    kernel = _grouped_kernel(site)
-    convolution = site.part(
-        "Convolution", [site.function.input[0], kernel.output[0], *site.function.input[2:]]
-    )
-    new = convolution.convolution_param
-    _copy_geometry(old, new)
-    new.group = site.shape_of[site.function.input[0]][old.base_axis]
-    return [kernel, convolution]
 
 
-def _depthwise_deconvolution(site: _Site) -> list[Any]:
-    old = site.function.depthwise_deconvolution_param
-    kernel = _grouped_kernel(site)
-    deconvolution = site.part(
-        "Deconvolution", [site.function.input[0], kernel.output[0], *site.function.input[2:]]
-    )
-    new = deconvolution.deconvolution_param
-    _copy_geometry(old, new)
-    new.output_padding.dim.extend(0 for _ in old.stride.dim)
-    new.group = site.shape_of[site.function.input[0]][old.base_axis] // old.divisor
-    return [kernel, deconvolution]
 
-
-def _copy_geometry(old: Any, new: Any) -> None:
-    new.base_axis = old.base_axis
-    new.pad.CopyFrom(old.pad)
-    new.stride.CopyFrom(old.stride)
-    new.dilation.CopyFrom(old.dilation)
-
-
-def _mish(site: _Site) -> list[Any]:
-    x = site.function.input[0]
-    shape = site.shape_of[x]
-    softplus = site.part("SoftPlus", [x], shape)
-    softplus.softplus_param.beta = 1.0
-    tanh = site.part("Tanh", softplus.output, shape)
-    return [softplus, tanh, site.part("Mul2", [x, tanh.output[0]])]
-
-
-def _flip(site: _Site) -> list[Any] | None:
-    shape = site.shape_of[site.function.input[0]]
-    axes = {axis % len(shape) for axis in site.function.flip_param.axes}
-    if 0 in axes:  # the batch axis: examples would change places
-        return None
-    cut = site.part("Slice", site.function.input)
-    for axis, size in enumerate(shape[1:], start=1):
-        backwards = axis in axes
-        cut.slice_param.start.append(size - 1 if backwards else 0)
-        cut.slice_param.stop.append(-size - 1 if backwards else size)
-        cut.slice_param.step.append(-1 if backwards else 1)
-    return [cut]
-
-
-def _tile(site: _Site) -> list[Any] | None:
-    shape = site.shape_of[site.function.input[0]]
-    reps = list(site.function.tile_param.reps)
-    if len(reps) > len(shape):
-        return None
-    reps = [1] * (len(shape) - len(reps)) + reps
-    repeated = [axis for axis, times in enumerate(reps) if times != 1]
-    if not repeated:
-        return [site.part("Identity", site.function.input)]
-    if repeated[0] == 0:
-        return None
-    parts: list[Any] = []
-    name = site.function.input[0]
-    for axis in repeated:
-        shape = (*shape[:axis], shape[axis] * reps[axis], *shape[axis + 1 :])
-        part = site.part(
-            "Concatenate", [name] * reps[axis], shape if axis != repeated[-1] else None
-        )
-        part.concatenate_param.axis = axis
-        name = part.output[0]
-        parts.append(part)
-    return parts
 
 
 def _fused_batch_normalization(site: _Site) -> list[Any] | None:
@@ -221,18 +137,9 @@ def _activation(site: _Site, kind: str) -> Any | None:
     return activation
 
 
-def _bc_add2(site: _Site) -> list[Any]:
-    return [site.part("Add2", site.function.input)]  # the newer name
-
 
 _REWRITES: dict[str, Rewrite] = {
-    "BcAdd2": _bc_add2,
     "BinaryCrossEntropy": _binary_cross_entropy,
     "CategoricalCrossEntropy": _categorical_cross_entropy,
-    "DepthwiseConvolution": _depthwise_convolution,
-    "DepthwiseDeconvolution": _depthwise_deconvolution,
-    "Flip": _flip,
     "FusedBatchNormalization": _fused_batch_normalization,
-    "Mish": _mish,
-    "Tile": _tile,
 }
