@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from network_defs.samples import Network, Training, mlp, six_convolutions, write_definition
 from nnabla_influence.definition import Definition, build_objective, load_definition
 from nnabla_influence.device import cpu_device
-from nnabla_influence.engine.gradients import Derivatives
-from nnabla_influence.influence.step_derivatives import default_chunk_size
+from nnabla_influence.engine import build_engine
+from nnabla_influence.influence.step_engines import default_chunk_size
 from nnabla_influence.quick_imports import without_futile_imports
 
 CONTEXT = cpu_device("benchmark").context
@@ -154,17 +154,17 @@ def loop(
 def ours(
     definition: Definition, parameters: Parameters, inputs: Parameters, batch_size: int
 ) -> Callable[[], object]:
-    """J a and H a from one double backward, in chunks of the default size."""
+    """J u and H u of the engine, in chunks of the default size."""
     chunk_size = default_chunk_size(definition, batch_size)
     objective = build_objective(definition, chunk_size, CONTEXT, parameters)
-    derivatives = Derivatives(objective, CONTEXT)
-    a, h = derivatives.zeros(), derivatives.zeros()
-    a.data = np.random.default_rng(2).normal(size=derivatives.size)
+    engine = build_engine(objective, CONTEXT)
+    u, h = engine.zeros(), engine.zeros()
+    u.data = np.random.default_rng(2).normal(size=engine.size)
     weights = np.full(batch_size, 1 / batch_size)
 
     def step() -> np.ndarray:
         with without_futile_imports():  # as scoring does
-            return derivatives.add_products(inputs, weights, a, h)
+            return engine.add_products(inputs, weights, u, h).losses
 
     return step
 

@@ -8,9 +8,9 @@ import pytest
 from nnabla_influence import Options, curve, score, train
 from nnabla_influence.definition import SolverSettings, build_objective, load_definition
 from nnabla_influence.device import Device, choose_device, cpu_device
-from nnabla_influence.engine.gradients import Derivatives
-from nnabla_influence.engine.guard import check_derivatives
-from nnabla_influence.influence.step_derivatives import StepDerivatives
+from nnabla_influence.engine import build_engine
+from nnabla_influence.engine.guard import check_engines
+from nnabla_influence.influence.step_engines import StepEngines
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trace import Trace, TraceInputs, trace_back, validation_gradient
 from nnabla_influence.influence.trajectory import FinalTrajectory
@@ -32,10 +32,14 @@ def gpu() -> Device:
 def influence_on(device: Device, case: Case, folder) -> np.ndarray:
     definition = load_definition(case.save_definition(folder), folder / "net.h5")
     train, validation = case.inputs(23, seed=1), case.inputs(9, seed=2)
-    derivatives = Derivatives(build_objective(definition, 8, device.context), device.context)
-    check_derivatives(derivatives, case.inputs(6))
+    engine = build_engine(build_objective(definition, 8, device.context), device.context)
+    check_engines(
+        lambda size: build_objective(definition, size, device.context),
+        case.inputs(6),
+        device.context,
+    )
     u = validation_gradient(
-        derivatives,
+        engine,
         lambda rows: {k: v[rows] for k, v in validation.items()},
         np.arange(9),
         SilentProgress(),
@@ -44,7 +48,7 @@ def influence_on(device: Device, case: Case, folder) -> np.ndarray:
     inputs = TraceInputs(
         as_steps(some_steps(23, 6, epochs=2)),
         FinalTrajectory(final),
-        StepDerivatives(lambda size: derivatives, whole=False, chunk_size=8),
+        StepEngines(lambda size: engine, whole=False, chunk_size=8),
         build_adjoint(SolverSettings("Sgd", {"lr": 0.1}, 0.05, 1), u, device.context),
         StepInputs(lambda rows: {k: v[rows] for k, v in train.items()}),
     )

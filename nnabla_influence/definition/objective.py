@@ -79,19 +79,23 @@ class Objective:
         shapes = [draw.variable.shape[:1] for draw in self.draws]
         return bool(self.statistics) or any(shape != (self.batch_size,) for shape in shapes)
 
-    def set_parameters(self, values: Mapping[str, np.ndarray]) -> None:
-        """Copy ``values`` into the network's parameters and buffers.
+    def check_parameters(self, values: Mapping[str, np.ndarray]) -> None:
+        """Refuse values of which one is missing, of another shape, or not finite.
 
         Args:
-            values: Arrays by name, one for each; those that the network does not read are ignored.
+            values: Arrays by name; those that the network does not read are ignored.
 
         Raises:
-            ModelError: One is missing, of another shape, or not finite.
+            ModelError: It names the parameter.
         """
         variables = {**self.parameters, **self.buffers}
         wanted = {name: tuple(variable.shape) for name, variable in variables.items()}
         check_parameters(self.definition.path, wanted, values)
-        for name, variable in variables.items():
+
+    def set_parameters(self, values: Mapping[str, np.ndarray]) -> None:
+        """Copy ``values`` into the network's parameters and buffers; see `check_parameters`."""
+        self.check_parameters(values)
+        for name, variable in {**self.parameters, **self.buffers}.items():
             # A float64 array would stay one, in the variable and in whatever is saved from it.
             variable.d = np.asarray(values[name], np.float32)
 

@@ -66,13 +66,6 @@ def _copy(function: Any) -> Any:
     return copy
 
 
-
-
-
-
-
-
-
 def _fused_batch_normalization(site: _Site) -> list[Any] | None:
     old = site.function.fused_batch_normalization_param
     if old.nonlinearity not in ("relu", "identity", ""):
@@ -135,7 +128,6 @@ def _activation(site: _Site, kind: str) -> Any | None:
     if site.function.input[1] in graph.downstream(graph.parameter_names):
         return None  # refused elsewhere: the target's own derivative is missing
     return activation
-
 
 
 _REWRITES: dict[str, Rewrite] = {

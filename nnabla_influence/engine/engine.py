@@ -24,6 +24,7 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence.definition import Objective
+from nnabla_influence.errors import UnsupportedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,20 @@ class Chunk:
     def n(self) -> int:
         """How many examples it holds."""
         return self.part.stop - self.part.start
+
+
+@dataclass(frozen=True, eq=False)
+class Tangents:
+    r"""How a mini-batch's losses and outputs move along u.
+
+    Attributes:
+        losses: :math:`(J u)_j = \langle u, \nabla l_j \rangle`, shape ``(n,)``, float64.
+        outputs: Of what the loss compares with its target, such as logits, shape ``(n, ...)``; None
+            where there are several losses.
+    """
+
+    losses: np.ndarray
+    outputs: np.ndarray | None
 
 
 class Engine(ABC):
@@ -76,6 +91,10 @@ class Engine(ABC):
         return vector
 
     @abstractmethod
+    def set_parameters(self, values: Mapping[str, np.ndarray]) -> None:
+        """Compute at other parameters; see `Objective.set_parameters`."""
+
+    @abstractmethod
     def add_products(
         self,
         inputs: Mapping[str, np.ndarray],
@@ -83,8 +102,9 @@ class Engine(ABC):
         u: nn.NdArray,
         h: nn.NdArray,
         r: nn.NdArray | None = None,
-    ) -> np.ndarray:
-        r"""Return J u of a mini-batch and add its H u to ``h``.
+        gauss_newton: bool = False,
+    ) -> Tangents:
+        r"""Return the tangents of a mini-batch along u and add its H u to ``h``.
 
         The Hessian has the penalty's part, once, where the loss has terms that are no example's.
 
@@ -94,6 +114,10 @@ class Engine(ABC):
         :math:`-(1 - d) (\partial \sigma / \partial \theta)^T r`, since h is what the adjoint
         *subtracts*, and r becomes :math:`d r`.
 
+        With ``gauss_newton``, the Gauss-Newton matrix takes the Hessian's place,
+        :math:`\sum_j v_j J_j^T \nabla_z^2 l_j J_j` with :math:`J_j = \partial z_j / \partial \theta` of
+        the outputs z: what bends in the network itself is left out.
+
         Args:
             inputs: By dataset column, arrays of shape ``(n, ...)``; where the objective has draws,
                 these too, by their names.
@@ -101,11 +125,10 @@ class Engine(ABC):
             u: Vector over the parameters, shape ``(size,)``.
             h: :math:`\sum_j v_j \nabla^2 l_j u` is added to it, in place.
             r: Shape ``(q,)``, in the order of ``objective.statistics``; taken back in place.
-
-        Returns:
-            :math:`\langle u, \nabla l_j \rangle`, shape ``(n,)``.
+            gauss_newton: Whether h gets the product with the Gauss-Newton matrix.
 
         Raises:
+            UnsupportedError: The Gauss-Newton matrix of a network with several losses.
             ValueError: The mini-batch is not of the length that the objective was built for, and
                 its losses depend on all of it.
         """
@@ -150,6 +173,15 @@ class Engine(ABC):
             v = np.zeros(size, np.float32)
             v[: size - filling] = weights[part]
             yield Chunk(arrays, v, penalty if start == 0 else 0, part)
+
+    def _check_gauss_newton(self) -> nn.Variable:
+        outputs = self.objective.outputs
+        if outputs is None:
+            raise UnsupportedError(
+                f"{self.objective.definition.path}: the network has several losses, of which there"
+                " is no Gauss-Newton matrix; use the Hessian"
+            )
+        return outputs
 
 
 def decay_rates(objective: Objective) -> np.ndarray:

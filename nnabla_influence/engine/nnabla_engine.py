@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import nnabla as nn
@@ -10,10 +11,25 @@ import nnabla.functions as NF
 import numpy as np
 
 from nnabla_influence.definition import Objective
-from nnabla_influence.engine.engine import Chunk, Engine, decay_rates
+from nnabla_influence.engine.engine import Chunk, Engine, Tangents, decay_rates
 from nnabla_influence.engine.graph import functions_of, key
 from nnabla_influence.engine.nnabla_functions import NN
 from nnabla_influence.engine.tangents import tangents_of
+
+
+@dataclass(frozen=True, eq=False)
+class _Pass:
+    """A graph that computes tangents, and whose backward pass gives H u.
+
+    Attributes:
+        total: What is differentiated, shape ``(1,)``.
+        losses: J u.
+        outputs: The outputs' tangent; None where there are several losses.
+    """
+
+    total: nn.Variable
+    losses: nn.Variable
+    outputs: nn.Variable | None
 
 
 class NnablaEngine(Engine):
@@ -31,55 +47,30 @@ class NnablaEngine(Engine):
         # The directions and the gradients are views on flat arrays, so that vectors go in and
         # come out in one piece.
         self._direction, self._gradient = nn.NdArray((self.size,)), nn.NdArray((self.size,))
-        parameters = list(o.parameters.values())
-        directions = []
-        for variable, along, gradient in zip(
-            parameters, self._views(self._direction), self._views(self._gradient)
-        ):
+        self._directions = {}
+        parameters = o.parameters.values()
+        parts = zip(parameters, self._parts(self._direction), self._parts(self._gradient))
+        for variable, along, gradient in parts:
             variable.grad = gradient
-            direction = nn.Variable(variable.shape)
-            direction.data = along
-            direction.persistent = True
-            directions.append(direction)
+            self._directions[key(variable)] = _leaf(along)
+        self._passes: dict[tuple[bool, bool], _Pass] = {}
+        if o.statistics:
+            self._r = nn.NdArray((sum(s.value.size for s in o.statistics),))
+            self._rates = nn.NdArray.from_numpy_array(decay_rates(o))
         with nn.context_scope(context), nn.auto_forward(False):
-            tangents = {key(v): d for v, d in zip(parameters, directions)}
-            carry_tangents([o.losses, *([] if o.penalty is None else [o.penalty])], tangents)
-            zero = NF.constant(0, (o.batch_size,))
-            self._products = tangents.get(key(o.losses), zero)
-            self._products.persistent = True
-            of_penalty = None if o.penalty is None else tangents.get(key(o.penalty))
             self._weights = nn.Variable((o.batch_size,))
             self._penalty_weight = nn.Variable((1,))
-            self._double = self._weighted(self._products, of_penalty)
             self._loss = self._weighted(o.losses, o.penalty)
-            if o.statistics:
-                self._r = nn.NdArray((sum(s.value.size for s in o.statistics),))
-                self._rates = nn.NdArray.from_numpy_array(decay_rates(o))
-                self._double_with_statistics = self._double + self._statistics_sum()
-            outputs = [o.losses]
             o.losses.persistent = True
+            outputs = [o.losses]
             if o.prediction is not None:
                 o.prediction.persistent = True
                 outputs.append(o.prediction)
             self._outputs = NF.sink(*outputs)
 
-    def _weighted(self, examples: nn.Variable, penalty: nn.Variable | None) -> nn.Variable:
-        total = NF.reshape(NF.sum(self._weights * examples), (1,), inplace=False)
-        if penalty is None:
-            return total
-        return total + self._penalty_weight * NF.reshape(penalty, (1,), inplace=False)
-
-    def _statistics_sum(self) -> nn.Variable:
-        r"""Return :math:`-\sum_k (1 - d_k) \langle r_k, \sigma_k(\theta) \rangle`."""
-        terms, start = [], 0
-        for statistic in self.objective.statistics:
-            size, shape = statistic.value.size, statistic.value.shape
-            r = nn.Variable(shape)
-            r.data = self._r.narrow(0, start, size).view(shape)
-            r.persistent = True
-            terms.append(NF.sum(statistic.value * r) * (statistic.decay_rate - 1))
-            start += size
-        return NF.add_n(*(NF.reshape(term, (1,), inplace=False) for term in terms))
+    def set_parameters(self, values: Mapping[str, np.ndarray]) -> None:
+        """See `Engine`."""
+        self.objective.set_parameters(values)
 
     def add_products(
         self,
@@ -88,24 +79,27 @@ class NnablaEngine(Engine):
         u: nn.NdArray,
         h: nn.NdArray,
         r: nn.NdArray | None = None,
-    ) -> np.ndarray:
+        gauss_newton: bool = False,
+    ) -> Tangents:
         """See `Engine`."""
-        double = self._double
-        products = np.empty(len(weights), np.float64)
+        with_statistics = r is not None and bool(self.objective.statistics)
+        of_losses, of_outputs = np.empty(len(weights)), []
         with nn.context_scope(self._context):
-            if r is not None and self.objective.statistics:
-                double = self._double_with_statistics
+            both = self._pass(gauss_newton, with_statistics)
+            if with_statistics:
                 self._r.copy_from(r)
             self._direction.copy_from(u)
             self._gradient.copy_from(h)
             for chunk in self._fed(inputs, weights, penalty=1):
-                double.forward(clear_no_need_grad=True)
-                products[chunk.part] = self._products.d[: chunk.n]
-                double.backward(clear_buffer=True)
+                both.total.forward(clear_no_need_grad=True)
+                of_losses[chunk.part] = both.losses.d[: chunk.n]
+                if both.outputs is not None:
+                    of_outputs.append(both.outputs.d[: chunk.n].copy())
+                both.total.backward(clear_buffer=True)
             h.copy_from(self._gradient)
-            if r is not None and self.objective.statistics:
+            if r is not None and with_statistics:
                 r.copy_from(r * self._rates)  # nnabla's `*=` gives a new array
-        return products
+        return Tangents(of_losses, np.concatenate(of_outputs) if of_outputs else None)
 
     def add_gradient(
         self,
@@ -125,9 +119,9 @@ class NnablaEngine(Engine):
     def outputs(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
         """See `Engine`."""
         n = len(next(iter(inputs.values())))
-        losses = np.empty(n, np.float64)
+        losses = np.empty(n)
         prediction = self.objective.prediction
-        predictions = None if prediction is None else np.empty(n, np.float64)
+        predictions = None if prediction is None else np.empty(n)
         with nn.context_scope(self._context):
             for chunk in self._fed(inputs, np.ones(n), penalty=0):
                 self._outputs.forward(clear_buffer=True)
@@ -136,34 +130,81 @@ class NnablaEngine(Engine):
                     predictions[chunk.part] = prediction.d[: chunk.n]
         return losses, predictions
 
+    def _pass(self, gauss_newton: bool, with_statistics: bool) -> _Pass:
+        """Return a pass; it is built when it is needed first."""
+        kind = (gauss_newton, with_statistics)
+        if kind not in self._passes:
+            with nn.auto_forward(False):
+                self._passes[kind] = self._built(*kind)
+        return self._passes[kind]
+
+    def _built(self, gauss_newton: bool, with_statistics: bool) -> _Pass:
+        o = self.objective
+        cut = key(self._check_gauss_newton()) if gauss_newton else None
+        tangents = dict(self._directions)
+        targets = [v for v in (o.losses, o.outputs, o.penalty) if v is not None]
+        carry_tangents(targets, tangents, cut)
+        losses, outputs, penalty = (
+            None if v is None else tangents.get(key(v), NF.constant(0, v.shape))
+            for v in (o.losses, o.outputs, o.penalty)
+        )
+        total = self._weighted(losses, penalty)
+        if with_statistics:
+            total = total + self._statistics_sum()
+        for variable in (losses, outputs):
+            if variable is not None:
+                variable.persistent = True
+        if outputs is not None and outputs.parent is not None:
+            # In the forward pass, too, where no loss needs it.
+            total = total + 0.0 * NF.sum(NF.unlink(outputs))
+        return _Pass(total, losses, outputs)
+
+    def _weighted(self, examples: Any, penalty: nn.Variable | None) -> nn.Variable:
+        total = NF.reshape(NF.sum(self._weights * examples), (1,), inplace=False)
+        if penalty is None:
+            return total
+        return total + self._penalty_weight * NF.reshape(penalty, (1,), inplace=False)
+
+    def _statistics_sum(self) -> nn.Variable:
+        r"""Return :math:`-\sum_k (1 - d_k) \langle r_k, \sigma_k(\theta) \rangle`."""
+        terms, start = [], 0
+        for statistic in self.objective.statistics:
+            size, shape = statistic.value.size, statistic.value.shape
+            r = _leaf(self._r.narrow(0, start, size).view(shape))
+            terms.append(NF.sum(statistic.value * r) * (statistic.decay_rate - 1))
+            start += size
+        return NF.add_n(*(NF.reshape(term, (1,), inplace=False) for term in terms))
+
     def _fed(
         self, inputs: Mapping[str, np.ndarray], weights: np.ndarray, penalty: float
     ) -> Iterator[Chunk]:
         """Yield the chunks, each put into the graph's inputs."""
         o = self.objective
+        variables = {**o.inputs, **{draw.name: draw.variable for draw in o.draws}}
         for chunk in self._chunks(inputs, weights, penalty):
-            for name, variable in o.inputs.items():
+            for name, variable in variables.items():
                 variable.d = chunk.inputs[name]
-            for draw in o.draws:
-                draw.variable.d = chunk.inputs[draw.name]
             self._weights.d = chunk.weights
             self._penalty_weight.d = chunk.penalty
             yield chunk
 
-    def _views(self, flat: nn.NdArray) -> Iterator[nn.NdArray]:
+    def _parts(self, flat: nn.NdArray) -> Iterator[nn.NdArray]:
         start = 0
         for variable in self.objective.parameters.values():
             yield flat.narrow(0, start, variable.size).view(variable.shape)
             start += variable.size
 
 
-def carry_tangents(targets: Sequence[nn.Variable], tangents: dict[Any, nn.Variable]) -> None:
+def carry_tangents(
+    targets: Sequence[nn.Variable], tangents: dict[Any, nn.Variable], cut: Any = None
+) -> None:
     """Build the tangent of each variable that ``targets`` need.
 
     Args:
         targets: Variables of a graph.
         tangents: By `key`, those of the graph's leaves; the others are added. What has none does
             not move.
+        cut: The `key` of a variable whose tangent is taken as a constant.
     """
     for function in functions_of(targets):
         dx = [tangents.get(k) for k in function.inputs]
@@ -173,4 +214,16 @@ def carry_tangents(targets: Sequence[nn.Variable], tangents: dict[Any, nn.Variab
         found = tangents_of(NN, function.type, function.args, x, dx, y)
         for k, tangent in zip(function.outputs, found):
             if tangent is not None:
-                tangents[k] = tangent
+                tangents[k] = tangent if k != cut else _constant(tangent)
+
+
+def _constant(tangent: nn.Variable) -> nn.Variable:
+    return NF.unlink(tangent).apply(need_grad=False)
+
+
+def _leaf(array: nn.NdArray) -> nn.Variable:
+    """Return a graph's input that holds this very array, and that no pass clears."""
+    variable = nn.Variable(array.shape)
+    variable.data = array
+    variable.persistent = True
+    return variable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,32 +10,40 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence.definition import Objective
+from nnabla_influence.engine.engine import Chunk, Engine, Tangents, decay_rates
 from nnabla_influence.engine.functions import named
-from nnabla_influence.engine.engine import Chunk, Engine, decay_rates
 from nnabla_influence.engine.graph import Function, functions_of, key
 from nnabla_influence.engine.numpy_functions import NP
-from nnabla_influence.engine.numpy_functions.pairs import PAIRS
 from nnabla_influence.engine.numpy_functions.layers import Pair
+from nnabla_influence.engine.numpy_functions.pairs import PAIRS
 from nnabla_influence.engine.numpy_functions.tape import Tape, Tensor, values
 from nnabla_influence.engine.tangents import tangents_of
 
+Seeds = list[tuple[Any, np.ndarray]]
+
 
 class NumpyEngine(Engine):
-    """See `Engine`; it reads the values of the objective's variables, and computes in no context.
-
-    Raises:
-        UnsupportedError: A function of the network has no form here.
-    """
+    """See `Engine`; it needs no context, and nothing of nnabla but the objective's graph."""
 
     def __init__(self, objective: Objective):
         super().__init__(objective)
         o = objective
-        self._outputs = [o.losses, *([] if o.prediction is None else [o.prediction])]
-        targets = [o.losses, *([] if o.penalty is None else [o.penalty])]
-        targets += [statistic.value for statistic in o.statistics]
-        self._derived = Program(functions_of(targets))
-        self._program = Program(functions_of(self._outputs))
+        penalty = [] if o.penalty is None else [o.penalty]
+        statistics = [statistic.value for statistic in o.statistics]
+        outputs = [] if o.outputs is None else [o.outputs]
+        prediction = [] if o.prediction is None else [o.prediction]
+        self._products = Program([o.losses, *outputs, *penalty, *statistics])
+        self._loss = Program([o.losses, *penalty])
+        self._outputs = Program([o.losses, *prediction])
+        self._parameters = {name: np.array(v.d) for name, v in o.parameters.items()}
+        self._buffers = {name: np.array(v.d) for name, v in o.buffers.items()}
         self._rates = decay_rates(o) if o.statistics else None
+
+    def set_parameters(self, values: Mapping[str, np.ndarray]) -> None:
+        """See `Engine`."""
+        self.objective.check_parameters(values)
+        for own in (self._parameters, self._buffers):
+            own.update({name: np.asarray(values[name], np.float32) for name in own})
 
     def add_products(
         self,
@@ -44,43 +52,34 @@ class NumpyEngine(Engine):
         u: nn.NdArray,
         h: nn.NdArray,
         r: nn.NdArray | None = None,
-    ) -> np.ndarray:
+        gauss_newton: bool = False,
+    ) -> Tangents:
         """See `Engine`."""
         o = self.objective
-        products = np.empty(len(weights), np.float64)
-        direction = self._split(u.data)
+        cut = key(self._check_gauss_newton()) if gauss_newton else None
+        of_losses, of_outputs = np.zeros(len(weights)), []
+        directions = {key(o.parameters[name]): part for name, part in self._parts(u.data)}
+        total = h.data
         for chunk in self._chunks(inputs, weights, penalty=1):
-            tape = Tape()
-            variables = {name: tape.variable(v.d) for name, v in o.parameters.items()}
-            slots = self._derived.run(self._leaves(chunk, variables), self._tangents(direction))
-            tangent = slots[key(o.losses)].tangent
-            seeds: list[Any] = []
-            if tangent is None:
-                products[chunk.part] = 0
-            else:
-                products[chunk.part] = values(tangent)[: chunk.n]
+            tape, variables = self._variables()
+            leaves = self._leaves(chunk, variables)
+            found = self._products.run(leaves, directions, cut)
+            seeds: Seeds = []
+            tangent = found[key(o.losses)].tangent
+            if tangent is not None:
+                of_losses[chunk.part] = values(tangent)[: chunk.n]
                 seeds.append((tangent, chunk.weights))
-            if o.penalty is not None and chunk.penalty:
-                of_penalty = slots[key(o.penalty)].tangent
-                if of_penalty is not None:
-                    seeds.append((of_penalty, np.full(of_penalty.shape, chunk.penalty, np.float32)))
+            if o.outputs is not None:
+                of_outputs.append(_values_of_tangent(found[key(o.outputs)])[: chunk.n])
+            if o.penalty is not None and found[key(o.penalty)].tangent is not None:
+                seeds.append((found[key(o.penalty)].tangent, _full(o.penalty, chunk.penalty)))
             if r is not None:
-                seeds += self._statistics_seeds(slots, r.data)
+                seeds += self._statistics_seeds(found, r.data)
             tape.back(seeds)
-            self._add(h.data, variables)
+            self._add(variables, total)
         if r is not None and self._rates is not None:
             r.data *= self._rates
-        return products
-
-    def _statistics_seeds(self, slots: Any, r: np.ndarray) -> list[Any]:
-        seeds, start = [], 0
-        for statistic in self.objective.statistics:
-            size = statistic.value.size
-            part = r[start : start + size].reshape(statistic.value.shape)
-            rate = np.float32(statistic.decay_rate)
-            seeds.append((slots[key(statistic.value)].value, (rate - 1) * part))
-            start += size
-        return seeds
+        return Tangents(of_losses, np.concatenate(of_outputs) if of_outputs else None)
 
     def add_gradient(
         self,
@@ -90,91 +89,149 @@ class NumpyEngine(Engine):
         penalty: float = 0,
     ) -> None:
         """See `Engine`."""
-        o = self.objective
+        o, total = self.objective, gradient.data
         for chunk in self._chunks(inputs, weights, penalty):
-            tape = Tape()
-            variables = {name: tape.variable(v.d) for name, v in o.parameters.items()}
-            slots = self._derived.run(self._leaves(chunk, variables), {})
-            seeds = [(slots[key(o.losses)].value, chunk.weights)]
-            if o.penalty is not None and chunk.penalty:
-                seed = np.full(o.penalty.shape, chunk.penalty, np.float32)
-                seeds.append((slots[key(o.penalty)].value, seed))
+            tape, variables = self._variables()
+            found = self._loss.run(self._leaves(chunk, variables), {})
+            seeds: Seeds = [(found[key(o.losses)].value, chunk.weights)]
+            if o.penalty is not None:
+                seeds.append((found[key(o.penalty)].value, _full(o.penalty, chunk.penalty)))
             tape.back(seeds)
-            self._add(gradient.data, variables)
+            self._add(variables, total)
 
     def outputs(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
         """See `Engine`."""
         o, n = self.objective, len(next(iter(inputs.values())))
-        losses = np.empty(n, np.float64)
-        predictions = None if o.prediction is None else np.empty(n, np.float64)
+        losses = np.empty(n)
+        predictions = None if o.prediction is None else np.empty(n)
         for chunk in self._chunks(inputs, np.ones(n), penalty=0):
-            slots = self._program.run(self._leaves(chunk, {}), {})
-            losses[chunk.part] = slots[key(o.losses)].value[: chunk.n]
+            found = self._outputs.run(self._leaves(chunk, self._parameters), {})
+            losses[chunk.part] = found[key(o.losses)].value[: chunk.n]
             if predictions is not None:
-                predictions[chunk.part] = slots[key(o.prediction)].value[: chunk.n]
+                predictions[chunk.part] = found[key(o.prediction)].value[: chunk.n]
         return losses, predictions
 
-    def _leaves(self, chunk: Chunk, variables: Mapping[str, Tensor]) -> dict[Any, Any]:
+    def _statistics_seeds(self, found: Mapping[Any, Pair], r: np.ndarray) -> Seeds:
+        r"""Return the seeds of :math:`-\sum_k (1 - d_k) \langle r_k, \sigma_k(\theta) \rangle`."""
+        seeds: Seeds = []
+        start = 0
+        for statistic in self.objective.statistics:
+            shape, size = statistic.value.shape, statistic.value.size
+            factor = np.float32(statistic.decay_rate - 1)
+            part = factor * r[start : start + size].reshape(shape)
+            seeds.append((found[key(statistic.value)].value, part))
+            start += size
+        return seeds
+
+    def _variables(self) -> tuple[Tape, dict[str, Tensor]]:
+        tape = Tape()
+        return tape, {name: tape.variable(value) for name, value in self._parameters.items()}
+
+    def _leaves(self, chunk: Chunk, parameters: Mapping[str, Any]) -> dict[Any, Any]:
         o = self.objective
-        leaves = {key(v): variables.get(name, v.d) for name, v in o.parameters.items()}
-        leaves.update({key(v): v.d for v in o.buffers.values()})
-        leaves.update({key(v): chunk.inputs[column] for column, v in o.inputs.items()})
-        leaves.update({key(draw.variable): chunk.inputs[draw.name] for draw in o.draws})
+        leaves = {key(v): parameters[name] for name, v in o.parameters.items()}
+        leaves.update((key(v), self._buffers[name]) for name, v in o.buffers.items())
+        leaves.update((key(v), chunk.inputs[column]) for column, v in o.inputs.items())
+        leaves.update((key(draw.variable), chunk.inputs[draw.name]) for draw in o.draws)
         return leaves
 
-    def _tangents(self, direction: Mapping[str, np.ndarray]) -> dict[Any, np.ndarray]:
-        return {key(v): direction[name] for name, v in self.objective.parameters.items()}
+    def _parts(self, flat: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        start = 0
+        for name, value in self._parameters.items():
+            yield name, flat[start : start + value.size].reshape(value.shape)
+            start += value.size
 
-    def _split(self, flat: np.ndarray) -> dict[str, np.ndarray]:
-        parts, start = {}, 0
-        for name, variable in self.objective.parameters.items():
-            parts[name] = flat[start : start + variable.size].reshape(variable.shape)
-            start += variable.size
-        return parts
-
-    def _add(self, flat: np.ndarray, variables: Mapping[str, Tensor]) -> None:
-        for name, part in self._split(flat).items():
+    def _add(self, variables: Mapping[str, Tensor], total: np.ndarray) -> None:
+        for name, part in self._parts(total):
             gradient = variables[name].gradient
             if gradient is not None:
                 part += gradient
 
 
-@dataclass(frozen=True)
+def lacking_in_numpy(objective: Objective) -> list[str]:
+    """Return the types of an objective's functions that have no form in NumPy, sorted."""
+    o = objective
+    targets = [o.losses, o.penalty, o.outputs, o.prediction, *(s.value for s in o.statistics)]
+    functions = functions_of([target for target in targets if target is not None])
+    return sorted({f.type for f in functions if f.type not in PAIRS and named(NP, f.type) is None})
+
+
+def _full(variable: nn.Variable, value: float) -> np.ndarray:
+    return np.full(variable.shape, value, np.float32)
+
+
+def _values_of_tangent(pair: Pair) -> np.ndarray:
+    if pair.tangent is None:
+        return np.zeros(values(pair.value).shape, np.float32)
+    return np.asarray(values(pair.tangent))
+
+
+@dataclass(frozen=True, eq=False)
 class _Step:
-    """A function of the network with the places of its inputs and outputs."""
+    """A function of the network, and what computes it: its value or, at once, its pair.
+
+    Attributes:
+        function: In nnabla's graph.
+        value: From values to the value, or a list of them.
+        pair: From pairs to a pair; None where a rule gives the tangent.
+        last: What no later step needs.
+    """
 
     function: Function
     value: Callable[..., Any]
     pair: Callable[..., Pair] | None
+    last: Sequence[Any]
 
 
 class Program:
-    """Functions in order, with what computes each."""
+    """The functions that some variables of a graph need, in order, to compute with NumPy."""
 
-    def __init__(self, functions: Iterable[Function]):
-        self._steps = [_Step(f, named(NP, f.type), PAIRS.get(f.type)) for f in functions]
-        self._constants = {key(leaf): leaf for step in self._steps for leaf in step.function.leaves}
+    def __init__(self, targets: Sequence[nn.Variable]):
+        functions = functions_of(targets)
+        self._targets = [key(target) for target in targets]
+        self._constants = {key(leaf): leaf for f in functions for leaf in f.leaves}
+        last: dict[Any, int] = {}
+        for number, f in enumerate(functions):
+            last.update(dict.fromkeys((*f.inputs, *f.outputs), number))
+        ends: dict[int, list[Any]] = {}
+        for k, number in last.items():
+            if k not in self._targets:
+                ends.setdefault(number, []).append(k)
+        self._steps = [
+            _Step(f, named(NP, f.type), PAIRS.get(f.type), ends.get(number, ()))
+            for number, f in enumerate(functions)
+        ]
 
-    def run(self, leaves: Mapping[Any, Any], tangents: Mapping[Any, Any]) -> dict[Any, Pair]:
-        """Return the pair of every variable, from the leaves' values and tangents."""
+    def run(
+        self, leaves: Mapping[Any, Any], tangents: Mapping[Any, Any], cut: Any = None
+    ) -> dict[Any, Pair]:
+        """Return the pairs of the targets, by `key`.
+
+        Args:
+            leaves: The values of the graph's inputs by `key`; of others, their variables'.
+            tangents: Of the leaves, by `key`.
+            cut: The `key` of a variable whose tangent is taken as a constant.
+        """
         slots = {k: Pair(value, tangents.get(k)) for k, value in leaves.items()}
         for k, leaf in self._constants.items():
             if k not in slots:
                 slots[k] = Pair(leaf.d)
         for step in self._steps:
-            f = step.function
-            inputs = [slots[k] for k in f.inputs]
-            if step.pair is not None:
-                outputs = [step.pair(*inputs, **f.args)]
-            else:
-                x = [pair.value for pair in inputs]
-                y = step.value(*x, **f.args)
-                ys = list(y) if isinstance(y, (list, tuple)) else [y]
-                if all(pair.tangent is None for pair in inputs):
-                    outputs = [Pair(each) for each in ys]
-                else:
-                    dx = [pair.tangent for pair in inputs]
-                    dys = tangents_of(NP, f.type, f.args, x, dx, ys)
-                    outputs = [Pair(*both) for both in zip(ys, dys)]
-            slots.update(zip(f.outputs, outputs))
-        return slots
+            inputs = [slots[k] for k in step.function.inputs]
+            for k, output in zip(step.function.outputs, _computed(step, inputs)):
+                slots[k] = output if k != cut else output._replace(tangent=values(output.tangent))
+            for k in step.last:
+                del slots[k]
+        return {k: slots[k] for k in self._targets}
+
+
+def _computed(step: _Step, inputs: Sequence[Pair]) -> list[Pair]:
+    f = step.function
+    if step.pair is not None:
+        return [step.pair(*inputs, **f.args)]
+    x, dx = [pair.value for pair in inputs], [pair.tangent for pair in inputs]
+    found = step.value(*x, **f.args)
+    y = list(found) if isinstance(found, (list, tuple)) else [found]
+    if all(d is None for d in dx):
+        return [Pair(each) for each in y]
+    return [Pair(*both) for both in zip(y, tangents_of(NP, f.type, f.args, x, dx, y))]

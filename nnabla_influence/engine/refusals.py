@@ -51,9 +51,7 @@ def check_differentiable(definition: Definition, mode: Mode = Mode.TEST) -> None
                 " (RecurrentInput, Delay, Affine) and train again"
             )
         if not has_tangent(node.type):
-            raise UnsupportedError(
-                f"{where} has no tangent here; replace it and train again"
-            )
+            raise UnsupportedError(f"{where} has no tangent here; replace it and train again")
         if node.type in _LABEL_LOSSES and node.inputs[1] in moving:
             raise UnsupportedError(
                 f"{where} has a target {node.inputs[1]!r} that depends on trained parameters, and"

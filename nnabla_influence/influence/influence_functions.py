@@ -24,11 +24,11 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.definition import Definition, build_objective
-from nnabla_influence.engine.gradients import Derivatives
-from nnabla_influence.engine.guard import check_derivatives
+from nnabla_influence.definition import Definition, Objective, build_objective
+from nnabla_influence.engine import Engine, build_engine
+from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.errors import ScoreError
-from nnabla_influence.influence.step_derivatives import default_chunk_size
+from nnabla_influence.influence.step_engines import default_chunk_size
 from nnabla_influence.influence.trace import validation_gradient
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.run import Run
@@ -91,12 +91,16 @@ def influence_functions(
         InfluenceError: The network cannot be differentiated twice, or does not fit the run.
     """
     size = default_chunk_size(definition, batch_size)
-    objective = build_objective(definition, size, context, run.parameters())
-    derivatives = Derivatives(objective, context)
+    parameters = run.parameters()
+
+    def objective(size: int) -> Objective:
+        return build_objective(definition, size, context, parameters)
+
+    engine = build_engine(objective(size), context)
     evenly = np.linspace(0, len(training) - 1, min(len(training), size))
-    check_derivatives(derivatives, training.batch(evenly.astype(np.int64)))
+    check_engines(objective, training.batch(evenly.astype(np.int64)), context)
     rows = np.arange(len(validation))
-    gradient = validation_gradient(derivatives, validation.batch, rows, SilentProgress())
+    gradient = validation_gradient(engine, validation.batch, rows, SilentProgress())
     v = np.array(gradient.data, np.float64)
     solver = definition.solver
     # AdamW and SgdW decay the parameters themselves: that is not part of an objective.
@@ -106,7 +110,7 @@ def influence_functions(
     def product(u: np.ndarray) -> np.ndarray:
         nonlocal n_products
         n_products += 1
-        return _products(training, derivatives, u)[0] + decay * u
+        return _products(training, engine, u)[0] + decay * u
 
     import scipy.sparse.linalg  # noqa: F401 - its BLAS is limited too
     from threadpoolctl import threadpool_limits
@@ -123,7 +127,7 @@ def influence_functions(
                     # H has an eigenvalue below this: less damping than its negative cannot help.
                     least = max(least, damping - error.curvature)
                 continue
-            influence = _products(training, derivatives, solution)[1] / len(training)
+            influence = _products(training, engine, solution)[1] / len(training)
             return InfluenceFunctions(influence, damping, n_products)
     raise ScoreError(
         f"{run.folder}: influence functions cannot be computed, as the training loss's Hessian is"
@@ -155,18 +159,16 @@ def _solve(
     return np.asarray(solution)
 
 
-def _products(
-    dataset: Dataset, derivatives: Derivatives, u: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _products(dataset: Dataset, engine: Engine, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return H u, (p,), without weight decay, and <grad l_j, u> of each training row, (N,)."""
     # Of unit length, since what comes in between is float32; the products are linear.
     length = float(np.linalg.norm(u)) or 1.0
     a = nn.NdArray.from_numpy_array((u / length).astype(np.float32))
-    total, of_rows = np.zeros(derivatives.size), np.empty(len(dataset))
+    total, of_rows = np.zeros(engine.size), np.empty(len(dataset))
     for start in range(0, len(dataset), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(dataset)))
-        h, each = derivatives.zeros(), np.full(len(rows), 1 / len(rows))
-        of_rows[rows] = derivatives.add_products(dataset.batch(rows), each, a, h)
+        h, each = engine.zeros(), np.full(len(rows), 1 / len(rows))
+        of_rows[rows] = engine.add_products(dataset.batch(rows), each, a, h).losses
         # A block's own mean, since each has the Hessian of the penalties, which belongs there once.
         total += h.data * (len(rows) / len(dataset))
     return total * length, of_rows * length

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import nnabla as nn
 import numpy as np
 
-from nnabla_influence.definition import Definition, Mode, RandomLayers, check_differentiable
+from nnabla_influence.definition import Definition, Mode, RandomLayers
+from nnabla_influence.engine import check_differentiable
 from nnabla_influence.errors import UnsupportedError
 from nnabla_influence.runs.run import Run
 from nnabla_influence.runs.steps import FetchRows, Step

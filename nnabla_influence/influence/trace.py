@@ -31,9 +31,9 @@ from dataclasses import dataclass
 import nnabla as nn
 import numpy as np
 
-from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.engine import Engine
 from nnabla_influence.errors import ScoreError
-from nnabla_influence.influence.step_derivatives import StepDerivatives
+from nnabla_influence.influence.step_engines import StepEngines
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trajectory import Trajectory
 from nnabla_influence.progress import Progress
@@ -56,7 +56,7 @@ class TraceInputs:
     Attributes:
         steps: The window, in the order of training.
         trajectory: The checkpoint that stands for each step, :math:`\theta_t`.
-        derivatives: Of the training objective.
+        engines: Of the training objective.
         adjoint: The solver's. It holds u, which the trace takes to the window's beginning.
         step_inputs: Gives the training data of each step.
         r: Gradient of the validation loss with respect to the running statistics of batch
@@ -65,7 +65,7 @@ class TraceInputs:
 
     steps: Sequence[Step]
     trajectory: Trajectory
-    derivatives: StepDerivatives
+    engines: StepEngines
     adjoint: Adjoint
     step_inputs: StepInputs
     r: nn.NdArray | None = None
@@ -108,17 +108,17 @@ def trace_back(inputs: TraceInputs, trace: Trace) -> Iterator[Trace]:
     """
     adjoint, h = inputs.adjoint, nn.NdArray(inputs.adjoint.u.shape)
     for step in reversed(inputs.steps[: len(inputs.steps) - trace.n_steps]):
-        derivatives = inputs.derivatives.at(inputs.trajectory.before(step))  # theta_t
+        engines = inputs.engines.at(inputs.trajectory.before(step))  # theta_t
         batches = inputs.step_inputs.of(step)
-        before = derivatives.before(batches) if adjoint.needs_before else None
+        before = engines.before(batches) if adjoint.needs_before else None
         a = adjoint.begin(step.learning_rate, before)  # Sgd: eta_t u
         h.zero()
         for rows, batch in reversed(list(zip(step.batches, batches))):  # S_t
             weights = np.full(len(rows), 1 / len(rows))
-            products = derivatives.of_size(len(rows)).add_products(batch, weights, a, h, inputs.r)
-            _check_finite(step, products)
+            along = engines.of_size(len(rows)).add_products(batch, weights, a, h, inputs.r).losses
+            _check_finite(step, along)
             # add.at, since a mini-batch that straddles two epochs can hold a row twice.
-            np.add.at(trace.influence, rows, weights * products)  # L_j += <a, grad l_j> / |S_t|
+            np.add.at(trace.influence, rows, weights * along)  # L_j += <a, grad l_j> / |S_t|
             np.add.at(trace.times_seen, rows, 1)
         adjoint.finish(h)  # u <- u - H_t a
         growth = float(np.linalg.norm(adjoint.u.data)) / trace.first_length
@@ -130,8 +130,8 @@ def trace_back(inputs: TraceInputs, trace: Trace) -> Iterator[Trace]:
         yield trace
 
 
-def _check_finite(step: Step, products: np.ndarray) -> None:
-    if not np.isfinite(products).all():
+def _check_finite(step: Step, along: np.ndarray) -> None:
+    if not np.isfinite(along).all():
         raise DivergedError(f"step {step.step} (epoch {step.epoch}): the influence is not finite")
 
 
@@ -145,7 +145,7 @@ def _check_growth(step: Step, growth: float) -> None:
 
 
 def validation_gradient(
-    derivatives: Derivatives,
+    engine: Engine,
     fetch: FetchRows,
     rows: np.ndarray,
     progress: Progress,
@@ -158,11 +158,11 @@ def validation_gradient(
     Raises:
         ScoreError: The gradient is zero or not finite.
     """
-    u = derivatives.zeros()
+    u = engine.zeros()
     with progress.stage("Validation gradient", len(rows), "rows") as stage:
         for start in range(0, len(rows), block):
             some = rows[start : start + block]
-            derivatives.add_gradient(fetch(some), np.full(len(some), 1 / len(rows)), u)
+            engine.add_gradient(fetch(some), np.full(len(some), 1 / len(rows)), u)
             stage.update(len(some))
     if not np.isfinite(u.data).all():
         raise ScoreError(

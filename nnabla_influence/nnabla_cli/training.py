@@ -21,7 +21,6 @@ from nnabla_influence.dataset import ColumnSpec, note_on_equal_data, open_datase
 from nnabla_influence.definition import (
     Definition,
     Mode,
-    check_differentiable,
     load_definition,
     seed_random_layers,
     set_seeds,
@@ -33,6 +32,7 @@ from nnabla_influence.definition.model_file import TEXT_SUFFIXES
 from nnabla_influence.definition.training_network import check_start
 from nnabla_influence.definition.unrolled import expand
 from nnabla_influence.device import Device, choose_device
+from nnabla_influence.engine import check_differentiable
 from nnabla_influence.errors import DatasetError, InfluenceError, ModelError
 from nnabla_influence.file_safety import open_archive, read_member
 from nnabla_influence.files import PathLike

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import nnabla as nn
-import nnabla.functions as NF
 import numpy as np
 
-from nnabla_influence.definition import Definition, Objective, build_objective, find_label
+from nnabla_influence.definition import Definition, build_objective, find_label
+from nnabla_influence.engine import build_engine
 from nnabla_influence.runs.steps import FetchRows
 
 BLOCK = 256
@@ -31,17 +31,9 @@ class Evaluator:
         parameters: Mapping[str, np.ndarray],
         block: int = BLOCK,
     ):
-        self._context = context
-        self.objective: Objective = build_objective(definition, block, context, parameters)
-        self._prediction = self.objective.prediction
-        self._label = None if self._prediction is None else find_label(definition)
-        outputs = [self.objective.losses]
-        if self._prediction is not None:
-            outputs.append(self._prediction)
-        with nn.context_scope(context), nn.auto_forward(False):
-            for output in outputs:
-                output.persistent = True
-            self._outputs = NF.sink(*outputs)
+        objective = build_objective(definition, block, context, parameters)
+        self.engine = build_engine(objective, context)
+        self._label = None if objective.prediction is None else find_label(definition)
 
     def evaluate(
         self, parameters: Mapping[str, np.ndarray], fetch: FetchRows, rows: np.ndarray
@@ -53,22 +45,15 @@ class Evaluator:
         Raises:
             ModelError: The parameters do not fit the network, or are not finite.
         """
-        objective, size, label = self.objective, self.objective.batch_size, self._label
+        size, label = self.engine.objective.batch_size, self._label
         losses, right = np.empty(len(rows)), np.zeros(len(rows), bool)
-        with nn.context_scope(self._context):
-            objective.set_parameters(parameters)
-            for start in range(0, len(rows), size):
-                some = rows[start : start + size]
-                block = slice(start, start + len(some))
-                # Filled up with a real example: anything else could be outside a loss's domain.
-                inputs = fetch(np.concatenate([some, np.repeat(some[-1:], size - len(some))]))
-                for column, variable in objective.inputs.items():
-                    variable.d = inputs[column]
-                self._outputs.forward(clear_buffer=True)
-                losses[block] = objective.losses.d[: len(some)]
-                if label is not None and self._prediction is not None:
-                    classes = label.of(inputs[label.column][: len(some)])
-                    right[block] = self._prediction.d[: len(some)] == classes
+        self.engine.set_parameters(parameters)
+        for start in range(0, len(rows), size):
+            block = slice(start, start + size)
+            inputs = fetch(rows[block])
+            losses[block], predicted = self.engine.outputs(inputs)
+            if label is not None and predicted is not None:
+                right[block] = predicted == label.of(inputs[label.column])
         return losses, None if label is None else right
 
     def mean_loss(
@@ -76,7 +61,8 @@ class Evaluator:
     ) -> float:
         """Return the mean loss of ``rows``, which may repeat, summed in float64 block by block."""
         losses, _ = self.evaluate(parameters, fetch, rows)
-        blocks = range(0, len(rows), self.objective.batch_size)
+        blocks = range(0, len(rows), self.engine.objective.batch_size)
         return sum(
-            float(losses[start : start + self.objective.batch_size].sum()) for start in blocks
+            float(losses[start : start + self.engine.objective.batch_size].sum())
+            for start in blocks
         ) / len(rows)

@@ -18,17 +18,16 @@ from nnabla_influence.dataset.header import columns_of
 from nnabla_influence.definition import (
     Definition,
     Label,
-    check_differentiable,
-    check_independence,
     find_label,
     load_definition,
 )
 from nnabla_influence.definition.training_network import initial_parameters
 from nnabla_influence.definition.unrolled import expand
 from nnabla_influence.device import Device, choose_device
+from nnabla_influence.engine import check_differentiable, check_independence
 from nnabla_influence.errors import DatasetError, ModelError
 from nnabla_influence.files import file_hash
-from nnabla_influence.influence.step_derivatives import default_chunk_size
+from nnabla_influence.influence.step_engines import default_chunk_size
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.retraining.evaluation import BLOCK, Evaluator
 from nnabla_influence.scoring.inputs import open_training, open_validation
@@ -100,7 +99,7 @@ class CurveInputs:
         block = default_chunk_size(definition, BLOCK)
         evaluator = Evaluator(definition, context, initial_parameters(definition, 0), block)
         some = self.test.batch(np.arange(min(len(self.test), block)))
-        check_independence(evaluator.objective, some, context)
+        check_independence(evaluator.engine, some)
         return evaluator
 
 

@@ -17,7 +17,7 @@ from nnabla_influence.definition import load_definition, validation_definition, 
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import InfluenceError, ScoreError
 from nnabla_influence.files import PathLike, file_hash, replacing_folder
-from nnabla_influence.influence.step_derivatives import default_chunk_size
+from nnabla_influence.influence.step_engines import default_chunk_size
 from nnabla_influence.influence.step_inputs import step_inputs
 from nnabla_influence.influence.trace_file import fingerprint
 from nnabla_influence.influence.trainer import Trainer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import nnabla as nn
@@ -13,16 +13,17 @@ import numpy as np
 from nnabla_influence.definition import (
     Definition,
     Mode,
+    Objective,
     build_objective,
     running_statistics,
     validation_definition,
 )
 from nnabla_influence.definition.refusals import check_parameters
-from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.engine import Engine, build_engine, check_differentiable
 from nnabla_influence.errors import ModelError, RunError
-from nnabla_influence.influence.step_derivatives import (
+from nnabla_influence.influence.step_engines import (
     LEAST_CHUNK,
-    StepDerivatives,
+    StepEngines,
     default_chunk_size,
 )
 from nnabla_influence.influence.step_inputs import StepInputs, step_inputs
@@ -52,6 +53,7 @@ class Method:
             predictions of training rows; mostly ``at_end``.
         of_steps: Of the training objective at each step's checkpoint. It may share its network
             with ``at_end``, whose parameters then change once the trace begins.
+        objective: Builds that of the steps, at the final checkpoint, for mini-batches of a size.
         trajectory: The checkpoints.
         final: The last one.
         step_inputs: The training data of each step.
@@ -60,9 +62,10 @@ class Method:
         why: Why it was chosen, in a few words for the ranking's header, without commas.
     """
 
-    at_end: Derivatives
-    of_rows: Derivatives
-    of_steps: StepDerivatives
+    at_end: Engine
+    of_rows: Engine
+    of_steps: StepEngines
+    objective: Callable[[int], Objective]
     trajectory: Trajectory
     final: Checkpoint
     step_inputs: StepInputs
@@ -100,11 +103,11 @@ def final_method(inputs: Inputs) -> Method:
     batch_statistics = normalized and not options.running_statistics
     mode = Mode.VALIDATION if batch_statistics else Mode.TEST
     at_end, of_rows = _at_end(inputs, final, chunk_size, mode)
+    steps_mode = Mode.BATCH if batch_statistics else Mode.TEST
+    objective = functools.partial(_objective, inputs, definition, final, steps_mode)
 
-    def build(size: int) -> Derivatives:
-        if not batch_statistics:
-            return of_rows
-        return _derivatives(inputs, definition, final, size, Mode.BATCH)
+    def build(size: int) -> Engine:
+        return _built(inputs, objective(size)) if batch_statistics else of_rows
 
     explanation = "every step at the final parameters"
     if batch_statistics:
@@ -118,7 +121,8 @@ def final_method(inputs: Inputs) -> Method:
     return Method(
         at_end=at_end,
         of_rows=of_rows,
-        of_steps=StepDerivatives(build, whole=batch_statistics, chunk_size=chunk_size),
+        of_steps=StepEngines(build, whole=batch_statistics, chunk_size=chunk_size),
+        objective=objective,
         trajectory=FinalTrajectory(final),
         final=final,
         step_inputs=StepInputs(inputs.train.batch),
@@ -144,16 +148,18 @@ def exact_method(inputs: Inputs, run: Run) -> Method:
     at_end, of_rows = _at_end(inputs, final, chunk_size, Mode.VALIDATION)
     of_batches = step_inputs(definition, run, inputs.train.batch, context)
 
+    objective = functools.partial(_objective, inputs, definition, final, Mode.TRAINING)
+
     @functools.cache
-    def build(size: int) -> Derivatives:
-        return _derivatives(inputs, definition, final, size, Mode.TRAINING)
+    def build(size: int) -> Engine:
+        return _built(inputs, objective(size))
 
     if running_statistics(definition) or of_batches.random:
         largest = max(len(batch) for step in run.steps for batch in step.batches)
         whole = build(largest).objective.whole_batch
-        of_steps = StepDerivatives(build, whole=whole, chunk_size=chunk_size)
+        of_steps = StepEngines(build, whole=whole, chunk_size=chunk_size)
     else:
-        of_steps = StepDerivatives(lambda size: of_rows, whole=False, chunk_size=chunk_size)
+        of_steps = StepEngines(lambda size: of_rows, whole=False, chunk_size=chunk_size)
     trainer = Trainer(definition, inputs.solver, context)
     trajectory: Trajectory
     if {step.step for step in run.steps} <= set(run.checkpoints):
@@ -172,6 +178,7 @@ def exact_method(inputs: Inputs, run: Run) -> Method:
         at_end=at_end,
         of_rows=of_rows,
         of_steps=of_steps,
+        objective=objective,
         trajectory=trajectory,
         final=final,
         step_inputs=of_batches,
@@ -203,32 +210,34 @@ def final_checkpoint(inputs: Inputs) -> Checkpoint:
     return Checkpoint(0, parameters, state or SolverState(0, {}))
 
 
-def _at_end(
-    inputs: Inputs, final: Checkpoint, size: int, mode: Mode
-) -> tuple[Derivatives, Derivatives]:
-    """Return the derivatives at the final parameters, for the target and for the training rows."""
+def _at_end(inputs: Inputs, final: Checkpoint, size: int, mode: Mode) -> tuple[Engine, Engine]:
+    """Return the engines at the final parameters, for the target and for the training rows."""
     validating = validation_definition(inputs.definition)
-    at_end = _derivatives(inputs, validating, final, size, mode)
+    at_end = _built(inputs, _objective(inputs, validating, final, mode, size))
     if validating is inputs.definition:
         return at_end, at_end
-    return at_end, _derivatives(inputs, inputs.definition, final, size, Mode.TEST)
+    of_rows = _objective(inputs, inputs.definition, final, Mode.TEST, size)
+    return at_end, _built(inputs, of_rows)
 
 
-def _n_statistics(at_end: Derivatives, definition: Definition, final: Checkpoint) -> int:
+def _built(inputs: Inputs, objective: Objective) -> Engine:
+    check_differentiable(objective.definition)
+    return build_engine(objective, inputs.device.context)
+
+
+def _n_statistics(at_end: Engine, definition: Definition, final: Checkpoint) -> int:
     return at_end.size - sum(final.parameters[name].size for name in definition.trainable)
 
 
-def _derivatives(
-    inputs: Inputs, definition: Definition, checkpoint: Checkpoint, size: int, mode: Mode
-) -> Derivatives:
-    context = inputs.device.context
+def _objective(
+    inputs: Inputs, definition: Definition, checkpoint: Checkpoint, mode: Mode, size: int
+) -> Objective:
     try:
-        objective = build_objective(definition, size, context, checkpoint.parameters, mode)
+        return build_objective(definition, size, inputs.device.context, checkpoint.parameters, mode)
     except ModelError as error:
         if inputs.run is None:
             raise
         raise RunError(f"{inputs.run.folder}: does not fit the model; {error}") from error
-    return Derivatives(objective, context)
 
 
 def _chunk_size(inputs: Inputs) -> int:

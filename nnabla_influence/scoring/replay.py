@@ -17,8 +17,9 @@ import yaml
 from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
 
-from nnabla_influence.definition import Definition, Mode, RandomLayers, check_differentiable
+from nnabla_influence.definition import Definition, Mode, RandomLayers
 from nnabla_influence.definition.training_network import check_start
+from nnabla_influence.engine import check_differentiable
 from nnabla_influence.errors import (
     InfluenceError,
     ModelError,

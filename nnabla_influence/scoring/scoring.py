@@ -11,12 +11,16 @@ import numpy as np
 
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.definition import (
-    check_independence,
     is_never_negative,
     validation_definition,
 )
-from nnabla_influence.engine.gradients import Derivatives
-from nnabla_influence.engine.guard import check_derivatives
+from nnabla_influence.engine import (
+    Engine,
+    check_independence,
+    is_cpu,
+    lacking_in_numpy,
+)
+from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.execution import Executor
 from nnabla_influence.influence.trace import DivergedError, Trace, validation_gradient
@@ -39,6 +43,7 @@ from nnabla_influence.scoring.replay import remove_replay
 from nnabla_influence.scoring.traces import trace_all, trace_files, trace_in_workers, workers_for
 from nnabla_influence.scoring.verdict import advice, judge, signs_of
 from nnabla_influence.scoring.window import Window
+from nnabla_influence.text import listed
 
 
 def score(
@@ -133,17 +138,16 @@ def _target(inputs: Inputs, method: Method, rows: np.ndarray, progress: Progress
 
 
 def _check_network(inputs: Inputs, method: Method, window: Window, progress: Progress) -> None:
-    """Refuse a network that mixes examples in test mode, or that nnabla differentiates wrongly."""
+    """Refuse a network that mixes examples in test mode, or of which derivatives are wrong."""
     n, size = len(inputs.train), method.of_rows.objective.batch_size
     batch = inputs.train.batch(np.linspace(0, n - 1, min(n, size)).astype(np.int64))
-    check_independence(method.of_rows.objective, batch, inputs.device.context)
-    with progress.stage("Checking second derivatives", 1, "network") as stage:
-        last = window.trials[0][-1]
-        of_steps = method.of_steps.of_size(len(last.batches[-1]))
-        if of_steps is method.of_rows:
-            check_derivatives(of_steps, batch)
-        else:
-            check_derivatives(of_steps, method.step_inputs.of(last)[-1])
+    check_independence(method.of_rows, batch)
+    lacking = lacking_in_numpy(method.of_rows.objective)
+    if lacking and is_cpu(inputs.device.context):
+        progress.say(f"nnabla computes this network, more slowly: NumPy lacks {listed(lacking)}")
+    with progress.stage("Checking derivatives", 1, "network") as stage:
+        batch = method.step_inputs.of(window.trials[0][-1])[-1]
+        check_engines(method.objective, batch, inputs.device.context)
         stage.update()
 
 
@@ -180,7 +184,7 @@ def _judge(inputs: Inputs, method: Method, traces: Sequence[Trace], target: _Tar
 
 
 def _losses(
-    derivatives: Derivatives,
+    engine: Engine,
     dataset: Dataset,
     progress: Progress,
     rows: np.ndarray | None = None,
@@ -191,7 +195,7 @@ def _losses(
     with progress.stage("Losses and predictions", len(rows), "rows") as stage:
         for start in range(0, len(rows), block):
             some = rows[start : start + block]
-            loss, predicted = derivatives.outputs(dataset.batch(some))
+            loss, predicted = engine.outputs(dataset.batch(some))
             losses.append(loss)
             if predicted is not None:
                 predictions.append(predicted)

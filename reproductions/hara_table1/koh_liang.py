@@ -24,7 +24,7 @@ from scipy.sparse.linalg import LinearOperator, cg, eigsh
 
 from nnabla_influence.definition import Definition, build_objective
 from nnabla_influence.device import choose_device
-from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.engine import build_engine
 from nnabla_influence.runs.run import Run
 from reproductions.hara_table1.data import Part
 
@@ -61,20 +61,20 @@ class Hessian:
     def __init__(self, definition: Definition, run: Run, data: Part):
         context = choose_device("cpu").context
         objective = build_objective(definition, len(data), context, run.parameters())
-        self.derivatives = Derivatives(objective, context)
+        self.engine = build_engine(objective, context)
         self._inputs, self._weights = data.inputs, np.full(len(data), 1 / len(data))
 
     def gradient(self, data: Part) -> np.ndarray:
         """Return the gradient of the mean loss over other rows, (p,)."""
-        gradient = self.derivatives.zeros()
-        self.derivatives.add_gradient(data.inputs, np.full(len(data), 1 / len(data)), gradient)
+        gradient = self.engine.zeros()
+        self.engine.add_gradient(data.inputs, np.full(len(data), 1 / len(data)), gradient)
         return np.array(gradient.data, np.float64)
 
     def products(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return H u, (p,), and <grad l_j, u> of each row, (n,)."""
-        a, h = nn.NdArray((self.derivatives.size,)), self.derivatives.zeros()
+        a, h = nn.NdArray((self.engine.size,)), self.engine.zeros()
         a.data = u
-        of_rows = self.derivatives.add_products(self._inputs, self._weights, a, h)
+        of_rows = self.engine.add_products(self._inputs, self._weights, a, h).losses
         return np.array(h.data, np.float64), of_rows
 
 
@@ -89,7 +89,7 @@ def koh_liang(
 ) -> KohLiang:
     """Compute the influence functions at the run's final parameters."""
     hessian = Hessian(definition, run, data)
-    p, v = hessian.derivatives.size, hessian.gradient(validation)
+    p, v = hessian.engine.size, hessian.gradient(validation)
     count = 0
 
     def damped(u: np.ndarray) -> np.ndarray:

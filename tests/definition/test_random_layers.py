@@ -18,8 +18,8 @@ from nnabla_influence.definition import (
 )
 from nnabla_influence.definition.model_file import read_parameters
 from nnabla_influence.definition.training_network import build_training_network
-from nnabla_influence.engine.gradients import Derivatives
-from nnabla_influence.engine.guard import check_derivatives
+from nnabla_influence.engine import build_engine
+from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.errors import UnsupportedError
 
 from .definitions import (
@@ -225,12 +225,14 @@ def test_objective_in_training_mode_is_the_drawn_training(tmp_path):
     layers = RandomLayers(definition, N, CPU)
     assert tuple(draw.name for draw in objective.draws) == layers.names
     inputs = {**batch, **layers.draw(batch)}
-    derivatives = Derivatives(objective, CPU)
-    gradient = derivatives.zeros()
-    derivatives.add_gradient(inputs, np.full(N, 1 / N), gradient)
+    engine = build_engine(objective, CPU)
+    gradient = engine.zeros()
+    engine.add_gradient(inputs, np.full(N, 1 / N), gradient)
     step = np.concatenate([np.ravel(values[n] - after[n]) for n in definition.trainable])
     np.testing.assert_allclose(0.2 * gradient.data, step, atol=1e-5 * np.abs(step).max())
-    check_derivatives(derivatives, inputs)
+    check_engines(
+        lambda size: build_objective(definition, size, CPU, values, Mode.TRAINING), inputs, CPU
+    )
 
 
 def test_masks_go_with_their_examples(tmp_path):
@@ -247,7 +249,7 @@ def test_masks_go_with_their_examples(tmp_path):
     drawn = RandomLayers(definition, 7, CPU).draw(batch)
     objective = build_objective(definition, 3, CPU, values, Mode.TRAINING)
     assert not objective.whole_batch
-    losses, _ = Derivatives(objective, CPU).outputs({**batch, **drawn})
+    losses, _ = build_engine(objective, CPU).outputs({**batch, **drawn})
     (mask,) = drawn.values()
     assert set(np.unique(mask)) == {0, np.float32(1 / np.float32(0.6))}
     h = np.tanh(batch["x"] @ values["a/affine/W"] + values["a/affine/b"]) * mask
@@ -309,11 +311,11 @@ def test_every_pass_of_a_loop_has_a_mask(tmp_path):
     assert len(layers.names) == 2
     objective = build_objective(definition, N, CPU, values, Mode.TRAINING)
     native = Native(definition, values, N, loss="Loss")
-    derivatives = Derivatives(objective, CPU)
+    engine = build_engine(objective, CPU)
     rng = np.random.RandomState(0)
     for _ in range(3):
         batch = {c: rng.randn(N, 3).astype(np.float32) for c in ("x", "y")}
         expected = native.losses(Input=batch["x"], T=batch["y"])
         drawn = layers.draw(batch)
-        found, _ = derivatives.outputs({**batch, **drawn})
+        found, _ = engine.outputs({**batch, **drawn})
         np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -7,21 +7,31 @@ import nnabla.functions as F
 import nnabla.parametric_functions as PF
 import numpy as np
 import pytest
-from nnabla.backward_functions import registry
 
-from nnabla_influence.engine.guard import check_derivatives
+from nnabla_influence.definition import Mode, build_objective, load_definition
+from nnabla_influence.engine import tangents
+from nnabla_influence.engine.guard import check_engines
+from nnabla_influence.engine.numpy_functions import NP
 from nnabla_influence.errors import ScoreError, UnsupportedError
 from tests.cases import CASES, Case
-from tests.engine.products import CONTEXT, derivatives_by_hand, derivatives_of
+from tests.engine.products import CONTEXT, objective_by_hand
+
+
+def check(case: Case, folder, mode=Mode.TEST) -> None:
+    definition = load_definition(case.save_definition(folder), folder / "net.h5")
+    check_engines(
+        lambda size: build_objective(definition, size, CONTEXT, mode=mode), case.inputs(6), CONTEXT
+    )
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mode", [Mode.TEST, Mode.TRAINING, Mode.VALIDATION])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_accepts_every_case(case: Case, tmp_path):
-    check_derivatives(derivatives_of(case, tmp_path, 4), case.inputs(6))
+def test_accepts_every_case(case: Case, tmp_path, mode):
+    check(case, tmp_path, mode)
 
 
-def test_a_derivative_that_is_not_finite_is_named(tmp_path):
+def test_a_derivative_that_is_not_finite_is_named():
     """A loss of probabilities that are exactly 1, and not from a Sigmoid that could be undone."""
     with nn.parameter_scope("", scope={}), nn.context_scope(CONTEXT):
         x, y = nn.Variable((4, 3)), nn.Variable((4, 1))
@@ -30,46 +40,48 @@ def test_a_derivative_that_is_not_finite_is_named(tmp_path):
         parameters = dict(nn.get_parameters())
         parameters["a/affine/W"].d = 100
         inputs = {"x": np.ones((4, 3), np.float32), "y": np.ones((4, 1), np.float32)}
-        derivatives = derivatives_by_hand({"x": x, "y": y}, parameters, losses)
+        objective = objective_by_hand({"x": x, "y": y}, parameters, losses)
         with pytest.raises(ScoreError, match=r"derivative .* BinaryCrossEntropy") as e:
-            check_derivatives(derivatives, inputs)
+            check_engines(lambda size: objective, inputs, CONTEXT)
         assert "CategoricalCrossEntropy" not in str(e.value)
         inputs["x"][1:3] = np.nan
         with pytest.raises(ScoreError, match=r"2 of 4 training rows .*not finite"):
-            check_derivatives(derivatives, inputs)
+            check_engines(lambda size: objective, inputs, CONTEXT)
 
 
-class _Halved(nn.function.PythonFunction):
-    """The identity, with half the gradient when it is taken as a graph."""
-
-    name = "Halved"
-
-    def min_outputs(self):
-        return 1
-
-    def setup_impl(self, inputs, outputs):
-        outputs[0].reset_shape(inputs[0].shape, True)
-
-    def forward_impl(self, inputs, outputs):
-        outputs[0].data.copy_from(inputs[0].data)
-
-    def backward_impl(self, inputs, outputs, propagate_down, accum):
-        inputs[0].g = outputs[0].g + (inputs[0].g if accum[0] else 0)
-
-    def grad_depends_output_data(self, i, o):
-        return False
-
-    def grad_depends_input_data(self, i, j):
-        return False
+WRONG = {
+    "a tangent rule": (tangents.DERIVATIVES, "Tanh", lambda F, x, y: 1 - 0.9 * y * y),
+    "a tangent rule's own derivative": (
+        tangents.DERIVATIVES,
+        "Tanh",
+        lambda F, x, y: 1 - y * y.data if hasattr(y, "tape") else 1 - y * F.unlink(y),
+    ),
+}
 
 
-def test_guard_refuses_a_silently_wrong_backward(monkeypatch):
-    monkeypatch.setitem(registry, "Halved", lambda grads, *_, **__: grads[0] * 0.5)
-    with nn.parameter_scope("", scope={}), nn.context_scope(CONTEXT):
-        x = nn.Variable((4, 3))
-        hidden = _Halved()(PF.affine(x, 2, name="a"))
-        losses = F.sum(F.tanh(hidden) ** 2, axis=1)
-        derivatives = derivatives_by_hand({"x": x}, dict(nn.get_parameters()), losses)
-        inputs = {"x": np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)}
-        with pytest.raises(UnsupportedError, match="second derivative"):
-            check_derivatives(derivatives, inputs)
+@pytest.mark.parametrize("name", WRONG)
+def test_refuses_wrong_rules(name, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        tangents, "DERIVATIVES", {**tangents.DERIVATIVES, WRONG[name][1]: WRONG[name][2]}
+    )
+    case = next(case for case in CASES if case.name == "mlp-tanh")
+    with pytest.raises(UnsupportedError, match="derivatives"):
+        check(case, tmp_path)
+
+
+def test_refuses_a_wrong_function_of_numpy(monkeypatch, tmp_path):
+    monkeypatch.setattr(NP, "tanh", lambda x: NP.mul_scalar(x, 1.01))
+    case = next(case for case in CASES if case.name == "mlp-tanh")
+    with pytest.raises(UnsupportedError, match="derivatives"):
+        check(case, tmp_path)
+
+
+def test_a_network_that_numpy_lacks_is_checked_all_the_same(monkeypatch, tmp_path):
+    case = next(case for case in CASES if case.name == "mlp-tanh")
+    monkeypatch.delattr(NP, "tanh")
+    check(case, tmp_path)
+    monkeypatch.setattr(
+        tangents, "DERIVATIVES", {**tangents.DERIVATIVES, "Tanh": lambda F, x, y: 1 - 0.9 * y * y}
+    )
+    with pytest.raises(UnsupportedError, match="derivatives"):
+        check(case, tmp_path)

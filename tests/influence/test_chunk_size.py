@@ -6,7 +6,7 @@ import pytest
 
 from network_defs.samples import Training, mlp, six_convolutions, write_definition
 from nnabla_influence.definition import load_definition
-from nnabla_influence.influence.step_derivatives import default_chunk_size
+from nnabla_influence.influence.step_engines import default_chunk_size
 
 
 @pytest.mark.parametrize(

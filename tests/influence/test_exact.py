@@ -11,8 +11,8 @@ from scipy.stats import spearmanr
 
 from nnabla_influence.definition import Mode, build_objective, load_definition, running_statistics
 from nnabla_influence.device import cpu_device
-from nnabla_influence.engine.gradients import Derivatives
-from nnabla_influence.influence.step_derivatives import StepDerivatives
+from nnabla_influence.engine import Engine, build_engine
+from nnabla_influence.influence.step_engines import StepEngines
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trace import Trace, TraceInputs, trace_back, validation_gradient
 from nnabla_influence.influence.trainer import Trainer
@@ -86,12 +86,12 @@ def train_and_trace(
         trainer.step(step, StepInputs(fetch))
     final = trainer.checkpoint()
 
-    def derivatives(size: int, mode: Mode) -> Derivatives:
-        return Derivatives(
+    def engine(size: int, mode: Mode) -> Engine:
+        return build_engine(
             build_objective(definition, size, CONTEXT, final.parameters, mode), CONTEXT
         )
 
-    at_end = derivatives(chunk, Mode.VALIDATION)
+    at_end = engine(chunk, Mode.VALIDATION)
     n_rows, n_validation = (len(next(iter(a.values()))) for a in (train, validation))
     gradient = validation_gradient(
         at_end,
@@ -108,7 +108,7 @@ def train_and_trace(
     inputs = TraceInputs(
         steps if window is None else steps[-window:],
         Kept(checkpoints),
-        StepDerivatives(lambda size: derivatives(size, Mode.TRAINING), whole, chunk),
+        StepEngines(lambda size: engine(size, Mode.TRAINING), whole, chunk),
         build_adjoint(solver, gradient, CONTEXT),
         StepInputs(fetch),
         r,

@@ -12,8 +12,8 @@ from scipy.stats import kendalltau, spearmanr
 
 from nnabla_influence.definition import SolverSettings, build_objective, load_definition
 from nnabla_influence.device import cpu_device
-from nnabla_influence.engine.gradients import Derivatives
-from nnabla_influence.influence.step_derivatives import StepDerivatives
+from nnabla_influence.engine import build_engine
+from nnabla_influence.influence.step_engines import StepEngines
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trace import (
     DivergedError,
@@ -64,10 +64,10 @@ def trace(
     definition = load_definition(
         case.save_definition(folder, parameters=parameters), folder / "net.h5"
     )
-    derivatives = Derivatives(build_objective(definition, chunk, CONTEXT), CONTEXT)
+    engine = build_engine(build_objective(definition, chunk, CONTEXT), CONTEXT)
     n_rows, n_validation = (len(next(iter(a.values()))) for a in (train, validation))
     u = validation_gradient(
-        derivatives,
+        engine,
         lambda rows: {k: v[rows] for k, v in validation.items()},
         np.arange(n_validation),
         SilentProgress(),
@@ -77,7 +77,7 @@ def trace(
     inputs = TraceInputs(
         steps,
         FinalTrajectory(Checkpoint(len(steps), definition.parameters, SolverState(len(steps), {}))),
-        StepDerivatives(lambda size: derivatives, whole=False, chunk_size=chunk),
+        StepEngines(lambda size: engine, whole=False, chunk_size=chunk),
         adjoint,
         StepInputs(lambda rows: {k: v[rows] for k, v in train.items()}),
     )

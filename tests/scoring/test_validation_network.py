@@ -20,7 +20,7 @@ from nnabla_influence.definition import (
     validation_definition,
 )
 from nnabla_influence.device import cpu_device
-from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.engine import build_engine
 from nnabla_influence.errors import DatasetError, UnsupportedError
 from nnabla_influence.runs.run import write_run
 from nnabla_influence.runs.steps import Step
@@ -132,11 +132,11 @@ def test_its_gradient_by_the_running_statistics(tmp_path):
     definition = load_definition(model)
     validating = validation_definition(definition)
     parameters = random_parameters(definition)
-    derivatives = Derivatives(build_objective(validating, 4, CPU, parameters, Mode.VALIDATION), CPU)
+    engine = build_engine(build_objective(validating, 4, CPU, parameters, Mode.VALIDATION), CPU)
     names = [*definition.trainable, *running_statistics(definition)]
-    assert list(derivatives.objective.parameters) == names
-    gradient = derivatives.zeros()
-    derivatives.add_gradient(values["validation"], np.full(7, 1 / 7), gradient)
+    assert list(engine.objective.parameters) == names
+    gradient = engine.zeros()
+    engine.add_gradient(values["validation"], np.full(7, 1 / 7), gradient)
     reference = Reference(reference_losses, parameters, names)
     by_name = reference.gradient(reference.theta, float64(values["validation"]))
     wanted = np.concatenate([np.ravel(by_name[name]) for name in names])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nnabla_influence.engine.numpy_functions.tape import Array, Tensor, recorded, values
+from nnabla_influence.engine.numpy_functions.tape import Array, recorded, values
 
 
 def reshape(x: Array, shape: Sequence[int], inplace: bool = True) -> Any:

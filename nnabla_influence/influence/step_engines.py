@@ -1,4 +1,4 @@
-"""The derivatives of the training objective at the checkpoint of any step."""
+"""The engine of the training objective at the checkpoint of any step."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence.definition import Definition
-from nnabla_influence.engine.gradients import Derivatives
+from nnabla_influence.engine import Engine
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.solvers import Before
 
 LEAST_CHUNK = 2
-"""nnabla cannot differentiate the cross entropies of a single example twice."""
+"""`check_independence` replaces one example beside another."""
 
 _SMALL_CHUNK = 32
 _CHUNK_VALUES = 2**18
 
 
-class StepDerivatives:
-    """`Derivatives` at the checkpoint of a step; one for each mini-batch size where needed.
+class StepEngines:
+    """`Engine`s at the checkpoint of a step; one for each mini-batch size where needed.
 
     Args:
-        build: Builds the derivatives for mini-batches of a size.
+        build: Builds the engine for mini-batches of a size.
         whole: Whether a mini-batch must go through the network whole, since its examples depend on
             each other (batch statistics). Otherwise all go in chunks of one size.
         chunk_size: That size.
     """
 
-    def __init__(self, build: Callable[[int], Derivatives], whole: bool, chunk_size: int):
+    def __init__(self, build: Callable[[int], Engine], whole: bool, chunk_size: int):
         self._build = build
         self._whole = whole
         self._chunk_size = chunk_size
-        self._by_size: dict[int, Derivatives] = {}
+        self._by_size: dict[int, Engine] = {}
         self._set_to: dict[int, Checkpoint] = {}
         self._checkpoint: Checkpoint | None = None
 
-    def at(self, checkpoint: Checkpoint) -> StepDerivatives:
-        """Return these derivatives, which compute at ``checkpoint`` from now on."""
+    def at(self, checkpoint: Checkpoint) -> StepEngines:
+        """Return these, which compute at ``checkpoint`` from now on."""
         self._checkpoint = checkpoint
         return self
 
@@ -47,12 +47,12 @@ class StepDerivatives:
         """Return what the update of these mini-batches started from, with their gradient."""
         checkpoint = self._checkpoint
         assert checkpoint is not None
-        derivatives = self.of_size(_length(inputs[0]))
-        gradient = derivatives.zeros()
+        engine = self.of_size(_length(inputs[0]))
+        gradient = engine.zeros()
         for batch in inputs:
             n = _length(batch)
             self.of_size(n).add_gradient(batch, np.full(n, 1 / n), gradient, penalty=1)
-        names = list(derivatives.objective.parameters)
+        names = list(engine.objective.parameters)
         return Before(
             theta=_flat([checkpoint.parameters[name] for name in names]),
             gradient=gradient,
@@ -63,16 +63,16 @@ class StepDerivatives:
             t=checkpoint.solver.t,
         )
 
-    def of_size(self, n: int) -> Derivatives:
-        """Return the derivatives for mini-batches of ``n`` examples, at the checkpoint."""
+    def of_size(self, n: int) -> Engine:
+        """Return the engine for mini-batches of ``n`` examples, at the checkpoint."""
         size = n if self._whole else self._chunk_size
         if size not in self._by_size:
             self._by_size[size] = self._build(size)
-        derivatives = self._by_size[size]
+        engine = self._by_size[size]
         if self._checkpoint is not None and self._set_to.get(size) is not self._checkpoint:
-            derivatives.objective.set_parameters(self._checkpoint.parameters)
+            engine.set_parameters(self._checkpoint.parameters)
             self._set_to[size] = self._checkpoint
-        return derivatives
+        return engine
 
 
 def _length(inputs: Mapping[str, np.ndarray]) -> int:

@@ -7,10 +7,10 @@ import nnabla.parametric_functions as PF
 import numpy as np
 import pytest
 
-from nnabla_influence.definition import check_independence
+from nnabla_influence.engine import check_independence
 from nnabla_influence.errors import UnsupportedError
-
-from .definitions import BATCH, CPU, build, python_proto
+from tests.definition.definitions import BATCH, python_proto
+from tests.definition.definitions import build as build_definition
 
 RNG = np.random.RandomState(0)
 
@@ -34,7 +34,7 @@ MIXING = {
 
 @pytest.mark.parametrize("name", MIXING)
 @pytest.mark.parametrize("batch_size", [2, 6])
-def test_mixed_examples_are_refused(tmp_path, name, batch_size):
+def test_mixed_examples_are_refused(build, tmp_path, name, batch_size):
     proto, parameters = python_proto(with_features(MIXING[name]))
     for function in proto.network[0].function:
         if function.type == "Flip":  # written as the slice that it is
@@ -42,9 +42,9 @@ def test_mixed_examples_are_refused(tmp_path, name, batch_size):
             function.slice_param.start.extend([batch_size - 1, 0])
             function.slice_param.stop.extend([-batch_size - 1, 4])
             function.slice_param.step.extend([-1, 1])
-    objective = build(tmp_path, proto, parameters, batch_size)
+    objective = build_definition(tmp_path, proto, parameters, batch_size)
     with pytest.raises(UnsupportedError, match=r"net\.nnp: .*'Main' mixes"):
-        check_independence(objective, some_inputs(), CPU)
+        check_independence(build(objective), some_inputs())
 
 
 ORDINARY = {
@@ -56,7 +56,7 @@ ORDINARY = {
 
 @pytest.mark.parametrize("name", ORDINARY)
 @pytest.mark.parametrize(("batch_size", "rows"), [(2, 2), (6, 40), (40, 6)])
-def test_ordinary_networks_pass(tmp_path, name, batch_size, rows):
+def test_ordinary_networks_pass(build, tmp_path, name, batch_size, rows):
     proto, parameters = python_proto(with_features(ORDINARY[name]))
-    objective = build(tmp_path, proto, parameters, batch_size)
-    check_independence(objective, some_inputs(rows), CPU)
+    objective = build_definition(tmp_path, proto, parameters, batch_size)
+    check_independence(build(objective), some_inputs(rows))

@@ -1,4 +1,4 @@
-"""Derivatives of the training network, batch statistics and running ones, against float64 JAX."""
+"""Both engines on the training network, batch statistics and running ones, against float64 JAX."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 from nnabla_influence.definition import Mode, running_statistics
-from nnabla_influence.engine.gradients import Derivatives
-from nnabla_influence.engine.guard import check_derivatives
+from nnabla_influence.engine import Engine
 from tests.cases import CASES, Case
 from tests.engine.products import (
     as_tree,
     assert_gradient,
     assert_products,
-    derivatives_of,
     flat,
+    objective_of,
     relative,
     vector,
 )
@@ -40,9 +39,9 @@ def random(size: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=size).astype(np.float32)
 
 
-def statistics_tree(derivatives: Derivatives, values: np.ndarray) -> dict:
+def statistics_tree(engine: Engine, values: np.ndarray) -> dict:
     tree, start = {}, 0
-    for statistic in derivatives.objective.statistics:
+    for statistic in engine.objective.statistics:
         size = statistic.value.size
         tree[statistic.name] = values[start : start + size].reshape(statistic.value.shape)
         start += size
@@ -50,36 +49,35 @@ def statistics_tree(derivatives: Derivatives, values: np.ndarray) -> dict:
 
 
 @pytest.mark.parametrize("n", [2, 5, 16])
-def test_products_with_batch_statistics(tmp_path, n: int):
-    derivatives = derivatives_of(CASE, tmp_path, n, Mode.TRAINING)
+def test_products_with_batch_statistics(build, tmp_path, n: int):
+    engine = build(objective_of(CASE, tmp_path, n, Mode.TRAINING))
     inputs = CASE.inputs(n, seed=3)
-    assert_products(derivatives, training_reference(), inputs)
-    check_derivatives(derivatives, inputs)
+    assert_products(engine, training_reference(), inputs)
 
 
-def test_gradient_and_losses_with_batch_statistics(tmp_path):
-    derivatives = derivatives_of(CASE, tmp_path, 7, Mode.TRAINING)
-    assert_gradient(derivatives, training_reference(), CASE.inputs(7, seed=4))
+def test_gradient_and_losses_with_batch_statistics(build, tmp_path):
+    engine = build(objective_of(CASE, tmp_path, 7, Mode.TRAINING))
+    assert_gradient(engine, training_reference(), CASE.inputs(7, seed=4))
 
 
 @pytest.mark.parametrize("n", [2, 9])
-def test_gradient_by_running_statistics_goes_on_to_the_parameters(tmp_path, n: int):
-    derivatives = derivatives_of(CASE, tmp_path, n, Mode.TRAINING)
+def test_gradient_by_running_statistics_goes_on_to_the_parameters(build, tmp_path, n: int):
+    engine = build(objective_of(CASE, tmp_path, n, Mode.TRAINING))
     reference = training_reference()
     inputs, weights = CASE.inputs(n, seed=6), np.full(n, 1 / n)
-    a = vector(derivatives, random(derivatives.size, 5))
-    size = sum(statistic.value.size for statistic in derivatives.objective.statistics)
+    a = vector(engine, random(engine.size, 5))
+    size = sum(statistic.value.size for statistic in engine.objective.statistics)
     r_after = random(size, 7)
     r = nn.NdArray.from_numpy_array(r_after)
-    without, h, alone = derivatives.zeros(), derivatives.zeros(), derivatives.zeros()
-    derivatives.add_products(
-        inputs, weights, derivatives.zeros(), alone, nn.NdArray.from_numpy_array(r_after)
+    without, h, alone = engine.zeros(), engine.zeros(), engine.zeros()
+    engine.add_products(
+        inputs, weights, engine.zeros(), alone, nn.NdArray.from_numpy_array(r_after)
     )
-    products = derivatives.add_products(inputs, weights, a, without)
-    np.testing.assert_array_equal(derivatives.add_products(inputs, weights, a, h, r), products)
+    products = engine.add_products(inputs, weights, a, without)
+    np.testing.assert_array_equal(engine.add_products(inputs, weights, a, h, r), products)
     assert relative(h.data, without.data + alone.data) < 1e-5
 
-    assert [statistic.name for statistic in derivatives.objective.statistics] == RUNNING
+    assert [statistic.name for statistic in engine.objective.statistics] == RUNNING
     parameters = float64(CASE.parameters())
 
     def after(theta, running):
@@ -88,35 +86,34 @@ def test_gradient_by_running_statistics_goes_on_to_the_parameters(tmp_path, n: i
 
     running = {name: parameters[name] for name in RUNNING}
     _, back = jax.vjp(after, reference.theta, running)
-    to_theta, to_running = back(float64(statistics_tree(derivatives, r_after)))
-    assert relative(-alone.data, flat(derivatives, to_theta)) < 1e-5
+    to_theta, to_running = back(float64(statistics_tree(engine, r_after)))
+    assert relative(-alone.data, flat(engine, to_theta)) < 1e-5
     wanted_r = np.concatenate([np.ravel(to_running[name]) for name in RUNNING])
     assert relative(r.data, wanted_r) < 1e-6
 
 
-def test_validation_gradient_reaches_the_running_statistics(tmp_path):
-    derivatives = derivatives_of(CASE, tmp_path, 4, Mode.VALIDATION)
+def test_validation_gradient_reaches_the_running_statistics(build, tmp_path):
+    engine = build(objective_of(CASE, tmp_path, 4, Mode.VALIDATION))
     parameters = CASE.parameters()
     names = [*CASE.trainable(parameters), *RUNNING]
-    assert list(derivatives.objective.parameters) == names
+    assert list(engine.objective.parameters) == names
     reference = Reference(CASE.losses, parameters, names)
     inputs = CASE.inputs(9, seed=4)
-    gradient = derivatives.zeros()
-    derivatives.add_gradient(inputs, np.full(9, 1 / 9), gradient)
+    gradient = engine.zeros()
+    engine.add_gradient(inputs, np.full(9, 1 / 9), gradient)
     wanted = reference.gradient(reference.theta, float64(inputs))
-    for name, part in as_tree(derivatives, gradient.data).items():
+    for name, part in as_tree(engine, gradient.data).items():
         # Beside the whole gradient: behind another normalisation's mean a bias has none.
         assert np.linalg.norm(part - wanted[name]) < 1e-6 * np.linalg.norm(gradient.data), name
     losses = reference.losses(reference.theta, float64(inputs))
-    assert relative(derivatives.outputs(inputs)[0], losses) < 1e-5
-    check_derivatives(derivatives, inputs)
+    assert relative(engine.outputs(inputs)[0], losses) < 1e-5
 
 
 @pytest.mark.parametrize("mode", [Mode.TRAINING, Mode.VALIDATION])
-def test_without_batch_statistics_every_mode_is_the_test_mode(tmp_path, mode: Mode):
+def test_without_batch_statistics_every_mode_is_the_test_mode(build, tmp_path, mode: Mode):
     case = next(case for case in CASES if case.name == "mlp-softmax")
-    test = derivatives_of(case, tmp_path, 4, Mode.TEST)
-    other = derivatives_of(case, tmp_path, 4, mode)
+    test = build(objective_of(case, tmp_path, 4, Mode.TEST))
+    other = build(objective_of(case, tmp_path, 4, mode))
     assert running_statistics(other.objective.definition) == ()
     assert other.objective.statistics == ()
     assert list(other.objective.parameters) == list(test.objective.parameters)
@@ -129,19 +126,19 @@ def test_without_batch_statistics_every_mode_is_the_test_mode(tmp_path, mode: Mo
 
 
 @pytest.mark.parametrize("n", [3, 8])
-def test_a_mini_batch_of_another_size_is_refused(tmp_path, n: int):
-    derivatives = derivatives_of(CASE, tmp_path, 4, Mode.TRAINING)
+def test_a_mini_batch_of_another_size_is_refused(build, tmp_path, n: int):
+    engine = build(objective_of(CASE, tmp_path, 4, Mode.TRAINING))
     inputs, weights = CASE.inputs(n), np.full(n, 1 / n)
     for call in (
-        lambda: derivatives.add_products(inputs, weights, derivatives.zeros(), derivatives.zeros()),
-        lambda: derivatives.add_gradient(inputs, weights, derivatives.zeros()),
-        lambda: derivatives.outputs(inputs),
+        lambda: engine.add_products(inputs, weights, engine.zeros(), engine.zeros()),
+        lambda: engine.add_gradient(inputs, weights, engine.zeros()),
+        lambda: engine.outputs(inputs),
     ):
         with pytest.raises(ValueError, match=f"{n} examples .* 4"):
             call()
 
 
-def test_statistics_that_no_parameter_moves_only_decay(tmp_path):
+def test_statistics_that_no_parameter_moves_only_decay(build, tmp_path):
     """A normalisation of the input itself: its statistics are the data's, whatever the weights."""
 
     def build(v):
@@ -149,12 +146,12 @@ def test_statistics_that_no_parameter_moves_only_decay(tmp_path):
         return F.squared_error(PF.affine(F.tanh(h), 1, name="out"), v["y"])
 
     case = Case("frozen", {"x": (4,), "y": (1,)}, build, None, statistics=lambda p, v: {})
-    derivatives = derivatives_of(case, tmp_path, 5, Mode.TRAINING)
+    engine = build(objective_of(case, tmp_path, 5, Mode.TRAINING))
     inputs, weights = case.inputs(5), np.full(5, 1 / 5)
-    a = vector(derivatives, random(derivatives.size, 0))
-    h, with_r = derivatives.zeros(), derivatives.zeros()
+    a = vector(engine, random(engine.size, 0))
+    h, with_r = engine.zeros(), engine.zeros()
     r = nn.NdArray.from_numpy_array(np.arange(8, dtype=np.float32))
-    products = derivatives.add_products(inputs, weights, a, h)
-    np.testing.assert_array_equal(derivatives.add_products(inputs, weights, a, with_r, r), products)
+    products = engine.add_products(inputs, weights, a, h)
+    np.testing.assert_array_equal(engine.add_products(inputs, weights, a, with_r, r), products)
     np.testing.assert_array_equal(with_r.data, h.data)
     np.testing.assert_allclose(r.data, DECAY * np.arange(8), rtol=1e-6)
