@@ -214,7 +214,7 @@ def carry_tangents(
         found = tangents_of(NN, function.type, function.args, x, dx, y)
         for k, tangent in zip(function.outputs, found):
             if tangent is not None:
-                tangents[k] = tangent if k != cut else _constant(tangent)
+                tangents[k] = tangent if cut is None or k != cut else _constant(tangent)
 
 
 def _constant(tangent: nn.Variable) -> nn.Variable:

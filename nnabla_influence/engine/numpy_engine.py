@@ -188,7 +188,7 @@ class Program:
 
     def __init__(self, targets: Sequence[nn.Variable]):
         functions = functions_of(targets)
-        self._targets = [key(target) for target in targets]
+        self._targets = {key(target) for target in targets}
         self._constants = {key(leaf): leaf for f in functions for leaf in f.leaves}
         last: dict[Any, int] = {}
         for number, f in enumerate(functions):
@@ -219,7 +219,7 @@ class Program:
         for step in self._steps:
             inputs = [slots[k] for k in step.function.inputs]
             for k, output in zip(step.function.outputs, _computed(step, inputs)):
-                slots[k] = output if k != cut else output._replace(tangent=values(output.tangent))
+                slots[k] = output if cut is None or k != cut else output._replace(tangent=values(output.tangent))
             for k in step.last:
                 del slots[k]
         return {k: slots[k] for k in self._targets}
