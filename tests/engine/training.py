@@ -41,12 +41,12 @@ def check_as_trained(case: FunctionCase, tolerance: float = 2e-6) -> None:
     moving = list(range(len(case.inputs)) if case.moving is None else case.moving)
     rng = np.random.default_rng(11)
     along = [rng.normal(size=case.inputs[i].shape).astype(np.float32) for i in moving]
-    nnabla, outputs, variables, c = _in_nnabla(case, moving, along)
-    program = Program(functions_of([outputs]))
+    nnabla, y, variables, c = _in_nnabla(case, moving, along)
+    program = Program(functions_of([y]))
     leaves = [key(v) for v in variables]
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         single, double = (
-            _in_numpy(program, key(outputs), leaves, case, moving, along, c, dtype)
+            _in_numpy(program, key(y), leaves, case, moving, along, c, dtype)
             for dtype in (np.float32, np.float64)
         )
     assert single.value.dtype == single.tangent.dtype == np.float32
@@ -83,7 +83,12 @@ def _in_nnabla(case: FunctionCase, moving: Sequence[int], along: Sequence[np.nda
             total.forward(clear_no_need_grad=True)
             total.backward(clear_buffer=True)
             gradients.append([np.array(variables[i].g) for i in moving])
-        return Derived(np.array(y.d), gradients[0], np.array(tangent.d), gradients[1]), y, variables, c
+        return (
+            Derived(np.array(y.d), gradients[0], np.array(tangent.d), gradients[1]),
+            y,
+            variables,
+            c,
+        )
 
 
 def _in_numpy(

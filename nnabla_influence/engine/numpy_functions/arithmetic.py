@@ -27,7 +27,7 @@ VALUES: Mapping[str, Callable[..., np.ndarray]] = {
     "mod2": lambda x0, x1, fmod=False: np.fmod(x0, x1),
     "pow2": lambda x0, x1, inplace=False: x0**x1,
 }
-"""By nnabla's name. Their derivatives are those of `nnabla_influence.engine.tangents.arithmetic`."""
+"""By nnabla's name; their derivatives are in `nnabla_influence.engine.tangents.arithmetic`."""
 
 
 def binary(

@@ -105,7 +105,7 @@ VALUES: Mapping[str, Callable[..., np.ndarray]] = {
     "tanh": np.tanh,
     "tanh_shrink": lambda x: x - np.tanh(x),
 }
-"""By nnabla's name. Their derivatives are those of `nnabla_influence.engine.tangents.elementwise`."""
+"""By nnabla's name; their derivatives are in `nnabla_influence.engine.tangents.elementwise`."""
 
 
 def unary(

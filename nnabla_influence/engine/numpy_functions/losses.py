@@ -90,7 +90,7 @@ VALUES: Mapping[str, Callable[..., np.ndarray]] = {
     "sigmoid_cross_entropy": _sigmoid_cross_entropy,
     "squared_error": lambda x0, x1: np.square(x0 - x1),
 }
-"""By nnabla's name. Their derivatives are those of `nnabla_influence.engine.tangents.losses`."""
+"""By nnabla's name; their derivatives are in `nnabla_influence.engine.tangents.losses`."""
 
 
 def functions(F: Any) -> dict[str, Callable[..., Any]]:

@@ -2,8 +2,8 @@ r"""Tangents of sums and products, and of what takes two inputs or more element 
 
 For y = f(x_0, x_1), either of them broadcast to the other, `PARTIALS` has the two derivatives:
 :math:`y' = \frac{\partial f}{\partial x_0} x_0' + \frac{\partial f}{\partial x_1} x_1'`. Each takes
-(F, x_0, x_1, y, arguments), as in `nnabla_influence.engine.tangents.elementwise`; the NumPy gradient
-is made of them, too.
+(F, x_0, x_1, y, arguments), as in `nnabla_influence.engine.tangents.elementwise`; the gradient in
+NumPy is made of them, too.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _where(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
 
 
 def _celu(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-    """y = (ELU(x), ELU(-x))."""
+    """Of y = (ELU(x), ELU(-x))."""
     sides = [
         side * (dx[0] * DERIVATIVES["ELU"](F, side * x[0], None, args["alpha"])) for side in (1, -1)
     ]
@@ -118,13 +118,13 @@ def _celu(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
 
 
 def _crelu(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-    """y = (ReLU(x), ReLU(-x))."""
+    """Of y = (ReLU(x), ReLU(-x))."""
     above = F.greater_scalar(x[0], 0)
     return F.concatenate(dx[0] * above, dx[0] * (above - 1), axis=args["axis"])
 
 
 def _prelu(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-    """y = x where x >= 0, else x w."""
+    """Of y = x where x >= 0, else x w."""
     above = F.greater_equal_scalar(x[0], 0)
     w, dw = (slopes(F, v, x[0].ndim, args["base_axis"]) for v in (x[1], dx[1]))
     return total(along(dx[0], above + (1 - above) * w), along(dw, (1 - above) * x[0]))
@@ -179,8 +179,17 @@ PARTIALS: Mapping[str, tuple[Partial, Partial]] = {
 }
 """By nnabla's type of function."""
 
-_COMPARISONS = "Equal Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr LogicalXor NotEqual"
-_STEPS = _COMPARISONS.split()
+_COMPARISONS = [
+    "Equal",
+    "Greater",
+    "GreaterEqual",
+    "Less",
+    "LessEqual",
+    "LogicalAnd",
+    "LogicalOr",
+    "LogicalXor",
+    "NotEqual",
+]
 
 RULES = {
     "Add2": _add2,
@@ -200,6 +209,6 @@ RULES = {
     "Where": _where,
     **{kind: by_partials(partials) for kind, partials in PARTIALS.items()},
     **dict.fromkeys(["IsInf", "IsNaN", "LogicalNot", "Unlink"], no_tangent),
-    **dict.fromkeys(_STEPS, no_tangent),
-    **dict.fromkeys([f"{step}Scalar" for step in _STEPS], no_tangent),
+    **dict.fromkeys(_COMPARISONS, no_tangent),
+    **dict.fromkeys([f"{kind}Scalar" for kind in _COMPARISONS], no_tangent),
 }

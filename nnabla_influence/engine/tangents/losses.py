@@ -116,7 +116,7 @@ def _sigmoid_cross_entropy(F: Any, x: Any, t: Any, y: Any) -> Any:
     return F.sigmoid(x) - whole
 
 
-KL_PARTIALS = (_kl_by_p, _kl_by_q)
+KL_PARTIALS: tuple[Partial, Partial] = (_kl_by_p, _kl_by_q)
 
 PARTIALS: Mapping[str, Sequence[Partial]] = {
     "AbsoluteError": _of_difference(_absolute),
