@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.engine.functions import FunctionCase, between, check, normal
-from tests.engine.training import check_as_trained
+from tests.engine.training import check_as_trained, each
 
 X = normal(3, 5)
 ABOVE_0 = between(0.3, 2, 3, 5)
@@ -73,12 +73,6 @@ UNARY = [
     ("tanh", F.tanh, WIDE),
     ("tanh shrink", F.tanh_shrink, WIDE),
 ]
-
-
-def each(cases):
-    return pytest.mark.parametrize(
-        ("name", "build", "inputs"), cases, ids=[name for name, *_ in cases]
-    )
 
 
 @each([(name, build, [x]) for name, build, x in UNARY])

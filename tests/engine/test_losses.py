@@ -7,13 +7,7 @@ import numpy as np
 import pytest
 
 from tests.engine.functions import FunctionCase, between, check, normal
-from tests.engine.training import check_as_trained
-
-
-def each(cases):
-    return pytest.mark.parametrize(
-        ("name", "build", "inputs"), cases, ids=[name for name, *_ in cases]
-    )
+from tests.engine.training import check_as_trained, each
 
 
 BOTH = [normal(4, 3), normal(4, 3, seed=1)]

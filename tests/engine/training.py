@@ -12,12 +12,20 @@ from typing import Any, NamedTuple
 import nnabla as nn
 import nnabla.functions as F
 import numpy as np
+import pytest
 
 from nnabla_influence.engine.graph import functions_of, key
 from nnabla_influence.engine.nnabla_engine import carry_tangents
 from nnabla_influence.engine.numpy_engine import Program
 from nnabla_influence.engine.numpy_functions.tape import Tape, values
 from tests.engine.functions import CONTEXT, FunctionCase
+
+
+def each(cases: Sequence[tuple[str, Any, Any]]) -> Any:
+    """Parametrize a test by (name, build, inputs)."""
+    return pytest.mark.parametrize(
+        ("name", "build", "inputs"), cases, ids=[name for name, *_ in cases]
+    )
 
 
 class Derived(NamedTuple):
