@@ -9,7 +9,6 @@ import pytest
 from tests.engine.functions import FunctionCase, between, check, normal
 from tests.engine.training import check_as_trained, each
 
-
 BOTH = [normal(4, 3), normal(4, 3, seed=1)]
 BROADCAST = [normal(4, 1), normal(1, 3, seed=1)]
 PROBABILITIES = [between(0.1, 0.9, 4, 3), between(0.4, 0.9, 4, 3, seed=1)]
