@@ -7,6 +7,7 @@ from typing import Any
 
 from nnabla_influence.engine.functions import named
 from nnabla_influence.engine.numpy_functions import (
+    arithmetic,
     arrays,
     elementwise,
     losses,
@@ -19,7 +20,8 @@ from nnabla_influence.engine.tangents.elementwise import DERIVATIVES
 NP: Any = SimpleNamespace()
 NP.__dict__.update(elementwise.FUNCTIONS)
 NP.__dict__.update(arrays.FUNCTIONS)
-NP.__dict__.update(losses.FUNCTIONS)
+NP.__dict__.update(arithmetic.functions(NP))
+NP.__dict__.update(losses.functions(NP))
 NP.__dict__.update(normalizations.FUNCTIONS)
 NP.__dict__.update(pooling.FUNCTIONS)
 NP.__dict__.update(
