@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from types import SimpleNamespace
 from typing import Any
 
 from nnabla_influence.engine.functions import named
 from nnabla_influence.engine.numpy_functions import (
     arrays,
+    deconvolution,
     elementwise,
     losses,
     normalizations,
@@ -20,8 +22,10 @@ NP: Any = SimpleNamespace()
 NP.__dict__.update(elementwise.FUNCTIONS)
 NP.__dict__.update(arrays.FUNCTIONS)
 NP.__dict__.update(losses.FUNCTIONS)
-NP.__dict__.update(normalizations.FUNCTIONS)
+for name, composed in normalizations.COMPOSED.items():
+    setattr(NP, name, functools.partial(composed, NP))
 NP.__dict__.update(pooling.FUNCTIONS)
+NP.__dict__.update(deconvolution.FUNCTIONS)
 NP.__dict__.update(
     add2=tape.add2,
     sub2=tape.sub2,

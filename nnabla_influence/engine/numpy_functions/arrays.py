@@ -43,9 +43,9 @@ def sum_(x: Array, axes: Sequence[int] | None = None, keep_dims: bool = False) -
 
 def mean(x: Array, axes: Sequence[int] | None = None, keep_dims: bool = False) -> Any:
     """See nnabla."""
-    data = values(x)
-    n = int(np.prod([data.shape[axis] for axis in _axes(data, axes)]))
-    return sum_(x, axes, keep_dims) * (1 / n)
+    n = int(np.prod([x.shape[axis] for axis in _axes(values(x), axes)]))
+    # Not a number: that would make NumPy 1 turn a float32 without axes into a float64.
+    return sum_(x, axes, keep_dims) * np.asarray(1 / n, values(x).dtype)
 
 
 def _axes(x: np.ndarray, axes: Sequence[int] | None) -> tuple[int, ...]:
@@ -56,13 +56,6 @@ def broadcast(x: Array, shape: Sequence[int]) -> Any:
     """See nnabla."""
     y = np.broadcast_to(values(x), tuple(shape))
     return recorded([x], y, lambda g: [unbroadcast(g, x)])
-
-
-def broadcast_to(x: Array, y: Array, axis: int | None = None) -> Any:
-    """See nnabla: ``y`` in the shape of ``x``, its axes from ``axis`` on."""
-    n = x.ndim - y.ndim if axis is None or axis < 0 else axis
-    shape = (1,) * n + tuple(y.shape) + (1,) * (x.ndim - n - y.ndim)
-    return broadcast(reshape(y, shape), x.shape)
 
 
 def at(x: Array, index: Any, once: bool = True) -> Any:
@@ -351,7 +344,7 @@ def scatter_add(x0: Array, indices: Array, x1: Array, axis: int | None = None) -
     index = list(np.indices(places.shape, sparse=True))
     index[axis or 0] = places
     part = tuple(slice(n) for n in places.shape)
-    y = values(x0).copy()
+    y = values(x0).astype(np.result_type(values(x0), values(x1)))
     np.add.at(y, tuple(index), values(x1)[part])
 
     def pullback(g: np.ndarray) -> list[Gradient]:
@@ -514,7 +507,6 @@ FUNCTIONS = {
     "batch_matmul": batch_matmul,
     "bool_fill": bool_fill,
     "broadcast": broadcast,
-    "broadcast_to": broadcast_to,
     "concatenate": concatenate,
     "constant": constant,
     "cumprod": cumprod,

@@ -16,7 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nnabla_influence.engine.tangents import arithmetic, arrays, layers, losses
+from nnabla_influence.engine.tangents import (
+    arithmetic,
+    arrays,
+    layers,
+    losses,
+    normalizations,
+    poolings,
+)
 from nnabla_influence.engine.tangents.elementwise import DERIVATIVES
 
 Rule = Callable[..., Any]
@@ -26,6 +33,8 @@ RULES: Mapping[str, Rule] = {
     **arrays.RULES,
     **layers.RULES,
     **losses.RULES,
+    **normalizations.RULES,
+    **poolings.RULES,
 }
 """By nnabla's type of function."""
 

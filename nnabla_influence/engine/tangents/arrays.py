@@ -39,9 +39,15 @@ def _or_zeros(F: Any, x: Any, tangent: Any) -> Any:
     return F.constant(0, x.shape) if tangent is None else tangent
 
 
-def _broadcast_to(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-    """The second input in the shape of the first."""
-    return None if dx[1] is None else F.broadcast_to(x[0], dx[1], **args)
+def _split(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    shape, axis = list(dx[0].shape), args["axis"] % dx[0].ndim
+    parts = []
+    for i in range(shape[axis]):
+        start, stop = [0] * len(shape), list(shape)
+        start[axis], stop[axis] = i, i + 1
+        part = F.slice(dx[0], start, stop, [1] * len(shape))
+        parts.append(F.reshape(part, y[i].shape, inplace=False))
+    return parts
 
 
 def _pad(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
@@ -185,14 +191,13 @@ def norm_tangent(
 
 _LINEAR = """
 Broadcast CumSum Flip Gather GatherNd Interpolate MatrixDiag MatrixDiagPart Mean Reshape Shift
-Slice Split Sum Tile Transpose Trilu
+Slice Sum Tile Transpose Trilu
 """
 
 RULES = {
     **{kind: linear(kind) for kind in _LINEAR.split()},
     "BatchMatmul": _batch_matmul,
     "BoolFill": _bool_fill,
-    "BroadcastTo": _broadcast_to,
     "Concatenate": joined("Concatenate"),
     "CumProd": _cumprod,
     "Embed": _embed,
@@ -206,6 +211,7 @@ RULES = {
     "ScatterAdd": _scatter_add,
     "ScatterNd": _scatter_nd,
     "Sort": _sort,
+    "Split": _split,
     "Stack": joined("Stack"),
     "TopKData": _top_k_data,
 }
