@@ -147,10 +147,10 @@ def _along_last(x: Array, indices: Sequence[np.ndarray]) -> Any:
 def shift(x: Array, shifts: Sequence[int] | None = None, border_mode: str = "nearest") -> Any:
     """See nnabla: along the last axes."""
     shifts = (0,) * x.ndim if shifts is None else shifts
-    mode = "symmetric" if border_mode == "reflect" else "edge"
+    mode: Any = "symmetric" if border_mode == "reflect" else "edge"
     indices = []
     for n, by in zip(x.shape[x.ndim - len(shifts) :], shifts):
-        places = np.pad(np.arange(n), abs(by), mode=mode)
+        places = np.pad(np.arange(n), (abs(by), abs(by)), mode=mode)
         indices.append(places[abs(by) - by :][:n])
     return _along_last(x, indices)
 
@@ -176,9 +176,7 @@ def cumsum(
     """See nnabla."""
     axis = 0 if axis is None else axis
     y = _cumulated(np.cumsum, values(x), axis, exclusive, reverse, 0)
-    return recorded(
-        [x], y, lambda g: [_cumulated(np.cumsum, g, axis, exclusive, not reverse, 0)]
-    )
+    return recorded([x], y, lambda g: [_cumulated(np.cumsum, g, axis, exclusive, not reverse, 0)])
 
 
 def _cumulated(
@@ -280,9 +278,8 @@ def linspace(start: float, stop: float, num: int) -> np.ndarray:
 
 
 def eye_like(x: Array, k: int = 0) -> np.ndarray:
-    """See nnabla: ones on the k-th diagonal of the last two axes."""
-    eye = np.eye(*x.shape[-2:], k=k, dtype=values(x).dtype)
-    return np.broadcast_to(eye, x.shape)
+    """See nnabla."""
+    return np.eye(x.shape[0], x.shape[1], k, dtype=values(x).dtype)
 
 
 def one_hot(x: Array, shape: Sequence[int]) -> np.ndarray:
@@ -315,9 +312,7 @@ def gather(x: Array, Indices: Array, axis: int | None = None, batch_dims: int | 
     axis, batch = (axis or 0) % x.ndim, batch_dims or 0
     # The axes of the result so far: those before ``axis``, then those of the indices.
     ndim = axis - batch + index.ndim
-    before = [
-        np.arange(n).reshape(-1, *[1] * (ndim - i - 1)) for i, n in enumerate(x.shape[:axis])
-    ]
+    before = [np.arange(n).reshape(-1, *[1] * (ndim - i - 1)) for i, n in enumerate(x.shape[:axis])]
     places = index.reshape(*index.shape[:batch], *[1] * (axis - batch), *index.shape[batch:])
     return at(x, (*before, places), once=False)
 
@@ -355,9 +350,7 @@ def scatter_add(x0: Array, indices: Array, x1: Array, axis: int | None = None) -
     return recorded([x0, x1], y, pullback)
 
 
-def batch_matmul(
-    a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False
-) -> Any:
+def batch_matmul(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False) -> Any:
     """See nnabla."""
     left, right = values(a), values(b)
     left = left.swapaxes(-1, -2) if transpose_a else left

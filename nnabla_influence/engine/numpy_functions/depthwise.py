@@ -1,10 +1,12 @@
 r"""Correlations of each channel of images with kernels of its own.
 
-Images are (B, H, W, C), kernels (kh, kw, C, m), outputs (B, h, w, C m). With stride s and dilation d,
+Images are (B, H, W, C), kernels (kh, kw, C, m), outputs (B, h, w, C m). With a stride s and a
+dilation d,
 
 .. math:: y_{bijcm} = \sum_{kl} x_{b, s i + d k, s j + d l, c} \, w_{klcm}:
 
-one product of arrays for each place of the kernel, example by example so that it stays in the cache.
+one product of arrays for each place of the kernel, example by example, so that it stays in the
+cache.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from nnabla_influence.engine.threads import for_each
 
 def correlate_channels(x: np.ndarray, kernel: np.ndarray, window: Window) -> np.ndarray:
     """Return the correlation."""
-    size = window.output(x.shape[1:3])
+    size = window.output((x.shape[1], x.shape[2]))
     x = padded(x, window.pad)
     y = np.zeros((len(x), *size, *kernel.shape[2:]), x.dtype)
 
@@ -76,5 +78,5 @@ def _places(window: Window, size: Size) -> list[tuple[Size, Any]]:
     rows = [slice(k * dh, k * dh + (h - 1) * sh + 1, sh) for k in range(kh)]
     columns = [slice(k * dw, k * dw + (w - 1) * sw + 1, sw) for k in range(kw)]
     return [
-        ((k, l), (row, column)) for k, row in enumerate(rows) for l, column in enumerate(columns)
+        ((i, j), (row, column)) for i, row in enumerate(rows) for j, column in enumerate(columns)
     ]

@@ -10,7 +10,6 @@ import numpy as np
 from nnabla_influence.engine.numpy_functions.layers import Pair, paired
 from nnabla_influence.engine.numpy_functions.tape import Array, Gradient, Tensor, values
 from nnabla_influence.engine.tangents.normalizations import (
-    STATISTICAL,
     Fused,
     Inputs,
     fused_arguments,
@@ -48,64 +47,49 @@ def scaled(x: Pair, s: Pair, t: Pair) -> Pair:
         t: As s.
     """
     (x_, dx), (s_, ds), (t_, dt) = ([values(v) for v in pair] for pair in (x, s, t))
+    shape, blocks = s_.shape, _blocks(x_, s_)
+    s_, ds, t_, dt = (_repeated(v, x_) for v in (s_, ds, t_, dt))
     y = np.empty_like(x_)
-    dy = None if dx is None and ds is None and dt is None else np.empty_like(x_)
-    blocks = _blocks(x_, s_)
+    moves = any(v is not None for v in (dx, ds, dt))
+    dy = np.empty_like(x_) if moves else None
 
     def forward(some: slice) -> None:
-        np.multiply(x_[some], s_, out=y[some])
-        y[some] += t_
-        if dy is None:
-            return
-        out = dy[some]
-        if dx is not None:
-            np.multiply(dx[some], s_, out=out)
-            if ds is not None:
-                out += x_[some] * ds
-        elif ds is not None:
-            np.multiply(x_[some], ds, out=out)
-        else:
-            out[...] = 0
-        if dt is not None:
-            out += dt
+        _combine(y, some, (x_, s_), shift=t_)
+        if dy is not None:
+            _combine(dy, some, (dx, s_), (x_, ds), shift=dt)
 
     for_each(forward, blocks)
 
     def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
-        inputs = (*x, *s, *t)
-        by_x, by_dx, by_s, by_ds, by_t, by_dt = (
-            g is not None and isinstance(v, Tensor)
-            for g, v in zip((q if p is None else p, q, q if p is None else p, q, p, q), inputs)
-        )
-        large = [np.empty_like(x_) if wanted else None for wanted in (by_x, by_dx)]
-        sums = [
-            np.zeros((len(blocks), *s_.shape), x_.dtype) if wanted else None
-            for wanted in (by_s, by_ds, by_t, by_dt)
+        def gradient(v: Any, shape: Sequence[int], *products: Any) -> Any:
+            known = [both for both in products if both[0] is not None and both[1] is not None]
+            wanted = isinstance(v, Tensor) and known
+            return (np.empty_like(x_, shape=shape), known) if wanted else None
+
+        one = np.ones((1,) * x_.ndim, x_.dtype)
+        parts = (len(blocks), *shape)
+        large = [
+            gradient(x.value, x_.shape, (p, s_), (q, ds)),
+            gradient(x.tangent, x_.shape, (q, s_)),
         ]
-        add = _summing(x_.ndim, s_.shape)
+        small = [
+            gradient(s.value, parts, (p, x_), (q, dx)),
+            gradient(s.tangent, parts, (q, x_)),
+            gradient(t.value, parts, (p, one)),
+            gradient(t.tangent, parts, (q, one)),
+        ]
 
         def back(number: int) -> None:
-            some = blocks[number]
-            p_ = None if p is None else p[some]
-            q_ = None if q is None else q[some]
-            if large[0] is not None:
-                _combine(large[0][some], (p_, s_), (q_, ds))
-            if large[1] is not None:
-                _combine(large[1][some], (q_, s_))
-            for total, *products in (
-                (sums[0], (p_, x_), (q_, dx)),
-                (sums[1], (q_, x_)),
-                (sums[2], (p_, None)),
-                (sums[3], (q_, None)),
-            ):
-                if total is not None:
-                    for g, other in products:
-                        if g is not None and (other is not None or len(products) == 1):
-                            add(total[number], g, None if other is None else other[some])
+            for out, products in filter(None, large):
+                _combine(out, blocks[number], *products)
+            for out, products in filter(None, small):
+                out[number] = sum(_sum_of(g, v, blocks[number], shape) for g, v in products)
 
         for_each(back, range(len(blocks)))
-        small = [None if total is None else total.sum(axis=0) for total in sums]
-        return [*large, *small]
+        return [
+            *(None if found is None else found[0] for found in large),
+            *(None if found is None else found[0].sum(axis=0) for found in small),
+        ]
 
     return paired((*x, *s, *t), y, dy, pullback)
 
@@ -118,31 +102,44 @@ def _blocks(x: np.ndarray, s: np.ndarray) -> list[slice]:
     return [slice(i, i + n) for i in range(0, len(x), n)]
 
 
-def _combine(out: np.ndarray, *products: tuple[Gradient, Gradient]) -> None:
-    """Put the sum of the products that there are into ``out``."""
-    found = [(g, s) for g, s in products if g is not None and s is not None]
-    if not found:
+def _repeated(s: np.ndarray | None, x: np.ndarray) -> np.ndarray | None:
+    """Repeat s along the axis of x's memory beside the last: NumPy's loops are long ones then."""
+    if s is None or x.ndim < 3:
+        return s
+    last, beside = np.argsort(x.strides)[:2]
+    if s.shape[last] == 1 or s.shape[beside] != 1 or beside == 0:
+        return s
+    longer = np.empty_like(
+        x, shape=[n if i != beside else x.shape[i] for i, n in enumerate(s.shape)]
+    )
+    longer[...] = s
+    return longer
+
+
+def _combine(out: np.ndarray, some: slice, *products: Any, shift: np.ndarray | None = None) -> None:
+    """Put a sum of products of large and small arrays, and a small one, into a part of ``out``."""
+    out, empty = out[some], True
+    for large, small in products:
+        if large is None or small is None:
+            continue
+        if empty:
+            np.multiply(large[some], small, out=out)
+        else:
+            out += large[some] * small
+        empty = False
+    if empty:
         out[...] = 0
-    for number, (g, s) in enumerate(found):
-        if number:
-            out += g * s
-        else:
-            np.multiply(g, s, out=out)
+    if shift is not None:
+        out += shift
 
 
-def _summing(ndim: int, shape: Sequence[int]) -> Callable[..., None]:
-    """Return what adds the sum of a product over the axes where ``shape`` is 1."""
-    letters = "abcdefghijkl"[:ndim]
+def _sum_of(g: np.ndarray, other: np.ndarray, some: slice, shape: Sequence[int]) -> np.ndarray:
+    """Return the sum of a part of g times ``other`` over the axes where ``shape`` is 1."""
+    letters = "abcdefghijkl"[: g.ndim]
     kept = "".join(letter for letter, n in zip(letters, shape) if n != 1)
-
-    def add(total: np.ndarray, g: np.ndarray, other: np.ndarray | None) -> None:
-        if other is None:
-            part = np.einsum(f"{letters}->{kept}", g)
-        else:
-            part = np.einsum(f"{letters},{letters}->{kept}", g, other)
-        total += part.reshape(shape)
-
-    return add
+    if other.size == 1:
+        return np.einsum(f"{letters}->{kept}", g[some]).reshape(shape)
+    return np.einsum(f"{letters},{letters}->{kept}", g[some], other[some]).reshape(shape)
 
 
 def _statistical(kind: str) -> Callable[..., Any]:

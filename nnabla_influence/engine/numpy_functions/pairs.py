@@ -12,9 +12,11 @@ from nnabla_influence.engine.numpy_functions.layers import Pair
 from nnabla_influence.engine.numpy_functions.normalizations import batch_normalization_pair
 from nnabla_influence.engine.numpy_functions.pooling import max_pooling_pair
 
+_NONE = Pair(None)
+
 
 def _with_bias(layer: Callable[..., Pair]) -> Callable[..., Pair]:
-    def pair(x: Pair, weight: Pair, bias: Pair = Pair(None), **args: Any) -> Pair:
+    def pair(x: Pair, weight: Pair, bias: Pair = _NONE, **args: Any) -> Pair:
         return layer(x, weight, bias, **args)
 
     return pair

@@ -53,19 +53,26 @@ class _Window:
 
     def sums(self, x: np.ndarray) -> np.ndarray:
         """Return the sum under each window; the memory's order is kept."""
-        y = np.zeros_like(x, shape=_with(x.shape, self.axis, self.n))
-        for inputs, outputs in self.parts():
+        shape, parts = _with(x.shape, self.axis, self.n), list(self.parts())
+        if len(parts) > 1 and all(x[inputs].shape == shape for inputs, _ in parts[:2]):
+            y = x[parts[0][0]] + x[parts[1][0]]
+            parts = parts[2:]
+        else:
+            y = np.zeros_like(x, shape=shape)
+        for inputs, outputs in parts:
             y[outputs] += x[inputs]
         return y
 
     def spread(self, y: np.ndarray) -> np.ndarray:
         """Return the transpose of `sums`."""
-        x = np.zeros_like(y, shape=_with(y.shape, self.axis, self.size))
+        exact = self.stride == self.kernel and self.n * self.stride == self.size and not self.pad
+        make = np.empty_like if exact else np.zeros_like
+        x = make(y, shape=_with(y.shape, self.axis, self.size))
         for inputs, outputs in self.parts():
-            if self.stride < self.kernel:
-                x[inputs] += y[outputs]
-            else:
+            if exact:
                 x[inputs] = y[outputs]
+            else:
+                x[inputs] += y[outputs]
         return x
 
     def counts(self, including_pad: bool) -> np.ndarray:

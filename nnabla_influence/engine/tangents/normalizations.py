@@ -119,7 +119,9 @@ def statistical(kind: str) -> Any:
     """Return the rule of y = gamma n + beta with n of `normalized`: gamma n' + gamma' n + beta'."""
 
     def rule(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-        v, d = (Inputs.of({"no_bias": len(x) < 2, "no_scale": len(x) < 2, **args}, g) for g in (x, dx))
+        v, d = (
+            Inputs.of({"no_bias": len(x) < 2, "no_scale": len(x) < 2, **args}, g) for g in (x, dx)
+        )
         shape, axes = grouped(kind, args, v.x.shape)
         seen = F.reshape(v.x, shape, inplace=False)
         found = d.beta

@@ -28,9 +28,7 @@ def _max_pooling(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
     return total(*parts)
 
 
-def shifted(
-    F: Any, x: Any, sizes: Sequence[int], args: Args, filling: float = 0.0
-) -> list[Any]:
+def shifted(F: Any, x: Any, sizes: Sequence[int], args: Args, filling: float = 0.0) -> list[Any]:
     """Return the views of x that stand under each place of a pooling's window.
 
     Args:
