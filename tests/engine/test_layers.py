@@ -283,6 +283,8 @@ def test_fused_convolution(kept: str):
 def test_what_numpy_does_not_compute_is_known_before_it_runs():
     two, three = {"pad": [0, 0]}, {"pad": [0, 0, 0]}
     for kind in ("Convolution", "Deconvolution"):
-        assert computes(kind, two) and not computes(kind, three)
+        assert computes(kind, two)
+        assert not computes(kind, three)
         assert not computes(kind, {**two, "channel_last": True})
-    assert not computes("SpectralNorm", {}) and not has_tangent("SpectralNorm")
+    assert not computes("SpectralNorm", {})
+    assert not has_tangent("SpectralNorm")

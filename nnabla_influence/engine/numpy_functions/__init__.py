@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,8 +21,7 @@ NP: Any = SimpleNamespace()
 NP.__dict__.update(elementwise.FUNCTIONS)
 NP.__dict__.update(arrays.FUNCTIONS)
 NP.__dict__.update(losses.FUNCTIONS)
-for name, composed in normalizations.COMPOSED.items():
-    setattr(NP, name, functools.partial(composed, NP))
+NP.__dict__.update(normalizations.functions(NP))
 NP.__dict__.update(pooling.FUNCTIONS)
 NP.__dict__.update(deconvolution.FUNCTIONS)
 NP.__dict__.update(

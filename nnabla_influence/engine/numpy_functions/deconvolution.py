@@ -1,7 +1,7 @@
 """Deconvolutions, and convolutions of each channel alone: values with their tangents.
 
-All are linear in the images and in the kernel, as a convolution is. A deconvolution is the transpose
-of a correlation, so each one's gradient is the other.
+All are linear in the images and in the kernel, as a convolution is. A deconvolution is the
+transpose of a correlation, so each one's gradient is the other.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -206,7 +207,7 @@ def fused_convolution(F: Any, *x: Array, **args: Any) -> Any:
     return F.relu(y) if args["nonlinearity"] == "relu" else y
 
 
-COMPOSED: Mapping[str, Callable[..., Any]] = {
+_COMPOSED: Mapping[str, Callable[..., Any]] = {
     "batch_normalization": batch_normalization,
     "fused_batch_normalization": fused_batch_normalization,
     "fused_convolution": fused_convolution,
@@ -220,4 +221,8 @@ COMPOSED: Mapping[str, Callable[..., Any]] = {
     "weight_normalization": weight_normalization,
     "weight_standardization": _statistical("WeightStandardization"),
 }
-"""Each takes the functions of NumPy, too."""
+
+
+def functions(F: Any) -> dict[str, Callable[..., Any]]:
+    """Return the normalisations by nnabla's names, made of the functions F."""
+    return {name: functools.partial(function, F) for name, function in _COMPOSED.items()}
