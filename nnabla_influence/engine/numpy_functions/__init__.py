@@ -10,9 +10,12 @@ from nnabla_influence.engine.numpy_functions import (
     arrays,
     deconvolution,
     elementwise,
+    indexing,
     losses,
+    matrices,
     normalizations,
     pooling,
+    reductions,
     tape,
 )
 from nnabla_influence.engine.tangents.elementwise import DERIVATIVES
@@ -20,6 +23,9 @@ from nnabla_influence.engine.tangents.elementwise import DERIVATIVES
 NP: Any = SimpleNamespace()
 NP.__dict__.update(elementwise.FUNCTIONS)
 NP.__dict__.update(arrays.FUNCTIONS)
+NP.__dict__.update(indexing.FUNCTIONS)
+NP.__dict__.update(matrices.FUNCTIONS)
+NP.__dict__.update(reductions.FUNCTIONS)
 NP.__dict__.update(losses.FUNCTIONS)
 NP.__dict__.update(normalizations.functions(NP))
 NP.__dict__.update(pooling.FUNCTIONS)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from nnabla_influence.engine.numpy_functions.arrays import mean
 from nnabla_influence.engine.numpy_functions.layers import Pair, paired
+from nnabla_influence.engine.numpy_functions.reductions import mean
 from nnabla_influence.engine.numpy_functions.tape import (
     Array,
     Gradient,
