@@ -51,6 +51,8 @@ LINEAR = {
     "cumsum, reversed": lambda x: F.cumsum(x, axis=-1, exclusive=True, reverse=True),
     "matrix_diag": lambda x: F.matrix_diag(x),
     "matrix_diag_part": lambda x: F.matrix_diag_part(x[:, :, :3]),
+    "reduce_sum": lambda x: F.reduce_sum(x),
+    "reduce_mean": lambda x: F.reduce_mean(x),
     "trilu": lambda x: F.trilu(x, k=1, upper=True),
     "trilu, lower": lambda x: F.trilu(x, k=-1, upper=False),
 }
@@ -115,6 +117,15 @@ SEVERAL = {
         lambda a, b: F.batch_matmul(a, b, transpose_b=True),
         [normal(2, 1, 3, 4), normal(1, 3, 2, 4, seed=1)],
     ),
+    "einsum": (
+        lambda x, y: F.einsum(x, y, equation="ijk,lj->ki"),
+        [X, normal(2, 3, seed=1)],
+    ),
+    "meshgrid": (lambda x, y: F.meshgrid(x, y), [normal(3), normal(4, seed=1)]),
+    "meshgrid ij": (
+        lambda x, y: F.meshgrid(x, y, ij_indexing=True),
+        [normal(3), normal(4, seed=1)],
+    ),
     "scatter_add": (
         lambda x, y: F.scatter_add(x, index([0, 2, 0], [1, 1, 1]), y, axis=1),
         [normal(2, 3), normal(2, 3, seed=1)],
@@ -129,6 +140,36 @@ def test_of_several_inputs(name: str):
     check(FunctionCase(name, build, inputs))
     check(FunctionCase(name, build, inputs, moving=[0]))
     check(FunctionCase(name, build, inputs, moving=[1]))
+
+
+MATRICES = {"inv": F.batch_inv, "det": F.batch_det, "logdet": F.batch_logdet}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_matrices(name: str):
+    x = normal(2, 3, 3) + 2 * np.eye(3, dtype=np.float32)
+    check(FunctionCase(name, MATRICES[name], [x]), tolerance=3e-5)
+
+
+ONLY_IN_NNABLA = {
+    "einsum with a diagonal": (lambda x, y: F.einsum(x, y, equation="iij,jk->ik"), [0, 1]),
+    "roi_align": (lambda x, b: F.roi_align(x, b, (2, 2)), [0]),
+    "patch_correlation": (lambda x, y: NF.patch_correlation(x, y, (3, 3), (1, 1)), [0, 1]),
+    "affine_grid": (lambda t: F.affine_grid(t, (4, 5)), [0]),
+}
+INPUTS = {
+    "einsum with a diagonal": [normal(3, 3, 4), normal(4, 2, seed=1)],
+    "roi_align": [normal(1, 2, 8, 8), numbers([0, 1, 1.5, 5, 6])],
+    "patch_correlation": [normal(1, 5, 5, 2), normal(1, 5, 5, 2, seed=1)],
+    "affine_grid": [normal(2, 2, 3)],
+}
+
+
+@pytest.mark.parametrize("name", ONLY_IN_NNABLA)
+def test_in_nnabla_alone(name: str):
+    function, moving = ONLY_IN_NNABLA[name]
+    build = lambda *x: function(x[0] * x[0], *x[1:])  # noqa: E731
+    check(FunctionCase(name, build, INPUTS[name], moving), numpy=False)
 
 
 CONSTANT = {

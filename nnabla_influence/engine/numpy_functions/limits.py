@@ -21,9 +21,16 @@ def _images(args: Mapping[str, Any]) -> bool:
     return len(args["pad"]) <= 2 and not args.get("channel_last", False)
 
 
+def _einsum(args: Mapping[str, Any]) -> bool:
+    given, arrow, _ = args["equation"].replace(" ", "").partition("->")
+    once = all(len(set(letters)) == len(letters) for letters in given.split(","))
+    return bool(arrow) and once and "." not in given
+
+
 _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
     "Convolution": _images,
     "Deconvolution": _images,
+    "Einsum": _einsum,
     "FusedConvolution": _images,
 }
 """By nnabla's type of function, whether its arguments are ones that NumPy's function knows."""

@@ -130,6 +130,8 @@ def _extreme(choose: Any) -> Any:
 
 
 FUNCTIONS = {
+    "reduce_mean": mean,
+    "reduce_sum": sum_,
     "cumprod": cumprod,
     "cumsum": cumsum,
     "max": _extreme(np.argmax),

@@ -21,6 +21,7 @@ from nnabla_influence.engine.tangents import (
     arrays,
     layers,
     losses,
+    matrices,
     normalizations,
     poolings,
 )
@@ -33,6 +34,7 @@ RULES: Mapping[str, Rule] = {
     **arrays.RULES,
     **layers.RULES,
     **losses.RULES,
+    **matrices.RULES,
     **normalizations.RULES,
     **poolings.RULES,
 }

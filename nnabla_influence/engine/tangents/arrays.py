@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnabla_influence.engine.functions import named
-from nnabla_influence.engine.tangents.arithmetic import total
 
 Args = Mapping[str, Any]
 Values = Sequence[Any]
@@ -54,6 +53,19 @@ def _pad(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
     return F.pad(dx[0], **{**args, "constant_value": 0})
 
 
+def _meshgrid(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    """Each tangent along its axis, of which the first two change places without ``ij_indexing``."""
+    axes = list(range(len(x)))
+    if not args["ij_indexing"]:
+        axes[:2] = axes[1::-1]
+    tangents = []
+    for d, axis in zip(dx, axes):
+        shape = [-1 if i == axis else 1 for i in range(len(x))]
+        along = None if d is None else F.reshape(d, shape, inplace=False)
+        tangents.append(None if along is None else F.broadcast(along, y[0].shape))
+    return tangents
+
+
 def _embed(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
     return None if dx[1] is None else F.embed(x[0], dx[1])
 
@@ -69,14 +81,6 @@ def _scatter_add(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
 def _bool_fill(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
     """Zero where the mask is not."""
     return None if dx[0] is None else dx[0] * F.equal_scalar(x[1], 0)
-
-
-def _batch_matmul(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-    """(A B)' = A' B + A B'."""
-    return total(
-        None if dx[0] is None else F.batch_matmul(dx[0], x[1], **args),
-        None if dx[1] is None else F.batch_matmul(x[0], dx[1], **args),
-    )
 
 
 def rows(F: Any, x: Any, axes: Sequence[int]) -> Any:
@@ -190,19 +194,18 @@ def norm_tangent(
 
 
 _LINEAR = """
-Broadcast CumSum Flip Gather GatherNd Interpolate MatrixDiag MatrixDiagPart Mean Reshape Shift
-Slice Sum Tile Transpose Trilu
+AffineGrid Broadcast CumSum Flip Gather GatherNd Interpolate Mean ReduceMean ReduceSum Reshape
+RoiAlign Shift Slice Sum Tile Transpose
 """
 
 RULES = {
     **{kind: linear(kind) for kind in _LINEAR.split()},
-    "BatchMatmul": _batch_matmul,
     "BoolFill": _bool_fill,
     "Concatenate": joined("Concatenate"),
     "CumProd": _cumprod,
     "Embed": _embed,
-    "EyeLike": constant,
     "Max": _extreme("Max"),
+    "Meshgrid": _meshgrid,
     "Min": _extreme("Min"),
     "Norm": _norm,
     "OneHot": constant,
