@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nnabla_influence.engine.nnabla_functions import NN
+from nnabla_influence.engine.numpy_functions import normalizations
 from nnabla_influence.engine.numpy_functions.limits import computes
 from nnabla_influence.engine.tangents import has_tangent, tangents_of
 from tests.engine.functions import FunctionCase, between, check, normal
@@ -162,14 +163,16 @@ def test_batch_normalization_by_constant_statistics(name: str):
         check(FunctionCase(name, build, inputs, moving))
 
 
-def test_batch_normalization_of_one_memory_order_is_that_of_another():
-    """Images that a transposition has put into the other order."""
+@pytest.mark.parametrize("block", [1, 10**6])
+def test_batch_normalization_of_images_in_the_other_order(block: int, monkeypatch):
+    """Images that a transposition has put into the order of a convolution; in one part and more."""
+    monkeypatch.setattr(normalizations, "_BLOCK", block)
 
     def build(x, *others):
         x = F.transpose(x, (0, 3, 1, 2))
         return F.batch_normalization(x * x, *others, batch_stat=False)
 
-    check(FunctionCase("order", build, [normal(2, 5, 3, 4), *statistics(1, 4, 1, 1)]))
+    check(FunctionCase("order", build, [normal(3, 5, 3, 4), *statistics(1, 4, 1, 1)]))
 
 
 @pytest.mark.parametrize(("beta", "gamma"), [(True, False), (False, True), (False, False)])
