@@ -27,7 +27,7 @@ def one_hot_at(index: Any, n: int, axis: int) -> Any:
 
 _COMPARISONS = """
 equal equal_scalar greater greater_equal greater_equal_scalar greater_scalar less less_equal
-less_equal_scalar less_scalar not_equal not_equal_scalar sign
+less_equal_scalar less_scalar not_equal not_equal_scalar
 """
 
 NN: Any = SimpleNamespace(**{name: value for name, value in vars(NF).items() if name[0] != "_"})

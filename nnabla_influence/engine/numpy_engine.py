@@ -15,6 +15,7 @@ from nnabla_influence.engine.functions import named
 from nnabla_influence.engine.graph import Function, functions_of, key
 from nnabla_influence.engine.numpy_functions import NP
 from nnabla_influence.engine.numpy_functions.layers import Pair
+from nnabla_influence.engine.numpy_functions.limits import computes
 from nnabla_influence.engine.numpy_functions.pairs import PAIRS
 from nnabla_influence.engine.numpy_functions.tape import Tape, Tensor, values
 from nnabla_influence.engine.tangents import tangents_of
@@ -153,7 +154,7 @@ def lacking_in_numpy(objective: Objective) -> list[str]:
     o = objective
     targets = [o.losses, o.penalty, o.outputs, o.prediction, *(s.value for s in o.statistics)]
     functions = functions_of([target for target in targets if target is not None])
-    return sorted({f.type for f in functions if f.type not in PAIRS and named(NP, f.type) is None})
+    return sorted({f.type for f in functions if not computes(f.type, f.args)})
 
 
 def _full(variable: nn.Variable, value: float) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnabla_influence.engine.numpy_functions.tape import Tensor, recorded, values
+from nnabla_influence.engine.tangents.elementwise import DERIVATIVES
 
 
 def _binary_sigmoid(x: np.ndarray) -> np.ndarray:
@@ -154,3 +155,12 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     **{name: mask(compare) for name, compare in _COMPARISONS.items()},
     **{f"{name}_scalar": mask(compare) for name, compare in _COMPARISONS.items()},
 }
+
+
+def functions(F: Any) -> dict[str, Callable[..., Any]]:
+    """Return the `VALUES` with their derivatives, by nnabla's names."""
+    derivatives = {kind.lower(): derivative for kind, derivative in DERIVATIVES.items()}
+    return {
+        name: unary(forward, derivatives[name.replace("_", "")], F)
+        for name, forward in VALUES.items()
+    }

@@ -6,7 +6,7 @@ as one of its inputs is a tensor it notes on that tensor's tape how gradients go
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Union
 
 import numpy as np
@@ -95,18 +95,18 @@ class Tensor:
             self.gradient, self._own = self.gradient + gradient, True
 
     def __add__(self, other: Any) -> Tensor:
-        return add2(self, other)
+        return add_scalar(self, other) if isinstance(other, (int, float)) else add2(self, other)
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Tensor:
-        return sub2(self, other)
+        return add_scalar(self, -other) if isinstance(other, (int, float)) else sub2(self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
         return sub2(other, self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return mul2(self, other)
+        return mul_scalar(self, other) if isinstance(other, (int, float)) else mul2(self, other)
 
     __rmul__ = __mul__
 
@@ -117,7 +117,7 @@ class Tensor:
         return div2(other, self)
 
     def __neg__(self) -> Tensor:
-        return mul2(self, -1.0)
+        return mul_scalar(self, -1.0)
 
 
 class _Record(NamedTuple):
@@ -195,3 +195,26 @@ def div2(x0: Array, x1: Array, inplace: bool = False) -> Any:
         )
 
     return recorded((x0, x1), y, pullback)
+
+
+def add_scalar(x: Array, val: float, inplace: bool = False) -> Any:
+    """X + val."""
+    data = values(x)
+    return recorded([x], data + data.dtype.type(val), lambda g: [g])
+
+
+def mul_scalar(x: Array, val: float, inplace: bool = False) -> Any:
+    """Val x."""
+    data = values(x)
+    factor = data.dtype.type(val)
+    return recorded([x], data * factor, lambda g: [g * factor])
+
+
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "add2": add2,
+    "add_scalar": add_scalar,
+    "div2": div2,
+    "mul2": mul2,
+    "mul_scalar": mul_scalar,
+    "sub2": sub2,
+}

@@ -16,7 +16,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nnabla_influence.engine.tangents import arithmetic, arrays, layers, losses
+from nnabla_influence.engine.tangents import (
+    arithmetic,
+    arrays,
+    layers,
+    losses,
+    matrices,
+    normalizations,
+    poolings,
+)
 from nnabla_influence.engine.tangents.elementwise import DERIVATIVES
 
 Rule = Callable[..., Any]
@@ -26,6 +34,9 @@ RULES: Mapping[str, Rule] = {
     **arrays.RULES,
     **layers.RULES,
     **losses.RULES,
+    **matrices.RULES,
+    **normalizations.RULES,
+    **poolings.RULES,
 }
 """By nnabla's type of function."""
 

@@ -1,4 +1,4 @@
-"""Tangents of functions that move values about, or sum them: linear, so f' = f."""
+"""Tangents of functions that move values about, add or multiply them: mostly linear, so f' = f."""
 
 from __future__ import annotations
 
@@ -12,26 +12,209 @@ Values = Sequence[Any]
 
 
 def linear(kind: str) -> Any:
-    """Return the rule of a function that is linear in its one input."""
+    """Return the rule of a function that is linear in its first input; others are indices."""
 
     def rule(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-        return named(F, kind)(dx[0], **args)
+        return None if dx[0] is None else named(F, kind)(dx[0], *x[1:], **args)
 
     return rule
 
 
-def _concatenate(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-    return F.concatenate(*[zeros_like(F, v) if d is None else d for v, d in zip(x, dx)], **args)
+def joined(kind: str) -> Any:
+    """Return the rule of a function that is linear in all its inputs together."""
+
+    def rule(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+        return named(F, kind)(*[_or_zeros(F, v, d) for v, d in zip(x, dx)], **args)
+
+    return rule
 
 
-def zeros_like(F: Any, x: Any) -> Any:
-    """Return zeros of the shape of x."""
-    return F.constant(0, x.shape)
+def constant(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    """Nothing moves the output: it depends on the input's shape, or jumps."""
+    return [None] * len(y)
 
+
+def _or_zeros(F: Any, x: Any, tangent: Any) -> Any:
+    return F.constant(0, x.shape) if tangent is None else tangent
+
+
+def _split(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    shape, axis = list(dx[0].shape), args["axis"] % dx[0].ndim
+    parts = []
+    for i in range(shape[axis]):
+        start, stop = [0] * len(shape), list(shape)
+        start[axis], stop[axis] = i, i + 1
+        part = F.slice(dx[0], start, stop, [1] * len(shape))
+        parts.append(F.reshape(part, y[i].shape, inplace=False))
+    return parts
+
+
+def _pad(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    return F.pad(dx[0], **{**args, "constant_value": 0})
+
+
+def _meshgrid(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    """Each tangent along its axis, of which the first two change places without ``ij_indexing``."""
+    axes = list(range(len(x)))
+    if not args["ij_indexing"]:
+        axes[:2] = axes[1::-1]
+    tangents = []
+    for d, axis in zip(dx, axes):
+        shape = [-1 if i == axis else 1 for i in range(len(x))]
+        along = None if d is None else F.reshape(d, shape, inplace=False)
+        tangents.append(None if along is None else F.broadcast(along, y[0].shape))
+    return tangents
+
+
+def _embed(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    return None if dx[1] is None else F.embed(x[0], dx[1])
+
+
+def _scatter_nd(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    return F.scatter_nd(dx[0], x[1], **args)
+
+
+def _scatter_add(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    return F.scatter_add(_or_zeros(F, x[0], dx[0]), x[1], _or_zeros(F, x[2], dx[2]), **args)
+
+
+def _bool_fill(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    """Zero where the mask is not."""
+    return None if dx[0] is None else dx[0] * F.equal_scalar(x[1], 0)
+
+
+def rows(F: Any, x: Any, axes: Sequence[int]) -> Any:
+    """Return x as a matrix with ``axes`` along its second axis."""
+    last = [axis % x.ndim for axis in axes]
+    order = [axis for axis in range(x.ndim) if axis not in last] + last
+    n = 1
+    for axis in last:
+        n *= x.shape[axis]
+    return F.reshape(F.transpose(x, order), (-1, n), inplace=False)
+
+
+def from_rows(F: Any, matrix: Any, shape: Sequence[int], axis: int) -> Any:
+    """Return what has ``matrix`` as its `rows`."""
+    axis %= len(shape)
+    rest = [i for i in range(len(shape)) if i != axis]
+    moved = F.reshape(matrix, [shape[i] for i in (*rest, axis)], inplace=False)
+    order = [*range(axis), len(shape) - 1, *range(axis, len(shape) - 1)]
+    return F.transpose(moved, order)
+
+
+def _extreme(kind: str) -> Any:
+    """Return the rule of a maximum or minimum: the tangent there, at the first of equal ones."""
+
+    def rule(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+        if args["only_index"]:
+            return None
+        axes = range(x[0].ndim) if args["axes"] is None else args["axes"]
+        matrix = rows(F, x[0], axes)
+        index = named(F, kind)(matrix, axes=[1], keep_dims=True, only_index=True)
+        hot = F.one_hot_at(index, matrix.shape[1], 1)
+        along = F.sum(rows(F, dx[0], axes) * hot, axes=[1])
+        return [F.reshape(along, y[0].shape, inplace=False), *[None] * (len(y) - 1)]
+
+    return rule
+
+
+def _prod(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    r""":math:`y' = \sum_j x'_j \prod_{k \ne j} x_k`, also where some are zero."""
+    axes = range(x[0].ndim) if args["axes"] is None else args["axes"]
+    matrix = rows(F, x[0], axes)
+    below = F.cumprod(matrix, axis=1, exclusive=True)
+    above = F.cumprod(matrix, axis=1, exclusive=True, reverse=True)
+    along = F.sum(rows(F, dx[0], axes) * below * above, axes=[1])
+    return F.reshape(along, y[0].shape, inplace=False)
+
+
+def _cumprod(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    r""":math:`y'_i = \sum_j x'_j \partial y_i / \partial x_j`, by `cumprod_derivatives`."""
+    matrix, tangent = rows(F, x[0], [args["axis"]]), rows(F, dx[0], [args["axis"]])
+    n = matrix.shape[1]
+    along = F.reshape(tangent, (-1, n, 1), inplace=False) * cumprod_derivatives(F, args, matrix)
+    return from_rows(F, F.sum(along, axes=[1]), y[0].shape, args["axis"])
+
+
+def cumprod_derivatives(F: Any, args: Args, matrix: Any) -> Any:
+    r"""Return :math:`D_{bji} = \partial y_{bi} / \partial x_{bj}` of cumulative products of rows.
+
+    It is the product of the other factors, so 1 takes the place of :math:`x_j`: right where some
+    are zero.
+    """
+    n = matrix.shape[1]
+    how = {"axis": 2, "exclusive": args["exclusive"], "reverse": args["reverse"]}
+    eye = F.reshape(F.matrix_diag(F.constant(1, (n,))), (1, n, n), inplace=False)
+    others = F.reshape(matrix, (-1, 1, n), inplace=False) * (1 - eye) + eye
+    return F.cumprod(others, **how) * F.cumsum(eye, **how)
+
+
+def _sort(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    """The tangent in the order of the values."""
+    if args["only_index"]:
+        return None
+    axis = args["axis"]
+    order = F.sort(rows(F, x[0], [axis]), axis=1, reverse=args["reverse"], only_index=True)
+    sorted_ = F.gather(rows(F, dx[0], [axis]), order, axis=1, batch_dims=1)
+    return [from_rows(F, sorted_, y[0].shape, axis), *[None] * (len(y) - 1)]
+
+
+def _top_k_data(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    """The tangent at the largest values."""
+    axes = range(args["base_axis"] % x[0].ndim, x[0].ndim)
+    matrix, tangent = rows(F, x[0], axes), rows(F, dx[0], axes)
+    how = {**args, "base_axis": 1, "reduce": True, "with_index": True}
+    index = F.top_k_data(matrix, **how)[1]
+    if args["reduce"]:
+        found = F.gather(tangent, index, axis=1, batch_dims=1)
+    else:
+        m, k = index.shape
+        hot = F.one_hot_at(F.reshape(index, (m, k, 1), inplace=False), matrix.shape[1], 2)
+        found = tangent * F.sum(hot, axes=[1])
+    return [F.reshape(found, y[0].shape, inplace=False), *[None] * (len(y) - 1)]
+
+
+def _norm(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
+    r"""Y = (sum |x|^p)^{1/p}: :math:`y' = y^{1-p} \sum \mathrm{sign}(x) |x|^{p-1} x'`."""
+    return norm_tangent(F, x[0], dx[0], y[0], args["p"], args["axes"], args["keep_dims"])
+
+
+def norm_tangent(
+    F: Any, x: Any, dx: Any, y: Any, p: float | None, axes: Any, keep_dims: bool
+) -> Any:
+    """Return the tangent of a p-norm y of x."""
+    p = 2.0 if p is None else p
+    if p == 2:
+        return F.sum(x * dx, axes=axes, keep_dims=keep_dims) / y
+    sign = F.greater_scalar(x, 0) - F.less_scalar(x, 0)
+    if p == 1:
+        return F.sum(sign * dx, axes=axes, keep_dims=keep_dims)
+    slope = sign * F.pow_scalar(sign * x, p - 1)
+    return F.sum(slope * dx, axes=axes, keep_dims=keep_dims) * F.pow_scalar(y, 1 - p)
+
+
+_LINEAR = """
+AffineGrid Broadcast CumSum Flip Gather GatherNd Interpolate Mean ReduceMean ReduceSum Reshape
+RoiAlign Shift Slice Sum Tile Transpose
+"""
 
 RULES = {
-    "Concatenate": _concatenate,
-    **{
-        kind: linear(kind) for kind in ("Broadcast", "Mean", "Reshape", "Slice", "Sum", "Transpose")
-    },
+    **{kind: linear(kind) for kind in _LINEAR.split()},
+    "BoolFill": _bool_fill,
+    "Concatenate": joined("Concatenate"),
+    "CumProd": _cumprod,
+    "Embed": _embed,
+    "Max": _extreme("Max"),
+    "Meshgrid": _meshgrid,
+    "Min": _extreme("Min"),
+    "Norm": _norm,
+    "OneHot": constant,
+    "Pad": _pad,
+    "Prod": _prod,
+    "ScatterAdd": _scatter_add,
+    "ScatterNd": _scatter_nd,
+    "Sort": _sort,
+    "Split": _split,
+    "Stack": joined("Stack"),
+    "TopKData": _top_k_data,
 }
