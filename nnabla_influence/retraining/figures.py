@@ -19,7 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from nnabla_influence.retraining.agreement import subset_sums
-from nnabla_influence.retraining.plan import NONE, ORDER
+from nnabla_influence.retraining.plan import NONE
 from nnabla_influence.retraining.report import (
     ACCURACY,
     LOSS,
@@ -29,6 +29,7 @@ from nnabla_influence.retraining.report import (
     metric_of,
     seeds_text,
 )
+from nnabla_influence.retraining.tables import ORDER
 from nnabla_influence.retraining.validation_result import Validation
 
 # Color, marker and line, each enough to recognise a ranking. The colors are Okabe and Ito's, which

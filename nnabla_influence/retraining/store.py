@@ -13,13 +13,11 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import check_writable, replacing_file, take_lock
-
-if TYPE_CHECKING:
-    from nnabla_influence.retraining.plan import WorkUnit
+from nnabla_influence.retraining.plan import WorkUnit
 
 Record = TypeVar("Record")
 

@@ -21,10 +21,10 @@ from nnabla_influence.influence.step_derivatives import default_chunk_size
 from nnabla_influence.influence.step_inputs import step_inputs
 from nnabla_influence.influence.trace_file import fingerprint
 from nnabla_influence.influence.trainer import Trainer
-from nnabla_influence.options import Options
+from nnabla_influence.options import ValidationOptions
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.retraining.agreement import RETEST_WEIGHT, Sample, draw_rows, draw_subsets
+from nnabla_influence.retraining.agreement import RETEST_WEIGHT, draw_rows, draw_subsets
 from nnabla_influence.retraining.evaluation import BLOCK, Evaluator
 from nnabla_influence.retraining.figures import write_scatter
 from nnabla_influence.retraining.retraining import (
@@ -65,11 +65,8 @@ def validate(
     train: PathLike | None = None,
     validation: PathLike | None = None,
     output: PathLike | None = None,
-    window: int | str = "last",
-    sample: Sample | None = None,
-    validation_rows: Sequence[int] | None = None,
+    options: ValidationOptions | None = None,
     device: str = "auto",
-    command: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Validation:
     """Compare scores with what leaving rows out really does, by retraining the window without them.
@@ -85,19 +82,15 @@ def validate(
         validation: The validation CSV; likewise.
         output: Folder to write; None for nowhere. Finished retrainings are kept beside it, in
             ``OUTPUT.partial``, so that the same call resumes after an interruption.
-        window: Steps to retrain: of the ``last`` epoch, of ``all`` epochs that the run holds, or
-            of a number of last epochs.
-        sample: How many rows and subsets to leave out.
-        validation_rows: Rows of the validation CSV whose mean loss is used; None for all.
+        options: See `ValidationOptions`.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        command: What the user typed, for the reader of ``result.json``.
         progress: Where to report progress.
 
     Raises:
         InfluenceError: Something that the user can fix; see `nnabla_influence.errors`.
     """
-    options = Options(window=window, validation_rows=validation_rows)
-    sample, progress = sample or Sample(), progress or SilentProgress()
+    options, progress = options or ValidationOptions(), progress or SilentProgress()
+    sample = options.sample
     folder = None if output is None else check_output(output)
     with PartialValidation(folder) if folder else contextlib.nullcontext() as partial:
         chosen = choose_device(device)
@@ -112,7 +105,7 @@ def validate(
         note = note_on_equal_data(trained, validated)
         if note:
             progress.say(note)
-        loss_rows = chosen_rows(validation_rows, validated)
+        loss_rows = chosen_rows(options.validation_rows, validated)
         is_ranking = any(column.name == "datasource_index" for column in trained.columns)
         steps = recorded_window(
             recorded, trained.path, len(trained), options.epochs, is_ranking=is_ranking
@@ -174,13 +167,13 @@ def validate(
                 "run": str(recorded.folder),
                 "training": str(trained.path),
                 "validation": str(validated.path),
-                "validation_rows": None if validation_rows is None else loss_rows.tolist(),
+                "validation_rows": None if options.validation_rows is None else loss_rows.tolist(),
                 "scores": list(given),
-                "window": window,
+                "window": options.window,
                 "sample": asdict(sample),
                 "solver": {**asdict(solver), "hyperparameters": dict(solver.hyperparameters)},
                 "device": chosen.description,
-                "command": None if command is None else shlex.join(command),
+                "command": None if options.command is None else shlex.join(options.command),
                 "versions": {
                     "nnabla_influence": __version__,
                     "nnabla": nn.__version__,

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nnabla_influence.retraining.figures import STYLES, detected, differences, levels, write_figures
-from nnabla_influence.retraining.plan import NONE, ORDER
+from nnabla_influence.retraining.plan import NONE
 from nnabla_influence.retraining.report import ACCURACY, LOSS, NAMES, Metric
-from nnabla_influence.retraining.tables import summarize
+from nnabla_influence.retraining.tables import ORDER, summarize
 from tests.retraining import made_up
 
 pytestmark = pytest.mark.slow

@@ -36,7 +36,7 @@ def changes_of(data: LinearData, trainer=None) -> LossChanges:
 def measured(data: LinearData, left_out, trainer=None, partial=None, weights=(0.0,)):
     """The base, and the changes without each of the rows; ``partial`` keeps what is finished."""
     changes = changes_of(data, trainer)
-    base = changes.set_base({"theta": data.retrained()})
+    base = changes.set_base({"theta": trained(data)})
     if partial is not None:
         changes.resume(partial, "f")
     found = changes.without([np.asarray(rows) for rows in left_out], weights)

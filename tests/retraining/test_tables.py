@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from nnabla_influence.retraining.plan import ORDER
 from nnabla_influence.retraining.tables import (
+    ORDER,
     detect,
     detection_frame,
     found_at_flipped,

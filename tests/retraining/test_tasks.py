@@ -11,7 +11,7 @@ import pytest
 
 from nnabla_influence import score
 from nnabla_influence.errors import InfluenceError, RunError, ScoreError
-from nnabla_influence.retraining.plan import RANKINGS
+from nnabla_influence.options import RANKINGS
 from nnabla_influence.retraining.tasks import rank, retrain, train_seed
 from nnabla_influence.runs.run import read_run, write_run
 from tests.retraining.softmax import (

@@ -12,7 +12,7 @@ import pytest
 
 from nnabla_influence.commands.main import main
 from nnabla_influence.errors import DatasetError, InfluenceError, OutputError, RunError
-from nnabla_influence.retraining.agreement import Sample
+from nnabla_influence.options import Sample
 from nnabla_influence.retraining.retraining import Retraining
 from nnabla_influence.retraining.validation import validate
 from tests.retraining.conftest import Project
@@ -60,7 +60,7 @@ def test_the_command_writes_the_folder_and_prints_the_table(project, tmp_path, c
 
 KILLED = """
 import os, signal, sys
-from nnabla_influence.retraining.agreement import Sample
+from nnabla_influence.options import Sample, ValidationOptions
 from nnabla_influence.retraining.validation import validate
 from nnabla_influence.retraining.store import PartialValidation
 add = PartialValidation.add
@@ -70,7 +70,7 @@ def killed(self, name, loss):
         os.kill(os.getpid(), getattr(signal, sys.argv[5]))
 PartialValidation.add = killed
 validate(sys.argv[1], run=sys.argv[2], scores=sys.argv[3], output=sys.argv[4],
-         sample=Sample(rows=10, subsets=5))
+         options=ValidationOptions(sample=Sample(rows=10, subsets=5)))
 """
 
 
