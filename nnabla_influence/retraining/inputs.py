@@ -175,11 +175,6 @@ class SeedData:
     shared: tuple[str, ...]
 
 
-def csv_of_seed(path: str, seed: int) -> Path:
-    """Return the path of a seed's CSV: ``{seed}`` stands for its number."""
-    return Path(os.path.abspath(path.replace("{seed}", str(seed))))
-
-
 def open_seed(
     definition: Definition, paths: Sequence[Path], true_label: str | None, progress: Progress
 ) -> SeedData:

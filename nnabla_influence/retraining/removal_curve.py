@@ -35,7 +35,6 @@ from nnabla_influence.retraining.inputs import (
     Config,
     SeedData,
     batch_size_of,
-    csv_of_seed,
     open_seed,
 )
 from nnabla_influence.retraining.plan import NONE, CurvePlan, WorkUnit, plan_of
@@ -182,7 +181,7 @@ def _open_data(
     first = options.seeds[0]
     for seed in options.seeds:
         paths = (config.training, config.validation, config.test)
-        files = tuple(csv_of_seed(path, seed) for path in paths)
+        files = tuple(Path(os.path.abspath(p.replace("{seed}", str(seed)))) for p in paths)
         if files not in opened:
             data = open_seed(definition, files, options.true_label, progress)
             opened[files] = data

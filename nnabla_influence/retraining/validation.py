@@ -16,7 +16,7 @@ from nnabla_influence.dataset import note_on_equal_data
 from nnabla_influence.definition import load_definition, validation_definition, with_seeds
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import InfluenceError, ScoreError
-from nnabla_influence.files import PathLike, file_hash, replacing_folder
+from nnabla_influence.files import PathLike, check_output_folder, file_hash, replacing_folder
 from nnabla_influence.influence.step_derivatives import default_chunk_size
 from nnabla_influence.influence.step_inputs import step_inputs
 from nnabla_influence.influence.trace_file import fingerprint
@@ -36,11 +36,12 @@ from nnabla_influence.retraining.retraining import (
 from nnabla_influence.retraining.scores import ScoreSources, read_scores
 from nnabla_influence.retraining.store import PartialValidation
 from nnabla_influence.retraining.validation_result import (
+    FILES,
+    RESULT,
     SCATTER,
     Base,
     RetrainedWindow,
     Validation,
-    check_output,
     write_numbers,
 )
 from nnabla_influence.runs.run import read_run
@@ -91,7 +92,7 @@ def validate(
     """
     options, progress = options or ValidationOptions(), progress or SilentProgress()
     sample = options.sample
-    folder = None if output is None else check_output(output)
+    folder = None if output is None else check_output_folder(output, "a validation", FILES, RESULT)
     with PartialValidation(folder) if folder else contextlib.nullcontext() as partial:
         chosen = choose_device(device)
         progress.say(f"Computing on {chosen.description}")
@@ -248,9 +249,8 @@ class LossChanges:
             with self._progress.stage("Retraining", len(missing), "retrainings") as stage:
                 for key in missing:
                     loss = self._loss_without(*key)
-                    if self._partial is None:
-                        self._losses[names[key]] = loss
-                    else:
+                    self._losses[names[key]] = loss
+                    if self._partial is not None:
                         self._partial.add(names[key], loss)
                     stage.update()
         except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from openpyxl import load_workbook
 
 from nnabla_influence.commands.main import main
 from tests.dataset.common import write_csv
-from tests.review.common import write_pictures, write_ranking
+from tests.review.common import write_pictures
 from tests.review.test_page import data_of, page_of
 
 
@@ -48,15 +48,6 @@ def test_a_page(ranking, capsys):
         " --decisions decisions.csv",
     ]
     assert len(data_of(page_of(output))["thumbnails"]) == 3
-
-
-def test_a_rough_ranking_is_said_to_be_one(ranking, capsys):
-    text = ranking.read_text("utf-8").replace(
-        "orders:recorded", "orders:recorded final / as asked / rough - large scores", 1
-    )
-    ranking.write_text(text, "utf-8")
-    _, lines, _ = command(capsys, "-i", ranking, "-o", ranking.with_name("review.html"))
-    assert any(line.startswith("The ranking is rough (large scores)") for line in lines)
 
 
 def test_what_it_says_comes_after_it_drives_cleanse(ranking, capsys, monkeypatch):
@@ -109,30 +100,6 @@ def test_a_ranking_away_from_its_pictures(ranking, tmp_path, capsys):
     assert lines[1].startswith(
         "5 pictures could not be shown (is the ranking where `score` wrote it?), the first of them:"
     )
-
-
-@pytest.mark.parametrize(
-    ("names", "line"),
-    [
-        ("cat", "classes 1, 2"),
-        ("a\nb\nc", None),
-    ],
-)
-def test_classes_without_a_name_are_reported(tmp_path, capsys, names, line):
-    ranking = write_ranking(tmp_path / "r.csv", ["x", "y"], [[k, k] for k in range(3)])
-    (tmp_path / "names.txt").write_text(names, encoding="utf-8")
-    words = ["-o", tmp_path / "r.html", "--class-names", tmp_path / "names.txt"]
-    _, lines, _ = command(capsys, "-i", ranking, *words)
-    assert lines[0].partition("; ")[2].startswith("no thumbnails; ")
-    assert len(lines[1:-2]) == bool(line)
-    assert not line or line in lines[1]
-
-
-def test_without_labels_it_says_how_to_name_them(tmp_path, capsys):
-    ranking = write_ranking(tmp_path / "r.csv", ["x", "t"], [[1, 0], [2, 1]])
-    _, lines, _ = command(capsys, "-i", ranking, "-o", tmp_path / "r.html")
-    assert "'y'" in lines[1]
-    assert "--label-column" in lines[1]
 
 
 @pytest.mark.parametrize(

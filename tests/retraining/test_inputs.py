@@ -7,7 +7,7 @@ from network_defs.samples import Training, mlp, write_definition
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.retraining.inputs import csv_of_seed, open_seed
+from nnabla_influence.retraining.inputs import open_seed
 
 HEADER = "x__0,x__1,y"
 
@@ -36,13 +36,6 @@ def opened(definition, folder, training, validation, test, *, true_label=None, h
 
 A, B, C, D = "1,2,0", "3,4,1", "5,6,2", "7,8,0"
 C1 = "5,6,1"
-
-
-def test_the_seed_of_a_path_is_filled_in(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    assert csv_of_seed("split {seed}/a{seed}.csv", 12) == tmp_path / "split 12" / "a12.csv"
-    assert csv_of_seed("plain.csv", 12) == tmp_path / "plain.csv"
 
 
 def test_disjoint_csvs_have_nothing_to_report(definition, tmp_path):

@@ -118,13 +118,6 @@ def test_a_retraining_starts_where_its_first_row_is_met(monkeypatch):
     assert quick.n_steps < 0.7 * slow.n_steps
 
 
-def test_memory_bounds_the_checkpoints_that_are_held(monkeypatch):
-    monkeypatch.setattr(retraining_module, "SNAPSHOT_BYTES", 100)  # one checkpoint has 48
-    made = retraining(LinearData(), LinearTrainer())
-    made.base(SILENT)
-    assert len(made._checkpoints) == 2
-
-
 def test_a_row_counts_in_every_step_and_mini_batch_that_holds_it():
     data = LinearData(n=4, batch_size=4, epochs=1)
     twice = Step(0, 0, 0.1, (np.array([0, 1, 0]), np.array([2, 0])))
@@ -208,15 +201,6 @@ measured(LinearData(), SETS, partial=Killed(Path(sys.argv[1])))
     assert trainer.n_steps < whole.n_steps
     partial.remove()
     assert not list(tmp_path.iterdir())
-
-
-def test_more_rows_resume_from_the_finished_ones(tmp_path: Path):
-    data = LinearData()
-    measured(data, SETS[:10], partial=PartialValidation(tmp_path / "result"))
-    trainer, alone = LinearTrainer(), LinearTrainer()
-    measured(data, SETS[:12], trainer, PartialValidation(tmp_path / "result"))
-    measured(data, SETS[10:12], alone)
-    assert trainer.n_steps == alone.n_steps
 
 
 def test_another_validation_is_not_resumed(tmp_path: Path):

@@ -9,7 +9,6 @@ import os
 import pytest
 
 from nnabla_influence.errors import OutputError
-from nnabla_influence.retraining.plan import WorkUnit
 from nnabla_influence.retraining.store import CurveStore, FinishedLoss, PartialValidation
 from nnabla_influence.retraining.tasks import Retrained
 
@@ -84,14 +83,6 @@ def test_a_failure_before_anything_is_finished_leaves_nothing_behind(tmp_path, e
 
     assert os.listdir(tmp_path) == ["out"] * existed
     assert not existed or os.listdir(tmp_path / "out") == []
-
-
-def test_the_run_of_one_training_is_dropped_alone(tmp_path):
-    store = CurveStore(tmp_path / "out")
-    for seed in (0, 1):
-        store.run(WorkUnit(seed, 4)).mkdir()
-    store.drop_run(WorkUnit(0, 4))
-    assert os.listdir(tmp_path / "out" / "runs") == ["seed1-batch4"]
 
 
 def test_two_commands_do_not_use_one_folder(tmp_path):

@@ -114,14 +114,6 @@ def test_other_commands_and_workers_import_nothing_heavy():
 # --------------------------------------------------------------------- bad input
 
 
-def test_leave_out_of_range_is_wrong_usage(project, tmp_path, capsys):
-    words = ["-m", project.net, "--run", project.run, "-i", project.folder / "exact last.csv"]
-    for leave in ("0", "1.5", "nan", "-3", "a"):
-        code, _, err = command(capsys, *words, "-o", tmp_path / "out", f"--leave={leave}")
-        assert code == 2
-        assert "--leave" in err
-
-
 def test_a_run_without_checkpoints(project: Project, tmp_path: Path):
     shutil.copytree(project.run, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
@@ -146,7 +138,8 @@ def test_bad_input_leaves_nothing_behind(project, tmp_path):
 
 
 def test_an_output_that_cannot_be_written_is_told_before_the_work(project, tmp_path):
-    (tmp_path / "out").write_text("kept")
-    with pytest.raises(OutputError, match="out: is a file"):
-        validate("no such model", run="no run", scores="none", output=tmp_path / "out")
-    assert (tmp_path / "out").read_text() == "kept"
+    (tmp_path / "thesis.txt").write_text("kept")
+    for output, named in ((tmp_path / "thesis.txt", "is a file"), (tmp_path, r"holds thesis\.txt")):
+        with pytest.raises(OutputError, match=named):
+            validate("no such model", run="no run", scores="none", output=output)
+    assert (tmp_path / "thesis.txt").read_text() == "kept"

@@ -11,13 +11,11 @@ import pytest
 from PIL import Image
 from scipy.stats import kendalltau, spearmanr
 
-from nnabla_influence.errors import OutputError
 from nnabla_influence.retraining.validation import write_validation
 from nnabla_influence.retraining.validation_result import (
     Base,
     RetrainedWindow,
     Validation,
-    check_output,
 )
 
 N = 30
@@ -137,17 +135,3 @@ def test_figures_that_are_not_defined_are_null(tmp_path: Path):
     result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
     assert result["leave_one_out"]["agreement"]["other"]["kendall_tau"] is None
     assert list(constant.table())[-1].split()[1] == "-"
-
-
-def test_an_earlier_validation_is_replaced(tmp_path: Path):
-    write_validation(tmp_path / "out", validation())
-    assert check_output(tmp_path / "out") == tmp_path / "out"
-    write_validation(tmp_path / "out", validation(subsets=()))
-    assert not (tmp_path / "out" / "subsets.csv").exists()
-
-
-def test_other_folders_are_refused(tmp_path: Path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("")
-    with pytest.raises(OutputError, match=r"mine: holds thesis\.txt"):
-        check_output(tmp_path / "mine")
