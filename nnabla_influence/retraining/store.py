@@ -45,27 +45,19 @@ class Records:
         """Return a record of a dataclass ``kind``, None if it does not exist.
 
         Raises:
-            OutputError: Its fingerprint is another one, or it is damaged.
+            OutputError: Its fingerprint is another one.
         """
         path = self.folder / f"{name}.json"
-        try:
-            record = json.loads(path.read_text("utf-8"))
-            of = record.pop("of")
-            found = kind(**record)
-        except FileNotFoundError:
+        if not path.exists():
             return None
-        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-            raise OutputError(
-                f"{path}: cannot be read ({' '.join(str(error).split())}); remove it to compute it"
-                " again"
-            ) from error
-        if of != fingerprint:
+        record = json.loads(path.read_text("utf-8"))
+        if record.pop("of", None) != fingerprint:
             raise OutputError(
                 f"{path}: was computed from another definition, other data or settings, on another"
                 " kind of device or by another version of nnabla or nnabla-influence; give a new"
                 f" output folder, or remove {self._root}"
             )
-        return found
+        return kind(**record)
 
     def write(self, name: str, fingerprint: str, record: Any) -> None:
         """Keep a record, a dataclass, whole or not at all."""

@@ -93,15 +93,6 @@ def test_pictures_that_cannot_be_shown_are_reported(ranking, capsys):
     assert lines[1].startswith(f"2 pictures could not be shown, the first of them: {gone}: ")
 
 
-def test_a_ranking_away_from_its_pictures(ranking, tmp_path, capsys):
-    moved = tmp_path / "ranking.csv"
-    ranking.rename(moved)
-    _, lines, _ = command(capsys, "-i", moved, "-o", tmp_path / "r.html")
-    assert lines[1].startswith(
-        "5 pictures could not be shown (is the ranking where `score` wrote it?), the first of them:"
-    )
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -68,11 +68,6 @@ def test_jaccard_by_hand():
     assert got.jaccard_helpful == len(highest & set(range(14, 24))) / 11 == 9 / 11
 
 
-def test_extremes_are_at_most_half_of_the_rows():
-    got = row_agreement(np.array([1.0, 2, 4, 3, 5]), np.arange(5.0))
-    assert (got.extremes, got.jaccard_harmful, got.jaccard_helpful) == (2, 1.0, 1 / 3)
-
-
 def test_figures_that_are_not_defined_are_nan():
     constant, varied = np.full(6, 0.5), np.arange(6.0)
     got = row_agreement(constant, varied)

@@ -305,32 +305,3 @@ def test_damaged_scores_are_made_again(project, tmp_path):
 
     assert scores.read_bytes() == before
     assert table(tmp_path / "out") == first
-
-
-def test_files_of_an_earlier_plan_do_not_stay_beside_the_new_ones(project, tmp_path):
-    settings = {"seeds": [0], "rankings": ["random"], "removed": [5]}
-    small(project, tmp_path / "out", **settings)
-    old = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
-
-    small(project, tmp_path / "out", protocols=["last"], **settings)
-
-    new = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
-    assert "accuracy_all.png" in old - new
-    assert "accuracy_last.png" in new - old
-
-
-def test_a_retraining_that_diverges_is_a_gap_and_not_the_end(project, tmp_path, monkeypatch):
-    def diverges(config, seed, protocol, run, scores, n):
-        if n == 9:
-            return tasks.Retrained(None, float("nan"), 1.0)
-        return tasks.retrain(config, seed, protocol, run, scores, n)
-
-    monkeypatch.setattr("nnabla_influence.retraining.schedule.retrain", diverges)
-    settings = {"rankings": ["random"]}
-
-    computed = small(project, tmp_path / "out", **settings)
-
-    assert any(line.startswith("Trainings diverged: ") for line in computed.table())
-    with (tmp_path / "out" / "results.csv").open() as file:
-        lines = [line for line in csv.DictReader(file) if line["n"] == "9"]
-    assert [(line["accuracy"], line["loss"]) for line in lines] == [("", "nan")] * 2

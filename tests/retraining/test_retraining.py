@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,6 @@ from nnabla_influence.retraining.store import PartialValidation
 from nnabla_influence.retraining.validation import LossChanges
 from nnabla_influence.runs.steps import Step
 from tests.retraining.linear import LinearData, LinearTrainer
-from tests.small_projects import REPOSITORY, environment
 
 pytestmark = pytest.mark.slow
 
@@ -88,24 +85,6 @@ def test_one_step_has_a_closed_form():
         assert change == pytest.approx(slope @ d + d @ hessian @ d / 2, rel=1e-9)
 
 
-def test_first_order_scores_agree_with_small_steps():
-    """The derivative by the row's weight, taken by differences through the whole training."""
-    data = LinearData(learning_rate=1e-5)
-    _, changes = measured(data, [[row] for row in range(24)])
-    trainer, scores = LinearTrainer(), []
-    for row in range(24):
-        ends = []
-        for weight in (0.9, 1.1):
-            trainer.start(data.start)
-            for step in data.steps:
-                trainer.step(step, data.fetch, {row: weight})
-            ends.append(data.loss(trainer.checkpoint().parameters))
-        scores.append((ends[0] - ends[1]) / 0.2)
-    got = row_agreement(np.array(scores), changes)
-    assert got.kendall_tau > 0.98
-    assert got.slope == pytest.approx(1, abs=1e-3)
-
-
 def test_a_retraining_starts_where_its_first_row_is_met(monkeypatch):
     """With the base's checkpoints it does fewer steps, and gives the very same bits."""
     data, quick, slow = LinearData(epochs=1), LinearTrainer(), LinearTrainer()
@@ -137,13 +116,6 @@ def trained(data: LinearData) -> np.ndarray:
     return trainer.checkpoint().parameters["theta"]
 
 
-def test_the_base_says_that_it_reproduces_the_run():
-    data = LinearData()
-    base = changes_of(data).set_base({"theta": trained(data)})
-    assert (base.difference, base.noise, base.final_loss) == (0, 0, base.loss)
-    assert "byte for byte" in base.words
-
-
 def test_the_base_says_by_how_much_it_differs():
     """A device that never gives the same twice: its noise is measured, never passed over."""
     data = LinearData()
@@ -168,39 +140,6 @@ def test_a_retraining_that_diverges_is_named():
 
 
 # --------------------------------------------------------------------- resuming
-
-
-def test_resumes_after_a_sigkill(tmp_path: Path):
-    code = """
-import os, signal, sys
-from pathlib import Path
-from nnabla_influence.retraining.store import PartialValidation
-from tests.retraining.test_retraining import SETS, LinearData, measured
-class Killed(PartialValidation):
-    def add(self, name, loss):
-        super().add(name, loss)
-        if len(self.losses) == 9:
-            os.kill(os.getpid(), signal.SIGKILL)
-measured(LinearData(), SETS, partial=Killed(Path(sys.argv[1])))
-"""
-    output = tmp_path / "result"
-    killed = subprocess.run(
-        [sys.executable, "-c", code, str(output)],
-        cwd=REPOSITORY,
-        env=environment(PYTHONPATH=str(REPOSITORY)),
-        capture_output=True,
-    )
-    assert killed.returncode == -9, killed.stderr
-    assert len(list((tmp_path / "result.partial").iterdir())) == 9
-
-    data, trainer, whole = LinearData(), LinearTrainer(), LinearTrainer()
-    partial = PartialValidation(output)
-    _, changes = measured(data, SETS, trainer, partial)
-    _, wanted = measured(data, SETS, whole)
-    np.testing.assert_array_equal(changes, wanted)
-    assert trainer.n_steps < whole.n_steps
-    partial.remove()
-    assert not list(tmp_path.iterdir())
 
 
 def test_another_validation_is_not_resumed(tmp_path: Path):

@@ -283,20 +283,6 @@ def test_a_retraining_has_the_same_bits_whatever_came_before_and_wherever_it_run
     assert printed == [x.hex() for pair in forth[1:] for x in pair]
 
 
-def test_files_that_were_written_anew_are_read_again(tmp_path):
-    softmax = make_softmax(tmp_path)
-    run = str(tmp_path / "run")
-    train_seed(softmax.config(), 0, run)
-    before = retrain(softmax.config(), 0, "all", run, None, 0)
-    lines = (tmp_path / "test.csv").read_text().splitlines()
-    (tmp_path / "test.csv").write_text("\n".join(lines[:11]) + "\n")
-    after = retrain(softmax.config(), 0, "all", run, None, 0)
-    theta = theta_of(read_run(run).parameters())
-    x, y = softmax.test
-    assert after.loss == pytest.approx(losses(theta, (x[:10], y[:10])).mean(), rel=1e-5)
-    assert after.loss != before.loss
-
-
 # --------------------------------------------------------------- refusals
 
 

@@ -52,23 +52,6 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize(
-    ("first_step", "epochs", "words"),
-    [
-        (0, 3, "retrain without it"),
-        (0, 1, "retrain without it"),
-        (40, 1, "retrain the last epoch without it"),
-        (40, 3, "retrain the last 3 epochs without it"),
-    ],
-)
-def test_what_is_retrained(first_step: int, epochs: int, words: str, tmp_path):
-    assert RetrainedWindow(first_step, 10, epochs).words == words
-    asked = validation(window=RetrainedWindow(first_step, 10, epochs))
-    assert f'"{words}" (10 steps, 22 of 30 rows used)' in next(asked.table())
-    write_validation(tmp_path / "out", asked)
-    assert json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))["question"] == words
-
-
 def test_the_files_hold_the_numbers_themselves(tmp_path: Path):
     write_validation(tmp_path / "out", validation())
     rows = read(tmp_path / "out" / "truth.csv")
