@@ -1,4 +1,4 @@
-"""What the user can choose: one class for each function, its values checked."""
+"""What the user can choose: one class for each of `score`, `validate`, `curve` and `Recorder`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Amount = Union[int, float]
 
 @dataclass(frozen=True)
 class Options:
-    """Of `score`.
+    """What the user can choose when scoring; the values are checked.
 
     Attributes:
         method: ``final``: every step at the final parameters (Suzuki et al.); ``exact``: each step
@@ -116,7 +116,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class ValidationOptions:
-    """Of `validate`.
+    """What the user can choose when validating scores; the values are checked.
 
     Attributes:
         window: Steps to retrain: of the ``last`` epoch, of ``all`` epochs that the run holds, or
@@ -145,7 +145,7 @@ class ValidationOptions:
 
 @dataclass(frozen=True)
 class CurveOptions:
-    """Of `curve`.
+    """What the user can choose of a removal curve; the values are checked.
 
     Attributes:
         seeds: Each draws its own initial parameters and order of the mini-batches.
@@ -196,7 +196,7 @@ class CurveOptions:
 
 @dataclass(frozen=True)
 class RecorderOptions:
-    """Of a `Recorder`: what is kept of the training, and what its loop does not show.
+    """What a `Recorder` keeps of the training, and what the training loop does not show it.
 
     Attributes:
         window: Epochs to keep, counted from the end; ``"last"`` for one, ``"all"`` for every step.

@@ -115,7 +115,8 @@ class Recorder:
                 and loss do not fit each other.
             UnsupportedError: The rows of this iterator are unknown, or the loss cannot be scored.
         """
-        self.folder, options = Path(folder), options or RecorderOptions()
+        options = options or RecorderOptions()
+        self.folder = Path(folder)
         check_replaceable(self.folder)
         if n_rows is None and iterator is None:
             raise RunError("give the data iterator, or n_rows, the number of rows of the dataset")

@@ -10,21 +10,16 @@ import pytest
 from openpyxl import load_workbook
 
 from nnabla_influence.commands.main import main
+from tests.commands.common import run
 from tests.dataset.common import write_csv
 from tests.review.common import write_pictures
 from tests.review.test_page import data_of, page_of
 
 
-def command(capsys, *words: object) -> tuple[int, list[str], str]:
-    """Return exit code, lines of the output, and the errors."""
-    code: object = 0
-    try:
-        main(["review", *map(str, words)])
-    except SystemExit as exit_:
-        code = exit_.code
-    out, err = capsys.readouterr()
-    lines = out.splitlines()
-    return (1, lines, err + code) if isinstance(code, str) else (int(code or 0), lines, err)
+def command(capsys, *words: object) -> tuple[int, list[str], list[str]]:
+    """Return exit code, and the lines of the output and of the errors."""
+    code, out, err = run(capsys, "review", *words)
+    return code, out.splitlines(), err
 
 
 @pytest.fixture
@@ -105,7 +100,7 @@ def test_wrong_usage(ranking, capsys, monkeypatch, words, message):
     monkeypatch.chdir(ranking.parent)
     code, lines, err = command(capsys, "-i", ranking, *words)
     assert (code, lines) == (2, [])
-    assert message in err
+    assert message in err[-1]
     assert not ranking.with_name("r.html").exists()
 
 
@@ -127,9 +122,9 @@ def test_what_is_read_is_never_overwritten(ranking, capsys, option):
     ]:
         code, lines, err = command(capsys, "-i", ranking, option, output)
         assert (code, lines) == (1, [])
-        assert err.startswith(f"nnabla-influence review: {output}: ")
-        assert message in err
-        assert "\n" not in err.strip()
+        (line,) = err
+        assert line.startswith(f"nnabla-influence review: {output}: ")
+        assert message in line
     assert ranking.read_bytes() == before
     assert train.read_text(encoding="utf-8") == "x,y\n1,0\n"
 
@@ -138,4 +133,4 @@ def test_an_output_that_cannot_be_written_is_reported_before_the_work(ranking, c
     output = ranking.parent / "no" / "folder" / "r.html"
     code, lines, err = command(capsys, "-i", ranking.with_name("none.csv"), "-o", output)
     assert (code, lines) == (1, [])
-    assert "make its folder first" in err
+    assert "make its folder first" in err[0]

@@ -10,32 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from nnabla_influence.commands.main import main
 from nnabla_influence.errors import DatasetError, InfluenceError, OutputError, RunError
 from nnabla_influence.options import Sample
 from nnabla_influence.retraining.retraining import Retraining
 from nnabla_influence.retraining.validation import validate
+from tests.commands.common import run
 from tests.retraining.conftest import Project
 from tests.small_projects import REPOSITORY, environment
 
 pytestmark = pytest.mark.slow
 
 
-def command(capsys, *arguments: object) -> tuple[int, str, str]:
-    code: object = 0
-    try:
-        main(["validate", *map(str, arguments)])
-    except SystemExit as exit_:
-        code = exit_.code
-    out, err = capsys.readouterr()
-    return (1, out, err + code) if isinstance(code, str) else (int(code or 0), out, err)
-
-
 def test_the_command_writes_the_folder_and_prints_the_table(project, tmp_path, capsys):
     output = tmp_path / "結果"
     words = ["-m", project.net, "--run", project.run, "-i", project.folder / "exact last.csv"]
     more = ["--rows", 10, "--subsets", 6, "--leave", 3, "--seed", 4, "--window", 2]
-    code, out, _ = command(capsys, *words, "-o", output, *more, "--device", "cpu")
+    code, out, _ = run(capsys, "validate", *words, "-o", output, *more, "--device", "cpu")
     assert code == 0
     wanted = project.validate(sample=Sample(10, 6, 3, 4), window=2)
     assert out.splitlines() == list(wanted.table())
