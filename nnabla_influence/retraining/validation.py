@@ -145,17 +145,17 @@ def validate(
             changes = LossChanges(
                 Retraining(trainer, start, steps, inputs, len(trained)),
                 lambda parameters: evaluator.mean_loss(parameters, validated.batch, loss_rows),
+                final,
                 progress,
             )
-            base = changes.set_base(final)
-            progress.say(base.words)
+            progress.say(changes.base.words)
             if partial is not None:
                 changes.resume(partial, of)
             weights = (0.0, RETEST_WEIGHT) if sample.retest else (0.0,)
             found = changes.without([*rows[:, None], *subsets], weights)
         result = Validation(
             window=retrained,
-            base=base,
+            base=changes.base,
             rows=rows,
             row_changes=found[0, : len(rows)],
             subsets=subsets,
@@ -199,33 +199,34 @@ def write_validation(folder: Path, validation: Validation) -> None:
 class LossChanges:
     """How the mean validation loss changes without rows, against the loss with every row.
 
-    ``loss`` returns the mean validation loss of parameters.
+    Args:
+        retraining: It has not begun: the retraining with every row is done here.
+        loss: Returns the mean validation loss of parameters.
+        final: The run's parameters, which the retraining with every row is compared with.
+        progress: Where to report progress.
+
+    Attributes:
+        base: The retraining with every row.
+
+    Raises:
+        RunError, ScoreError: The retraining diverges.
     """
 
-    def __init__(self, retraining: Retraining, loss: Loss, progress: Progress):
-        self._retraining, self._progress = retraining, progress
-        self._loss_of = loss
+    def __init__(self, retraining: Retraining, loss: Loss, final: Parameters, progress: Progress):
+        self._retraining, self._loss_of, self._progress = retraining, loss, progress
         self._partial: PartialValidation | None = None
         self._losses: dict[str, float] = {}
-
-    def set_base(self, final: Parameters) -> Base:
-        """Retrain with every row, and compare with the run's ``final`` parameters.
-
-        Raises:
-            RunError, ScoreError: The retraining diverges.
-        """
-        parameters = self._retraining.base(self._progress)
-        loss, difference = self._loss(parameters), _difference(parameters, final)
-        self._base = Base(loss, loss, 0.0, 0.0)
+        parameters = retraining.base(progress)
+        reached, difference = self._loss(parameters), _difference(parameters, final)
+        self.base = Base(reached, reached, 0.0, 0.0)
         if difference:
-            noise = abs(self._loss(self._retraining.base(self._progress)) - loss)
-            self._base = Base(loss, self._loss_of(final), difference, noise)
-        return self._base
+            noise = abs(self._loss(retraining.base(progress)) - reached)
+            self.base = Base(reached, loss(final), difference, noise)
 
     def resume(self, partial: PartialValidation, fingerprint: str) -> None:
         """Use the retrainings in ``partial`` with this fingerprint, and keep new ones there."""
         # Where retraining reproduces, a machine with another loss must not continue.
-        same = self._base.loss.hex() if self._base.noise == 0 else ""
+        same = self.base.loss.hex() if self.base.noise == 0 else ""
         partial.open(fingerprint + same)
         self._partial, self._losses = partial, partial.losses
         if self._losses:
@@ -260,7 +261,7 @@ class LossChanges:
                 )
             raise
         losses = np.array([self._losses[names[key]] for key in keys])
-        return losses.reshape(len(weights), len(left_out)) - self._base.loss
+        return losses.reshape(len(weights), len(left_out)) - self.base.loss
 
     def _loss_without(self, rows: tuple[int, ...], weight: float) -> float:
         try:

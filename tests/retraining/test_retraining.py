@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +27,19 @@ def retraining(data: LinearData, trainer: LinearTrainer) -> Retraining:
     return Retraining(trainer, data.start, data.steps, data.fetch, data.n)
 
 
-def changes_of(data: LinearData, trainer=None) -> LossChanges:
-    return LossChanges(retraining(data, trainer or LinearTrainer()), data.loss, SILENT)
+def changes_of(data: LinearData, trainer=None, theta=None) -> LossChanges:
+    """The changes, against a run that ended with ``theta``, by default as the trainer gives it."""
+    final = {"theta": trained(data) if theta is None else theta}
+    return LossChanges(retraining(data, trainer or LinearTrainer()), data.loss, final, SILENT)
 
 
 def measured(data: LinearData, left_out, trainer=None, partial=None, weights=(0.0,)):
     """The base, and the changes without each of the rows; ``partial`` keeps what is finished."""
     changes = changes_of(data, trainer)
-    base = changes.set_base({"theta": trained(data)})
     if partial is not None:
         changes.resume(partial, "f")
     found = changes.without([np.asarray(rows) for rows in left_out], weights)
-    return base, found if len(weights) > 1 else found[0]
+    return changes.base, found if len(weights) > 1 else found[0]
 
 
 SETS = [*([row] for row in range(24)), [3, 8], [0, 5, 11, 23], list(range(12))]
@@ -119,7 +121,7 @@ def trained(data: LinearData) -> np.ndarray:
 def test_the_base_says_by_how_much_it_differs():
     """A device that never gives the same twice: its noise is measured, never passed over."""
     data = LinearData()
-    base = changes_of(data, LinearTrainer(jitter=1e-6)).set_base({"theta": data.retrained()})
+    base = changes_of(data, LinearTrainer(jitter=1e-6), data.retrained()).base
     again = LinearTrainer(jitter=1e-6)
     first, second = (retraining(data, again).base(SILENT) for _ in range(2))
     assert base.difference == np.abs(first["theta"] - data.retrained()).max() > 0
@@ -131,9 +133,11 @@ def test_the_base_says_by_how_much_it_differs():
 
 @pytest.mark.filterwarnings("ignore:.*(overflow|invalid)")
 def test_a_retraining_that_diverges_is_named():
-    changes = changes_of(LinearData(learning_rate=1e200))
     with pytest.raises(ScoreError, match="diverges"):
-        changes.set_base({"theta": np.ones(3)})
+        changes_of(LinearData(learning_rate=1e200))
+    data, losses = LinearData(), iter([1.0, math.inf, math.inf])
+    final = {"theta": trained(data)}
+    changes = LossChanges(retraining(data, LinearTrainer()), lambda _: next(losses), final, SILENT)
     for rows, named in (([3], "without row 3: .*diverges"), ([3, 4], "without 2 rows: .*diverges")):
         with pytest.raises(ScoreError, match=named):
             changes.without([np.array(rows)])
@@ -146,12 +150,10 @@ def test_another_validation_is_not_resumed(tmp_path: Path):
     """Other settings; or the same ones where the machine gives another loss."""
     data = LinearData()
     changes = changes_of(data)
-    changes.set_base({"theta": trained(data)})
     changes.resume(PartialValidation(tmp_path / "result"), "f")
     changes.without([np.array(rows) for rows in SETS[:3]])
     for other, fingerprint in ((data, "g"), (LinearData(learning_rate=0.04), "f")):
         changes = changes_of(other)
-        changes.set_base({"theta": trained(other)})
         with pytest.raises(OutputError, match=r"result\.partial"):
             changes.resume(PartialValidation(tmp_path / "result"), fingerprint)
     assert len(list((tmp_path / "result.partial").iterdir())) == 3
