@@ -119,8 +119,7 @@ def train(
         outdir.mkdir()
         copy = outdir / definition.path.name
         _write_copy(definition, chosen, seeds, copy)
-        is_cuda = any(backend.startswith("cudnn") for backend in chosen.context.backend)
-        context = f"cudnn:{chosen.context.device_id or 0}" if is_cuda else "cpu"
+        context = f"cudnn:{chosen.context.device_id or 0}" if chosen.is_cuda else "cpu"
         arguments = ["-c", str(copy), "-o", str(outdir), "-C", context]
         if parameters is not None:
             arguments += ["-p", os.path.abspath(parameters)]

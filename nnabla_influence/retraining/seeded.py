@@ -33,15 +33,12 @@ from nnabla_influence.runs.checkpoint import (
 )
 from nnabla_influence.runs.checkpoint_plan import WindowPlan
 from nnabla_influence.runs.run import (
-    Run,
     RunSettings,
-    read_run,
     replacing_run,
     write_run_files,
 )
 from nnabla_influence.runs.run_files import CHECKPOINTS
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.scoring.window import recorded_window
 from nnabla_influence.solvers import STATE_NAMES, SolverState
 
 KEEP = "sqrt"
@@ -111,22 +108,6 @@ def train(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> Non
             trainable=inputs.definition.trainable,
             solver_state=end.solver,
         )
-
-
-def recorded_training(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> Run:
-    """Read the run folder of a seed's training; refuse that of another one."""
-    run, training = read_run(folder), seeded_training(inputs, seed)
-    recorded_window(run, inputs.training.path, len(inputs.training), None)  # of these data?
-    same = len(run.steps) == len(training.steps) and all(
-        one.learning_rate == other.learning_rate and np.array_equal(one.rows, other.rows)
-        for one, other in zip(run.steps, training.steps)
-    )
-    if not same:
-        raise RunError(
-            f"{run.folder}: is not the run of seed {seed} with mini-batches of"
-            f" {inputs.batch_size}; train it again"
-        )
-    return run
 
 
 def _train_keeping(inputs: CurveInputs, training: SeededTraining, folder: Path) -> Checkpoint:

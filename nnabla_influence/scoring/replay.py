@@ -144,7 +144,7 @@ def _check_replayable(inputs: Inputs) -> None:
     if run is not None and (run.settings is None or run.settings.recorded_by != "nnabla_cli"):
         raise RunError(
             f"{run.folder}: a script's training cannot be replayed by this command; for exact"
-            " scores, record it with Recorder(..., keep='sqrt')"
+            " scores, record it with RecorderOptions(keep='sqrt')"
         )
     check_differentiable(definition, Mode.TRAINING)
     how = "record the training with checkpoints (nnabla-influence train, Recorder)"

@@ -12,12 +12,14 @@ from nnabla.experimental.framework.updater import Updater
 from nnabla.utils.data_iterator import data_iterator_simple
 
 from nnabla_influence.errors import OutputError, RunError, UnsupportedError
+from nnabla_influence.options import RecorderOptions
 from nnabla_influence.runs.recorder import Recorder
 from nnabla_influence.runs.run import read_run
 from tests.training_data import linear_data, rows_of, train_by_hand
 
 N, B = 13, 4
 X, Y = linear_data(N)
+ALL, FINAL = RecorderOptions(window="all"), RecorderOptions(keep="final")
 
 
 class Net:
@@ -54,10 +56,16 @@ def make_iterator(batch_size=B, **options):
 
 
 @contextlib.contextmanager
-def recorded(tmp_path, net, **options):
+def recorded(tmp_path, net, weight_decay=None, **options):
     with (
         make_iterator(shuffle=True) as iterator,
-        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, **options) as recorder,
+        Recorder(
+            tmp_path / "run",
+            solver=net.solver,
+            iterator=iterator,
+            weight_decay=weight_decay,
+            options=RecorderOptions(**options),
+        ) as recorder,
     ):
         yield recorder
 
@@ -140,9 +148,7 @@ def test_gradients_summed_over_two_batches(tmp_path, zero_first):
 
 def test_given_rows_with_a_ragged_last_batch(tmp_path):
     net = Net(batch_size=1)
-    with Recorder(
-        tmp_path / "run", solver=net.solver, n_rows=N, weight_decay=0.02, window=2
-    ) as recorder:
+    with Recorder(tmp_path / "run", solver=net.solver, n_rows=N, weight_decay=0.02) as recorder:
         for epoch in range(5):
             order = np.random.RandomState(epoch).permutation(N)
             for start in range(0, N, B):
@@ -164,7 +170,7 @@ def test_given_rows_with_a_ragged_last_batch(tmp_path):
 
 def test_given_rows_of_several_batches_of_one_update(tmp_path):
     net = Net()
-    with Recorder(tmp_path / "run", solver=net.solver, n_rows=N, window="all") as recorder:
+    with Recorder(tmp_path / "run", solver=net.solver, n_rows=N, options=ALL) as recorder:
         net.solver.zero_grad()
         for rows in ([0, 1, 2, 3], [4, 5, 6, 7]):
             net.feed((X[rows], Y[rows]))
@@ -197,7 +203,7 @@ def test_the_updater_of_nnablas_framework(tmp_path):
 
 def test_an_iterator_made_anew_each_epoch(tmp_path):
     net = Net()
-    with Recorder(tmp_path / "run", solver=net.solver, n_rows=N, window="all") as recorder:
+    with Recorder(tmp_path / "run", solver=net.solver, n_rows=N, options=ALL) as recorder:
         for _ in range(3):
             with recorder.watch(make_iterator(shuffle=True, stop_exhausted=True)) as iterator:
                 for batch in iterator:
@@ -238,7 +244,7 @@ def test_the_window_and_its_epochs(tmp_path, options, expected):
 def test_memory_is_bounded_by_the_window(tmp_path):
     net = Net()
     with make_iterator() as iterator:
-        recorder = Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, keep="final")
+        recorder = Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, options=FINAL)
         train(recorder, net, 100)
         assert len(recorder._log._updates) <= 7
 
@@ -347,7 +353,10 @@ def test_checkpoints_by_the_names_of_the_definition_and_rows_of_the_users_own(tm
         inner = nn.get_parameters(grad_only=False)
     rows = [0, 1, 2, 3]
     with Recorder(
-        tmp_path / "run", solver=net.solver, n_rows=N, parameters=inner, window="all", keep="all"
+        tmp_path / "run",
+        solver=net.solver,
+        n_rows=N,
+        options=RecorderOptions("all", "all", parameters=inner),
     ) as recorder:
         for _ in range(3):
             net.feed((X[rows], Y[rows]))
@@ -408,7 +417,9 @@ def test_a_disk_that_is_full_says_so_and_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_parameter_that_changes_its_shape_is_refused(tmp_path):
     net = Net()
-    recorder = Recorder(tmp_path / "run", solver=net.solver, n_rows=N, keep="all")
+    recorder = Recorder(
+        tmp_path / "run", solver=net.solver, n_rows=N, options=RecorderOptions(keep="all")
+    )
     net.solver.get_parameters()["net/affine/W"].reset_shape((4, 1), force=True)
     with pytest.raises(RunError, match=r"net/affine/W .* shape"):
         recorder.step([1])
@@ -465,7 +476,7 @@ def decay(*rates):
     ],
 )
 def test_what_cannot_be_recorded_is_refused(tmp_path, error, message, call, options):
-    recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N, keep="final", **options)
+    recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N, options=FINAL, **options)
     with pytest.raises(error, match=message):
         call(recorder)
     assert list(tmp_path.iterdir()) == []
@@ -475,10 +486,10 @@ def test_what_cannot_be_recorded_is_refused(tmp_path, error, message, call, opti
     ("error", "message", "arguments"),
     [
         (RunError, "n_rows", {"n_rows": None}),
-        (RunError, "window: 0", {"window": 0}),
-        (RunError, "keep: 'some'", {"keep": "some"}),
+        (RunError, "window: 0", {"options": RecorderOptions(window=0)}),
+        (RunError, "keep: 'some'", {"options": RecorderOptions(keep="some")}),
         (RunError, "set_parameters", {"solver": S.Sgd()}),
-        (RunError, "net/affine/[Wb] ", {"parameters": {}}),
+        (RunError, "net/affine/[Wb] ", {"options": RecorderOptions(parameters={})}),
         (OutputError, "full: holds thesis.tex", {"folder": "full"}),
         (UnsupportedError, r"recorder.step\(rows\)", {"iterator": iter([])}),
     ],

@@ -21,6 +21,7 @@ from nnabla.utils.data_source import DataSource
 from nnabla.utils.data_source_implements import CsvDataSource
 
 from nnabla_influence.errors import UnsupportedError
+from nnabla_influence.options import RecorderOptions
 from nnabla_influence.runs import row_numbers
 from nnabla_influence.runs.recorder import Recorder
 from nnabla_influence.runs.row_numbers import WatchedIterator
@@ -322,7 +323,9 @@ def test_rows_handed_out_as_a_variable_can_be_recorded(tmp_path):
         solver = S.Sgd(0.1)
         solver.set_parameters(nn.get_parameters())
         fed = []
-        with Recorder(tmp_path / "run", solver=solver, n_rows=10, window="all") as recorder:
+        with Recorder(
+            tmp_path / "run", solver=solver, n_rows=10, options=RecorderOptions(window="all")
+        ) as recorder:
             for _ in range(6):
                 x.d, rows = iterator.next()
                 fed.append(x.d.ravel().astype(int).tolist())
