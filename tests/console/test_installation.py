@@ -341,11 +341,8 @@ def test_rows_whose_files_were_deleted(database: Path, first: Release):
     [
         ("{", "cannot be read"),
         ('{"format": 2}', "cannot be read"),
-        (
-            '{"format": 2, "version": "1", "complete": true, "names": ["../x"], "folders": [],'
-            ' "rows": []}',
-            "is outside of the folder",
-        ),
+        ('{"format": 2, "version": "1", "names": ["../x"], "folders": []}', "outside"),
+        ('{"format": 1, "version": "0.1.0"}', "nnabla-influence 0.1.0"),
         ('{"format": 3, "version": "9.1"}', "nnabla-influence 9.1"),
     ],
 )
