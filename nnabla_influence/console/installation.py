@@ -29,7 +29,6 @@ from nnabla_influence.console.database import (
 from nnabla_influence.console.places import NNCD, WINDOWS, Place
 from nnabla_influence.console.release import (
     MANIFEST,
-    PACKAGE,
     Manifest,
     Release,
     is_package,

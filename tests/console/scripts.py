@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,16 @@ def in_process(main: Callable, caplog, *arguments: object) -> tuple[int, list[st
         except SystemExit as exit_:
             code = exit_.code
     return code, [record.getMessage() for record in caplog.records if record.levelno == 99]
+
+
+def make_model(net: Path, model: Path | None = None) -> Path:
+    """Pack a definition and its parameters as the Console does."""
+    model = model or net.parent / "results.nnp"
+    with zipfile.ZipFile(model, "w") as archive:
+        archive.writestr("nnp_version.txt", "0.1\n")
+        archive.write(net, "net.nntxt")
+        archive.write(net.parent / "net.h5", "parameter.h5")
+    return model
 
 
 def names_in(folder: Path) -> set[str]:

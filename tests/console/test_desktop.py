@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from nnabla_influence.cleansing import cleanse
 from nnabla_influence.console import sgd_influence
 from tests.console import nncd
 from tests.console.nncd import clean, rank
-from tests.console.scripts import in_process, names_in
+from tests.console.scripts import in_process, make_model, names_in
 from tests.small_projects import Trained, edit, write_images
 
 pytestmark = pytest.mark.slow
@@ -123,10 +122,7 @@ def test_images_are_shown_and_imported(tmp_path: Path, unjudged, monkeypatch, ca
     net = write_images(tmp_path)
     edit(net, lambda proto: [setattr(d, "uri", str(tmp_path / d.uri)) for d in proto.dataset])
     job = nncd.job_folder(tmp_path / "home")
-    with zipfile.ZipFile(job / nncd.MODEL, "w") as archive:
-        archive.writestr("nnp_version.txt", "0.1\n")
-        archive.write(net, "net.nntxt")
-        archive.write(tmp_path / "net.h5", "parameter.h5")
+    make_model(net, job / nncd.MODEL)
     call = nncd.call(nncd.IMAGE, job, rows="2", output="pictures")
     with nncd.server() as server:
         monkeypatch.setenv("SERVER_PORT", str(server.port))
@@ -164,15 +160,6 @@ def test_a_ranking_and_decisions_that_were_typed(job: Path, trained: Trained, tm
     own[6] = own[6][:-1] + "1"
     assert written.splitlines() == own[:4] + own[5:]
     assert any("1 removed, 1 relabelled" in line for line in lines)
-
-
-def test_the_ranking_of_another_dataset_is_refused(job: Path, tmp_path, caplog):
-    ranking = tmp_path / "other.csv"
-    ranking.write_text("x__0,y,influence,datasource_index\n1,0,-0.5,0\n2,1,0.5,1\n")
-    call, code, lines = clean(job, caplog, ranking=str(ranking))
-    assert code == 1
-    assert "other.csv" in lines[-1]
-    assert names_in(call.folder) == {"cleansed.png", "plugin_log.txt"}
 
 
 def test_a_training_csv_that_is_gone(job: Path, trained: Trained, tmp_path, caplog):

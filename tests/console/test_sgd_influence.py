@@ -10,14 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from nnabla_influence import Options, score
 from nnabla_influence.console.sgd_influence import build_parser, main
-from tests.console.scripts import IMAGE, TABLE, in_process, lines_of, names_in, run
+from tests.console.scripts import IMAGE, TABLE, in_process, lines_of, make_model, names_in, run
 from tests.small_projects import REPOSITORY, Trained, environment, write_table
 
 pytestmark = pytest.mark.slow
@@ -158,15 +157,6 @@ def test_a_failure_is_one_line_and_leaves_nothing(
 @pytest.fixture
 def table(tmp_path) -> Path:
     return write_table(tmp_path)
-
-
-def make_model(net: Path) -> Path:
-    """Pack a definition and its parameters as the Console does."""
-    with zipfile.ZipFile(net.parent / "results.nnp", "w") as archive:
-        archive.writestr("nnp_version.txt", "0.1\n")
-        archive.write(net, "net.nntxt")
-        archive.write(net.parent / "net.h5", "parameter.h5")
-    return net.parent / "results.nnp"
 
 
 def test_an_unexpected_failure_names_its_place(table: Path, monkeypatch, caplog, tmp_path):
