@@ -9,8 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
-from nnabla_influence.cleansing.decisions import DECISION, REMOVE, Decision
-from nnabla_influence.cleansing.ranking_id import RANKING, ranking_id
+from nnabla_influence.cleansing.decisions import DECISION, RANKING, REMOVE, Decision, ranking_id
 from nnabla_influence.cleansing.rows import TrainingRows, picked
 from nnabla_influence.dataset.csv_output import (
     Relocation,

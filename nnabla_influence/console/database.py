@@ -63,9 +63,10 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 def back_up(database: Path, target: Path) -> None:
     """Copy the database to a new file, including what is still in its write-ahead log."""
-    with contextlib.ExitStack() as stack:
-        paths = (database, target)
-        source, copy = (stack.enter_context(contextlib.closing(_connected(p))) for p in paths)
+    with (
+        contextlib.closing(_connected(database)) as source,
+        contextlib.closing(_connected(target)) as copy,
+    ):
         source.backup(copy)
 
 

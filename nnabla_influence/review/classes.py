@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import math
 import os
 import re
 from collections import Counter
@@ -102,7 +101,7 @@ def _class_counts(ranking: Ranking, label: Column | None) -> dict[int, int]:
     if label is None:
         return {}
     texts = Counter(cells[label.position] for cells in ranking.dataset.iter_cells())
-    values = {text: _or_nan(number(text)) for text in texts}
+    values = {text: number(text) for text in texts}
     predicted = ranking.scores.predicted
     if not are_classes(set(values.values()), len(ranking), predicted):
         return {}
@@ -116,10 +115,6 @@ def _class_counts(ranking: Ranking, label: Column | None) -> dict[int, int]:
 def number_text(value: float) -> str:
     """Return a number as ``3`` or ``0.25``, with the seven digits of 32 bits."""
     return str(int(value)) if is_whole(value) else f"{value:.7g}"
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 # ------------------------------------------------------------------------- names
@@ -212,8 +207,19 @@ def _separator(line: str) -> str | None:
 def _paired(path: Path, lines: Sequence[str], separator: str) -> dict[int, str]:
     names: dict[int, str] = {}
     line_of: dict[int, int] = {}
-    cells_of = {n: _cells(path, n, line, separator) for n, line in enumerate(lines, 1)}
-    filled = [(n, cells) for n, cells in cells_of.items() if cells]
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    filled = []
+    try:
+        for cells in reader:
+            cells = [" ".join(cell.split()) for cell in cells]
+            while cells and not cells[-1]:
+                cells.pop()
+            if cells:
+                filled.append((reader.line_num, cells))
+    except csv.Error as error:
+        raise DatasetError(
+            f"{path}, line {reader.line_num}: cannot be read as CSV ({error}); check its quotes"
+        ) from error
     if _value(filled[0][1][0]) is None:
         del filled[0]  # a header
     for n, cells in filled:
@@ -232,20 +238,6 @@ def _paired(path: Path, lines: Sequence[str], separator: str) -> dict[int, str]:
     return names
 
 
-def _cells(path: Path, number: int, line: str, separator: str) -> list[str]:
-    """Return a line's cells, without empty ones at its end."""
-    try:
-        cells = next(csv.reader([line], delimiter=separator, strict=True), [])
-    except csv.Error as error:
-        raise DatasetError(
-            f"{path}, line {number}: cannot be read as CSV ({error}); check its quotes"
-        ) from error
-    cells = [" ".join(cell.split()) for cell in cells]
-    while cells and not cells[-1]:
-        cells.pop()
-    return cells
-
-
 def _numbered(source: object, names: Sequence[str]) -> dict[int, str]:
     named = {value: " ".join(name.split()) for value, name in enumerate(names)}
     for value, name in named.items():
@@ -256,4 +248,4 @@ def _numbered(source: object, names: Sequence[str]) -> dict[int, str]:
 
 def _value(cell: str) -> int | None:
     value = number(cell.strip().strip('"'))
-    return int(value) if value is not None and value.is_integer() else None
+    return int(value) if value.is_integer() else None

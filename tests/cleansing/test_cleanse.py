@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nnabla.utils.data_iterator import data_iterator_csv_dataset
 
 from nnabla_influence.cleansing import ClassChange, cleanse
-from nnabla_influence.cleansing.ranking_id import ranking_id
+from nnabla_influence.cleansing.decisions import ranking_id
 from nnabla_influence.ranking import Orders, Verdict, read_ranking
 from tests.cleansing.common import (
     INFLUENCE,

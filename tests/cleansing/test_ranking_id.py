@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnabla_influence.cleansing import cleanse
-from nnabla_influence.cleansing.ranking_id import ranking_id
+from nnabla_influence.cleansing.decisions import ranking_id
 from nnabla_influence.cleansing.table import is_near
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.review.reviewed import read_reviewed

@@ -11,7 +11,7 @@ import openpyxl
 import pytest
 from PIL import Image
 
-from nnabla_influence.cleansing.ranking_id import ranking_id
+from nnabla_influence.cleansing.decisions import ranking_id
 from nnabla_influence.dataset import open_dataset
 from nnabla_influence.errors import OutputError
 from nnabla_influence.ranking import Orders, Ranking, Scores, Verdict
