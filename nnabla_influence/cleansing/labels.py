@@ -66,10 +66,6 @@ class LabelColumn:
 def read_labels(rows: TrainingRows, name: str | None) -> LabelColumn | None:
     """Read the labels.
 
-    Args:
-        rows: The training rows.
-        name: As for `find_label`.
-
     Returns:
         None where no name was given and there is no single column ``y``.
 

@@ -44,11 +44,6 @@ def default_list(output: Path) -> Path:
 def check_outputs(output: Path, removed_list: Path, inputs: Iterable[PathLike | None]) -> None:
     """Check that both files can be written, and overwrite only an earlier result.
 
-    Args:
-        output: The dataset CSV to write.
-        removed_list: The list to write.
-        inputs: The files that are read; None for one that is not given.
-
     Raises:
         OutputError: One of them is an input or another file of the user's, or cannot be written,
             or both are the same.
@@ -70,11 +65,6 @@ def check_not_the_training_csv(output: Path, removed_list: Path, rows: TrainingR
     The earlier result that is replaced may have been trained on since. It may be the training CSV
     if it has its columns and no fewer rows than are ranked. An earlier result of this ranking has
     fewer, unless nothing was removed: then its list names the ranking.
-
-    Args:
-        output: The dataset CSV to write.
-        removed_list: The list to write.
-        rows: The rows of the ranking.
 
     Raises:
         OutputError: It may be the training CSV.

@@ -172,9 +172,6 @@ def _absolute(cell: str, folder: str) -> str:
 def import_dataset(csv_path: Path) -> str:
     """Have the server import a CSV under its own name, with a number if that is taken.
 
-    Args:
-        csv_path: The CSV, which may be renamed.
-
     Returns:
         The dataset's name.
 

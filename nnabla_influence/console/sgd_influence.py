@@ -31,11 +31,7 @@ PAPERS = """\
 
 
 def build_parser(label: str) -> Dialog:
-    """Return the plugin's parser.
-
-    Args:
-        label: The first line of the description, which is the name in the Console's menu.
-    """
+    """Return the plugin's parser."""
     parser = Dialog(
         label,
         "Ranks the rows of the training dataset by their influence on the validation loss,\n"
@@ -187,7 +183,7 @@ def _write_page(ranking: Path, page: Path) -> bool:
                 f"{page}: exists and is not a review page; move it, or choose another name for the"
                 " ranking"
             )
-        written = write_page(read_reviewed(ranking), page, progress=ConsoleProgress()).pictures
+        written = write_page(read_reviewed(ranking), page, progress=ConsoleProgress())
     except (InfluenceError, OSError) as error:
         say(f"No review page was written: {error}")
         return False

@@ -35,11 +35,6 @@ class Columns:
 def sort_columns(dataset: Dataset, rows: Sequence[int], label_column: str | None) -> Columns:
     """Find out what each column is.
 
-    Args:
-        dataset: The ranking.
-        rows: Its rows, some of which are examined to find pictures.
-        label_column: As for `find_label`.
-
     Raises:
         DatasetError: There is no such label column, or more than one.
     """

@@ -168,12 +168,7 @@ class Pictures:
 
 
 def make_pictures(rows: Sequence[tuple[Path, ...]], progress: Progress) -> Pictures:
-    """Make the thumbnails of rows, each file decoded once, in threads.
-
-    Args:
-        rows: The files of each row.
-        progress: Where progress is reported.
-    """
+    """Make the thumbnails of rows, each file decoded once, in threads."""
     made = Pictures()
     if not any(rows):
         return made
