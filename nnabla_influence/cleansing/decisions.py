@@ -1,8 +1,8 @@
 """What a reviewer decided about rows, read from a CSV or a workbook.
 
 A row's number means another row in another ranking. So every decision that is exported has the
-ranking's id beside it. A table without ids (the ranking itself with two columns added, or a file of
-0.1.0) is compared by the influence of its rows.
+ranking's id beside it. A table without ids, such as the ranking itself with two columns added, is
+compared by the influence of its rows.
 """
 
 from __future__ import annotations

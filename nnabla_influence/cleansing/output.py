@@ -30,7 +30,7 @@ from nnabla_influence.ranking import RESULT_COLUMNS
 from nnabla_influence.text import with_option
 
 _MARK_COLUMNS = ("datasource_index", "influence", "decision", "label_before", "label")
-"""How every list of removed rows begins, also those of 0.1.0."""
+"""How every list of removed rows begins."""
 _LIST_COLUMNS = (*_MARK_COLUMNS, RANKING)
 
 _BOM = b"\xef\xbb\xbf"
