@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import subprocess
 import sys
@@ -60,6 +61,13 @@ def make_model(net: Path, model: Path | None = None) -> Path:
         archive.write(net, "net.nntxt")
         archive.write(net.parent / "net.h5", "parameter.h5")
     return model
+
+
+def scores_in(path: Path) -> dict[int, float]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return {
+            int(row["datasource_index"]): float(row["influence"]) for row in csv.DictReader(file)
+        }
 
 
 def names_in(folder: Path) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from nnabla_influence.cleansing import cleanse
 from nnabla_influence.console import sgd_influence
 from tests.console import nncd
 from tests.console.nncd import clean, rank
-from tests.console.scripts import in_process, make_model, names_in
+from tests.console.scripts import in_process, make_model, names_in, scores_in
 from tests.small_projects import Trained, edit, write_images
 
 pytestmark = pytest.mark.slow
@@ -63,8 +62,7 @@ def test_one_image_is_the_result(finished: Finished):
 def test_the_ranking_lies_one_folder_deeper(finished: Finished, trained: Trained):
     """From the model file alone: it names both CSVs."""
     ranking = finished.ranking.folder / "ranking" / "influence.csv"
-    with ranking.open(newline="", encoding="utf-8-sig") as file:
-        found = {int(r["datasource_index"]): float(r["influence"]) for r in csv.DictReader(file)}
+    found = scores_in(ranking)
     assert found == dict(enumerate(score(trained.final).scores.influence))
     assert str(ranking) in finished.logs[0]
     assert f"open {ranking.with_name('review.html')} in a browser" in finished.logs[0]
@@ -128,10 +126,9 @@ def test_images_are_shown_and_imported(tmp_path: Path, unjudged, monkeypatch, ca
         monkeypatch.setenv("SERVER_PORT", str(server.port))
         code, lines = in_process(sgd_influence.main, caplog, *call.command[3:])
     assert (code, lines[-1]) == (0, "SGD influence completed successfully.")
-    with (call.folder / "ranking" / "influence.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert float(rows[1]["influence"]) < 0
-    worst = [int(row["datasource_index"]) for row in rows]
+    scores = scores_in(call.folder / "ranking" / "influence.csv")
+    worst = list(scores)
+    assert scores[worst[1]] < 0
     shown = np.asarray(Image.open(call.picture).convert("L"))
     for index in range(12):
         source = np.asarray(Image.open(tmp_path / f"training{index}.png"))

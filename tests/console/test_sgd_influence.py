@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -16,17 +15,19 @@ import pytest
 
 from nnabla_influence import Options, score
 from nnabla_influence.console.sgd_influence import build_parser, main
-from tests.console.scripts import IMAGE, TABLE, in_process, lines_of, make_model, names_in, run
+from tests.console.scripts import (
+    IMAGE,
+    TABLE,
+    in_process,
+    lines_of,
+    make_model,
+    names_in,
+    run,
+    scores_in,
+)
 from tests.small_projects import REPOSITORY, Trained, environment, write_table
 
 pytestmark = pytest.mark.slow
-
-
-def scores_in(path: Path) -> dict[int, float]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return {
-            int(row["datasource_index"]): float(row["influence"]) for row in csv.DictReader(file)
-        }
 
 
 def test_without_options_in_the_folder_of_the_results(trained: Trained, tmp_path):
