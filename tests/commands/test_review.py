@@ -10,6 +10,7 @@ import pytest
 from openpyxl import load_workbook
 
 from nnabla_influence.commands.main import main
+from tests.commands.common import run
 from tests.dataset.common import write_csv
 from tests.review.common import write_pictures, write_ranking
 from tests.review.test_page import data_of, page_of
@@ -17,14 +18,8 @@ from tests.review.test_page import data_of, page_of
 
 def command(capsys, *words: object) -> tuple[int, list[str], str]:
     """Return exit code, lines of the output, and the errors."""
-    code: object = 0
-    try:
-        main(["review", *map(str, words)])
-    except SystemExit as exit_:
-        code = exit_.code
-    out, err = capsys.readouterr()
-    lines = out.splitlines()
-    return (1, lines, err + code) if isinstance(code, str) else (int(code or 0), lines, err)
+    code, out, errors = run(capsys, "review", *words)
+    return code, out.splitlines(), "\n".join(errors)
 
 
 @pytest.fixture
