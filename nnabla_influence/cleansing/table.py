@@ -92,16 +92,25 @@ def normal(cell: str) -> str:
     return unicodedata.normalize("NFKC", cell).strip().lower()
 
 
-def _is_workbook(path: Path) -> bool:
+def open_file(path: Path) -> BinaryIO:
+    """Open a file of a reviewer's.
+
+    Raises:
+        DatasetError: It cannot be read.
+    """
     try:
         check_regular(path)
-        with open(path, "rb") as file:
-            return file.read(4) in (_ZIP, _OLD_EXCEL)
+        return open(path, "rb")
     except OSError as error:
         raise DatasetError(
             f"{path}: cannot be read ({error.strerror or error}); check the file and its"
             " permissions"
         ) from error
+
+
+def _is_workbook(path: Path) -> bool:
+    with open_file(path) as file:
+        return file.read(4) in (_ZIP, _OLD_EXCEL)
 
 
 # ------------------------------------------------------------------------------- CSV

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from nnabla_influence.cleansing.labels import number
+from nnabla_influence.cleansing.table import open_file
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
-from nnabla_influence.files import PathLike, check_regular
+from nnabla_influence.files import PathLike
 from nnabla_influence.ranking import Ranking
 from nnabla_influence.ranking.classes import are_classes, is_whole
-from nnabla_influence.review.columns import names_in_header
 from nnabla_influence.text import listed, with_option
 
 _SEPARATORS = ",;\t"
@@ -57,8 +57,10 @@ def find_classes(
     if given_names is not None:
         names = _given(given_names, ranking, label, counts)
     else:
-        in_header = () if label is None else names_in_header(label)
-        names = _distinct({value: name for value, name in enumerate(in_header) if name})
+        # The Console keeps them in a label's header: y:label;cat;dog.
+        in_header = [] if label is None else (label.label or "").split(";")[1:]
+        stripped = {value: name.strip() for value, name in enumerate(in_header)}
+        names = _distinct({value: name for value, name in stripped.items() if name})
         if _are_shifted(names, counts):
             names = {}
     return tuple(Class(str(v), names.get(v), counts[v]) for v in sorted(counts))
@@ -176,14 +178,8 @@ def _of_file(path: Path) -> tuple[dict[int, str], bool]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        check_regular(path)
-        data = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(
-            f"{path}: cannot be read ({error.strerror or error}); check the file and its"
-            " permissions"
-        ) from error
+    with open_file(path) as file:
+        data = file.read()
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = data.decode("utf-16" if marked else "utf-8-sig")

@@ -82,11 +82,6 @@ def readable_names(columns: Sequence[Column]) -> tuple[str, ...]:
     )
 
 
-def names_in_header(column: Column) -> tuple[str, ...]:
-    """Return the class names that the Console keeps in a label's header: ``y:label;cat;dog``."""
-    return tuple(name.strip() for name in (column.label or "").split(";")[1:])
-
-
 def _names_pictures(dataset: Dataset, position: int, rows: Iterable[Sequence[str]]) -> bool:
     return any(
         "\0" not in cells[position] and shows_a_picture(dataset.file_of(cells[position]))

@@ -73,12 +73,9 @@ def test_the_training_dataset_gives_its_own_cells(result: Path, trained: Trained
     [
         (["-i", "none.csv"], 1, "none.csv"),
         (["-n", "39"], 1, "in the field allow-empty-class"),
-        (["-n", "40", "-a", "yes"], 1, "40"),
-        (["-l", "z"], 1, "'z'"),
         (["-a", "maybe"], 1, "'maybe' must be no or yes"),
         (["-o", "influence.csv"], 1, "influence.csv"),
         (["-n", "some"], 2, "nor harmful"),
-        (["-n", "0"], 2, "'0'"),
         (["--guess", "1"], 2, "--guess"),
     ],
 )

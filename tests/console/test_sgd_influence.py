@@ -123,17 +123,11 @@ def test_empty_fields_are_not_given(trained: Trained, tmp_path, monkeypatch, cap
     ("arguments", "code", "named"),
     [
         (["-m", "none.nnp"], 1, "none.nnp"),
-        (["-t", "none.csv"], 1, "none.csv"),
         (["-m", "../net.nntxt", "-me", "final"], 1, "in the field run"),
         (["-o", "none/x.csv"], 1, "none/x.csv"),
-        (["-r", "none"], 1, "none"),
-        (["-vr", "99"], 1, "99"),
         (["-w", "9"], 1, "9 epochs"),
-        (["-w", "0"], 1, "window"),
-        (["-d", "tpu"], 1, "'tpu'"),
         (["-bn", "mini"], 1, "'mini' must be batch or running"),
         (["-bs", "x"], 2, "-bs/--batch_size"),
-        (["-vr", "3;4"], 2, "'3;4'"),
         (["--guess", "1"], 2, "--guess"),
     ],
 )
