@@ -52,20 +52,6 @@ def same_parameters(one, other):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_steps_are_what_was_fed(trained, name):
-    case = trained[name]
-    run = read_run(case.outdir / "run")
-    interval = CASES[name].get("update_interval", 1)
-    assert [rows.tolist() for step in run.steps for rows in step.batches] == (
-        case.fed[: len(case.fed) // interval * interval]
-    )
-    assert all(len(step.batches) == interval for step in run.steps)
-    assert [step.step for step in run.steps] == list(range(len(case.fed) // interval))
-    assert run.settings.total_steps == len(run.steps)
-    assert run.settings.n_rows == len(case.project.x)
-
-
-@pytest.mark.parametrize("name", CASES)
 def test_the_training_is_to_the_bit_that_without_the_callback(trained, name):
     case = trained[name]
     recorded = read_run(case.outdir / "run").parameters()
@@ -224,10 +210,3 @@ def test_the_configuration_takes_over_what_is_there(tmp_path, monkeypatch):
     written.read(tmp_path / "nnabla.conf")
     assert written.get("LOG", "log_console_level") == "WARNING"
     assert written.get("CALLBACK", "util_callback_module") == f"[{CALLBACK},console,images]"
-
-
-def test_the_configuration_names_this_module_once(tmp_path, monkeypatch):
-    monkeypatch.delenv("NNABLA_CONFIG_FILE_PATH", raising=False)
-    monkeypatch.setattr(nnabla_config, "get", lambda section, key: CALLBACK)
-    nnabla_cli_callback.write_configuration(tmp_path / "nnabla.conf")
-    assert f"[{CALLBACK}]" in (tmp_path / "nnabla.conf").read_text()

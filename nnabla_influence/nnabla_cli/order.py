@@ -26,11 +26,12 @@ import numpy as np
 from nnabla.config import nnabla_config
 from nnabla.utils.data_source_implements import CsvDataSource
 
-from nnabla_influence.dataset import check_files
+from nnabla_influence.dataset.values import is_number
 from nnabla_influence.definition import DatasetSettings, Definition
 from nnabla_influence.errors import RunError, UnsupportedError
 from nnabla_influence.file_safety import ADVICE, raised
 from nnabla_influence.nnabla_cli.caches import cached_order
+from nnabla_influence.nnabla_cli.unsafe_inputs import check_files
 from nnabla_influence.runs.steps import Step
 
 _LATER_EPOCHS_SEED = 313
@@ -292,7 +293,7 @@ def _row_bytes(path: Path, normalize: bool) -> int:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, cells = itertools.islice(csv.reader(file), 2)
-        cells = [c if _is_number(c) else str(path.parent / c.replace("\\", "/")) for c in cells]
+        cells = [c if is_number(c) else str(path.parent / c.replace("\\", "/")) for c in cells]
         with tempfile.TemporaryDirectory() as temporary:
             copy = os.path.join(temporary, "row.csv")
             with open(copy, "w", encoding="utf-8", newline="") as file:
@@ -308,11 +309,3 @@ def _row_bytes(path: Path, normalize: bool) -> int:
         np.asarray(value, np.float32 if isinstance(value, list) else None).nbytes
         for value in values
     )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

@@ -169,22 +169,6 @@ def test_labels_are_checked_again_for_a_network_with_fewer_classes(data, home):
         open_dataset(data, [ColumnSpec("y", (1,), 2)], cache_dir=home)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"garbage"])
-def test_a_damaged_entry_is_replaced(data, home, loads, content):
-    open_dataset(data, SPECS, cache_dir=home)
-    loads.clear()
-    (victim,) = home.glob("*/0.npy")
-    victim.unlink()  # The old file may still be mapped.
-    if content is not None:
-        victim.write_bytes(content)
-    again = open_dataset(data, SPECS, cache_dir=home)
-    assert loads
-    np.testing.assert_array_equal(pixels(again), images(0, 1, 2, 3))
-    loads.clear()
-    open_dataset(data, SPECS, cache_dir=home)
-    assert not loads
-
-
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interruption_leaves_nothing(data, home, monkeypatch, error, threads):
@@ -314,12 +298,6 @@ def test_the_cache_lies_where_the_platform_keeps_such_things(
     assert cache_home() == Path(expected)
 
 
-def test_the_environment_names_the_cache(data, tmp_path, monkeypatch):
-    monkeypatch.setenv("NNABLA_INFLUENCE_CACHE", str(tmp_path / "named"))
-    open_dataset(data, SPECS)
-    assert len(list((tmp_path / "named").glob("*/0.npy"))) == 1
-
-
 def peak(folder: Path, n_rows: int) -> int:
     """Bytes that opening, gathering every row and reading every cell need at most."""
     rows = [[f"{k % 20}.png", *[f"{k}.123456"] * 100] for k in range(n_rows)]
@@ -351,27 +329,6 @@ def test_memory_does_not_grow_with_the_data(tmp_path, monkeypatch):
     decoded = 500 * (64 * 64 + 4 * 100)
     text = 500 * 11 * 100
     assert many - few < (decoded + text) / 50
-
-
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
-def test_pages_that_were_read_are_handed_back(tmp_path, monkeypatch):
-    monkeypatch.setattr("nnabla_influence.dataset.store._RESIDENT_BYTES", 1 << 20)
-    numbers = [f"z__{i}" for i in range(1000)]
-    path = write_csv(tmp_path / "z.csv", numbers, [[k] * 1000 for k in range(2000)])
-    dataset = open_dataset(path, [ColumnSpec("z", (1000,))], cache_dir=tmp_path / "cache")
-    (stored,) = (tmp_path / "cache").glob("*/*.npy")
-    assert stored.stat().st_size > 8_000_000
-    for start in range(0, 2000, 20):
-        dataset.batch(np.arange(start, start + 20))
-    assert resident(stored) < 3_000_000
-
-
-def resident(path: Path) -> int:
-    """Bytes of a mapped file that count as memory of this process."""
-    lines = Path("/proc/self/smaps").read_text().splitlines()
-    (start,) = [i for i, line in enumerate(lines) if line.endswith(str(path))]
-    (size,) = [line for line in lines[start + 1 : start + 8] if line.startswith("Rss:")]
-    return 1024 * int(size.split()[1])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the folder lies in the user's profile")

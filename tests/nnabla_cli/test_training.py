@@ -304,15 +304,6 @@ def test_wrong_arguments(tmp_path):
     refused(tmp_path, RunError, r"keep: 'some'", keep="some")
 
 
-def test_a_folder_with_other_things_is_refused_before_the_training(tmp_path):
-    definition = write_project(tmp_path / "project").definition
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter.tex").touch()
-    with pytest.raises(OutputError, match=r"thesis: holds chapter.tex"):
-        train(definition, tmp_path / "thesis", device="cpu")
-    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
-
-
 @pytest.mark.parametrize(
     ("output", "message"),
     [

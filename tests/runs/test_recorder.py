@@ -235,31 +235,6 @@ def test_the_window_and_its_epochs(tmp_path, options, expected):
     assert [(step.step, step.epoch) for step in run.window_steps] == expected
 
 
-def test_memory_is_bounded_by_the_window(tmp_path):
-    net = Net()
-    with make_iterator() as iterator:
-        recorder = Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, keep="final")
-        train(recorder, net, 100)
-        assert len(recorder._log._updates) <= 7
-
-
-def test_statistics_of_batch_normalization_are_kept_and_marked_as_not_trained(tmp_path):
-    net = Net(batch_norm=True)
-    with recorded(tmp_path, net) as recorder:
-        train(recorder, net, 6)
-    last, first = net.last(), net.first
-    with nn.parameter_scope("", scope={}):
-        nn.load_parameters(str(tmp_path / "run" / "final.h5"))
-        loaded = nn.get_parameters(grad_only=False)
-        assert set(loaded) == set(last)
-        assert all(np.array_equal(v.d, last[name]) for name, v in loaded.items())
-        assert {name for name, v in loaded.items() if not v.need_grad} == {
-            "net/bn/bn/mean",
-            "net/bn/bn/var",
-        }
-    assert not np.array_equal(last["net/bn/bn/mean"], first["net/bn/bn/mean"])
-
-
 def train_noted(recorder, net, count):
     """Train; return parameters and the solver's state before each step and at the end."""
     noted = []
@@ -339,28 +314,6 @@ def test_what_the_training_starts_from_may_be_loaded_after_the_recorder_is_made(
             variable.d = 3.0
         noted = train_noted(recorder, net, 2)
     check_checkpoint(read_run(tmp_path / "run").checkpoint(0), noted[0])
-
-
-def test_checkpoints_by_the_names_of_the_definition_and_rows_of_the_users_own(tmp_path):
-    net = Net(S.Momentum(0.05))
-    with nn.parameter_scope("net"):
-        inner = nn.get_parameters(grad_only=False)
-    rows = [0, 1, 2, 3]
-    with Recorder(
-        tmp_path / "run", solver=net.solver, n_rows=N, parameters=inner, window="all", keep="all"
-    ) as recorder:
-        for _ in range(3):
-            net.feed((X[rows], Y[rows]))
-            net.solver.zero_grad()
-            net.loss.backward()
-            net.solver.update()
-            recorder.step(rows)
-    run = read_run(tmp_path / "run")
-    first = run.checkpoint(0)
-    assert set(first.parameters) == set(first.solver.values["m"]) == {"affine/W", "affine/b"}
-    assert np.array_equal(first.parameters["affine/W"], net.first["net/affine/W"])
-    momentum = net.solver.get_states()["net/affine/W"].pstate["m"].d
-    assert np.array_equal(run.final_checkpoint().solver.values["m"]["affine/W"], momentum)
 
 
 def test_hyperparameters_are_the_constructors_whatever_the_schedule_did(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -63,31 +62,6 @@ def test_a_start_that_is_not_known_is_refused(training):
             variable.ClearField("initializer")
     with pytest.raises(ModelError, match=r"results_current_3\.nnp: .*'h/affine/W'"):
         replay._check_replayable(inputs)
-
-
-@pytest.mark.parametrize(("scale", "near"), [(1e-5, True), (1e-1, False)])
-def test_the_distance_is_relative_to_that_which_the_parameters_moved(
-    training, done, never, monkeypatch, scale: float, near: bool
-):
-    monkeypatch.setattr(replay, "_best_epoch", lambda *_, **__: None)
-    rng = np.random.default_rng(0)
-    given = parameters_of(training.final)
-    noisy = {
-        k: (v * (1 + scale * rng.normal(size=v.shape))).astype(np.float32) for k, v in given.items()
-    }
-    inputs = replay_inputs(training.final, training.training)
-    definition = dataclasses.replace(inputs.definition, parameters=noisy)
-    changed = dataclasses.replace(inputs, definition=definition)
-    past = replay_training(changed, done / "run", Said())
-    ours = np.concatenate([past.run.parameters()[k].ravel() for k in sorted(noisy)])
-    theirs = np.concatenate([noisy[k].ravel() for k in sorted(noisy)])
-    start = past.run.checkpoint(0).parameters
-    beginning = np.concatenate([start[k].ravel() for k in sorted(noisy)])
-    off, way = ours.astype(float) - theirs, ours.astype(float) - beginning
-    wanted = np.linalg.norm(off) / np.linalg.norm(way)
-    assert past.distance == pytest.approx(wanted, rel=1e-3)
-    assert past.is_near == near
-    assert f"relative error {past.distance:.1e}" in past.explanation
 
 
 @pytest.mark.parametrize("window", [1, 2])

@@ -23,7 +23,6 @@ from nnabla_influence.errors import (
     OutputError,
     RunError,
     ScoreError,
-    UnsupportedError,
 )
 from nnabla_influence.files import file_hash
 from nnabla_influence.ranking import Ranking
@@ -347,37 +346,14 @@ def test_learning_rate_zero_is_an_error(table: Project, tmp_path):
         table.score(run=folder)
 
 
-def test_other_solvers_are_refused_by_name(tmp_path):
-    import nnabla.solvers as S
-
-    case = BY_NAME["linear-squared"]
-    for part in ("training", "validation"):
-        write_csv(tmp_path / f"{part}.csv", case.inputs(10))
-    net = case.save_definition(tmp_path, solver=S.Lars(0.1))
-    with pytest.raises(UnsupportedError, match="Lars"):
-        score(net, parameters=tmp_path / "net.h5")
-
-
 def test_definition_without_parameters_or_run(table: Project):
     with pytest.raises(ModelError, match=r"net\.nntxt: .*parameters"):
         score(table.net)
 
 
-def test_run_that_does_not_fit_the_model(table: Project, regression: Project):
-    with pytest.raises(RunError, match=r"run: .*parameters"):
-        score(table.net, run=regression.run)
-
-
 def test_run_that_does_not_fit_the_data(table: Project, tmp_path):
     with pytest.raises(RunError, match=r"45 rows.*25"):
         table.score(train=table.folder / "validation.csv")
-
-
-def test_missing_dataset_names_the_option(table: Project, tmp_path):
-    text = table.net.read_text(encoding="utf-8").replace("validation.csv", "gone.csv")
-    (tmp_path / "net.nntxt").write_text(text, encoding="utf-8")
-    with pytest.raises(DatasetError, match=r"gone\.csv: .*validation.* -v"):
-        score(tmp_path / "net.nntxt", run=table.run)
 
 
 def test_validation_row_out_of_range(table: Project):
