@@ -33,6 +33,7 @@ from nnabla_influence.file_safety import ADVICE, raised
 from nnabla_influence.nnabla_cli.caches import cached_order
 from nnabla_influence.nnabla_cli.unsafe_inputs import check_files
 from nnabla_influence.runs.steps import Step
+from nnabla_influence.text import cause_text
 
 _LATER_EPOCHS_SEED = 313
 """nnabla's default seed."""
@@ -302,7 +303,7 @@ def _row_bytes(path: Path, normalize: bool) -> int:
                 values = source.next()
     except Exception as error:  # nnabla's loaders raise anything
         raise UnsupportedError(
-            f"{path}: the first row cannot be decoded ({' '.join(str(error).split())}), so it is"
+            f"{path}: the first row cannot be decoded ({cause_text(error)}), so it is"
             " unknown whether nnabla keeps the data in memory"
         ) from error
     return sum(

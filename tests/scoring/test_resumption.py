@@ -140,18 +140,6 @@ def test_every_step_can_be_resumed_from(trainings, tmp_path, monkeypatch, at: in
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupted_twice(trainings, tmp_path, monkeypatch):
-    training, output = trainings["adam"], tmp_path / "influence.csv"
-    arguments = {"run": training.run("sqrt"), "options": EXACT}
-    wanted = undisturbed(training, tmp_path, "sqrt", EXACT)
-    interrupt(monkeypatch, training, output, 2, **arguments)
-    interrupt(monkeypatch, training, output, 2, **arguments)
-    said = Said()
-    score(training.definition, output=output, progress=said, **arguments)
-    assert f"Resumed after 4 steps from {HIDDEN}" in said.lines
-    assert content(output) == wanted
-
-
 def change_validation(folder: Path, training: Watched) -> dict:
     lines = (training.folder / "valid.csv").read_text().splitlines()
     lines[3] = lines[3].replace("-", "")

@@ -202,17 +202,6 @@ def test_other_batch_size_gives_shuffled_trials_with_their_spread(table: Project
     assert spearmanr(ranking.scores.influence[once], table.wanted(1)[once]).statistic > 0.9
 
 
-def test_the_file_says_where_the_order_is_from(table: Project, tmp_path):
-    def header(**arguments) -> str:
-        score(table.net, output=tmp_path / "influence.csv", **arguments)
-        return (tmp_path / "influence.csv").read_text(encoding="utf-8").splitlines()[0]
-
-    final = table.run / "final.h5"
-    assert "orders:recorded" in header(run=table.run)
-    assert "orders:replayed" in header(parameters=final)
-    assert "orders:shuffled" in header(parameters=final, options=Options(batch_size=9))
-
-
 def test_losses_and_predictions_are_those_of_the_final_parameters(table: Project):
     scores = table.score().scores
     parameters = table.final_parameters()
@@ -414,12 +403,3 @@ def test_unwritable_output_is_refused_before_the_work(table: Project, tmp_path, 
     monkeypatch.setattr(inputs, "load_definition", lambda *_: pytest.fail("work was begun"))
     with pytest.raises(OutputError, match=r"influence\.csv"):
         table.score(output=tmp_path / "no" / "such" / "influence.csv")
-
-
-def test_failure_leaves_an_existing_output_as_it_was(table: Project, tmp_path):
-    output = tmp_path / "influence.csv"
-    output.write_text("influence,datasource_index\n")
-    with pytest.raises(DatasetError):
-        table.score(output=output, options=Options(validation_rows=[99]))
-    assert output.read_text() == "influence,datasource_index\n"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["influence.csv"]
