@@ -227,15 +227,6 @@ def test_an_array_that_does_not_fit(tmp_path, array, shape, message):
     assert_refused(path, [ColumnSpec("x", shape)], where + message)
 
 
-def test_a_pickle_that_calls_itself_npy_is_not_run(tmp_path):
-    (tmp_path / "a.npy").write_bytes(
-        b"cos\nmkdir\n(S'" + str(tmp_path / "ran").encode() + b"'\ntR."
-    )
-    path = write_csv(tmp_path / "data.csv", ["x"], [["a.npy"]])
-    assert_refused(path, [ColumnSpec("x", (1,))], place(0, "x"), "cannot be decoded (", "magic")
-    assert not (tmp_path / "ran").exists()
-
-
 def test_a_vector_that_does_not_fit(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(2))
     wide = write_csv(tmp_path / "wide.csv", ["v__0:a", "v__1:b"], [[1, 2]])

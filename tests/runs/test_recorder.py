@@ -316,24 +316,6 @@ def test_what_the_training_starts_from_may_be_loaded_after_the_recorder_is_made(
     check_checkpoint(read_run(tmp_path / "run").checkpoint(0), noted[0])
 
 
-def test_hyperparameters_are_the_constructors_whatever_the_schedule_did(tmp_path):
-    for solver, expected in (
-        (S.Adam(0.001, 0.8, 0.99, 1e-6), {"lr": 0.001, "beta1": 0.8, "beta2": 0.99, "eps": 1e-6}),
-        (S.AdamW(0.01, wd=0.25), {"lr": 0.01, "wd": 0.25}),
-        (S.SgdW(0.02, 0.5, 0.125), {"lr": 0.02, "momentum": 0.5, "wd": 0.125}),
-    ):
-        with nn.parameter_scope("", scope={}):
-            with Recorder(tmp_path / "run", solver=Net(solver).solver, n_rows=N) as recorder:
-                recorder.solver.set_learning_rate(0.5)
-                recorder.step([1])
-            run = read_run(tmp_path / "run")
-        found = run.settings.hyperparameters
-        assert {name: found[name] for name in expected} == pytest.approx(expected)
-        assert run.settings.solver == solver.name
-        # Nobody called weight_decay: the constructor's is what the solver uses.
-        assert (run.settings.weight_decay, run.steps[0].learning_rate) == (0.0, 0.5)
-
-
 def test_a_decay_of_0_that_would_be_taken_for_the_solvers_own_is_refused(tmp_path):
     recorder = Recorder(tmp_path / "run", solver=Net(S.AdamW(wd=0.1)).solver, n_rows=N)
     with pytest.raises(UnsupportedError, match=r"weight_decay\(0\) .* wd=0"):
@@ -386,16 +368,6 @@ def test_a_training_that_ends_with_an_exception(tmp_path, error, keep):
         assert (len(run.steps), run.checkpoints) == (4, (0, 1, 2, 3))
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [([0, N], f"row {N} "), ([-1, 2], "row -1 "), ([], "float64"), ([[1, 2]], r"\(1, 2\)")],
-)
-def test_wrong_rows(tmp_path, rows, message):
-    recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N)
-    with pytest.raises(RunError, match=message):
-        recorder.step(rows)
-
-
 def decay(*rates):
     def train(recorder):
         for rate in rates:
@@ -415,6 +387,10 @@ def decay(*rates):
         (RunError, "weight_decay", decay(0.1), {"weight_decay": 0.1}),
         (RunError, r"recorder.step\(rows\)", lambda r: r.solver.update(), {}),
         (RunError, "no solver update", lambda r: r.save(), {}),
+        (RunError, f"row {N} ", lambda r: r.step([0, N]), {}),
+        (RunError, "row -1 ", lambda r: r.step([-1, 2]), {}),
+        (RunError, "float64", lambda r: r.step([]), {}),
+        (RunError, r"\(1, 2\)", lambda r: r.step([[1, 2]]), {}),
     ],
 )
 def test_what_cannot_be_recorded_is_refused(tmp_path, error, message, call, options):
