@@ -273,15 +273,6 @@ def test_a_header_that_somebody_changed_is_no_failure(label):
     assert parsed_orders(label, 1).origin == "recorded"
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [("", 1), ("recorded", 0), ("recorded", 1, "a; b"), ("recorded", 1, "rough - by name")],
-)
-def test_orders_check_themselves(arguments):
-    with pytest.raises(ValueError, match=r"\d orders, '"):
-        Orders(*arguments)
-
-
 def test_a_ranking_that_a_spreadsheet_sorted_and_shortened_is_read(tmp_path):
     path = write_csv(
         tmp_path / "r.csv",

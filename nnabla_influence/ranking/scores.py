@@ -79,20 +79,12 @@ class Orders:
         why: Why this method, in a few words, without comma, colon, semicolon or ``/``
             between spaces.
         verdict: How reliable the scores are; None if unknown.
-
-    Raises:
-        ValueError: The origin is empty, a header cell cannot hold ``why``, or there is no order.
     """
 
     origin: str
     count: int
     why: str = ""
     verdict: Verdict | None = None
-
-    def __post_init__(self) -> None:
-        said = self.why and (_FORBIDDEN & set(self.why) or parsed_verdict(self.why))
-        if not self.origin or said or self.count < 1:
-            raise ValueError(f"{self.count} orders, {self.origin!r}, {self.why!r}")
 
     @property
     def label(self) -> str:

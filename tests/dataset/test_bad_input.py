@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nnabla.utils.data_source_implements import CsvDataSource
 
 from nnabla_influence.dataset import ColumnSpec, open_dataset
 from nnabla_influence.errors import DatasetError
@@ -106,17 +105,6 @@ def test_a_csv_of_another_form(tmp_path, content: bytes, parts: list[str]):
     path = tmp_path / "data.csv"
     path.write_bytes(content)
     assert_refused(path, [Y], *parts)
-
-
-@pytest.mark.parametrize("cell", [" y", "y ", " y:label", "y :label", "\N{NO-BREAK SPACE}y"])
-def test_a_header_with_a_space(tmp_path, cell):
-    """nnabla takes it for a part of the name."""
-    path = write_csv(tmp_path / "data.csv", ["x", cell], [[1, 2]])
-    with CsvDataSource(str(path)) as source:
-        assert "y" not in source.variables
-    assert_refused(
-        path, [Y], f", line 1: the network's input 'y' has no column; column 2, {cell!r}"
-    )
 
 
 @pytest.mark.parametrize(
