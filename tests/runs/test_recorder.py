@@ -12,8 +12,11 @@ from nnabla.experimental.framework.updater import Updater
 from nnabla.utils.data_iterator import data_iterator_simple
 
 from nnabla_influence.errors import OutputError, RunError, UnsupportedError
+from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.recorder import Recorder
 from nnabla_influence.runs.run import read_run
+from nnabla_influence.solvers import SolverState
+from tests.exact_trainings import equal
 from tests.training_data import linear_data, rows_of, train_by_hand
 
 N, B = 13, 4
@@ -235,29 +238,22 @@ def test_the_window_and_its_epochs(tmp_path, options, expected):
     assert [(step.step, step.epoch) for step in run.window_steps] == expected
 
 
-def train_noted(recorder, net, count):
-    """Train; return parameters and the solver's state before each step and at the end."""
-    noted = []
-    for _ in range(count):
-        noted.append(state_of(net))
+def train_noted(recorder, net, count, first=0):
+    """Train; return the checkpoints before each step and at the end."""
+    noted = [state_of(net, first)]
+    for number in range(first + 1, first + count + 1):
         train(recorder, net, 1)
-    return [*noted, state_of(net)]
+        noted.append(state_of(net, number))
+    return noted
 
 
-def state_of(net):
-    states = net.solver.get_states()
-    values = {f"{n}/{kind}": v.d.copy() for n, s in states.items() for kind, v in s.pstate.items()}
-    return {**net.last(), **values}, {s.t for s in states.values()}
-
-
-def check_checkpoint(checkpoint, noted):
-    values, counts = noted
-    found = dict(checkpoint.parameters)
-    for kind, arrays in checkpoint.solver.values.items():
-        found.update({f"{name}/{kind}": value for name, value in arrays.items()})
-    assert set(found) == set(values)
-    assert all(np.array_equal(found[name], value) for name, value in values.items())
-    assert {checkpoint.solver.t} == counts
+def state_of(net, step):
+    states, values = net.solver.get_states(), {}
+    for name, state in states.items():
+        for kind, v in state.pstate.items():
+            values.setdefault(kind, {})[name] = v.d.copy()
+    (t,) = {state.t for state in states.values()}
+    return Checkpoint(step, net.last(), SolverState(t, values))
 
 
 # 13 rows in batches of 4: three updates an epoch.
@@ -289,8 +285,8 @@ def test_the_checkpoints_that_are_kept(tmp_path, options, checkpoints, first):
     window = {"all": 0, "last": 34, 2: 30 if "steps_per_epoch" in options else 31}
     assert [step.step for step in run.window_steps] == list(range(window[options["window"]], 37))
     for number in run.checkpoints:
-        check_checkpoint(run.checkpoint(number), noted[number])
-    check_checkpoint(run.final_checkpoint(), noted[37])
+        equal(run.checkpoint(number), noted[number])
+    equal(run.final_checkpoint(), noted[37])
     assert run.settings.keep == options.get("keep", "sqrt")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -300,11 +296,11 @@ def test_a_run_can_be_saved_during_the_training(tmp_path):
     with recorded(tmp_path, net, window="all", keep="all") as recorder:
         noted = train_noted(recorder, net, 4)
         assert recorder.save().checkpoints == (0, 1, 2, 3)
-        noted[4:] = train_noted(recorder, net, 3)
+        noted[4:] = train_noted(recorder, net, 3, first=4)
     run = read_run(tmp_path / "run")
     assert run.checkpoints == tuple(range(7))
     for number in run.checkpoints:
-        check_checkpoint(run.checkpoint(number), noted[number])
+        equal(run.checkpoint(number), noted[number])
 
 
 def test_what_the_training_starts_from_may_be_loaded_after_the_recorder_is_made(tmp_path):
@@ -313,7 +309,7 @@ def test_what_the_training_starts_from_may_be_loaded_after_the_recorder_is_made(
         for variable in nn.get_parameters().values():
             variable.d = 3.0
         noted = train_noted(recorder, net, 2)
-    check_checkpoint(read_run(tmp_path / "run").checkpoint(0), noted[0])
+    equal(read_run(tmp_path / "run").checkpoint(0), noted[0])
 
 
 def test_a_decay_of_0_that_would_be_taken_for_the_solvers_own_is_refused(tmp_path):
