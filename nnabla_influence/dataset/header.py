@@ -101,4 +101,16 @@ def read_header(
             names = list(dict.fromkeys(c.name for c in columns if not c.is_comment))
         return columns, {name: columns_of(columns, name) for name in names}
     except ValueError as error:
-        raise DatasetError(f"{path}, line 1: {error}") from error
+        reason = _other_separator(header.cells) or error
+        raise DatasetError(f"{path}, line 1: {reason}") from error
+
+
+def _other_separator(cells: Sequence[str]) -> str | None:
+    """Return what is wrong with a header whose columns are not separated by commas."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if sum(cell.count(separator) for cell in cells) >= len(cells):
+            return (
+                f"its columns are separated by {name}, those of a dataset CSV by commas; save it"
+                " with commas, and numbers with a decimal point"
+            )
+    return None
