@@ -17,6 +17,7 @@ from nnabla_influence.runs.run import (
     write_run,
 )
 from nnabla_influence.solvers import SolverState
+from tests.runs.changing import as_of_version_0_1_0, flipped
 
 PARAMETERS = {
     "affine/b": np.array([1.0, -2.0], np.float32),
@@ -224,3 +225,60 @@ def test_a_run_that_does_not_fit_the_dataset(tmp_path):
     unnamed = written(tmp_path / "run", settings=None)
     with pytest.raises(RunError, match=r"steps.csv, line 3, column rows: row 8 "):
         check_fits(unnamed, 8)
+
+
+# --------------------------------------------------------------------- damaged
+
+
+@pytest.fixture
+def kept(tmp_path):
+    written(tmp_path / "run", solver_state=STATE, checkpoints=with_checkpoints(10, 12))
+    return tmp_path / "run"
+
+
+def everything(folder) -> list:
+    """All that is read of a run, to be compared."""
+    run = read_run(folder)
+    read = [(s.step, s.epoch, s.learning_rate, s.rows.tolist()) for s in run.steps]
+    for state in (run.final_checkpoint(), *map(run.checkpoint, run.checkpoints)):
+        values = (state.parameters, state.solver.values["m"])
+        read.append((state.step, state.solver.t, *map(as_lists, values)))
+    return read
+
+
+def as_lists(values) -> dict:
+    return {name: value.tolist() for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("final.h5", "solver_states.h5", "steps.csv"),
+        *("checkpoints/layout.json", "checkpoints/10.npy", "checkpoints/12.npy"),
+    ],
+)
+def test_a_flipped_bit_is_named_or_harmless(kept, name):
+    wanted, path = everything(kept), kept / name
+    whole = path.read_bytes()
+    found = 0
+    for bit in np.linspace(0, 8 * len(whole) - 1, 60).astype(int):
+        flipped(path, bit)
+        try:
+            got = everything(kept)
+        except RunError as error:
+            got, message = wanted, str(error)
+            found += 1
+        else:
+            message = str(path)
+        assert message.startswith(str(path))
+        assert got == wanted
+        path.write_bytes(whole)
+    assert found > 30
+
+
+def test_a_run_of_the_version_without_checksums_is_read(kept):
+    wanted = everything(kept)
+    as_of_version_0_1_0(kept)
+    assert everything(kept) == wanted
+    flipped(kept / "checkpoints" / "12.npy", -10)
+    assert everything(kept) != wanted
