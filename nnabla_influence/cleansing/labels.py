@@ -11,7 +11,7 @@ from nnabla_influence.cleansing.table import SPREADSHEET_DIGITS
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
-from nnabla_influence.ranking.classes import are_classes
+from nnabla_influence.ranking.scores import are_classes
 from nnabla_influence.text import listed, with_option
 
 DEFAULT_COLUMN = "y"

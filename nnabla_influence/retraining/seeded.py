@@ -19,7 +19,7 @@ from nnabla_influence.definition import (
 )
 from nnabla_influence.definition.training_network import initial_parameters
 from nnabla_influence.errors import RunError
-from nnabla_influence.files import file_hash
+from nnabla_influence.files import file_hash, working_folder
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.nnabla_cli.order import seeded_steps
@@ -32,12 +32,8 @@ from nnabla_influence.runs.checkpoint import (
     write_layout,
 )
 from nnabla_influence.runs.checkpoint_plan import WindowPlan
-from nnabla_influence.runs.run import (
-    RunSettings,
-    replacing_run,
-    write_run_files,
-)
-from nnabla_influence.runs.run_files import CHECKPOINTS
+from nnabla_influence.runs.run import RunSettings, write_run
+from nnabla_influence.runs.run_files import CHECKPOINTS, check_replaceable
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.solvers import STATE_NAMES, SolverState
 
@@ -96,17 +92,19 @@ def train(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> Non
     About the square root of the number of steps are kept as checkpoints, for replays.
     """
     training = seeded_training(inputs, seed)
-    with replacing_run(folder) as staged:
-        checkpoints = staged / CHECKPOINTS
+    check_replaceable(folder)
+    with working_folder(folder) as hidden:
+        checkpoints = hidden / CHECKPOINTS
         checkpoints.mkdir()
         end = _train_keeping(inputs, training, checkpoints)
-        write_run_files(
-            staged,
+        write_run(
+            folder,
             parameters=end.parameters,
             steps=training.steps,
             settings=_settings(inputs, training),
             trainable=inputs.definition.trainable,
             solver_state=end.solver,
+            checkpoints=checkpoints.replace,
         )
 
 

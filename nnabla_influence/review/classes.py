@@ -19,7 +19,7 @@ from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.files import PathLike
 from nnabla_influence.ranking import Ranking
-from nnabla_influence.ranking.classes import are_classes, is_whole
+from nnabla_influence.ranking.scores import are_classes, is_whole
 from nnabla_influence.text import listed, with_option
 
 _SEPARATORS = ",;\t"
