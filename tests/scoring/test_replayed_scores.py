@@ -156,7 +156,7 @@ def test_a_scripts_training_without_states_is_refused_with_advice(training, tmp_
     run = read_run(training.run("final"))
     settings = dataclasses.replace(run.settings, recorded_by="Recorder")
     write_run(tmp_path / "run", parameters=run.parameters(), steps=run.steps, settings=settings)
-    with pytest.raises(RunError, match=r"run: .* Recorder\("):
+    with pytest.raises(RunError, match=r"run: .* RecorderOptions"):
         score(training.definition, run=tmp_path / "run", options=EXACT)
 
 
