@@ -18,7 +18,7 @@ from nnabla.logger import logger
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from network_defs.samples import Training, lenet, write_definition, write_digits
-from nnabla_influence.retraining.removal_curve import curve
+from nnabla_influence import CurveOptions, curve
 
 N_ROWS = 1000
 
@@ -32,9 +32,9 @@ def compute(folder: Path, data: Path, jobs: int) -> tuple[float, list[str]]:
         validation=data / "validation.csv",
         test=data / "test.csv",
         output=folder,
-        seeds=range(4),
-        rankings=("final", "random"),
-        removed=(20, 50, 100, 200),
+        options=CurveOptions(
+            seeds=range(4), rankings=("final", "random"), removed=(20, 50, 100, 200)
+        ),
         device="cpu",
         jobs=jobs,
     )

@@ -148,18 +148,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         ranking = make_ranking(Path(folder), parsed.rows)
         start = time.perf_counter()
-        written = write_page(
-            read_reviewed(ranking), Path(folder) / "review.html", thumbnails=parsed.thumbnails
-        )
+        page = Path(folder) / "review.html"
+        pictures = write_page(read_reviewed(ranking), page, thumbnails=parsed.thumbnails)
         seconds = time.perf_counter() - start
-        print(f"{parsed.rows} rows, {len(written.pictures.rows)} of them with thumbnails")
-        print(f"page written in {seconds:.1f} s, {written.n_bytes / 1e6:.1f} MB")
+        print(f"{parsed.rows} rows, {len(pictures.rows)} of them with thumbnails")
+        print(f"page written in {seconds:.1f} s, {page.stat().st_size / 1e6:.1f} MB")
         workbook = Path(folder) / "review.xlsx"
         start = time.perf_counter()
         write_workbook(read_reviewed(ranking), workbook, thumbnails=parsed.thumbnails)
         seconds = time.perf_counter() - start
         print(f"workbook written in {seconds:.1f} s, {workbook.stat().st_size / 1e6:.1f} MB")
-        times = measure(written.path, parsed.repeat)
+        times = measure(page, parsed.repeat)
     print(f"{'milliseconds, of ' + str(parsed.repeat) + ' times':36}  median    most")
     for name, values in times.items():
         print(f"{name:36}  {statistics.median(values):6.0f}  {max(values):6.0f}")

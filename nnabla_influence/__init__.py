@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from nnabla_influence.cleansing import cleanse
     from nnabla_influence.errors import InfluenceError
     from nnabla_influence.nnabla_cli.training import train
-    from nnabla_influence.options import Options
+    from nnabla_influence.options import (
+        CurveOptions,
+        Options,
+        RecorderOptions,
+        Sample,
+        ValidationOptions,
+    )
     from nnabla_influence.progress import ConsoleProgress, SilentProgress, TerminalProgress
     from nnabla_influence.ranking import Ranking, read_ranking
-    from nnabla_influence.retraining.agreement import Sample
     from nnabla_influence.retraining.removal_curve import curve
     from nnabla_influence.retraining.validation import validate
     from nnabla_influence.runs.recorder import Recorder
@@ -25,13 +30,16 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConsoleProgress",
+    "CurveOptions",
     "InfluenceError",
     "Options",
     "Ranking",
     "Recorder",
+    "RecorderOptions",
     "Sample",
     "SilentProgress",
     "TerminalProgress",
+    "ValidationOptions",
     "cleanse",
     "curve",
     "read_ranking",
@@ -42,13 +50,16 @@ __all__ = [
 
 _PACKAGES = {
     "ConsoleProgress": "progress",
+    "CurveOptions": "options",
     "InfluenceError": "errors",
     "Options": "options",
     "Ranking": "ranking",
     "Recorder": "runs.recorder",
-    "Sample": "retraining.agreement",
+    "RecorderOptions": "options",
+    "Sample": "options",
     "SilentProgress": "progress",
     "TerminalProgress": "progress",
+    "ValidationOptions": "options",
     "cleanse": "cleansing",
     "curve": "retraining.removal_curve",
     "read_ranking": "ranking",

@@ -29,6 +29,11 @@ class Device:
     context: nn.Context
     description: str
 
+    @property
+    def is_cuda(self) -> bool:
+        """Whether it is a GPU."""
+        return any(backend.startswith("cudnn") for backend in self.context.backend)
+
 
 def cpu_device(reason: str) -> Device:
     """Return the CPU, with ``reason`` in its description."""

@@ -64,7 +64,7 @@ def end_with_application(clean_up: Callable[[], object]) -> None:
         clean_up: Removes unfinished files.
     """
     # The ancestors are read here, since one may have ended before the thread starts.
-    wait = end_of_an_ancestor(INTERVAL)
+    wait = _end_of_an_ancestor()
     threading.Thread(target=_end_after, args=(wait, clean_up), daemon=True).start()
 
 
@@ -82,19 +82,15 @@ def _end_after(wait: Callable[[], None], clean_up: Callable[[], object]) -> None
         os._exit(1)
 
 
-def end_of_an_ancestor(interval: float) -> Callable[[], None]:
-    """Read the nearest ancestors now, and return a function that waits until one has ended.
-
-    Args:
-        interval: Seconds between two looks, on systems that offer no more than looking.
-    """
+def _end_of_an_ancestor() -> Callable[[], None]:
+    """Read the nearest ancestors now, and return a function that waits until one has ended."""
     if sys.platform == "win32":
         return _end_on_windows()
     before = _ancestors()
 
     def wait() -> None:
         while _ancestors() == before:  # a process whose parent ends gets another one at once
-            time.sleep(interval)
+            time.sleep(INTERVAL)
 
     return wait
 

@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 
 from nnabla_influence import Options, score
-from nnabla_influence.dataset import ColumnSpec, check_files, open_dataset
+from nnabla_influence.dataset import ColumnSpec, open_dataset
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import DatasetError, RunError
 from nnabla_influence.nnabla_cli import training
+from nnabla_influence.nnabla_cli.unsafe_inputs import check_files
+from nnabla_influence.options import CurveOptions
 from nnabla_influence.retraining.removal_curve import curve
 from nnabla_influence.review.thumbnails import shows_a_picture, thumbnail
 from tests.adversarial import add_column, add_monitored, train_it
@@ -132,9 +134,7 @@ def test_a_removal_curve_unpickles_nothing(project, tmp_path, marker):
         validation=project.validation,
         test=project.test,
         output=tmp_path / "curve",
-        removed=[1],
-        rankings=["final"],
-        seeds=[0],
+        options=CurveOptions(removed=[1], rankings=["final"], seeds=[0]),
         device="cpu",
     )
     assert not marker.exists()

@@ -20,11 +20,11 @@ from PIL import Image
 
 from nnabla_influence import file_safety
 from nnabla_influence.cleansing.table import read_table
-from nnabla_influence.dataset import ColumnSpec, check_files, open_dataset
+from nnabla_influence.dataset import ColumnSpec, open_dataset
 from nnabla_influence.definition import load_definition
 from nnabla_influence.definition.model_file import read_parameters as read_model_parameters
 from nnabla_influence.errors import DatasetError, ModelError, OutputError, RunError
-from nnabla_influence.nnabla_cli.unsafe_inputs import check_datasets
+from nnabla_influence.nnabla_cli.unsafe_inputs import check_datasets, check_files
 from nnabla_influence.ranking import read_ranking
 from nnabla_influence.review.thumbnails import thumbnail
 from nnabla_influence.runs.run import read_run

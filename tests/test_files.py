@@ -119,19 +119,6 @@ def test_where_no_file_can_be_written(file: Path, folder: Path, where: str, mess
     assert names(file.parent) == before
 
 
-@pytest.mark.parametrize(
-    ("where", "message"),
-    [("none/run", ".*No such file or directory"), ("result.csv", "is a file")],
-)
-def test_where_no_folder_can_be_written(file: Path, where: str, message: str):
-    path = file.parent / where
-    with (
-        pytest.raises(OutputError, match=f"^{re.escape(str(path))}: {message}"),
-        replacing_folder(path),
-    ):
-        pytest.fail("work was begun")
-
-
 @pytest.mark.parametrize("link", [None, "link_to", "symlink_to"])
 def test_an_input_is_never_an_output(file: Path, link: str | None):
     output = file

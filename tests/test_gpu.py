@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, curve, score, train
+from nnabla_influence import CurveOptions, Options, curve, score, train
 from nnabla_influence.definition import SolverSettings, build_objective, load_definition
 from nnabla_influence.device import Device, choose_device, cpu_device
 from nnabla_influence.engine import build_engine
@@ -103,13 +103,11 @@ def test_a_removal_curve_is_that_of_the_cpu(tmp_path, gpu: Device, jobs: int):
             project.model,
             **project.csvs,
             output=tmp_path / device,
-            seeds=[0, 1],
-            removed=[5],
-            rankings=["final", "exact-last"],
+            options=CurveOptions(seeds=[0, 1], removed=[5], rankings=["final", "exact-last"]),
             device=device,
             jobs=jobs,
         )
         for device in ("cpu", "cuda")
     )
-    losses, expected = ([cell.loss for cell in found.cells] for found in (of_gpu, of_cpu))
+    losses, expected = (found.results["loss"] for found in (of_gpu, of_cpu))
     np.testing.assert_allclose(losses, expected, rtol=1e-3)

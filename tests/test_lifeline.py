@@ -145,32 +145,6 @@ def test_a_process_that_ignores_the_signal_is_ended(tmp_path: Path):
     assert not left.exists()
 
 
-@_IN_PROC
-def test_the_ancestors_are_parent_first():
-    said = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from nnabla_influence import lifeline; print(lifeline._ancestors())",
-        ],
-        env=environment(PYTHONPATH=str(REPOSITORY)),
-        capture_output=True,
-        check=True,
-        text=True,
-    ).stdout
-    assert said.startswith(f"[{os.getpid()}, {os.getppid()}, ")
-
-
-def test_ancestors_are_read_before_the_wait_begins(monkeypatch):
-    """An application that ends before the watching thread runs is missed otherwise."""
-    lines = iter([[3, 2], [1]])
-    monkeypatch.setattr(lifeline, "_ancestors", lambda: next(lines))
-    monkeypatch.setattr(sys, "platform", "linux")
-    wait = lifeline.end_of_an_ancestor(0.0)
-    wait()  # at once: another look would raise StopIteration
-    assert list(lines) == []
-
-
 @pytest.mark.parametrize("how", [b"", b"kill"])
 def test_a_process_ends_when_its_pipe_closes_and_folders_are_removed(tmp_path: Path, how: bytes):
     folder = tmp_path / "a:b"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import os
 import re
 from pathlib import Path
@@ -274,15 +273,6 @@ def test_a_header_that_somebody_changed_is_no_failure(label):
     assert parsed_orders(label, 1).origin == "recorded"
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [("", 1), ("recorded", 0), ("recorded", 1, "a; b"), ("recorded", 1, "rough - by name")],
-)
-def test_orders_check_themselves(arguments):
-    with pytest.raises(ValueError, match=r"\d orders, '"):
-        Orders(*arguments)
-
-
 def test_a_ranking_that_a_spreadsheet_sorted_and_shortened_is_read(tmp_path):
     path = write_csv(
         tmp_path / "r.csv",
@@ -342,13 +332,6 @@ def test_scores_that_are_all_zero_are_refused():
         Scores(np.zeros(3), times_seen=np.ones(3))
 
 
-def test_scores_must_fit_each_other_and_the_dataset(project):
-    with pytest.raises(ValueError, match=r"loss has the shape \(2,\), not \(3,\)"):
-        Scores(np.ones(3), loss=np.ones(2))
-    with pytest.raises(ValueError, match="5 scores for 6 rows"):
-        Ranking(open_dataset(project, []), scores(5))
-
-
 def test_an_input_named_like_a_result_is_refused_before_anything_is_lost(tmp_path):
     path = write_csv(tmp_path / "x.csv", ["x", "loss"], [[1, 2]])
     dataset = open_dataset(path, [ColumnSpec("x", (1,)), ColumnSpec("loss", (1,))])
@@ -390,24 +373,6 @@ def test_only_a_ranking_is_replaced(project, tmp_path):
         out.write_bytes(own)
         ranking.write(out)
         assert out.read_bytes() == written
-
-
-def test_a_failure_leaves_the_old_ranking(project, tmp_path, monkeypatch):
-    out = tmp_path / "r.csv"
-    out.write_text("influence,datasource_index\n")
-    dataset = open_dataset(project, [])
-    ranking = Ranking(dataset, scores())
-    real = type(dataset).iter_cells
-
-    def interrupted(self, rows=None):
-        yield from itertools.islice(real(self, rows), 3)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(type(dataset), "iter_cells", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        ranking.write(out)
-    assert out.read_text() == "influence,datasource_index\n"
-    assert sorted(tmp_path.iterdir()) == [project.parent, out]
 
 
 def test_a_dataset_that_changed_meanwhile_is_refused(project, tmp_path):

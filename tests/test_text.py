@@ -13,8 +13,6 @@ from nnabla_influence.text import (
     listed,
     others_printable,
     printable,
-    seconds_text,
-    size_text,
     with_option,
 )
 
@@ -66,15 +64,6 @@ def test_what_nnabla_logs_and_python_warns_of_is_printable_too(caplog, monkeypat
     assert said.endswith("UserWarning: \\x1b[2J b\n")
     logger.log(99, "a\x1b")
     assert caplog.messages[1] == "a\x1b"
-
-
-def test_sizes_and_times_in_words():
-    assert [size_text(n) for n in (0, 999, 1000, 9949, 9951, 999_400, 999_600, 5 * 10**15)] == [
-        *("0 bytes", "999 bytes", "1.0 kB", "9.9 kB", "10 kB", "999 kB", "1.0 MB", "5,000 TB"),
-    ]
-    assert [seconds_text(s) for s in (0.004, 0.99, 0.999, 119, 300)] == [
-        *("0.00 s", "0.99 s", "1 s", "119 s", "5 min"),
-    ]
 
 
 def test_a_long_list_is_cut():

@@ -55,6 +55,16 @@ def train_by_hand(steps, x, y, weights, bias, decay):
     return weights, bias
 
 
+def check_by_hand(run, x, y, first, name):
+    """Assert that the recorded steps lead from the first to the final parameters, by hand too."""
+    weights, bias = (first[f"{name}/{kind}"] for kind in "Wb")
+    weights, bias = train_by_hand(run.steps, x, y, weights, bias, run.settings.weight_decay)
+    final = run.parameters()
+    np.testing.assert_allclose(final[f"{name}/W"], weights, rtol=0, atol=5e-6)
+    np.testing.assert_allclose(final[f"{name}/b"], bias, rtol=0, atol=5e-6)
+    assert np.abs(weights - first[f"{name}/W"]).max() > 0.05
+
+
 @dataclass(frozen=True)
 class Project:
     """A definition file, its two CSVs, and the training data as arrays."""

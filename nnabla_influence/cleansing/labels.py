@@ -11,7 +11,7 @@ from nnabla_influence.cleansing.table import SPREADSHEET_DIGITS
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
-from nnabla_influence.ranking.classes import are_classes
+from nnabla_influence.ranking.scores import are_classes
 from nnabla_influence.text import listed, with_option
 
 DEFAULT_COLUMN = "y"
@@ -23,12 +23,12 @@ class LabelColumn:
 
     Attributes:
         column: The column that holds them.
-        values: As numbers, in the order of the rows; None for one that is not a finite number.
+        values: As numbers, in the order of the rows; NaN for one that is not a finite number.
         classes: Where all are whole numbers, how the CSV writes each class, ascending; else None.
     """
 
     column: Column
-    values: Sequence[float | None]
+    values: Sequence[float]
     classes: dict[float, str] | None
 
     def new_label(self, text: str, row: int) -> str:
@@ -45,12 +45,12 @@ class LabelColumn:
                     f" {listed(self.classes.values())}; give one of them"
                 )
             text = self.classes[value]
-        elif any(known is None for known in self.values):
+        elif any(map(math.isnan, self.values)):
             raise ValueError(
                 f"cannot be a label, since the column {self.column.cell!r} holds files or text;"
                 f" name the column of the labels {with_option('--label-column', 'label-column')}"
             )
-        elif value is None or not text.isascii():
+        elif math.isnan(value) or not text.isascii():
             raise ValueError("is not a finite number; correct it")
         if value == self.values[row]:
             raise ValueError("is the row's label already; write keep, or another label")
@@ -58,18 +58,13 @@ class LabelColumn:
 
     def is_other(self, text: str, row: int) -> bool:
         """Whether a text is known not to be the row's label; spreadsheets round numbers."""
-        value, known = number(text), self.values[row]
-        if known is None:
-            return False
-        return value is None or not math.isclose(value, known, rel_tol=SPREADSHEET_DIGITS)
+        known = self.values[row]
+        is_same = math.isclose(number(text), known, rel_tol=SPREADSHEET_DIGITS)
+        return not (math.isnan(known) or is_same)
 
 
 def read_labels(rows: TrainingRows, name: str | None) -> LabelColumn | None:
     """Read the labels.
-
-    Args:
-        rows: The training rows.
-        name: As for `find_label`.
 
     Returns:
         None where no name was given and there is no single column ``y``.
@@ -81,18 +76,12 @@ def read_labels(rows: TrainingRows, name: str | None) -> LabelColumn | None:
     if column is None:
         return None
     texts = rows.column(column)
-    known: dict[str, float | None] = {text: number(text) for text in dict.fromkeys(texts)}
-    classes: dict[float, str] = {}
-    for text, value in known.items():
-        if value is not None:
-            classes.setdefault(value, text)
-    values = {math.nan if value is None else value for value in known.values()}
-    are_whole = are_classes(values, len(rows), rows.ranking.scores.predicted)
-    return LabelColumn(
-        column,
-        [known[text] for text in texts],
-        dict(sorted(classes.items())) if are_whole else None,
-    )
+    known = {text: number(text) for text in dict.fromkeys(texts)}
+    classes: dict[float, str] | None = None
+    if are_classes(set(known.values()), len(rows), rows.ranking.scores.predicted):
+        written = {value: text for text, value in reversed(known.items())}  # the first one counts
+        classes = dict(sorted(written.items()))
+    return LabelColumn(column, [known[text] for text in texts], classes)
 
 
 def find_label(dataset: Dataset, columns: Sequence[Column], name: str | None) -> Column | None:
@@ -125,10 +114,10 @@ def find_label(dataset: Dataset, columns: Sequence[Column], name: str | None) ->
     )
 
 
-def number(text: str) -> float | None:
-    """Return the finite number that a cell holds, or None."""
+def number(text: str) -> float:
+    """Return the finite number that a cell holds, or NaN."""
     try:
         value = float(text)
     except ValueError:
-        return None
-    return value if math.isfinite(value) and "_" not in text else None
+        return math.nan
+    return value if math.isfinite(value) and "_" not in text else math.nan

@@ -9,8 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
-from nnabla_influence.cleansing.decisions import DECISION, REMOVE, Decision
-from nnabla_influence.cleansing.ranking_id import RANKING, ranking_id
+from nnabla_influence.cleansing.decisions import DECISION, RANKING, REMOVE, Decision, ranking_id
 from nnabla_influence.cleansing.rows import TrainingRows, picked
 from nnabla_influence.dataset.csv_output import (
     Relocation,
@@ -31,7 +30,7 @@ from nnabla_influence.ranking import RESULT_COLUMNS
 from nnabla_influence.text import with_option
 
 _MARK_COLUMNS = ("datasource_index", "influence", "decision", "label_before", "label")
-"""How every list of removed rows begins, also those of 0.1.0."""
+"""How every list of removed rows begins."""
 _LIST_COLUMNS = (*_MARK_COLUMNS, RANKING)
 
 _BOM = b"\xef\xbb\xbf"
@@ -44,11 +43,6 @@ def default_list(output: Path) -> Path:
 
 def check_outputs(output: Path, removed_list: Path, inputs: Iterable[PathLike | None]) -> None:
     """Check that both files can be written, and overwrite only an earlier result.
-
-    Args:
-        output: The dataset CSV to write.
-        removed_list: The list to write.
-        inputs: The files that are read; None for one that is not given.
 
     Raises:
         OutputError: One of them is an input or another file of the user's, or cannot be written,
@@ -71,11 +65,6 @@ def check_not_the_training_csv(output: Path, removed_list: Path, rows: TrainingR
     The earlier result that is replaced may have been trained on since. It may be the training CSV
     if it has its columns and no fewer rows than are ranked. An earlier result of this ranking has
     fewer, unless nothing was removed: then its list names the ranking.
-
-    Args:
-        output: The dataset CSV to write.
-        removed_list: The list to write.
-        rows: The rows of the ranking.
 
     Raises:
         OutputError: It may be the training CSV.

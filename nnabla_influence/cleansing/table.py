@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.file_safety import open_archive
 from nnabla_influence.files import check_regular
+from nnabla_influence.text import cause_text
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -91,16 +92,25 @@ def normal(cell: str) -> str:
     return unicodedata.normalize("NFKC", cell).strip().lower()
 
 
-def _is_workbook(path: Path) -> bool:
+def open_file(path: Path) -> BinaryIO:
+    """Open a file of a reviewer's.
+
+    Raises:
+        DatasetError: It cannot be read.
+    """
     try:
         check_regular(path)
-        with open(path, "rb") as file:
-            return file.read(4) in (_ZIP, _OLD_EXCEL)
+        return open(path, "rb")
     except OSError as error:
         raise DatasetError(
             f"{path}: cannot be read ({error.strerror or error}); check the file and its"
             " permissions"
         ) from error
+
+
+def _is_workbook(path: Path) -> bool:
+    with open_file(path) as file:
+        return file.read(4) in (_ZIP, _OLD_EXCEL)
 
 
 # ------------------------------------------------------------------------------- CSV
@@ -184,10 +194,9 @@ def _workbook_lines(path: Path, wanted: Sequence[str]) -> Iterator[Line]:
     except (DatasetError, GeneratorExit):
         raise
     except Exception as error:  # the library raises whatever a damaged file leads to
-        cause = " ".join(str(error).split())[:200] or type(error).__name__
         raise DatasetError(
-            f"{path}: cannot be read as a workbook ({cause}); save it as an Excel workbook (.xlsx)"
-            " or as 'CSV UTF-8'"
+            f"{path}: cannot be read as a workbook ({cause_text(error)}); save it as an Excel"
+            " workbook (.xlsx) without a password, or as 'CSV UTF-8'"
         ) from error
 
 
@@ -199,11 +208,8 @@ def _open_workbook(path: Path, file: BinaryIO) -> Workbook:
             f"{path}: is a workbook, which this Python cannot read without the package openpyxl;"
             " save the sheet as 'CSV UTF-8'"
         ) from error
-    if file.read(len(_OLD_EXCEL)) == _OLD_EXCEL:
-        raise DatasetError(
-            f"{path}: is a workbook of Excel 97-2003, or has a password; save it as an Excel"
-            " workbook (.xlsx) without one, or as 'CSV UTF-8'"
-        )
+    # It does not know all of a spreadsheet's formats, which do not matter here.
+    warnings.filterwarnings("ignore", category=UserWarning, module="openpyxl")
     with open_archive(path):
         pass  # It does not unpack to far more than its size.
     return openpyxl.load_workbook(file, read_only=True, data_only=True)
@@ -229,21 +235,10 @@ def _sheet_lines(path: Path, book: Workbook, wanted: Sequence[str]) -> Iterator[
 
 
 def _filled(sheet: Any) -> Iterator[Line]:
-    for number, values in enumerate(_silently(sheet.iter_rows(values_only=True)), 1):
+    for number, values in enumerate(sheet.iter_rows(values_only=True), 1):
         cells = [_text(value) for value in values]
         if any(cell.strip() for cell in cells):
             yield Line(number, cells)
-
-
-def _silently(rows: Iterator[tuple[object, ...]]) -> Iterator[tuple[object, ...]]:
-    """Yield rows without the library's warnings of formats that it does not know."""
-    while True:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            row = next(rows, None)
-        if row is None:
-            return
-        yield row
 
 
 def _text(value: object) -> str:

@@ -6,6 +6,7 @@ import argparse
 
 from nnabla_influence.arguments import counts_or_fractions, numbers_from, texts
 from nnabla_influence.commands import options
+from nnabla_influence.options import CurveOptions
 from nnabla_influence.process import show
 
 DESCRIPTION = (
@@ -42,12 +43,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--remove",
         metavar="N|FRACTION,...",
         type=counts_or_fractions,
+        default=CurveOptions.removed,
         help="how many rows to remove, such as 50,100,0.1 (default: 0.01,0.02,0.05,0.1,0.2)",
     )
     parser.add_argument(
         "--rankings",
         metavar="NAME,...",
         type=texts,
+        default=CurveOptions.rankings,
         help="any of final, exact-last, exact, influence-functions, loss, random (default:"
         " final,exact-last,loss,random)",
     )
@@ -55,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--seeds",
         metavar="I,J,...|A-B",
         type=numbers_from(0),
-        default=[0, 1, 2, 3, 4],
+        default=CurveOptions.seeds,
         help="seeds of initial parameters and order, one training each (default: 0-4)",
     )
     parser.add_argument(
@@ -86,7 +89,6 @@ def run(parsed: argparse.Namespace) -> None:
     """Compute the curves, and print the table."""
     # pandas, scipy and matplotlib take a second to import, and few commands need them.
     from nnabla_influence.progress import TerminalProgress
-    from nnabla_influence.retraining.plan import DEFAULT_RANKINGS, DEFAULT_REMOVED
     from nnabla_influence.retraining.removal_curve import curve
 
     computed = curve(
@@ -95,18 +97,19 @@ def run(parsed: argparse.Namespace) -> None:
         validation=parsed.validation,
         test=parsed.test,
         output=parsed.output,
-        seeds=parsed.seeds,
-        rankings=parsed.rankings or DEFAULT_RANKINGS,
-        removed=parsed.remove or DEFAULT_REMOVED,
-        protocols=("all", "last") if parsed.retrain == "both" else (parsed.retrain,),
-        batch_sizes=parsed.batch_size,
-        parameters=parsed.parameters,
-        true_label=parsed.true_label,
-        running_statistics=parsed.running_statistics,
+        options=CurveOptions(
+            seeds=parsed.seeds,
+            rankings=parsed.rankings,
+            removed=parsed.remove,
+            protocols=("all", "last") if parsed.retrain == "both" else (parsed.retrain,),
+            batch_sizes=parsed.batch_size,
+            parameters=parsed.parameters,
+            true_label=parsed.true_label,
+            running_statistics=parsed.running_statistics,
+            command=parsed.typed,
+        ),
         device=parsed.device,
-        jobs=parsed.jobs,
-        scheduler=parsed.scheduler,
-        command=parsed.typed,
+        jobs=parsed.scheduler or parsed.jobs,
         progress=TerminalProgress(),
     )
     for line in computed.table():

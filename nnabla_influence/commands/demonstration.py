@@ -47,8 +47,9 @@ def run_demo(folder: str | os.PathLike[str], *, device: str, progress: Progress)
     ranking = score(network, run=folder / "run", output=output, device=device, progress=progress)
     yield from summary(ranking, output)
     yield from _findings(ranking, data)
-    page = write_page(read_reviewed(output), folder / "review.html", progress=progress)
-    yield f"To review the rows, open {page.path} in a browser"
+    page = folder / "review.html"
+    write_page(read_reviewed(output), page, progress=progress)
+    yield f"To review the rows, open {page} in a browser"
     yield f"Done in {time.monotonic() - started:.0f} s. The same for your own project:"
     model = shlex.quote(str(network))
     yield f"  nnabla-influence train -m {model} -o RUN"

@@ -15,8 +15,8 @@ from nnabla_influence.process import show
 from nnabla_influence.text import listed
 
 if TYPE_CHECKING:
-    from nnabla_influence.review.page import WrittenPage
     from nnabla_influence.review.reviewed import Reviewed
+    from nnabla_influence.review.thumbnails import Pictures
 
 DESCRIPTION = (
     "Write a page or a workbook of a ranking's rows, the most harmful first, to decide which rows"
@@ -73,10 +73,10 @@ def run(parsed: argparse.Namespace) -> None:
     if parsed.output is not None:
         from nnabla_influence.review.page import write_page
 
-        page = write_page(
+        pictures = write_page(
             reviewed, parsed.output, thumbnails=thumbnails, title=parsed.title, progress=progress
         )
-        for line in _about_page(page, reviewed):
+        for line in _about_page(parsed.output, pictures, reviewed):
             show(line)
     if parsed.xlsx is not None:
         from nnabla_influence.review.workbook import write_workbook
@@ -88,16 +88,15 @@ def run(parsed: argparse.Namespace) -> None:
         show(line)
 
 
-def _about_page(page: WrittenPage, reviewed: Reviewed) -> Iterator[str]:
-    pictured = _pictured(len(page.pictures.rows))
+def _about_page(page: str, made: Pictures, reviewed: Reviewed) -> Iterator[str]:
     yield (
-        f"{page.path}: {len(reviewed)} rows, the most harmful first; {pictured};"
-        f" {page.n_bytes / 1e6:.1f} MB"
+        f"{page}: {len(reviewed)} rows, the most harmful first; {_pictured(len(made.rows))};"
+        f" {os.path.getsize(page) / 1e6:.1f} MB"
     )
-    missing, problem = page.pictures.missing, page.pictures.first_problem
+    missing, problem = made.missing, made.first_problem
     if missing:
         pictures = "1 picture" if missing == 1 else f"{missing} pictures"
-        where = "" if page.pictures.count else " (is the ranking where `score` wrote it?)"
+        where = "" if made.count else " (is the ranking where `score` wrote it?)"
         yield f"{pictures} could not be shown{where}, the first of them: {problem}"
 
 

@@ -72,8 +72,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Validate, and print the table."""
     # scipy and matplotlib take a second to import, and no other command needs them.
+    from nnabla_influence.options import Sample, ValidationOptions
     from nnabla_influence.progress import TerminalProgress
-    from nnabla_influence.retraining.agreement import Sample
     from nnabla_influence.retraining.validation import validate
 
     validation = validate(
@@ -83,11 +83,15 @@ def run(parsed: argparse.Namespace) -> None:
         train=parsed.train,
         validation=parsed.validation,
         output=parsed.output,
-        window=parsed.window,
-        sample=Sample(parsed.rows, parsed.subsets, parsed.leave, parsed.seed, not parsed.no_retest),
-        validation_rows=parsed.validation_rows,
+        options=ValidationOptions(
+            window=parsed.window,
+            validation_rows=parsed.validation_rows,
+            sample=Sample(
+                parsed.rows, parsed.subsets, parsed.leave, parsed.seed, not parsed.no_retest
+            ),
+            command=parsed.typed,
+        ),
         device=parsed.device,
-        command=parsed.typed,
         progress=TerminalProgress(),
     )
     for line in validation.table():

@@ -32,11 +32,7 @@ _LATEST = "latest"
 
 
 def build_parser(label: str) -> Dialog:
-    """Return the plugin's parser.
-
-    Args:
-        label: The first line of the description, which is the name in the Console's menu.
-    """
+    """Return the plugin's parser."""
     parser = Dialog(
         label,
         "Writes a copy of the training dataset with harmful rows removed or relabelled, and a\n"

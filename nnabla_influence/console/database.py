@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nnabla_influence.console.registration import Parameter, Plugin
+from nnabla_influence.console.registration import Plugin
 from nnabla_influence.errors import OutputError
 
 SAMPLE_TENANT = "ccbf15a0-bcb6-4ba6-b10e-27fc877c4348"
@@ -63,9 +63,10 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 def back_up(database: Path, target: Path) -> None:
     """Copy the database to a new file, including what is still in its write-ahead log."""
-    with contextlib.ExitStack() as stack:
-        paths = (database, target)
-        source, copy = (stack.enter_context(contextlib.closing(_connected(p))) for p in paths)
+    with (
+        contextlib.closing(_connected(database)) as source,
+        contextlib.closing(_connected(target)) as copy,
+    ):
         source.backup(copy)
 
 
@@ -88,21 +89,19 @@ def rows_of(plugins: Sequence[Plugin], folder: Path) -> list[Row]:
             "owner_tenant_id": SAMPLE_TENANT,
             "plugin_name": plugin.name,
             "plugin_file": str(folder / plugin.script_name),
-            "parameters": json.dumps([_field(parameter) for parameter in plugin.parameters]),
+            # NNCD's own rows have `readonly` only where it is true.
+            "parameters": json.dumps(
+                [
+                    {name: value for name, value in asdict(field).items() if value is not False}
+                    for field in plugin.parameters
+                ]
+            ),
             "description": plugin.description,
             "computing_service": None,
             "deleted": 0,
         }
         for plugin in plugins
     ]
-
-
-def _field(parameter: Parameter) -> dict[str, Any]:
-    """Return a field of the dialog; NNCD's own rows have ``readonly`` only where it is true."""
-    field = asdict(parameter)
-    if not parameter.readonly:
-        del field["readonly"]
-    return field
 
 
 def registered(

@@ -97,7 +97,7 @@ def write_copy(source: Path, target: Path) -> list[str]:
     """
     folder = str(source.parent.resolve())
     header, kinds, faults = _columns(source, folder)
-    kept = [i for i, kind in enumerate(kinds) if kind and i not in faults]
+    kept = [i for i in sorted(kinds) if i not in faults]
     if not kept:
         raise DatasetError(f"{source}: has no columns that the page Dataset can show")
     target.parent.mkdir(exist_ok=True)
@@ -116,13 +116,13 @@ def write_copy(source: Path, target: Path) -> list[str]:
     return [f"{header[i]} ({faults[i]})" for i in sorted(faults)]
 
 
-def _columns(source: Path, folder: str) -> tuple[list[str], list[str], dict[int, str]]:
+def _columns(source: Path, folder: str) -> tuple[list[str], dict[int, str], dict[int, str]]:
     """Return the header, the kind of each column's cells, and why columns cannot be shown."""
     known: set[str] = set()
+    kinds: dict[int, str] = {}
     with source.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file)
         header = next(rows, [])
-        kinds = [""] * len(header)
         names = [cell.split(":")[0] for cell in header]
         faults = {i: "its name is not ASCII" for i, x in enumerate(names) if not x.isascii()}
         for cells in rows:
@@ -130,13 +130,10 @@ def _columns(source: Path, folder: str) -> tuple[list[str], list[str], dict[int,
                 if i in faults:
                     continue
                 kind = _kind(cell)
-                if kind == _NUMBER and kinds[i] == _NUMBER:
-                    continue
-                if kinds[i] and kind != kinds[i] and cell.strip() and cell.isascii():
-                    faults[i] = "its cells are of different kinds"
-                elif fault := _fault(kind, cell, folder, known):
+                if fault := _fault(kind, cell, folder, known):
                     faults[i] = fault
-                kinds[i] = kind
+                elif kinds.setdefault(i, kind) != kind:
+                    faults[i] = "its cells are of different kinds"
     return header, kinds, faults
 
 
@@ -174,9 +171,6 @@ def _absolute(cell: str, folder: str) -> str:
 
 def import_dataset(csv_path: Path) -> str:
     """Have the server import a CSV under its own name, with a number if that is taken.
-
-    Args:
-        csv_path: The CSV, which may be renamed.
 
     Returns:
         The dataset's name.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -91,12 +91,13 @@ def run_plugin(
         SystemExit: It failed; the code is the command line's.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    values = _desktop_values(arguments)
     with tidy_process():
-        with _result(arguments) as result, in_dialog(_fields(dialog, arguments, result)):
-            failure, code = None, 1
+        with _result(values) as result, in_dialog(_fields(dialog, values)):
             try:
-                given = without_empty(arguments) if result is None else _pairs(arguments)
-                parsed = dialog.parse_args(given)
+                # A value may begin with a dash.
+                joined = [f"{option}={value}" for option, value in values.items() if value.strip()]
+                parsed = dialog.parse_args(joined or _without_empty(arguments))
                 # The log is blank until there is a line, and nnabla, whose logger writes the
                 # others, takes a while to import.
                 print(f"{name} starts ...", flush=True)
@@ -110,15 +111,12 @@ def run_plugin(
                 if code:  # not for the help
                     say(f"{name} was stopped; nothing was written.")
                 sys.exit(code)
-            except FieldError as error:
-                failure, code = str(error), 2
             except Exception as error:
                 failure = one_line(error)
-            if failure is not None:
                 say(f"{name} failed: {failure}")
                 if result is not None:
                     result.show_failure(f"{name} failed", failure)
-                sys.exit(code)
+                sys.exit(2 if isinstance(error, FieldError) else 1)
         say(f"{name} completed successfully.")
 
 
@@ -132,7 +130,7 @@ def say(message: str) -> None:
         ConsoleProgress().say(message)
 
 
-def without_empty(arguments: Sequence[str]) -> list[str]:
+def _without_empty(arguments: Sequence[str]) -> list[str]:
     """Drop options whose field was left empty in the dialog."""
     kept: list[str] = []
     for argument in arguments:
@@ -155,34 +153,31 @@ def choice(value: str, *known: str) -> str:
     return word
 
 
-@contextmanager
-def _result(arguments: Sequence[str]) -> Iterator[Result | None]:
-    """Yield where NNCD shows a result, if it was NNCD that called."""
+def _desktop_values(arguments: Sequence[str]) -> dict[str, str]:
+    """Return NNCD's values by option: it passes every one; none where Windows NNC calls."""
     named = dict(zip(arguments[::2], arguments[1::2]))
-    if named.get("--console") != DESKTOP or "--output" not in named:
+    return named if named.get("--console") == DESKTOP and "--output" in named else {}
+
+
+@contextmanager
+def _result(values: Mapping[str, str]) -> Iterator[Result | None]:
+    """Yield where NNCD shows a result, if it was NNCD that called."""
+    if not values:
         yield None
         return
     from nnabla_influence.console.desktop import Result
     from nnabla_influence.lifeline import end_with_application
 
-    with Result(Path(named["--output"])) as result:
+    with Result(Path(values["--output"])) as result:
         end_with_application(result.remove_unfinished)
         yield result
 
 
-def _fields(dialog: Dialog, arguments: Sequence[str], result: Result | None) -> list[str]:
-    """Return the names of the fields that the user sees: NNCD passes every one of its own."""
-    if result is not None:
-        return [name[2:] for name in arguments[::2]]
+def _fields(dialog: Dialog, values: Mapping[str, str]) -> list[str]:
+    """Return the names of the fields that the user sees."""
     shown = (action for action in dialog._actions if action.help != argparse.SUPPRESS)
-    names = (name for action in shown for name in action.option_strings)
+    names = values or [name for action in shown for name in action.option_strings]
     return [name[2:] for name in names if name.startswith("--")]
-
-
-def _pairs(arguments: Sequence[str]) -> list[str]:
-    """Join NNCD's values to their options, as they may begin with a dash; drop empty ones."""
-    pairs = zip(arguments[::2], arguments[1::2])
-    return [f"{name}={value}" for name, value in pairs if value.strip()]
 
 
 def _check_python() -> None:

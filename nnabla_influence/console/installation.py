@@ -29,7 +29,6 @@ from nnabla_influence.console.database import (
 from nnabla_influence.console.places import NNCD, WINDOWS, Place
 from nnabla_influence.console.release import (
     MANIFEST,
-    PACKAGE,
     Manifest,
     Release,
     is_package,
@@ -42,8 +41,6 @@ from nnabla_influence.errors import OutputError
 
 DATABASE_BACKUP = "nncd.db.backup"
 _NEW, _OLD = "new", "old"
-# What 0.1.0 kept: files that had been copied there by hand, by their path.
-_BY_HAND, _ENDING = "backup", ".backup"
 _NEXT = {
     NNCD: "NNCD shows them at once: in an evaluated job, in the menu Plugins.",
     WINDOWS: "Restart Neural Network Console; right-click the results of an evaluation, and find"
@@ -81,24 +78,22 @@ class Installation:
         self._rows: list[Row] = []
         self._wanted_rows: list[Row] = []
         if connection is not None:
-            ids = [plugin.id for plugin in self._release.registered]
-            self._rows, foreign = registered(connection, ids, place.root)
-            if not self._remove:
-                check_tenant(connection)
-                self._wanted_rows = rows_of(self._release.registered, place.root)
-                for row in foreign:
-                    raise OutputError(
-                        f"{place.database}: {row['plugin_name']} ({row['plugin_id']}) is registered"
-                        f" for {row['plugin_file']}, not by this command; delete that row, then"
-                        " repeat the command"
-                    )
-        self._wanted = Manifest(
-            version=self._release.version,
-            complete=True,
-            names=tuple(self._payload),
-            folders=self._folders(),
-            rows=self._before.rows,
-        )
+            self._compare_menu(connection)
+        self._wanted = Manifest(self._release.version, tuple(self._payload), self._folders())
+
+    def _compare_menu(self, connection: Connection) -> None:
+        place, plugins = self._place, self._release.registered
+        self._rows, foreign = registered(connection, [plugin.id for plugin in plugins], place.root)
+        if self._remove:
+            return
+        check_tenant(connection)
+        self._wanted_rows = rows_of(plugins, place.root)
+        for row in foreign:
+            raise OutputError(
+                f"{place.database}: {row['plugin_name']} ({row['plugin_id']}) is registered for"
+                f" {row['plugin_file']}, not by this command; delete that row, then repeat the"
+                " command"
+            )
 
     def _folders(self) -> tuple[str, ...]:
         """Return the folders that are made for the scripts, or were made."""
@@ -107,7 +102,7 @@ class Installation:
             for folder in reversed(PurePosixPath(unit).parents[:-1]):
                 if not (self._place.root / folder).exists():
                     made[str(folder)] = None
-        return tuple(folder for folder in made if PACKAGE not in PurePosixPath(folder).parts)
+        return tuple(made)
 
     @property
     def is_done(self) -> bool:
@@ -118,6 +113,7 @@ class Installation:
             return not (self._rows or any(folder.exists() for folder in own))
         return (
             self._before == self._wanted
+            and not (place.state / _NEW).exists()
             and are_same(self._rows, self._wanted_rows)
             and all(
                 (place.root / name).is_file()
@@ -144,14 +140,13 @@ class Installation:
             return lines
         for unit in self._units:
             action = "replaced" if (place.root / unit).exists() else "new"
-            lines += _unit_lines(action, [unit], self._payload)
-        lines += _unit_lines("removed", self._obsolete, self._before.names)
-        if self._remove:
-            lines += _unit_lines("restored", list(_by_hand(place)), ())
+            lines.append(_unit_line(action, unit, self._payload))
+        lines += [_unit_line("removed", unit, self._before.names) for unit in self._obsolete]
         if not are_same(self._rows, self._wanted_rows):
             lines.append(f"In the table `plugins` of {place.database}:")
-            rows = self._rows if self._remove else self._wanted_rows
-            action = "removed" if self._remove else "written"
+            action, rows = "written", self._wanted_rows
+            if self._remove:
+                action, rows = "removed", self._rows
             lines += [f"  {action:<9} {row['plugin_name']} ({row['plugin_id']})" for row in rows]
             if not self._remove:
                 lines.append(f"A backup of the database: {place.state / DATABASE_BACKUP}")
@@ -173,61 +168,45 @@ class Installation:
                 if not self._remove:
                     self._put(connection)
                 elif connection is not None:
-                    earlier = [r for r in self._before.rows if os.path.isfile(r["plugin_file"])]
-                    replace_rows(connection, self._rows, earlier)
-            for unit in self._obsolete:
-                _discard(place.root / unit)
+                    replace_rows(connection, self._rows, [])
+            _discard(*(place.root / unit for unit in self._obsolete))
+            folders = _remove_folders(place.root, self._wanted.folders)
             if self._remove:
-                self._restore()
-                _remove_folders(place.root, self._before.folders)
                 _discard_state(place)
                 return [f"Nothing of nnabla-influence is left in {place.kind}."]
-            folders = _remove_folders(place.root, self._wanted.folders)
             write_manifest(replace(self._wanted, folders=folders), state)
-            _discard(state / _NEW, state / _OLD)
+            _discard(state / _OLD, state / _NEW)
         return [f"Installed nnabla-influence {self._release.version}. {_NEXT[place.kind]}"]
 
     def _put(self, connection: Connection | None) -> None:
         """Copy the files, register the plugins, and rename the copies into place."""
         place, state = self._place, self._place.state
+        new, old = state / _NEW, state / _OLD
         try:
-            _discard(state / _NEW, state / _OLD)
-            for folder in (state / _NEW, state / _OLD):
-                folder.mkdir(parents=True)
+            _discard(old, new)
             for name, path in self._payload.items():
-                unit = unit_of(name)
-                target = Path(f"{state / _NEW / str(self._units.index(unit))}{name[len(unit) :]}")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, new / name)
             if connection is not None and not are_same(self._rows, self._wanted_rows):
                 assert place.database is not None
-                back_up(place.database, state / _NEW / DATABASE_BACKUP)
-                os.replace(state / _NEW / DATABASE_BACKUP, state / DATABASE_BACKUP)
+                back_up(place.database, new / DATABASE_BACKUP)
+                os.replace(new / DATABASE_BACKUP, state / DATABASE_BACKUP)
                 replace_rows(connection, self._rows, self._wanted_rows)
             names = tuple(dict.fromkeys((*self._before.names, *self._payload)))
-            write_manifest(replace(self._wanted, complete=False, names=names), state)
-            for number, unit in enumerate(self._units):
-                _move(state / _NEW / str(number), place.root / unit, state / _OLD / str(number))
+            write_manifest(replace(self._wanted, names=names), state)
+            for unit in self._units:
+                path = place.root / unit
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if path.is_dir():
+                    os.rename(path, old)
+                os.replace(new / unit, path)
+                _discard(old)
         except BaseException:
             with contextlib.suppress(OSError):
-                _discard(state / _NEW)
-                if not (state / MANIFEST).exists() and not _by_hand(place):
+                _discard(new)
+                if not (state / MANIFEST).exists():
                     _discard_state(place)
             raise
-
-    def _restore(self) -> None:
-        """Return to their places the files that 0.1.0 found installed by hand."""
-        found = _by_hand(self._place)
-        if found:
-            write_manifest(replace(self._before, names=()), self._place.state)  # it is not ours
-        for name, path in found.items():
-            target = self._place.root / name
-            if target.is_file() and filecmp.cmp(path, target, shallow=False):
-                continue
-            while os.path.lexists(target):
-                target = target.with_name(f"{target.name}.before")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, target)
 
 
 @contextlib.contextmanager
@@ -255,46 +234,23 @@ def _changing(place: Place) -> Iterator[None]:
 
 def _check_own(root: Path, units: Sequence[str], names: Collection[str]) -> None:
     """Refuse to overwrite or to remove a file that is not listed in the manifest."""
-    strange = []
     for unit in units:
         path = root / unit
-        if path.is_symlink() or (path.exists() and path.is_dir() != is_package(unit)):
-            strange.append(path)
-        elif path.is_dir():
-            files = (file for file in _entries(path) if file.suffix != ".pyc")
-            strange += [file for file in files if file.relative_to(root).as_posix() not in names]
-        elif path.exists() and unit not in names:
-            strange.append(path)
-    if strange:
-        more = f" (nor were {len(strange) - 1} more)" if len(strange) > 1 else ""
-        raise OutputError(
-            f"{strange[0]}: was not installed by this command{more}; move it elsewhere, then repeat"
-            " the command"
-        )
+        is_folder = is_package(unit) and path.is_dir() and not path.is_symlink()
+        for entry in _entries(path) if is_folder else filter(os.path.lexists, [path]):
+            name = entry.relative_to(root).as_posix()
+            if entry.is_symlink() or entry.is_dir() or name not in names:
+                raise OutputError(
+                    f"{entry}: was not installed by this command; move it elsewhere, then repeat"
+                    " the command"
+                )
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """Yield every file and link below a folder."""
-    for parent, folders, files in os.walk(folder):
-        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        for name in (*files, *links):
-            yield Path(parent, name)
-
-
-def _move(new: Path, path: Path, old: Path) -> None:
-    """Rename a file or a folder into its place; what was there goes, or returns if that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not new.is_dir():
-        os.replace(new, path)
-        return
-    if path.exists():
-        os.rename(path, old)
-    try:
-        os.rename(new, path)
-    except BaseException:
-        if old.exists():
-            os.rename(old, path)
-        raise
+    """Yield every file and link below a folder, without what Python compiled."""
+    for path in folder.rglob("*"):
+        if path.suffix != ".pyc" and (path.is_symlink() or not path.is_dir()):
+            yield path
 
 
 def _discard(*paths: Path) -> None:
@@ -307,8 +263,8 @@ def _discard(*paths: Path) -> None:
 
 def _discard_state(place: Place) -> None:
     """Remove our own folder, the manifest last; the folder around it goes if it is empty."""
-    temporary = (_NEW, _OLD, _BY_HAND, "staging", f"{MANIFEST}.new")
-    _discard(*(place.state / name for name in (*temporary, DATABASE_BACKUP, MANIFEST)))
+    names = (_NEW, _OLD, f"{MANIFEST}.new", DATABASE_BACKUP, MANIFEST)
+    _discard(*(place.state / name for name in names))
     with contextlib.suppress(OSError):
         place.state.rmdir()
     for folder in _empty(place):
@@ -329,18 +285,6 @@ def _remove_folders(root: Path, folders: Sequence[str]) -> tuple[str, ...]:
     return tuple(folder for folder in folders if (root / folder).exists())
 
 
-def _by_hand(place: Place) -> dict[str, Path]:
-    """Return what 0.1.0 kept, by its path below the root."""
-    folder = place.state / _BY_HAND
-    paths = sorted(folder.rglob(f"*{_ENDING}"))
-    return {
-        path.relative_to(folder).as_posix()[: -len(_ENDING)]: path
-        for path in paths
-        if path.is_file()
-    }
-
-
-def _unit_lines(action: str, units: Sequence[str], names: Collection[str]) -> Iterator[str]:
-    for unit in units:
-        count = sum(unit_of(name) == unit for name in names)
-        yield f"  {action:<9} {unit}" + (f"/ ({count} files)" if is_package(unit) else "")
+def _unit_line(action: str, unit: str, names: Collection[str]) -> str:
+    count = sum(unit_of(name) == unit for name in names)
+    return f"  {action:<9} {unit}" + (f"/ ({count} files)" if is_package(unit) else "")

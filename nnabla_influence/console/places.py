@@ -45,7 +45,7 @@ def recognise(path: str | os.PathLike[str]) -> Place:
     try:
         if not given.exists():
             raise InfluenceError(f"{path}: does not exist; give a Console's folder")
-        found = _found(given) or _found(given.resolve())
+        found = _consoles(given) or _consoles(given.resolve())
     except OSError as error:
         raise InfluenceError(f"{path}: cannot be read ({error.strerror})") from error
     if not found:
@@ -59,17 +59,14 @@ def recognise(path: str | os.PathLike[str]) -> Place:
     return found[0]
 
 
-def _found(given: Path) -> list[Place]:
+def _consoles(given: Path) -> list[Place]:
     return [*_windows(given), *_desktop(given)]
 
 
 def _windows(given: Path) -> Iterator[Place]:
-    for plugins in (
-        *_named(given, "libs", "plugins"),
-        given / "libs" / "plugins",
-        given / "neural_network_console" / "libs" / "plugins",
-    ):
-        if plugins.is_dir() and _is_of_console(plugins):
+    for below in ("", "plugins", "libs/plugins", "neural_network_console/libs/plugins"):
+        plugins = given / below
+        if _ends_with(plugins, "libs", "plugins") and plugins.is_dir() and _is_of_console(plugins):
             yield Place(WINDOWS, plugins, plugins / "nnabla_influence_installed")
 
 
@@ -81,19 +78,12 @@ def _is_of_console(plugins: Path) -> bool:
 
 
 def _desktop(given: Path) -> Iterator[Place]:
-    for database in (
-        *_named(given, "db", "nncd.db"),
-        given / "db" / "nncd.db",
-        given / "nncd_bucket" / "db" / "nncd.db",
-    ):
-        if database.is_file():
+    for below in ("", "nncd.db", "db/nncd.db", "nncd_bucket/db/nncd.db"):
+        database = given / below
+        if _ends_with(database, "db", "nncd.db") and database.is_file():
             root = database.parent.parent / "nnabla-influence"
             yield Place(NNCD, root, root / "installed", database)
 
 
-def _named(given: Path, folder: str, name: str) -> Iterator[Path]:
-    """Yield the entry of a folder that a path names, or whose folder it names."""
-    if (given.parent.name.casefold(), given.name.casefold()) == (folder, name):
-        yield given
-    elif given.name.casefold() == folder:
-        yield given / name
+def _ends_with(path: Path, folder: str, name: str) -> bool:
+    return (path.parent.name.casefold(), path.name.casefold()) == (folder, name)

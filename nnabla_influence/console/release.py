@@ -11,10 +11,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from nnabla_influence import __version__
-from nnabla_influence.console.database import Row
 from nnabla_influence.console.places import NNCD, Place
 from nnabla_influence.console.registration import DESKTOP_PLUGINS, Plugin
 from nnabla_influence.errors import InfluenceError, OutputError
@@ -97,21 +95,17 @@ def _files(folder: Path) -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is installed.
+    """What is installed, or may be where an installation was interrupted.
 
     Attributes:
         version: Of the plugins.
-        complete: False while files are being changed.
         names: Every file of ours, by its path below the Console's root.
         folders: Those made for it, parents first.
-        rows: Of 0.1.0: the rows that NNCD's table had before, which an uninstallation restores.
     """
 
     version: str
-    complete: bool
     names: tuple[str, ...]
     folders: tuple[str, ...]
-    rows: tuple[Row, ...] = ()
 
     def __post_init__(self) -> None:
         for name in (*self.names, *self.folders):
@@ -124,38 +118,24 @@ def read_manifest(folder: Path) -> Manifest:
     """Return what is installed; without a manifest, one of nothing.
 
     Raises:
-        OutputError: It is damaged, or of a later version.
+        OutputError: It is damaged, or of another version.
     """
     path = folder / MANIFEST
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] <= FORMAT:
-            return _parsed(content)
+        if content["format"] == FORMAT:
+            names, folders = tuple(content["names"]), tuple(content["folders"])
+            return Manifest(str(content["version"]), names, folders)
     except (FileNotFoundError, NotADirectoryError):
-        return Manifest("", False, (), ())
+        return Manifest("", (), ())
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise OutputError(
             f"{path}: cannot be read ({error}); delete {folder.name} and the files that were"
             " installed, then install again"
         ) from error
     raise OutputError(
-        f"{path}: was written by nnabla-influence {content.get('version')}; use that version"
-    )
-
-
-def _parsed(content: dict[str, Any]) -> Manifest:
-    if content["format"] == 1:
-        # A name without a hash is one that was only removed.
-        names = [name for name, hashes in content["files"].items() if hashes]
-        rows = [row for row in content["rows"].values() if row is not None]
-    else:
-        names, rows = content["names"], content["rows"]
-    return Manifest(
-        str(content["version"]),
-        bool(content["complete"]),
-        tuple(names),
-        tuple(content["folders"]),
-        tuple(map(dict, rows)),
+        f"{path}: was written by nnabla-influence {content.get('version')}; uninstall with that"
+        " version, or use it"
     )
 
 

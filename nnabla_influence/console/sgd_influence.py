@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from nnabla_influence.arguments import count, minutes, path_or_auto, row_numbers
 from nnabla_influence.console.dialog import Dialog, choice, run_plugin, say
-from nnabla_influence.errors import InfluenceError, OutputError
+from nnabla_influence.errors import InfluenceError
 
 if TYPE_CHECKING:
     from nnabla_influence.console.desktop import Result
+    from nnabla_influence.files import PathLike
     from nnabla_influence.ranking import Ranking
 
 NAME = "SGD influence"
@@ -31,11 +32,7 @@ PAPERS = """\
 
 
 def build_parser(label: str) -> Dialog:
-    """Return the plugin's parser.
-
-    Args:
-        label: The first line of the description, which is the name in the Console's menu.
-    """
+    """Return the plugin's parser."""
     parser = Dialog(
         label,
         "Ranks the rows of the training dataset by their influence on the validation loss,\n"
@@ -176,21 +173,21 @@ def _write_page(ranking: Path, page: Path) -> bool:
 
     The user did not choose its name, so it replaces nothing but a review page.
     """
+    from nnabla_influence.files import check_output
     from nnabla_influence.progress import ConsoleProgress
-    from nnabla_influence.review.page import check_outputs, write_page
+    from nnabla_influence.review.page import write_page
     from nnabla_influence.review.reviewed import read_reviewed
 
     try:
-        check_outputs(ranking, page=page)
-        if page.is_file() and page.stat().st_size and _PAGE_MARK not in page.read_bytes():
-            raise OutputError(
-                f"{page}: exists and is not a review page; move it, or choose another name for the"
-                " ranking"
-            )
-        written = write_page(read_reviewed(ranking), page, progress=ConsoleProgress()).pictures
+        check_output(page, [ranking], _is_page, "a review page")
+        written = write_page(read_reviewed(ranking), page, progress=ConsoleProgress())
     except (InfluenceError, OSError) as error:
         say(f"No review page was written: {error}")
         return False
     if written.missing:
         say(f"{written.missing} images are not on the review page: {written.first_problem}")
     return True
+
+
+def _is_page(path: PathLike) -> bool:
+    return _PAGE_MARK in Path(path).read_bytes()

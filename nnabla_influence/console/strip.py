@@ -68,16 +68,17 @@ def strip(
     """
     names = {one.value: one.name or one.value for one in reviewed.classes}
     with_images = bool(reviewed.image_columns)
+    top = THUMBNAIL + _MARGIN if with_images else 0
     blocks = [_text(heading)]
     for row in rows[:MOST_ROWS]:
         lines = _lines(row, names, (changed or {}).get(row.datasource_index))
         if not with_images:
-            features = zip(reviewed.feature_names, row.features)
-            lines += [(name, _short(cell), _BLACK) for name, cell in features][:_FEATURES]
+            features = zip(reviewed.feature_names[:_FEATURES], row.features)
+            lines += [(name, _short(cell), _BLACK) for name, cell in features]
         if len(blocks) == 1:
-            titles = [title for title, _, _ in lines]
-            blocks.append(_text(titles, [_GREY] * len(titles), _text_top(with_images)))
-        blocks.append(_tile(row, lines, with_images))
+            blocks.append(_coloured([(title, _GREY) for title, _, _ in lines], top))
+        block = _coloured([(text, colour) for _, text, colour in lines], top)
+        blocks.append(_with_picture(block, row.images) if with_images else block)
     if closing:
         blocks.append(_text(textwrap.wrap(closing, 80)))
     return _side_by_side(blocks)
@@ -112,17 +113,8 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 2] + ".."
 
 
-def _text_top(with_images: bool) -> int:
-    return THUMBNAIL + _MARGIN if with_images else 0
-
-
-def _tile(row: ReviewedRow, lines: Sequence[_Line], with_image: bool) -> Image.Image:
-    written = _text(
-        [text for _, text, _ in lines], [colour for _, _, colour in lines], _text_top(with_image)
-    )
-    if not with_image:
-        return written
-    picture = _fitted(row.images)
+def _with_picture(written: Image.Image, paths: Sequence[Path]) -> Image.Image:
+    picture = _fitted(paths)
     tile = Image.new("RGB", (max(written.width, THUMBNAIL), HEIGHT), _WHITE)
     tile.paste(written, (0, 0))
     tile.paste(picture, (0, _MARGIN), picture if picture.mode == "RGBA" else None)
@@ -138,20 +130,24 @@ def _fitted(paths: Sequence[Path]) -> Image.Image:
             size = (picture.width * factor, picture.height * factor)
             mode = "RGBA" if picture.mode == "RGBA" else "RGB"
             return picture.convert(mode).resize(size, Image.Resampling.NEAREST)
-    return _text(["no", "image"], [_GREY] * 2).crop((0, 0, THUMBNAIL, THUMBNAIL))
+    return _coloured([("no", _GREY), ("image", _GREY)]).crop((0, 0, THUMBNAIL, THUMBNAIL))
 
 
-def _text(lines: Sequence[str], colours: Sequence[_Colour] = (), top: int = 0) -> Image.Image:
-    """Return an image of lines, black or each in its colour, 100 pixels high."""
-    fitting = list(lines)[: (HEIGHT - top) // _LINE]
-    fonts = [_font(line) for line in fitting]
-    shown = [_showable(line, font) for line, font in zip(fitting, fonts)]
-    widths = [int(font.getlength(line)) + 1 for line, font in zip(shown, fonts)]
-    image = Image.new("RGB", (max(widths, default=1), HEIGHT), _WHITE)
+def _text(lines: Sequence[str]) -> Image.Image:
+    return _coloured([(line, _BLACK) for line in lines])
+
+
+def _coloured(lines: Sequence[tuple[str, _Colour]], top: int = 0) -> Image.Image:
+    """Return an image of lines, each in its colour, 100 pixels high."""
+    shown = []
+    for text, colour in lines[: (HEIGHT - top) // _LINE]:
+        font = _font(text)
+        shown.append((_showable(text, font), colour, font))
+    width = max((int(font.getlength(text)) + 1 for text, _, font in shown), default=1)
+    image = Image.new("RGB", (width, HEIGHT), _WHITE)
     draw = ImageDraw.Draw(image)
-    for number, (line, font) in enumerate(zip(shown, fonts)):
-        colour = colours[number] if colours else _BLACK
-        draw.text((0, top + number * _LINE), line, fill=colour, font=font)
+    for number, (text, colour, font) in enumerate(shown):
+        draw.text((0, top + number * _LINE), text, fill=colour, font=font)
     return image
 
 

@@ -2,6 +2,5 @@
 
 from nnabla_influence.dataset.dataset import Dataset, note_on_equal_data, open_dataset
 from nnabla_influence.dataset.store import ColumnSpec
-from nnabla_influence.dataset.unsafe_files import check_files
 
-__all__ = ["ColumnSpec", "Dataset", "check_files", "note_on_equal_data", "open_dataset"]
+__all__ = ["ColumnSpec", "Dataset", "note_on_equal_data", "open_dataset"]

@@ -72,12 +72,6 @@ def columns_of(columns: Sequence[Column], name: str) -> tuple[Column, ...]:
     """
     found = tuple(c for c in columns if not c.is_comment and c.name == name)
     if not found:
-        for column in columns:
-            if not column.is_comment and column.name.strip() == name:
-                raise ValueError(
-                    f"the network's input {name!r} has no column; column {column.position + 1},"
-                    f" {column.cell!r}, has a space beside its name; remove the space"
-                )
         names = list(dict.fromkeys(c.name for c in columns if not c.is_comment))
         raise ValueError(
             f"the network's input {name!r} has no column; the file has"

@@ -19,7 +19,6 @@ from nnabla_influence.errors import OutputError
 from nnabla_influence.files import file_checksum
 
 _WRITE_BYTES = 1 << 20
-_RESIDENT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -167,12 +166,10 @@ class StoredVariable:
         self._spec = spec
         self._normalize = normalize and dtype in PIXEL_TYPES
         self._by_cache = by_cache
-        self._touched = 0
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Return the values of ``rows``, shape (len(rows), *spec.shape), float32."""
         values = self._values.take(rows, axis=0)
-        self._release(values.nbytes + len(rows) * mmap.PAGESIZE)
         if self._normalize:
             values = normalized(values, by_cache=self._by_cache)
         else:
@@ -181,13 +178,6 @@ class StoredVariable:
         if values.shape != shape:
             return np.ascontiguousarray(np.broadcast_to(values, shape))
         return values
-
-    def _release(self, n_bytes: int) -> None:
-        """Release pages now and then: those of a mapped file count as this process's memory."""
-        self._touched += n_bytes
-        if self._touched > _RESIDENT_BYTES and hasattr(self._map, "madvise"):
-            self._touched = 0
-            self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def _checksum_file(path: Path) -> Path:

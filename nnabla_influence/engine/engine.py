@@ -115,8 +115,8 @@ class Engine(ABC):
         *subtracts*, and r becomes :math:`d r`.
 
         With ``gauss_newton``, the Gauss-Newton matrix takes the Hessian's place,
-        :math:`\sum_j v_j J_j^T \nabla_z^2 l_j J_j` with :math:`J_j = \partial z_j / \partial \theta` of
-        the outputs z: what bends in the network itself is left out.
+        :math:`\sum_j v_j Z_j^T \nabla_z^2 l_j Z_j`, where :math:`Z_j` is the Jacobian of the
+        outputs z by the parameters: what bends in the network itself is left out.
 
         Args:
             inputs: By dataset column, arrays of shape ``(n, ...)``; where the objective has draws,

@@ -9,7 +9,7 @@ import nnabla.function_bases
 
 
 def named(F: Any, kind: str) -> Any:
-    """Return the function of a type such as ``MulScalar``, here ``mul_scalar``; None if F has none."""
+    """Return F's function of a type: ``mul_scalar`` of ``MulScalar``; None if F has none."""
     return getattr(F, _names().get(kind.lower(), ""), None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,7 +140,7 @@ class NnablaEngine(Engine):
 
     def _built(self, gauss_newton: bool, with_statistics: bool) -> _Pass:
         o = self.objective
-        cut = key(self._check_gauss_newton()) if gauss_newton else None
+        cut = {key(self._check_gauss_newton())} if gauss_newton else frozenset()
         tangents = dict(self._directions)
         targets = [v for v in (o.losses, o.outputs, o.penalty) if v is not None]
         carry_tangents(targets, tangents, cut)
@@ -196,7 +196,7 @@ class NnablaEngine(Engine):
 
 
 def carry_tangents(
-    targets: Sequence[nn.Variable], tangents: dict[Any, nn.Variable], cut: Any = None
+    targets: Sequence[nn.Variable], tangents: dict[Any, nn.Variable], cut: Set[Any] = frozenset()
 ) -> None:
     """Build the tangent of each variable that ``targets`` need.
 
@@ -204,7 +204,7 @@ def carry_tangents(
         targets: Variables of a graph.
         tangents: By `key`, those of the graph's leaves; the others are added. What has none does
             not move.
-        cut: The `key` of a variable whose tangent is taken as a constant.
+        cut: The `key` of variables whose tangents are taken as constants.
     """
     for function in functions_of(targets):
         dx = [tangents.get(k) for k in function.inputs]
@@ -214,7 +214,7 @@ def carry_tangents(
         found = tangents_of(NN, function.type, function.args, x, dx, y)
         for k, tangent in zip(function.outputs, found):
             if tangent is not None:
-                tangents[k] = tangent if cut is None or k != cut else _constant(tangent)
+                tangents[k] = _constant(tangent) if k in cut else tangent
 
 
 def _constant(tangent: nn.Variable) -> nn.Variable:

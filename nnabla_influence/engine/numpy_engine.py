@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ class NumpyEngine(Engine):
     ) -> Tangents:
         """See `Engine`."""
         o = self.objective
-        cut = key(self._check_gauss_newton()) if gauss_newton else None
+        cut = {key(self._check_gauss_newton())} if gauss_newton else frozenset()
         of_losses, of_outputs = np.zeros(len(weights)), []
         directions = {key(o.parameters[name]): part for name, part in self._parts(u.data)}
         total = h.data
@@ -204,14 +204,14 @@ class Program:
         ]
 
     def run(
-        self, leaves: Mapping[Any, Any], tangents: Mapping[Any, Any], cut: Any = None
+        self, leaves: Mapping[Any, Any], tangents: Mapping[Any, Any], cut: Set[Any] = frozenset()
     ) -> dict[Any, Pair]:
         """Return the pairs of the targets, by `key`.
 
         Args:
             leaves: The values of the graph's inputs by `key`; of others, their variables'.
             tangents: Of the leaves, by `key`.
-            cut: The `key` of a variable whose tangent is taken as a constant.
+            cut: The `key` of variables whose tangents are taken as constants.
         """
         slots = {k: Pair(value, tangents.get(k)) for k, value in leaves.items()}
         for k, leaf in self._constants.items():
@@ -220,7 +220,7 @@ class Program:
         for step in self._steps:
             inputs = [slots[k] for k in step.function.inputs]
             for k, output in zip(step.function.outputs, _computed(step, inputs)):
-                slots[k] = output if cut is None or k != cut else output._replace(tangent=values(output.tangent))
+                slots[k] = output._replace(tangent=values(output.tangent)) if k in cut else output
             for k in step.last:
                 del slots[k]
         return {k: slots[k] for k in self._targets}

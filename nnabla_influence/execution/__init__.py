@@ -16,37 +16,32 @@ __all__ = ["Executor", "Failure", "InProcess", "Task", "open_executor"]
 
 
 @contextlib.contextmanager
-def open_executor(jobs: int = 1, scheduler: str | None = None) -> Iterator[Executor]:
+def open_executor(jobs: int | str = 1) -> Iterator[Executor]:
     """Yield what runs tasks; leaving the block ends what was started for it.
 
     Args:
-        jobs: 1: in this process. More: in that many worker processes.
-        scheduler: Address of a Dask scheduler (``tcp://host:8786``), whose workers run the tasks.
+        jobs: 1: in this process. More: in that many worker processes. The address of a Dask
+            scheduler (``tcp://host:8786``): its workers.
 
     Raises:
-        InfluenceError: The processes cannot be started, the scheduler cannot be reached, both are
-            given, or the package ``distributed`` is missing for the scheduler.
+        InfluenceError: The processes cannot be started, the scheduler cannot be reached, or the
+            package ``distributed`` is missing for it.
     """
-    check_count("jobs", jobs)
-    if scheduler is None:
-        if jobs == 1:
-            yield InProcess()
-            return
-        with worker_processes(jobs) as executor:
+    if isinstance(jobs, str):
+        if importlib.util.find_spec("distributed") is None:
+            raise InfluenceError(
+                "a Dask scheduler needs the package distributed, which is missing; install it"
+                f" (`{sys.executable} -m pip install distributed`), or use --jobs"
+            )
+        # Its import takes a second or two.
+        from nnabla_influence.execution.cluster import dask_cluster
+
+        with dask_cluster(jobs) as executor:
             yield executor
         return
-    if jobs > 1:
-        raise InfluenceError(
-            f"both {jobs} jobs and the scheduler {scheduler} are given; leave one out: a cluster"
-            " has the workers that were started for it"
-        )
-    if importlib.util.find_spec("distributed") is None:
-        raise InfluenceError(
-            "a Dask scheduler needs the package distributed, which is missing; install it"
-            f" (`{sys.executable} -m pip install distributed`), or use --jobs"
-        )
-    # Its import takes a second or two.
-    from nnabla_influence.execution.cluster import dask_cluster
-
-    with dask_cluster(scheduler) as executor:
+    check_count("jobs", jobs)
+    if jobs == 1:
+        yield InProcess()
+        return
+    with worker_processes(jobs) as executor:
         yield executor

@@ -26,12 +26,14 @@ import numpy as np
 from nnabla.config import nnabla_config
 from nnabla.utils.data_source_implements import CsvDataSource
 
-from nnabla_influence.dataset import check_files
+from nnabla_influence.dataset.values import is_number
 from nnabla_influence.definition import DatasetSettings, Definition
 from nnabla_influence.errors import RunError, UnsupportedError
 from nnabla_influence.file_safety import ADVICE, raised
 from nnabla_influence.nnabla_cli.caches import cached_order
+from nnabla_influence.nnabla_cli.unsafe_inputs import check_files
 from nnabla_influence.runs.steps import Step
+from nnabla_influence.text import cause_text
 
 _LATER_EPOCHS_SEED = 313
 """nnabla's default seed."""
@@ -292,7 +294,7 @@ def _row_bytes(path: Path, normalize: bool) -> int:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, cells = itertools.islice(csv.reader(file), 2)
-        cells = [c if _is_number(c) else str(path.parent / c.replace("\\", "/")) for c in cells]
+        cells = [c if is_number(c) else str(path.parent / c.replace("\\", "/")) for c in cells]
         with tempfile.TemporaryDirectory() as temporary:
             copy = os.path.join(temporary, "row.csv")
             with open(copy, "w", encoding="utf-8", newline="") as file:
@@ -301,18 +303,10 @@ def _row_bytes(path: Path, normalize: bool) -> int:
                 values = source.next()
     except Exception as error:  # nnabla's loaders raise anything
         raise UnsupportedError(
-            f"{path}: the first row cannot be decoded ({' '.join(str(error).split())}), so it is"
+            f"{path}: the first row cannot be decoded ({cause_text(error)}), so it is"
             " unknown whether nnabla keeps the data in memory"
         ) from error
     return sum(
         np.asarray(value, np.float32 if isinstance(value, list) else None).nbytes
         for value in values
     )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

@@ -12,6 +12,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import text_format
 from nnabla.utils import nnabla_pb2
@@ -119,8 +120,7 @@ def train(
         outdir.mkdir()
         copy = outdir / definition.path.name
         _write_copy(definition, chosen, seeds, copy)
-        is_cuda = any(backend.startswith("cudnn") for backend in chosen.context.backend)
-        context = f"cudnn:{chosen.context.device_id or 0}" if is_cuda else "cpu"
+        context = f"cudnn:{chosen.context.device_id or 0}" if chosen.is_cuda else "cpu"
         arguments = ["-c", str(copy), "-o", str(outdir), "-C", context]
         if parameters is not None:
             arguments += ["-p", os.path.abspath(parameters)]
@@ -166,14 +166,10 @@ def _check(definition: Definition, progress: Progress) -> None:
             advice = "write the path of the CSV into the definition (uri)"
             refuse_missing_csv(definition.path, settings, what, advice)
     check_datasets(definition)
-    datasets = []
-    for _, read_by, settings in named:
-        columns = [
-            ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative) for i in read_by.inputs
-        ]
-        datasets.append(
-            open_dataset(settings.path, columns, normalize=settings.normalize, progress=progress)
-        )
+    datasets = [
+        open_dataset(s.path, column_specs(d), normalize=s.normalize, progress=progress)
+        for _, d, s in named
+    ]
     n_rows, size = len(datasets[0]), definition.training.batch_size
     if definition.training.shuffle and n_rows < size:  # its order cannot be recorded
         raise DatasetError(
@@ -183,6 +179,20 @@ def _check(definition: Definition, progress: Progress) -> None:
     note = note_on_equal_data(*datasets) if len(datasets) == 2 else None
     if note:
         progress.say(note)
+
+
+def column_specs(definition: Definition) -> list[ColumnSpec]:
+    """Return what the network expects of its dataset's columns."""
+    return [
+        ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative) for i in definition.inputs
+    ]
+
+
+def set_absolute_uris(proto: Any, folder: Path) -> None:
+    """Make the paths of the datasets absolute: from ``folder``, or else from the current one."""
+    for dataset in proto.dataset:
+        beside = folder / dataset.uri
+        dataset.uri = os.path.abspath(beside if beside.exists() else dataset.uri)
 
 
 def _check_parameters(definition: Definition, parameters: str | os.PathLike[str]) -> None:
@@ -267,9 +277,7 @@ def _edited(
     proto = nnabla_pb2.NNablaProtoBuf()
     text_format.Merge(content.decode("utf-8-sig"), proto)
     set_seeds(proto, seeds)
-    for dataset in proto.dataset:
-        beside = definition.path.parent / dataset.uri
-        dataset.uri = os.path.abspath(beside if beside.exists() else dataset.uri)
+    set_absolute_uris(proto, definition.path.parent)
     contexts = [proto.global_config.default_context]
     contexts += [o.solver.context for o in proto.optimizer if o.solver.HasField("context")]
     for context in contexts:

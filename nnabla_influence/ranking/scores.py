@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -11,6 +13,10 @@ from nnabla_influence.errors import ScoreError
 RELIABLE, ROUGH = "reliable", "rough"
 _FORBIDDEN = frozenset(",:;\r\n")
 """What the header cell that holds the words must not contain."""
+
+_EXACT_IN_A_FLOAT = 2.0**53
+# Without predictions, this many distinct whole numbers are classes in any case.
+_FEW = 100
 
 
 @dataclass(frozen=True)
@@ -73,20 +79,12 @@ class Orders:
         why: Why this method, in a few words, without comma, colon, semicolon or ``/``
             between spaces.
         verdict: How reliable the scores are; None if unknown.
-
-    Raises:
-        ValueError: The origin is empty, a header cell cannot hold ``why``, or there is no order.
     """
 
     origin: str
     count: int
     why: str = ""
     verdict: Verdict | None = None
-
-    def __post_init__(self) -> None:
-        said = self.why and (_FORBIDDEN & set(self.why) or parsed_verdict(self.why))
-        if not self.origin or said or self.count < 1:
-            raise ValueError(f"{self.count} orders, {self.origin!r}, {self.why!r}")
 
     @property
     def label(self) -> str:
@@ -155,3 +153,26 @@ class Scores:
     def __len__(self) -> int:
         """The number of rows."""
         return len(self.influence)
+
+
+def are_classes(labels: Collection[float], n_rows: int, predicted: np.ndarray | None) -> bool:
+    """Whether labels are classes, not targets such as ages or counts, nor row numbers.
+
+    Classes are whole numbers, and so are predictions of them. Without predictions, most rows must
+    share their class with others.
+
+    Args:
+        labels: The distinct values of the labels; NaN for one that is not a number.
+        n_rows: The number of rows that have them.
+        predicted: The network's prediction for each row, or None.
+    """
+    if not all(map(is_whole, labels)):
+        return False
+    if predicted is not None:
+        return all(map(is_whole, np.unique(predicted).tolist()))
+    return len(labels) <= max(_FEW, n_rows // 2)
+
+
+def is_whole(value: float) -> bool:
+    """Whether a number is whole, and small enough for a float to hold the next one."""
+    return math.isfinite(value) and value.is_integer() and abs(value) < _EXACT_IN_A_FLOAT

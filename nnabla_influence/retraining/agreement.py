@@ -10,11 +10,9 @@ import numpy as np
 from scipy.stats import kendalltau, rankdata
 
 from nnabla_influence.errors import InfluenceError
-from nnabla_influence.options import check_count, is_count
+from nnabla_influence.options import Sample
 
 DEFAULT_ROWS = 50
-DEFAULT_SUBSETS = 50
-DEFAULT_LEAVE = 0.1
 RETEST_WEIGHT = 0.1
 """Of the gradients in the retest. Where the loss is smooth in them, the change is
 nine tenths of the whole one; where training is chaotic, it is another number."""
@@ -24,47 +22,6 @@ EXTREMES = 10
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What to leave out, by the user's choice; it checks itself.
-
-    Attributes:
-        rows: How many rows to leave out one at a time; 0 for none, None for as many as
-            `DEFAULT_ROWS` or the window uses.
-        subsets: How many subsets to leave out; 0 for none.
-        leave: Rows of a subset: a number of rows, or a fraction of those that the window uses.
-        seed: Draws them. More rows, or more subsets, with the same seed contain the fewer.
-        retest: Whether everything is retrained again with nine tenths of the gradients left out, to
-            see how reliable the true changes are.
-
-    Raises:
-        InfluenceError: A value is not one of these.
-    """
-
-    rows: int | None = None
-    subsets: int = DEFAULT_SUBSETS
-    leave: int | float = DEFAULT_LEAVE
-    seed: int = 0
-    retest: bool = True
-
-    def __post_init__(self) -> None:
-        for name, value in (("rows", self.rows), ("subsets", self.subsets), ("seed", self.seed)):
-            if value is not None:
-                check_count(name, value, 0)
-        if not (is_count(self.leave) or (isinstance(self.leave, float) and 0 < self.leave < 1)):
-            raise InfluenceError(
-                f"leave {self.leave!r} is neither a number of rows from 1 nor a fraction between 0"
-                " and 1"
-            )
-        if self.rows == 0 and self.subsets == 0:
-            raise InfluenceError(
-                "0 rows and 0 subsets leave nothing to validate; use some of either"
-            )
-        for name, value in (("rows", self.rows), ("subsets", self.subsets)):
-            if value == 1:
-                raise InfluenceError(f"{name} 1: one of them has no order; use more, or 0")
 
 
 def draw_rows(sample: Sample, seen: np.ndarray) -> np.ndarray:

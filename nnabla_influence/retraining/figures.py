@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from nnabla_influence.retraining.agreement import subset_sums
-from nnabla_influence.retraining.plan import NONE, ORDER
+from nnabla_influence.retraining.plan import NONE
 from nnabla_influence.retraining.report import (
     ACCURACY,
     LOSS,
@@ -29,6 +29,7 @@ from nnabla_influence.retraining.report import (
     metric_of,
     seeds_text,
 )
+from nnabla_influence.retraining.tables import ORDER
 from nnabla_influence.retraining.validation_result import Validation
 
 # Color, marker and line, each enough to recognise a ranking. The colors are Okabe and Ito's, which
@@ -73,16 +74,12 @@ def write_figures(
     summary: pd.DataFrame,
     detection: pd.DataFrame | None = None,
     title: str = "Removal curves",
-) -> list[Path]:
+) -> None:
     """Draw every figure of a removal curve as PNG and SVG into an existing folder.
 
     ``accuracy_all``, ``accuracy_difference_all`` and so on for each protocol (``loss_...`` where
     the network predicts no class), and ``detection`` where flips are known.
-
-    Returns:
-        The files, in the order in which they were drawn.
     """
-    paths = []
     metric = metric_of(summary)
     # Whatever the user's own matplotlib settings are.
     with matplotlib.style.context(["default", _SETTINGS]):
@@ -90,13 +87,11 @@ def write_figures(
             if set(part["ranking"]) <= {NONE}:
                 continue
             heading = f"{title}: {PROTOCOL_NAMES[str(protocol)]}"
-            figure = levels(part, metric, heading)
-            paths += _save(figure, folder, f"{metric.column}_{protocol}")
+            _save(levels(part, metric, heading), folder, f"{metric.column}_{protocol}")
             figure = differences(part, metric, heading)
-            paths += _save(figure, folder, f"{metric.column}_difference_{protocol}")
+            _save(figure, folder, f"{metric.column}_difference_{protocol}")
         if detection is not None:
-            paths += _save(detected(detection, title), folder, "detection")
-    return paths
+            _save(detected(detection, title), folder, "detection")
 
 
 def levels(summary: pd.DataFrame, metric: Metric, title: str) -> Figure:
@@ -111,7 +106,12 @@ def levels(summary: pd.DataFrame, metric: Metric, title: str) -> Figure:
         )
     figure, panels = _sheet(title, summary["batch_size"].nunique())
     for axes, of_size in _panels(panels, summary):
-        _draw_no_removal(axes, of_size[of_size["ranking"] == NONE], metric)
+        for line in of_size[of_size["ranking"] == NONE].to_dict("records"):
+            plain, std = (line[f"{metric.column}_{end}"] * metric.scale for end in ("mean", "std"))
+            color = STYLES[NONE]["color"]
+            axes.axhline(plain, color=color, linewidth=1.2, label=NAMES[NONE])
+            if np.isfinite(std):
+                axes.axhspan(plain - std, plain + std, color=color, alpha=0.07, linewidth=0)
         for ranking, x, lines in _rankings(of_size):
             std = lines[f"{metric.column}_std"].to_numpy() * metric.scale
             y = lines[f"{metric.column}_mean"].to_numpy() * metric.scale
@@ -290,18 +290,6 @@ def _draw(
     )
 
 
-def _draw_no_removal(axes: Axes, line: pd.DataFrame, metric: Metric) -> None:
-    if len(line) == 0:
-        return
-    color = STYLES[NONE]["color"]
-    mean, std = (
-        float(line[f"{metric.column}_{what}"].iloc[0]) * metric.scale for what in ("mean", "std")
-    )
-    axes.axhline(mean, color=color, linewidth=1.2, label=NAMES[NONE])
-    if np.isfinite(std):
-        axes.axhspan(mean - std, mean + std, color=color, alpha=0.07, linewidth=0)
-
-
 def _draw_chance(axes: Axes, what: str, counts: list[int], seeds: pd.DataFrame) -> None:
     """Draw what a blind choice finds on average, and the best possible; means over the seeds."""
     k = np.geomspace(counts[0], counts[-1], 100)
@@ -353,15 +341,13 @@ def _span(counts: Sequence[int]) -> float:
     return math.log10(max(counts) / min(counts)) or 1.0 if counts else 1.0
 
 
-def _save(figure: Figure, folder: Path, name: str) -> list[Path]:
+def _save(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as PNG and SVG: the same picture, the same bytes each time."""
-    paths = [folder / f"{name}.{form}" for form in ("png", "svg")]
     # No date and no version of matplotlib in the files.
-    metadata: Iterable[dict[str, Any]] = ({"Software": None}, {"Date": None, "Creator": None})
+    metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
     with _without_glyph_warnings():
-        for path, facts in zip(paths, metadata):
-            figure.savefig(path, metadata=facts)
-    return paths
+        for form, facts in metadata.items():
+            figure.savefig(folder / f"{name}.{form}", metadata=facts)
 
 
 @contextlib.contextmanager

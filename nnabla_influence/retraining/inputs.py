@@ -31,7 +31,6 @@ from nnabla_influence.influence.step_engines import default_chunk_size
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.retraining.evaluation import BLOCK, Evaluator
 from nnabla_influence.scoring.inputs import open_training, open_validation
-from nnabla_influence.solvers import check_solver
 from nnabla_influence.text import listed
 
 PARTS = ("training", "validation", "test")
@@ -133,7 +132,6 @@ def _opened(config: Config, stamps: tuple[tuple[int, int], ...]) -> CurveInputs:
                 f"{config.parameters}: holds none of the network's parameters"
                 f" ({', '.join(names[:3])}, ...); give a file that was saved from this network"
             )
-    check_solver(definition.solver.name, definition.path)
     check_differentiable(definition)
     return CurveInputs(
         config=config,
@@ -174,11 +172,6 @@ class SeedData:
     shared: tuple[str, ...]
 
 
-def csv_of_seed(path: str, seed: int) -> Path:
-    """Return the path of a seed's CSV: ``{seed}`` stands for its number."""
-    return Path(os.path.abspath(path.replace("{seed}", str(seed))))
-
-
 def open_seed(
     definition: Definition, paths: Sequence[Path], true_label: str | None, progress: Progress
 ) -> SeedData:
@@ -192,16 +185,9 @@ def open_seed(
         progress: Where to report progress.
 
     Raises:
-        DatasetError: One of them cannot be used or has other columns, two are the same file, or
-            the column of true labels is missing or invalid.
+        DatasetError: One of them cannot be used or has other columns, or the column of true labels
+            is missing or invalid.
     """
-    for i, path in enumerate(paths):
-        for other in range(i):
-            if path.exists() and paths[other].exists() and path.samefile(paths[other]):
-                raise DatasetError(
-                    f"{path}: is given as the {PARTS[other]} and as the {PARTS[i]} CSV; give"
-                    " disjoint ones"
-                )
     columns = [ColumnSpec(i.column, i.shape, i.n_classes) for i in definition.inputs]
     normalize = True if definition.training is None else definition.training.normalize
     opened = [open_dataset(p, columns, normalize=normalize, progress=progress) for p in paths]

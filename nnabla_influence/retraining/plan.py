@@ -1,43 +1,16 @@
-"""What a removal curve consists of, and the tasks that are still needed for it."""
+"""What a removal curve consists of."""
 
 from __future__ import annotations
 
-import collections
 import numbers
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Union
 
 from nnabla_influence.errors import InfluenceError
-from nnabla_influence.execution import Task
-from nnabla_influence.files import file_hash
-from nnabla_influence.options import check_count
-from nnabla_influence.retraining.inputs import Config
-from nnabla_influence.retraining.tasks import (
-    Ranked,
-    Retrained,
-    Trained,
-    rank,
-    retrain,
-    train_seed,
-)
-
-if TYPE_CHECKING:
-    from nnabla_influence.retraining.store import CurveStore
+from nnabla_influence.options import PROTOCOLS, RANKINGS, Amount, CurveOptions, check_count
 
 NONE = "none"
 """In the place of a ranking: the plain training, from which nothing is removed."""
-RANDOM = "random"
-
-RANKINGS = ("final", "exact-last", "exact", "influence-functions", "loss", RANDOM)
-ORDER = (NONE, *RANKINGS)
-"""Of tables and figures."""
-PROTOCOLS = ("all", "last")
-DEFAULT_RANKINGS = ("final", "exact-last", "loss", RANDOM)
-DEFAULT_REMOVED = (0.01, 0.02, 0.05, 0.1, 0.2)
-
-Amount = Union[int, float]
-"""Rows to remove: a number from 1, or a fraction of all."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +79,6 @@ class CurvePlan:
     batch_sizes: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        check_choices(self.seeds, self.rankings, self.protocols)
         for what, counts in (
             ("batch size", self.batch_sizes),
             ("number of rows to remove", self.removed),
@@ -144,6 +116,24 @@ class CurvePlan:
                     yield WorkUnit(seed, size, ranking, n, protocol)
 
 
+def plan_of(options: CurveOptions, n_rows: int, batch_sizes: Sequence[int]) -> CurvePlan:
+    """Return the experiment that the user chose, each value once and in the order of the tables.
+
+    Args:
+        options: The user's.
+        n_rows: N, of the training CSV.
+        batch_sizes: The user's, or the definition's.
+    """
+    return CurvePlan(
+        n_rows=n_rows,
+        seeds=tuple(dict.fromkeys(options.seeds)),
+        rankings=tuple(ranking for ranking in RANKINGS if ranking in options.rankings),
+        removed=numbers_of_rows(options.removed, n_rows),
+        protocols=tuple(protocol for protocol in PROTOCOLS if protocol in options.protocols),
+        batch_sizes=tuple(dict.fromkeys(batch_sizes)),
+    )
+
+
 def numbers_of_rows(amounts: Sequence[Amount], n_rows: int) -> tuple[int, ...]:
     """Return numbers of rows, ascending, each once, from numbers and fractions.
 
@@ -166,105 +156,3 @@ def numbers_of_rows(amounts: Sequence[Amount], n_rows: int) -> tuple[int, ...]:
             )
         rows.add(round(amount * n_rows))
     return tuple(sorted(rows))
-
-
-def check_choices(seeds: Sequence[int], rankings: Sequence[str], protocols: Sequence[str]) -> None:
-    """Check what can be checked before any file is read.
-
-    Raises:
-        InfluenceError: One is empty, or has an invalid or unknown value.
-    """
-    for what, chosen, known in (
-        ("seed", seeds, None),
-        ("ranking", rankings, RANKINGS),
-        ("protocol", protocols, PROTOCOLS),
-    ):
-        if not chosen:
-            raise InfluenceError(f"no {what} is chosen; choose at least one")
-        for value in chosen:
-            if known is None:
-                check_count(what, value, 0)
-            elif value not in known:
-                raise InfluenceError(f"{what} {value!r} is unknown; choose from {', '.join(known)}")
-
-
-class CurveSchedule:
-    """Turns what is missing in a store into tasks, and their results into its records.
-
-    A training is needed for its rankings, for testing it as it is, and wherever its last epoch is
-    retrained; its run folder is removed as soon as nothing needs it.
-
-    ``fingerprints`` are of everything that a training's results depend on.
-    """
-
-    def __init__(
-        self,
-        plan: CurvePlan,
-        store: CurveStore,
-        configs: Mapping[WorkUnit, Config],
-        fingerprints: Mapping[WorkUnit, str],
-    ):
-        self._plan, self._store = plan, store
-        self._configs, self._fingerprints = configs, fingerprints
-        self.done: dict[WorkUnit, Any] = {}
-        self._of_task: dict[str, WorkUnit] = {}
-        self._waiting: collections.Counter[WorkUnit] = collections.Counter()
-        for training in plan.trainings():
-            for unit in plan.units(training):
-                kind = Retrained if unit.protocol else Ranked if unit.ranking else Trained
-                result = store.read(unit.record, fingerprints[training], kind)
-                if isinstance(result, Ranked):
-                    scores = store.scores(unit)
-                    if not scores.is_file() or file_hash(scores) != result.scores_hash:
-                        continue
-                if result is not None:
-                    self.done[unit] = result
-
-    @property
-    def n_finished(self) -> int:
-        """How many retrainings are finished."""
-        return sum(unit.protocol is not None for unit in self.done)
-
-    def tasks(self) -> list[Task]:
-        """Return what is still to do, each training's work together."""
-        return [task for training in self._plan.trainings() for task in self._tasks(training)]
-
-    def finished(self, task: Task, result: Any) -> None:
-        """Keep the result of a task."""
-        unit = self._of_task[task.name]
-        self._store.write(unit.record, self._fingerprints[unit.training], result)
-        self.done[unit] = result
-        self._waiting[unit.training] -= 1
-        if not self._waiting[unit.training]:
-            self._store.drop_run(unit.training)
-
-    def _tasks(self, training: WorkUnit) -> Iterator[Task]:
-        store, config, seed = self._store, self._configs[training], training.seed
-        run = store.run(training)
-        missing = [unit for unit in self._plan.units(training) if unit not in self.done]
-        needs_run = any(
-            unit.protocol is None or unit.protocol == "last" or unit.ranking == NONE
-            for unit in missing
-        )
-        trained = None
-        # Its record is written when the run is whole.
-        if training in missing or (needs_run and not run.is_dir()):
-            trained = self._task(training, train_seed, (config, seed, str(run)))
-            yield trained
-        ranked: dict[str | None, Task] = {}
-        for unit in missing:
-            scores = None if unit.ranking == NONE else str(store.scores(unit))
-            if unit.protocol is not None:
-                to_retrain = (config, seed, unit.protocol, str(run), scores, unit.n)
-                yield self._task(unit, retrain, to_retrain, trained, ranked.get(unit.ranking))
-            elif unit.ranking is not None:
-                to_rank = (config, seed, unit.ranking, str(run), scores)
-                ranked[unit.ranking] = self._task(unit, rank, to_rank, trained)
-                yield ranked[unit.ranking]
-
-    def _task(
-        self, unit: WorkUnit, function: Any, arguments: tuple[Any, ...], *after: Task | None
-    ) -> Task:
-        self._of_task[str(unit)] = unit
-        self._waiting[unit.training] += 1
-        return Task(str(unit), function, arguments, tuple(task.name for task in after if task))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import json
 import os
 import platform
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,7 @@ from nnabla_influence.errors import DatasetError, InfluenceError
 from nnabla_influence.execution import open_executor
 from nnabla_influence.files import PathLike, file_hash, replacing_file, replacing_folder
 from nnabla_influence.influence.trace_file import fingerprint
+from nnabla_influence.options import CurveOptions
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.retraining.figures import write_figures
 from nnabla_influence.retraining.inputs import (
@@ -33,23 +35,11 @@ from nnabla_influence.retraining.inputs import (
     Config,
     SeedData,
     batch_size_of,
-    csv_of_seed,
     open_seed,
 )
-from nnabla_influence.retraining.plan import (
-    DEFAULT_RANKINGS,
-    DEFAULT_REMOVED,
-    NONE,
-    PROTOCOLS,
-    RANKINGS,
-    Amount,
-    CurvePlan,
-    CurveSchedule,
-    WorkUnit,
-    check_choices,
-    numbers_of_rows,
-)
+from nnabla_influence.retraining.plan import NONE, CurvePlan, WorkUnit, plan_of
 from nnabla_influence.retraining.report import summary_lines, summary_markdown
+from nnabla_influence.retraining.schedule import CurveSchedule
 from nnabla_influence.retraining.store import CurveStore
 from nnabla_influence.retraining.tables import (
     detect,
@@ -95,19 +85,9 @@ def curve(
     validation: PathLike,
     test: PathLike,
     output: PathLike,
-    seeds: Sequence[int] = range(5),
-    rankings: Sequence[str] = DEFAULT_RANKINGS,
-    removed: Sequence[Amount] = DEFAULT_REMOVED,
-    protocols: Sequence[str] = ("all",),
-    batch_sizes: Sequence[int] | None = None,
-    parameters: PathLike | None = None,
-    true_label: str | None = None,
-    running_statistics: bool = False,
-    title: str | None = None,
+    options: CurveOptions | None = None,
     device: str = "auto",
-    jobs: int = 1,
-    scheduler: str | None = None,
-    command: Sequence[str] | None = None,
+    jobs: int | str = 1,
     progress: Progress | None = None,
 ) -> Curve:
     """Train, rank, remove the most harmful rows, retrain and test, for each seed.
@@ -120,67 +100,50 @@ def curve(
         test: The CSV that the results are measured on; no ranking uses it.
         output: Folder to write; finished results stay there, so that the same call resumes after
             an interruption, and a larger one computes only what is new.
-        seeds: Each draws its own initial parameters and order of the mini-batches.
-        rankings: Names out of `nnabla_influence.retraining.plan.RANKINGS`.
-        removed: How many rows to remove: numbers, or fractions of all.
-        protocols: ``all``: retrain from the start, same seed and order, without the rows'
-            gradients; ``last``: retrain the last epoch without them.
-        batch_sizes: Of the trainings; by default the definition's.
-        parameters: An .h5 that every seed starts from; by default each draws its own.
-        true_label: Header of the training CSV's column of true labels, where flips are known; by
-            default ``#true_label``, if it exists.
-        running_statistics: For the ranking ``final``: batch normalisations with their running
-            statistics instead of those of each mini-batch.
-        title: Of the figures; by default the name of the model file.
+        options: See `CurveOptions`.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        jobs: Worker processes.
-        scheduler: Address of a Dask scheduler whose workers are used instead.
-        command: What the user typed, for the reader of ``settings.json``.
+        jobs: Worker processes, or the address of a Dask scheduler whose workers are used instead.
         progress: Where to report progress.
 
     Raises:
         InfluenceError: Something that the user can fix; see `nnabla_influence.errors`.
     """
-    progress = progress or SilentProgress()
-    check_choices(seeds, rankings, protocols)
-    seeds = tuple(dict.fromkeys(seeds))
+    options, progress = options or CurveOptions(), progress or SilentProgress()
+    parameters = None if options.parameters is None else os.fspath(options.parameters)
     config = Config(
         model=os.fspath(model),
         training=os.fspath(train),
         validation=os.fspath(validation),
         test=os.fspath(test),
-        parameters=None if parameters is None else os.fspath(parameters),
-        running_statistics=running_statistics,
+        parameters=parameters,
+        running_statistics=options.running_statistics,
         device=device,
     )
     definition = load_definition(model, parameters)
     check_solver(definition.solver.name, definition.path)
     if parameters is None:
         check_start(definition, {})
-    sizes = tuple(dict.fromkeys(batch_sizes or (batch_size_of(definition),)))
+    batch_sizes = options.batch_sizes or (batch_size_of(definition),)
     with CurveStore(output) as store:
-        if scheduler is None:
-            progress.say(f"Computing on {choose_device(device).description}")
-        data = _open_data(definition, config, seeds, true_label, progress)
-        n_rows = data[seeds[0]].n_rows
-        plan = CurvePlan(
-            n_rows=n_rows,
-            seeds=seeds,
-            rankings=tuple(ranking for ranking in RANKINGS if ranking in rankings),
-            removed=numbers_of_rows(removed, n_rows),
-            protocols=tuple(protocol for protocol in PROTOCOLS if protocol in protocols),
-            batch_sizes=sizes,
-        )
+        kind = device.partition(":")[0]  # all that is known here of a cluster's
+        if not isinstance(jobs, str):
+            chosen = choose_device(device)
+            kind = "cuda" if chosen.is_cuda else "cpu"
+            progress.say(f"Computing on {chosen.description}")
+        data = _open_data(definition, config, options, progress)
+        plan = plan_of(options, next(iter(data.values())).n_rows, batch_sizes)
         configs = _configs(config, data, plan)
-        of = _fingerprints(definition, config, data, plan, scheduler)
-        schedule = CurveSchedule(plan, store, configs, of)
-        _execute(schedule, jobs, scheduler, progress)
+        schedule = CurveSchedule(
+            plan, store, configs, _fingerprints(definition, config, data, kind)
+        )
+        _execute(schedule, jobs, progress)
         computed = _curve(plan, schedule, store, data)
+        write_results(store.output, computed, options.title or definition.path.stem)
         settings = {
-            "command": None if command is None else shlex.join(command),
+            "command": None if options.command is None else shlex.join(options.command),
             **{name: getattr(config, name) for name in ("model", *PARTS, "parameters")},
-            "true_label": true_label,
-            "running_statistics": running_statistics,
+            "true_label": options.true_label,
+            "running_statistics": options.running_statistics,
             "device": device,
             "plan": dataclasses.asdict(plan),
             "solver": {
@@ -192,14 +155,13 @@ def curve(
                 str(one.seed): dict(zip(("model", *PARTS), configs[one].hashes or ()))
                 for one in plan.trainings()
             },
-            "notes": list(dict.fromkeys(line for seed in seeds for line in data[seed].shared)),
+            "notes": list(dict.fromkeys(line for one in data.values() for line in one.shared)),
             "machine": {"python": platform.python_version(), "system": platform.platform()},
             "versions": {
                 "nnabla_influence": __version__,
                 **{name: version(name) for name in _PACKAGES},
             },
         }
-        write_results(store.output, computed, title or definition.path.stem)
         with replacing_file(store.output / "settings.json") as temporary:
             text = json.dumps(settings, indent=2, ensure_ascii=False)
             temporary.write_text(text + "\n", encoding="utf-8")
@@ -211,29 +173,26 @@ def curve(
 
 
 def _open_data(
-    definition: Definition,
-    config: Config,
-    seeds: Sequence[int],
-    true_label: str | None,
-    progress: Progress,
+    definition: Definition, config: Config, options: CurveOptions, progress: Progress
 ) -> dict[int, SeedData]:
     """Open the CSVs of every seed, the same ones once, and report rows that they share."""
     opened: dict[tuple[Path, ...], SeedData] = {}
-    of_seed = {}
-    for seed in seeds:
+    of_seed: dict[int, SeedData] = {}
+    first = options.seeds[0]
+    for seed in options.seeds:
         paths = (config.training, config.validation, config.test)
-        files = tuple(csv_of_seed(path, seed) for path in paths)
+        files = tuple(Path(os.path.abspath(p.replace("{seed}", str(seed)))) for p in paths)
         if files not in opened:
-            opened[files] = open_seed(definition, files, true_label, progress)
-            for line in opened[files].shared:
+            data = open_seed(definition, files, options.true_label, progress)
+            opened[files] = data
+            for line in data.shared:
                 progress.say(f"Note: {line}")
         of_seed[seed] = opened[files]
-    first = of_seed[seeds[0]]
-    for data in of_seed.values():
-        if data.n_rows != first.n_rows:
+        if of_seed[seed].n_rows != of_seed[first].n_rows:
             raise DatasetError(
-                f"{data.paths[0]}: has {data.n_rows} rows, but that of seed {seeds[0]} has"
-                f" {first.n_rows}, so their curves cannot be averaged; give CSVs of one length"
+                f"{files[0]}: has {of_seed[seed].n_rows} rows, but that of seed {first} has"
+                f" {of_seed[first].n_rows}, so their curves cannot be averaged; give CSVs of one"
+                " length"
             )
     return of_seed
 
@@ -242,35 +201,27 @@ def _configs(
     config: Config, data: Mapping[int, SeedData], plan: CurvePlan
 ) -> dict[WorkUnit, Config]:
     """Return the config of each training, with absolute paths and the hashes of its files."""
-    hashes: dict[str, str] = {}
+    hash_of = functools.cache(file_hash)
     configs = {}
-    for training in plan.trainings():
-        training_csv, validation, test = map(str, data[training.seed].paths)
+    for unit in plan.trainings():
+        training, validation, test = map(str, data[unit.seed].paths)
         one = dataclasses.replace(
             config,
             model=os.path.abspath(config.model),
-            training=training_csv,
+            training=training,
             validation=validation,
             test=test,
             parameters=config.parameters and os.path.abspath(config.parameters),
-            batch_size=training.batch_size,
+            batch_size=unit.batch_size,
         )
-        for path in one.files:
-            hashes[path] = hashes.get(path) or file_hash(path)
-        configs[training] = dataclasses.replace(
-            one, hashes=tuple(hashes[path] for path in one.files)
-        )
+        configs[unit] = dataclasses.replace(one, hashes=tuple(map(hash_of, one.files)))
     return configs
 
 
 def _fingerprints(
-    definition: Definition,
-    config: Config,
-    data: Mapping[int, SeedData],
-    plan: CurvePlan,
-    scheduler: str | None,
-) -> dict[WorkUnit, str]:
-    """Return a hash of all that each training's results depend on, but its seed and batch size."""
+    definition: Definition, config: Config, data: Mapping[int, SeedData], device_kind: str
+) -> dict[int, str]:
+    """Return a hash of all that each seed's results depend on, but the seed and the batch size."""
     proto = copy.deepcopy(definition.proto)
     for dataset in proto.dataset:
         dataset.ClearField("uri")
@@ -278,30 +229,22 @@ def _fingerprints(
     base = [
         __version__,
         nn.__version__,
-        _device_kind(config.device, scheduler),
+        device_kind,
         proto.SerializeToString(deterministic=True),
         None if config.parameters is None else file_hash(config.parameters),
         *(["running statistics"] if config.running_statistics else []),
     ]
-    return {one: fingerprint(base, data[one.seed].fingerprint) for one in plan.trainings()}
+    return {seed: fingerprint(base, of_seed.fingerprint) for seed, of_seed in data.items()}
 
 
-def _device_kind(device: str, scheduler: str | None) -> str:
-    """Return the kind of device that computes, as far as it is known here."""
-    if scheduler is not None:
-        return device.partition(":")[0]
-    backends = choose_device(device).context.backend
-    return "cuda" if any(backend.startswith("cudnn") for backend in backends) else "cpu"
-
-
-def _execute(schedule: CurveSchedule, jobs: int, scheduler: str | None, progress: Progress) -> None:
+def _execute(schedule: CurveSchedule, jobs: int | str, progress: Progress) -> None:
     """Compute what is missing; if something fails, what succeeded is kept."""
     tasks, n_finished = schedule.tasks(), schedule.n_finished
     if n_finished:
         progress.say(f"{n_finished} retrainings are already finished")
     if not tasks:
         return
-    with open_executor(jobs, scheduler) as executor:
+    with open_executor(jobs) as executor:
         progress.say(f"To do: {len(tasks)} tasks (train, rank, retrain) {executor.description}")
         failures = executor.run(tasks, schedule.finished, progress, "Removal curve", "tasks")
     if failures:

@@ -11,8 +11,9 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from nnabla_influence.retraining.plan import NONE, ORDER, RANDOM
-from nnabla_influence.retraining.tables import found_at_flipped
+from nnabla_influence.options import RANDOM
+from nnabla_influence.retraining.plan import NONE
+from nnabla_influence.retraining.tables import ORDER, found_at_flipped
 
 NAMES = {
     NONE: "no removal",

@@ -97,7 +97,7 @@ def checkpoint_before(run: Run, first: int) -> int:
         raise RunError(
             f"{run.folder}: has no checkpoint from before step {first}, where the retraining would"
             " start; record the training with nnabla-influence train --keep sqrt, or with"
-            " Recorder(..., keep='sqrt')"
+            " RecorderOptions(keep='sqrt')"
         )
     return max(earlier)
 

@@ -19,7 +19,7 @@ from nnabla_influence.definition import (
 )
 from nnabla_influence.definition.training_network import initial_parameters
 from nnabla_influence.errors import RunError
-from nnabla_influence.files import file_hash
+from nnabla_influence.files import file_hash, working_folder
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.nnabla_cli.order import seeded_steps
@@ -32,16 +32,9 @@ from nnabla_influence.runs.checkpoint import (
     write_layout,
 )
 from nnabla_influence.runs.checkpoint_plan import WindowPlan
-from nnabla_influence.runs.run import (
-    Run,
-    RunSettings,
-    read_run,
-    replacing_run,
-    write_run_files,
-)
-from nnabla_influence.runs.run_files import CHECKPOINTS
+from nnabla_influence.runs.run import RunSettings, write_run
+from nnabla_influence.runs.run_files import CHECKPOINTS, check_replaceable
 from nnabla_influence.runs.steps import Step
-from nnabla_influence.scoring.window import recorded_window
 from nnabla_influence.solvers import STATE_NAMES, SolverState
 
 KEEP = "sqrt"
@@ -99,34 +92,20 @@ def train(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> Non
     About the square root of the number of steps are kept as checkpoints, for replays.
     """
     training = seeded_training(inputs, seed)
-    with replacing_run(folder) as staged:
-        checkpoints = staged / CHECKPOINTS
+    check_replaceable(folder)
+    with working_folder(folder) as hidden:
+        checkpoints = hidden / CHECKPOINTS
         checkpoints.mkdir()
         end = _train_keeping(inputs, training, checkpoints)
-        write_run_files(
-            staged,
+        write_run(
+            folder,
             parameters=end.parameters,
             steps=training.steps,
             settings=_settings(inputs, training),
             trainable=inputs.definition.trainable,
             solver_state=end.solver,
+            checkpoints=checkpoints.replace,
         )
-
-
-def recorded_training(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> Run:
-    """Read the run folder of a seed's training; refuse that of another one."""
-    run, training = read_run(folder), seeded_training(inputs, seed)
-    recorded_window(run, inputs.training.path, len(inputs.training), None)  # of these data?
-    same = len(run.steps) == len(training.steps) and all(
-        one.learning_rate == other.learning_rate and np.array_equal(one.rows, other.rows)
-        for one, other in zip(run.steps, training.steps)
-    )
-    if not same:
-        raise RunError(
-            f"{run.folder}: is not the run of seed {seed} with mini-batches of"
-            f" {inputs.batch_size}; train it again"
-        )
-    return run
 
 
 def _train_keeping(inputs: CurveInputs, training: SeededTraining, folder: Path) -> Checkpoint:

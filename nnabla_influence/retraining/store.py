@@ -13,13 +13,11 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from nnabla_influence.errors import OutputError
-from nnabla_influence.files import check_writable, replacing_file, take_lock
-
-if TYPE_CHECKING:
-    from nnabla_influence.retraining.plan import WorkUnit
+from nnabla_influence.files import check_output_folder, check_writable, replacing_file, take_lock
+from nnabla_influence.retraining.plan import WorkUnit
 
 Record = TypeVar("Record")
 
@@ -47,27 +45,19 @@ class Records:
         """Return a record of a dataclass ``kind``, None if it does not exist.
 
         Raises:
-            OutputError: Its fingerprint is another one, or it is damaged.
+            OutputError: Its fingerprint is another one.
         """
         path = self.folder / f"{name}.json"
-        try:
-            record = json.loads(path.read_text("utf-8"))
-            of = record.pop("of")
-            found = kind(**record)
-        except FileNotFoundError:
+        if not path.exists():
             return None
-        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-            raise OutputError(
-                f"{path}: cannot be read ({' '.join(str(error).split())}); remove it to compute it"
-                " again"
-            ) from error
-        if of != fingerprint:
+        record = json.loads(path.read_text("utf-8"))
+        if record.pop("of", None) != fingerprint:
             raise OutputError(
                 f"{path}: was computed from another definition, other data or settings, on another"
                 " kind of device or by another version of nnabla or nnabla-influence; give a new"
                 f" output folder, or remove {self._root}"
             )
-        return found
+        return kind(**record)
 
     def write(self, name: str, fingerprint: str, record: Any) -> None:
         """Keep a record, a dataclass, whole or not at all."""
@@ -98,6 +88,9 @@ class PartialValidation(Records):
 
     Which rows and subsets are left out may change from call to call; what the losses depend on may
     not.
+
+    Attributes:
+        losses: The mean validation loss after each of them, by name.
 
     Raises:
         OutputError: Nothing can be written beside ``output``.
@@ -144,27 +137,14 @@ class CurveStore(Records):
     def __init__(self, output: str | os.PathLike[str]):
         self.output = Path(os.path.abspath(output))
         super().__init__(self.output / RECORDS, self.output)
-        parent = self.output.parent
-        if not parent.is_dir():
-            raise OutputError(f"{output}: the folder {parent} does not exist; make it first")
         self._is_new = not self.output.exists()
-        mark = self.folder / _MARK
-        if not self._is_new and not self.output.is_dir():
-            raise OutputError(f"{output}: is a file; give the name of a folder")
-        others = [] if self._is_new or mark.is_file() else sorted(self.output.iterdir())
-        if others:
-            raise OutputError(
-                f"{output}: holds {others[0].name}, so it is not a removal curve; give a new folder"
-            )
-        try:
-            for name in (RECORDS, SCORES, RUNS):
-                (self.output / name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{self.output}: cannot be written ({error.strerror}); choose another output folder"
-            ) from error
-        if not mark.is_file():
-            self._write(mark.stem, {"format_version": FORMAT_VERSION})
+        is_curve = (self.folder / _MARK).is_file()
+        if not is_curve:
+            check_output_folder(output, "a removal curve", (), _MARK)
+        for name in (RECORDS, SCORES, RUNS):
+            (self.output / name).mkdir(parents=True, exist_ok=True)
+        if not is_curve:
+            self._write(Path(_MARK).stem, {"format_version": FORMAT_VERSION})
 
     def __enter__(self) -> CurveStore:
         """Keep other commands out of the folder."""

@@ -16,8 +16,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, t
 
-from nnabla_influence.retraining.plan import NONE, ORDER, PROTOCOLS, RANDOM
+from nnabla_influence.options import PROTOCOLS, RANDOM, RANKINGS
+from nnabla_influence.retraining.plan import NONE
 
+ORDER = (NONE, *RANKINGS)
 METRICS = ("accuracy", "loss")
 PARTNERS = (NONE, RANDOM)
 CONFIDENCE = 0.95

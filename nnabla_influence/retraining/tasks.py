@@ -21,8 +21,8 @@ from nnabla_influence.options import Options
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.retraining.inputs import Config, CurveInputs, open_inputs
 from nnabla_influence.retraining.retraining import Parameters, Retraining, replayed
-from nnabla_influence.retraining.seeded import recorded_training, seeded_training, train
-from nnabla_influence.runs.run import Run, last_epochs
+from nnabla_influence.retraining.seeded import seeded_training, train
+from nnabla_influence.runs.run import Run, last_epochs, read_run
 from nnabla_influence.runs.run_files import CHECKPOINTS, PARAMETERS, SOLVER_STATES
 from nnabla_influence.scoring import score
 from nnabla_influence.solvers import STATE_NAMES
@@ -83,7 +83,7 @@ def rank(config: Config, seed: int, ranking: str, run: str, output: str) -> Rank
     """
     began = time.perf_counter()
     inputs = open_inputs(config)
-    recorded = recorded_training(inputs, seed, run)
+    recorded = read_run(run)
     with without_futile_imports():
         scores = np.asarray(_scores(inputs, seed, ranking, recorded), np.float64)
     if not np.isfinite(scores).all():
@@ -132,23 +132,17 @@ def _without_lowest(
 ) -> Parameters | None:
     """Return the parameters after a retraining; None where it diverges."""
     if n == 0 or scores is None:
-        return recorded_training(inputs, seed, run).parameters()
-    n_rows = len(inputs.training)
-    values = np.load(scores, allow_pickle=False)
-    if values.shape != (n_rows,) or values.dtype != np.float64 or not np.isfinite(values).all():
-        raise ScoreError(
-            f"{scores}: does not hold {n_rows} finite scores, one for each training row; remove it"
-            " and rerun"
-        )
+        return read_run(run).parameters()
+    lowest = np.argsort(np.load(scores, allow_pickle=False), kind="stable")[:n].tolist()
     training = seeded_training(inputs, seed)
     start, steps = training.start, training.steps
     if protocol == "last":
         steps = tuple(step for step in steps if step.epoch == steps[-1].epoch)
-        recorded = recorded_training(inputs, seed, run)
-        start = replayed(recorded, training.trainer, steps[0].step, training.inputs)
+        start = replayed(read_run(run), training.trainer, steps[0].step, training.inputs)
+    n_rows = len(inputs.training)
     retraining = Retraining(training.trainer, start, steps, training.inputs, n_rows)
     try:
-        return retraining.without(np.argsort(values, kind="stable")[:n].tolist())
+        return retraining.without(lowest)
     except RunError:
         return None
 

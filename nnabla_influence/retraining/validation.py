@@ -16,15 +16,15 @@ from nnabla_influence.dataset import note_on_equal_data
 from nnabla_influence.definition import load_definition, validation_definition, with_seeds
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import InfluenceError, ScoreError
-from nnabla_influence.files import PathLike, file_hash, replacing_folder
+from nnabla_influence.files import PathLike, check_output_folder, file_hash, replacing_folder
 from nnabla_influence.influence.step_engines import default_chunk_size
 from nnabla_influence.influence.step_inputs import step_inputs
 from nnabla_influence.influence.trace_file import fingerprint
 from nnabla_influence.influence.trainer import Trainer
-from nnabla_influence.options import Options
+from nnabla_influence.options import ValidationOptions
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.retraining.agreement import RETEST_WEIGHT, Sample, draw_rows, draw_subsets
+from nnabla_influence.retraining.agreement import RETEST_WEIGHT, draw_rows, draw_subsets
 from nnabla_influence.retraining.evaluation import BLOCK, Evaluator
 from nnabla_influence.retraining.figures import write_scatter
 from nnabla_influence.retraining.retraining import (
@@ -36,11 +36,12 @@ from nnabla_influence.retraining.retraining import (
 from nnabla_influence.retraining.scores import ScoreSources, read_scores
 from nnabla_influence.retraining.store import PartialValidation
 from nnabla_influence.retraining.validation_result import (
+    FILES,
+    RESULT,
     SCATTER,
     Base,
     RetrainedWindow,
     Validation,
-    check_output,
     write_numbers,
 )
 from nnabla_influence.runs.run import read_run
@@ -65,11 +66,8 @@ def validate(
     train: PathLike | None = None,
     validation: PathLike | None = None,
     output: PathLike | None = None,
-    window: int | str = "last",
-    sample: Sample | None = None,
-    validation_rows: Sequence[int] | None = None,
+    options: ValidationOptions | None = None,
     device: str = "auto",
-    command: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Validation:
     """Compare scores with what leaving rows out really does, by retraining the window without them.
@@ -85,20 +83,16 @@ def validate(
         validation: The validation CSV; likewise.
         output: Folder to write; None for nowhere. Finished retrainings are kept beside it, in
             ``OUTPUT.partial``, so that the same call resumes after an interruption.
-        window: Steps to retrain: of the ``last`` epoch, of ``all`` epochs that the run holds, or
-            of a number of last epochs.
-        sample: How many rows and subsets to leave out.
-        validation_rows: Rows of the validation CSV whose mean loss is used; None for all.
+        options: See `ValidationOptions`.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        command: What the user typed, for the reader of ``result.json``.
         progress: Where to report progress.
 
     Raises:
         InfluenceError: Something that the user can fix; see `nnabla_influence.errors`.
     """
-    options = Options(window=window, validation_rows=validation_rows)
-    sample, progress = sample or Sample(), progress or SilentProgress()
-    folder = None if output is None else check_output(output)
+    options, progress = options or ValidationOptions(), progress or SilentProgress()
+    sample = options.sample
+    folder = None if output is None else check_output_folder(output, "a validation", FILES, RESULT)
     with PartialValidation(folder) if folder else contextlib.nullcontext() as partial:
         chosen = choose_device(device)
         progress.say(f"Computing on {chosen.description}")
@@ -112,7 +106,7 @@ def validate(
         note = note_on_equal_data(trained, validated)
         if note:
             progress.say(note)
-        loss_rows = chosen_rows(validation_rows, validated)
+        loss_rows = chosen_rows(options.validation_rows, validated)
         is_ranking = any(column.name == "datasource_index" for column in trained.columns)
         steps = recorded_window(
             recorded, trained.path, len(trained), options.epochs, is_ranking=is_ranking
@@ -151,17 +145,17 @@ def validate(
             changes = LossChanges(
                 Retraining(trainer, start, steps, inputs, len(trained)),
                 lambda parameters: evaluator.mean_loss(parameters, validated.batch, loss_rows),
+                final,
                 progress,
             )
-            base = changes.set_base(final)
-            progress.say(base.words)
+            progress.say(changes.base.words)
             if partial is not None:
                 changes.resume(partial, of)
             weights = (0.0, RETEST_WEIGHT) if sample.retest else (0.0,)
             found = changes.without([*rows[:, None], *subsets], weights)
         result = Validation(
             window=retrained,
-            base=base,
+            base=changes.base,
             rows=rows,
             row_changes=found[0, : len(rows)],
             subsets=subsets,
@@ -174,13 +168,13 @@ def validate(
                 "run": str(recorded.folder),
                 "training": str(trained.path),
                 "validation": str(validated.path),
-                "validation_rows": None if validation_rows is None else loss_rows.tolist(),
+                "validation_rows": None if options.validation_rows is None else loss_rows.tolist(),
                 "scores": list(given),
-                "window": window,
+                "window": options.window,
                 "sample": asdict(sample),
                 "solver": {**asdict(solver), "hyperparameters": dict(solver.hyperparameters)},
                 "device": chosen.description,
-                "command": None if command is None else shlex.join(command),
+                "command": None if options.command is None else shlex.join(options.command),
                 "versions": {
                     "nnabla_influence": __version__,
                     "nnabla": nn.__version__,
@@ -205,33 +199,34 @@ def write_validation(folder: Path, validation: Validation) -> None:
 class LossChanges:
     """How the mean validation loss changes without rows, against the loss with every row.
 
-    ``loss`` returns the mean validation loss of parameters.
+    Args:
+        retraining: It has not begun: the retraining with every row is done here.
+        loss: Returns the mean validation loss of parameters.
+        final: The run's parameters, which the retraining with every row is compared with.
+        progress: Where to report progress.
+
+    Attributes:
+        base: The retraining with every row.
+
+    Raises:
+        RunError, ScoreError: The retraining diverges.
     """
 
-    def __init__(self, retraining: Retraining, loss: Loss, progress: Progress):
-        self._retraining, self._progress = retraining, progress
-        self._loss_of = loss
+    def __init__(self, retraining: Retraining, loss: Loss, final: Parameters, progress: Progress):
+        self._retraining, self._loss_of, self._progress = retraining, loss, progress
         self._partial: PartialValidation | None = None
         self._losses: dict[str, float] = {}
-
-    def set_base(self, final: Parameters) -> Base:
-        """Retrain with every row, and compare with the run's ``final`` parameters.
-
-        Raises:
-            RunError, ScoreError: The retraining diverges.
-        """
-        parameters = self._retraining.base(self._progress)
-        loss, difference = self._loss(parameters), _difference(parameters, final)
-        self._base = Base(loss, loss, 0.0, 0.0)
+        parameters = retraining.base(progress)
+        reached, difference = self._loss(parameters), _difference(parameters, final)
+        self.base = Base(reached, reached, 0.0, 0.0)
         if difference:
-            noise = abs(self._loss(self._retraining.base(self._progress)) - loss)
-            self._base = Base(loss, self._loss_of(final), difference, noise)
-        return self._base
+            noise = abs(self._loss(retraining.base(progress)) - reached)
+            self.base = Base(reached, loss(final), difference, noise)
 
     def resume(self, partial: PartialValidation, fingerprint: str) -> None:
         """Use the retrainings in ``partial`` with this fingerprint, and keep new ones there."""
         # Where retraining reproduces, a machine with another loss must not continue.
-        same = self._base.loss.hex() if self._base.noise == 0 else ""
+        same = self.base.loss.hex() if self.base.noise == 0 else ""
         partial.open(fingerprint + same)
         self._partial, self._losses = partial, partial.losses
         if self._losses:
@@ -255,9 +250,8 @@ class LossChanges:
             with self._progress.stage("Retraining", len(missing), "retrainings") as stage:
                 for key in missing:
                     loss = self._loss_without(*key)
-                    if self._partial is None:
-                        self._losses[names[key]] = loss
-                    else:
+                    self._losses[names[key]] = loss
+                    if self._partial is not None:
                         self._partial.add(names[key], loss)
                     stage.update()
         except KeyboardInterrupt:
@@ -267,7 +261,7 @@ class LossChanges:
                 )
             raise
         losses = np.array([self._losses[names[key]] for key in keys])
-        return losses.reshape(len(weights), len(left_out)) - self._base.loss
+        return losses.reshape(len(weights), len(left_out)) - self.base.loss
 
     def _loss_without(self, rows: tuple[int, ...], weight: float) -> float:
         try:

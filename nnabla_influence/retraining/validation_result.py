@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nnabla_influence.files import check_output_folder
 from nnabla_influence.retraining.agreement import (
     EXTREMES,
     RowAgreement,
@@ -27,7 +25,7 @@ from nnabla_influence.retraining.agreement import (
 from nnabla_influence.retraining.report import TextTable
 
 RETEST = "(retest)"
-RESULT, TRUTH, SUBSETS, SCATTER = "result.json", "truth.csv", "subsets.csv", "scatter.png"
+FILES = RESULT, TRUTH, SUBSETS, SCATTER = "result.json", "truth.csv", "subsets.csv", "scatter.png"
 FORMAT_VERSION = 1
 
 
@@ -187,16 +185,6 @@ class Validation:
                 " is far from 1, the training is chaotic and the true changes mostly noise"
             )
         yield from TextTable(titles, lines).aligned()
-
-
-def check_output(folder: str | os.PathLike[str]) -> Path:
-    """Check early that a validation may be written to ``folder``, and return it, absolute.
-
-    Raises:
-        OutputError: It is a file, has no parent folder, or holds something else than a validation.
-    """
-    entries = {RESULT, TRUTH, SUBSETS, SCATTER}
-    return check_output_folder(folder, "a validation", entries, RESULT)
 
 
 def write_numbers(folder: Path, validation: Validation) -> None:

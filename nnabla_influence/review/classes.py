@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import math
 import os
 import re
 from collections import Counter
@@ -15,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from nnabla_influence.cleansing.labels import number
+from nnabla_influence.cleansing.table import open_file
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.errors import DatasetError
-from nnabla_influence.files import PathLike, check_regular
+from nnabla_influence.files import PathLike
 from nnabla_influence.ranking import Ranking
-from nnabla_influence.ranking.classes import are_classes, is_whole
-from nnabla_influence.review.columns import names_in_header
+from nnabla_influence.ranking.scores import are_classes, is_whole
 from nnabla_influence.text import listed, with_option
 
 _SEPARATORS = ",;\t"
@@ -58,8 +57,10 @@ def find_classes(
     if given_names is not None:
         names = _given(given_names, ranking, label, counts)
     else:
-        in_header = () if label is None else names_in_header(label)
-        names = _distinct({value: name for value, name in enumerate(in_header) if name})
+        # The Console keeps them in a label's header: y:label;cat;dog.
+        in_header = [] if label is None else (label.label or "").split(";")[1:]
+        stripped = {value: name.strip() for value, name in enumerate(in_header)}
+        names = _distinct({value: name for value, name in stripped.items() if name})
         if _are_shifted(names, counts):
             names = {}
     return tuple(Class(str(v), names.get(v), counts[v]) for v in sorted(counts))
@@ -102,7 +103,7 @@ def _class_counts(ranking: Ranking, label: Column | None) -> dict[int, int]:
     if label is None:
         return {}
     texts = Counter(cells[label.position] for cells in ranking.dataset.iter_cells())
-    values = {text: _or_nan(number(text)) for text in texts}
+    values = {text: number(text) for text in texts}
     predicted = ranking.scores.predicted
     if not are_classes(set(values.values()), len(ranking), predicted):
         return {}
@@ -116,10 +117,6 @@ def _class_counts(ranking: Ranking, label: Column | None) -> dict[int, int]:
 def number_text(value: float) -> str:
     """Return a number as ``3`` or ``0.25``, with the seven digits of 32 bits."""
     return str(int(value)) if is_whole(value) else f"{value:.7g}"
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 # ------------------------------------------------------------------------- names
@@ -181,14 +178,8 @@ def _of_file(path: Path) -> tuple[dict[int, str], bool]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        check_regular(path)
-        data = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(
-            f"{path}: cannot be read ({error.strerror or error}); check the file and its"
-            " permissions"
-        ) from error
+    with open_file(path) as file:
+        data = file.read()
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = data.decode("utf-16" if marked else "utf-8-sig")
@@ -212,8 +203,19 @@ def _separator(line: str) -> str | None:
 def _paired(path: Path, lines: Sequence[str], separator: str) -> dict[int, str]:
     names: dict[int, str] = {}
     line_of: dict[int, int] = {}
-    cells_of = {n: _cells(path, n, line, separator) for n, line in enumerate(lines, 1)}
-    filled = [(n, cells) for n, cells in cells_of.items() if cells]
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    filled = []
+    try:
+        for cells in reader:
+            cells = [" ".join(cell.split()) for cell in cells]
+            while cells and not cells[-1]:
+                cells.pop()
+            if cells:
+                filled.append((reader.line_num, cells))
+    except csv.Error as error:
+        raise DatasetError(
+            f"{path}, line {reader.line_num}: cannot be read as CSV ({error}); check its quotes"
+        ) from error
     if _value(filled[0][1][0]) is None:
         del filled[0]  # a header
     for n, cells in filled:
@@ -232,20 +234,6 @@ def _paired(path: Path, lines: Sequence[str], separator: str) -> dict[int, str]:
     return names
 
 
-def _cells(path: Path, number: int, line: str, separator: str) -> list[str]:
-    """Return a line's cells, without empty ones at its end."""
-    try:
-        cells = next(csv.reader([line], delimiter=separator, strict=True), [])
-    except csv.Error as error:
-        raise DatasetError(
-            f"{path}, line {number}: cannot be read as CSV ({error}); check its quotes"
-        ) from error
-    cells = [" ".join(cell.split()) for cell in cells]
-    while cells and not cells[-1]:
-        cells.pop()
-    return cells
-
-
 def _numbered(source: object, names: Sequence[str]) -> dict[int, str]:
     named = {value: " ".join(name.split()) for value, name in enumerate(names)}
     for value, name in named.items():
@@ -256,4 +244,4 @@ def _numbered(source: object, names: Sequence[str]) -> dict[int, str]:
 
 def _value(cell: str) -> int | None:
     value = number(cell.strip().strip('"'))
-    return int(value) if value is not None and value.is_integer() else None
+    return int(value) if value.is_integer() else None

@@ -35,11 +35,6 @@ class Columns:
 def sort_columns(dataset: Dataset, rows: Sequence[int], label_column: str | None) -> Columns:
     """Find out what each column is.
 
-    Args:
-        dataset: The ranking.
-        rows: Its rows, some of which are examined to find pictures.
-        label_column: As for `find_label`.
-
     Raises:
         DatasetError: There is no such label column, or more than one.
     """
@@ -85,11 +80,6 @@ def readable_names(columns: Sequence[Column]) -> tuple[str, ...]:
         c.label.strip() if c.label and c.label.strip() and labels[c.label] == 1 else short_name(c)
         for c in columns
     )
-
-
-def names_in_header(column: Column) -> tuple[str, ...]:
-    """Return the class names that the Console keeps in a label's header: ``y:label;cat;dog``."""
-    return tuple(name.strip() for name in (column.label or "").split(";")[1:])
 
 
 def _names_pictures(dataset: Dataset, position: int, rows: Iterable[Sequence[str]]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nnabla_influence.review.reviewed import Class, Reviewed, ReviewedRow
@@ -13,37 +13,61 @@ if TYPE_CHECKING:
     from xlsxwriter.worksheet import Worksheet
 
 CLASSES = "Classes"
+# Each paragraph is a line of the sheet: its title, and its text.
+_GUIDE = """
+influence
+The first-order change of the mean validation loss if this row is left out of the traced part of
+the training.
+
+effect: harmful
+Below 0. Without it the validation loss falls.
+
+effect: helpful
+Above 0. Without it the validation loss rises.
+
+effect: not judged
+The row is not in the traced part of the training (times_seen 0); its influence of 0 has no meaning.
+
+differs
+The network predicts another class than the given one. To find wrong labels, review these first.
+
+When not to delete
+A harmful row may be right and rare: the only picture of its kind, or one that the validation data
+lack. A wrong label is better relabelled. Scores near 0 are noise. Never choose rows by a ranking
+made with your test data, and see what a removal does before you rely on it (nnabla-influence
+curve).
+
+decision
+keep, remove or relabel, picked from the list of the cell. Empty: keep.
+
+label
+For relabel: the right class's number, picked from the list of the cell.
+
+ranking
+The id of the ranking. Leave it as it is: cleanse refuses decisions about another ranking.
+
+Next
+Save the workbook, close it, and make the cleansed dataset: nnabla-influence cleanse -i RANKING.csv
+--decisions THIS.xlsx -o clean.csv
+
+As CSV
+The sheet Ranking may be saved as CSV under another name instead. Never save over the ranking
+itself: a spreadsheet rounds its numbers.
+
+Sorting
+The pictures go with their rows when you sort or filter by the arrows in the header.
+"""
 
 
 def guide_lines(reviewed: Reviewed, notes: Sequence[str]) -> list[tuple[str, str]]:
     """Return the lines of the sheet that explains the others: each a title and a text."""
-    lines = [
-        ("Ranking", f"{as_text(reviewed.path.name)}: {len(reviewed):,} rows, most harmful first"),
-        ("influence", "The first-order change of the mean validation loss if this row is left out"
-         " of the traced part of the training."),
-        ("effect: harmful", "Below 0. Without it the validation loss falls."),
-        ("effect: helpful", "Above 0. Without it the validation loss rises."),
-        ("effect: not judged", "The row is not in the traced part of the training (times_seen 0);"
-         " its influence of 0 has no meaning."),
-        ("differs", "The network predicts another class than the given one. To find wrong labels,"
-         " review these first."),
-        ("When not to delete", "A harmful row may be right and rare: the only picture of its kind,"
-         " or one that the validation data lack. A wrong label is better relabelled. Scores near"
-         " 0 are noise. Never choose rows by a ranking made with your test data, and see what a"
-         " removal does before you rely on it (nnabla-influence curve)."),
-        ("decision", "keep, remove or relabel, picked from the list of the cell. Empty: keep."),
-        ("label", "For relabel: the right class's number, picked from the list of the cell."),
-        ("ranking", "The id of the ranking. Leave it as it is: cleanse refuses decisions about"
-         " another ranking."),
-        ("Next", "Save the workbook, close it, and make the cleansed dataset:"
-         " nnabla-influence cleanse -i RANKING.csv --decisions THIS.xlsx -o clean.csv"),
-        ("As CSV", "The sheet Ranking may be saved as CSV under another name instead. Never"
-         " save over the ranking itself: a spreadsheet rounds its numbers."),
-        ("Sorting", "The pictures go with their rows when you sort or filter by the arrows in"
-         " the header."),
-    ]  # fmt: skip
+    ranking = f"{as_text(reviewed.path.name)}: {len(reviewed):,} rows, most harmful first"
+    lines = [("Ranking", ranking)]
     if reviewed.verdict is not None:
-        lines.insert(1, ("Verdict", as_text(reviewed.verdict.sentence)))
+        lines.append(("Verdict", as_text(reviewed.verdict.sentence)))
+    for paragraph in _GUIDE.strip().split("\n\n"):
+        title, _, text = paragraph.partition("\n")
+        lines.append((title, text.replace("\n", " ")))
     return [*lines, *(("Note", as_text(note)) for note in notes)]
 
 
@@ -51,8 +75,14 @@ class ClassCounts:
     """Counts the rows of each class."""
 
     titles = (
-        *("class", "name", "rows", "harmful", "helpful"),
-        *("predicted otherwise", "sum of influence", "lowest influence"),
+        "class",
+        "name",
+        "rows",
+        "harmful",
+        "helpful",
+        "predicted otherwise",
+        "sum of influence",
+        "lowest influence",
     )
 
     def __init__(self, classes: Sequence[Class]):
@@ -73,9 +103,9 @@ class ClassCounts:
         line[6] += row.influence
         line[7] = row.influence if line[7] is None else line[7]
 
-    def lines(self) -> Iterator[list[Any]]:
-        """Yield the cells of each class, as the titles name them."""
-        yield from self._lines.values()
+    def lines(self) -> list[list[Any]]:
+        """Return the cells of each class, as the titles name them."""
+        return list(self._lines.values())
 
 
 def write_guide(book: xlsxwriter.Workbook, sheet: Worksheet, lines: list[tuple[str, str]]) -> None:

@@ -8,12 +8,11 @@ import html
 import json
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from nnabla_influence.cleansing.ranking_id import ranking_id
+from nnabla_influence.cleansing.decisions import ranking_id
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import PathLike, check_output, replacing_file
 from nnabla_influence.progress import Progress, SilentProgress
@@ -35,15 +34,6 @@ _REPORT_EVERY = 1000
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 
-@dataclass(frozen=True)
-class WrittenPage:
-    """A page that was written: the file, its size, and the thumbnails in it."""
-
-    path: Path
-    n_bytes: int
-    pictures: Pictures
-
-
 def write_page(
     reviewed: Reviewed,
     output: PathLike,
@@ -51,7 +41,7 @@ def write_page(
     thumbnails: int = DEFAULT_THUMBNAILS,
     title: str | None = None,
     progress: Progress | None = None,
-) -> WrittenPage:
+) -> Pictures:
     """Write the review page of a ranking, whole or not at all.
 
     The same ranking, files and options give the same bytes.
@@ -63,6 +53,9 @@ def write_page(
         title: Heading of the page; by default the ranking's file name.
         progress: Where progress is reported.
 
+    Returns:
+        The thumbnails on the page.
+
     Raises:
         OutputError: It cannot be written.
         DatasetError: The ranking has changed since it was read.
@@ -73,10 +66,8 @@ def write_page(
     data = script_json(_page_data(reviewed, pictures, title, progress))
     text = _rendered(title, data)
     with replacing_file(output) as temporary:
-        with open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(text)
-        n_bytes = temporary.stat().st_size
-    return WrittenPage(Path(output), n_bytes, pictures)
+        temporary.write_bytes(text.encode("utf-8", errors="replace"))
+    return pictures
 
 
 def check_outputs(

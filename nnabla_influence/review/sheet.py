@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nnabla_influence.cleansing.ranking_id import RANKING, ranking_id
+from nnabla_influence.cleansing.decisions import RANKING, ranking_id
 from nnabla_influence.dataset.harmless import harmless, restored
 from nnabla_influence.dataset.header import parse_column
 from nnabla_influence.review.reviewed import Reviewed, ReviewedRow

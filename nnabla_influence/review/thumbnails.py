@@ -8,9 +8,8 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -168,35 +167,23 @@ class Pictures:
 
 
 def make_pictures(rows: Sequence[tuple[Path, ...]], progress: Progress) -> Pictures:
-    """Make the thumbnails of rows, each file decoded once, in threads.
-
-    Args:
-        rows: The files of each row.
-        progress: Where progress is reported.
-    """
+    """Make the thumbnails of rows, each file decoded once, in threads."""
     made = Pictures()
     if not any(rows):
         return made
-    stages = progress.stage("Thumbnails", len(rows), "rows")
-    with stages as stage, closing(_in_order(rows)) as results:
-        for result in results:
-            made.rows.append([uri for uri, _ in result])
-            for uri, problem in result:
-                if uri is None:
-                    made.missing += 1
-                    made.first_problem = made.first_problem or problem
-            stage.update()
-    return made
-
-
-def _in_order(
-    rows: Sequence[tuple[Path, ...]],
-) -> Generator[list[tuple[str | None, str | None]], None, None]:
     pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS))
     try:
-        yield from pool.map(lambda files: [_shown(path) for path in files], rows)
+        with progress.stage("Thumbnails", len(rows), "rows") as stage:
+            for result in pool.map(lambda files: [_shown(path) for path in files], rows):
+                made.rows.append([uri for uri, _ in result])
+                for uri, problem in result:
+                    if uri is None:
+                        made.missing += 1
+                        made.first_problem = made.first_problem or problem
+                stage.update()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    return made
 
 
 def _shown(path: Path) -> tuple[str | None, str | None]:

@@ -135,7 +135,7 @@ class _RankingSheet:
         self._reviewed, self._thumbnails = reviewed, thumbnails
         self._n_images = len(reviewed.image_columns) if thumbnails else 0
         self._columns, self._n_left_out = columns_of(reviewed)
-        self._formats = {
+        formats = {
             column.number_format: book.add_format(
                 {"num_format": column.number_format or "General", "valign": "vcenter"}
             )
@@ -147,7 +147,7 @@ class _RankingSheet:
         )
         # Each column with its position and the format of its numbers.
         self._places = [
-            (position, column, self._formats[column.number_format])
+            (position, column, formats[column.number_format])
             for position, column in enumerate(self._columns, self._n_images)
         ]
         self._not_shown: list[str] = []
@@ -158,7 +158,7 @@ class _RankingSheet:
         for position, name in enumerate(self._reviewed.image_columns[: self._n_images]):
             self._sheet.set_column(position, position, _width_of(_THUMBNAIL + 2 * _MARGIN))
             write_text(self._sheet, 0, position, f"picture {name}", bold)
-        for position, column in enumerate(self._columns, self._n_images):
+        for position, column, _ in self._places:
             self._sheet.set_column(position, position, column.width)
             write_text(self._sheet, 0, position, column.title, bold)
         self._sheet.freeze_panes(1, self._n_images + 2)
@@ -221,7 +221,7 @@ class _RankingSheet:
         """Add filters, lists to pick from and bars."""
         last = self._n_images + len(self._columns) - 1
         self._sheet.autofilter(0, 0, n_rows, last)
-        position = {c.title: self._n_images + i for i, c in enumerate(self._columns)}
+        position = {column.title: at for at, column, _ in self._places}
 
         def cells(title: str) -> tuple[int, int, int, int]:
             return 1, position[title], n_rows, position[title]

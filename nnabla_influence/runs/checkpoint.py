@@ -28,6 +28,7 @@ from numpy.lib import format as npy
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import check_regular
 from nnabla_influence.solvers.state import SolverState
+from nnabla_influence.text import cause_text
 
 LAYOUT = "layout.json"
 FORMAT_VERSION = 1
@@ -204,8 +205,7 @@ def read_layout(folder: Path) -> Layout:
             raise ValueError("its content has changed since it was written")
         layout = _layout_of(values)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RunError(f"{path}: cannot be read ({reason}); record the training again") from error
+        raise _unreadable(path, error) from error
     with os.scandir(folder) as entries:
         sizes = {entry.name: entry.stat().st_size for entry in entries}
     for step in layout.t_of:
@@ -235,8 +235,7 @@ def read_checkpoint(folder: Path, layout: Layout, step: int) -> Checkpoint:
         if dtype != np.float32 or shape != (layout.size,):
             raise ValueError(f"{dtype} of shape {shape}, not float32 of shape ({layout.size},)")
     except Exception as error:  # NumPy raises whatever a damaged header leads to
-        reason = " ".join(str(error).split())[:120]
-        raise RunError(f"{path}: cannot be read ({reason}); record the training again") from error
+        raise _unreadable(path, error) from error
     by_state: dict[str, dict[str, np.ndarray]] = {"": {}}
     for array, view in layout.split(content[HEADER_BYTES:].view(np.float32)):
         by_state.setdefault(array.state, {})[array.parameter] = view
@@ -244,6 +243,10 @@ def read_checkpoint(folder: Path, layout: Layout, step: int) -> Checkpoint:
         return Checkpoint(step, by_state.pop(""), SolverState(layout.t_of[step], by_state))
     except RunError as error:
         raise RunError(f"{path}: {error}") from error
+
+
+def _unreadable(path: Path, error: Exception) -> RunError:
+    return RunError(f"{path}: cannot be read ({cause_text(error)}); record the training again")
 
 
 def _layout_of(values: Any) -> Layout:

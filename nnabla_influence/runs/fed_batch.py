@@ -67,18 +67,9 @@ def describe_other_values(fed: FedInput, values: np.ndarray) -> str | None:
     was, now = (np.array([i.mean, i.spread, i.order]) for i in (fed, current))
     if _near(was, now):
         return None
-    # Find a factor and an offset that explain the difference.
-    if np.ptp(now[0]) > 0 or now[1].any():
-        index = 1 if now[1].any() else 0
-        center = np.zeros(2) if index == 1 else np.array([now[0].mean(), was[0].mean()])
-        a, b = now[index] - center[0], was[index] - center[1]
-        factor = float(a @ b / (a @ a)) if a.any() else 1.0
-        for signed in (factor, -factor):
-            offset = float(np.mean(was[0] - signed * now[0]))
-            shifted = np.array([signed * now[0] + offset, abs(signed) * now[1], signed * now[2]])
-            shifted[2] += offset * _weights(fed.size).mean()
-            if _near(was, shifted):
-                return _in_words(signed, offset, float(np.abs(was[0]).max()))
+    factor = float(was.ravel() @ now.ravel() / max(now.ravel() @ now.ravel(), 1e-30))
+    if _near(was, factor * now):
+        return f"the CSV's values times {factor:.6g}"
     return "other values"
 
 
@@ -112,12 +103,3 @@ def _weights(size: int) -> np.ndarray:
 def _near(one: np.ndarray, other: np.ndarray) -> bool:
     scale = max(float(np.abs(one).max()), float(np.abs(other).max()), 1e-30)
     return bool(np.abs(one - other).max() <= _TOLERANCE * scale)
-
-
-def _in_words(factor: float, offset: float, size: float) -> str:
-    parts = []
-    if abs(factor - 1) > _TOLERANCE:
-        parts.append(f"the CSV's values times {factor:.6g}")
-    if abs(offset) > _TOLERANCE * size:
-        parts.append(f"{offset:+.6g}" if parts else f"the CSV's values {offset:+.6g}")
-    return " ".join(parts) or "other values"

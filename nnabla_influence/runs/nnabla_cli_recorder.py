@@ -58,16 +58,17 @@ class _SafeStepLog(StepLog):
 
     failure: Exception | None = None
 
-    def attempt(self, call: Callable[..., None], *arguments: Any) -> None:
-        """Call, unless something failed before; a failure ends the log."""
+    def attempt(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Call, unless something failed before; a failure ends the log, and gives None."""
         if self.failure is None:
             try:
-                call(*arguments)
+                return call(*arguments)
             except Exception as error:
                 self.failure = error
                 _log_not_recorded(error)
                 if self.checkpoints is not None:
                     self.checkpoints.close()
+        return None
 
     def batch(self, rows: Any) -> None:
         self.attempt(super().batch, rows)
@@ -148,14 +149,8 @@ class NnablaCliRecorder:
 
         def make_watched_iterator() -> Any:
             iterator = make_iterator()
-            try:
-                watched = WatchedIterator(iterator, drawn)
-            except Exception as error:
-                log.failure = error
-                _log_not_recorded(error)
-                return iterator
             log.n_rows = iterator.size
-            return watched
+            return log.attempt(WatchedIterator, iterator, drawn) or iterator
 
         optimizer.data_iterators[dataset] = make_watched_iterator
         optimizer.solver = RecordedSolver(optimizer.solver, log)

@@ -17,6 +17,7 @@ from nnabla_influence.definition.definition import load_definition
 from nnabla_influence.definition.fingerprint import network_fingerprint
 from nnabla_influence.errors import InfluenceError, RunError
 from nnabla_influence.files import file_hash
+from nnabla_influence.options import RecorderOptions
 from nnabla_influence.runs.checkpoint_plan import (
     CheckpointSelection,
     check_keep,
@@ -86,19 +87,12 @@ class Recorder:
         iterator: Any = None,
         n_rows: int | None = None,
         weight_decay: float | None = None,
-        window: int | str = 2,
-        keep: str = "sqrt",
-        steps_per_epoch: int | None = None,
-        total_steps: int | None = None,
         inputs: Mapping[str, nn.Variable] | None = None,
         loss: nn.Variable | None = None,
-        parameters: Mapping[str, nn.Variable] | None = None,
         dataset: str | None = None,
-        definition: str | None = None,
-        network: str | None = None,
-        keep_on_error: bool = False,
+        options: RecorderOptions | None = None,
     ):
-        """Prepare to record.
+        """Prepare to record; before the first step, after loading the initial parameters.
 
         Args:
             folder: The run folder to write. An existing run is replaced.
@@ -106,28 +100,13 @@ class Recorder:
             iterator: The nnabla ``DataIterator`` of the training, best as soon as it is made.
             n_rows: Rows of the training dataset; the iterator's by default.
             weight_decay: The rate, where the loop does not call ``recorder.solver.weight_decay``.
-            window: Epochs to keep, counted from the end; ``"last"`` for one, ``"all"`` for every
-                step.
-            keep: Checkpoints to keep beside the final state: none (``"final"``), about the square
-                root of the steps (``"sqrt"``), or one before every step (``"all"``). Make the
-                Recorder before the first step, after loading the initial parameters.
-            steps_per_epoch: Solver updates per epoch. By default epochs are counted back from
-                the end: the last one is the last updates that hold no more than ``n_rows`` rows.
-            total_steps: Solver updates of the whole training, so that ``keep="sqrt"`` spaces the
-                checkpoints exactly; by default they thin out during the training. A window of a
-                number of epochs needs ``steps_per_epoch`` too.
             inputs: The network's inputs by the dataset's columns, such as ``{"x": x, "y": y}``.
                 With ``loss``, the network definition is written into the run folder, as
                 ``network.nntxt``, to score with.
             loss: The loss that the loop trains: the mean over the mini-batch, as `F.mean` gives
                 it, or one value for each example.
-            parameters: All parameters that the network reads, by the names of the network
-                definition; by default those of the current parameter scope.
             dataset: Path of the training dataset's CSV; scoring notices another one, or a change.
-            definition: Path of a network definition of your own, in place of inputs and loss.
-            network: Name of the network in it.
-            keep_on_error: Write the run also where the block ends with an exception, such as the
-                KeyboardInterrupt of Ctrl-C.
+            options: See `RecorderOptions`.
 
         Raises:
             ModelError: The network reads something that is neither an input nor a parameter.
@@ -136,30 +115,33 @@ class Recorder:
                 and loss do not fit each other.
             UnsupportedError: The rows of this iterator are unknown, or the loss cannot be scored.
         """
+        options = options or RecorderOptions()
         self.folder = Path(folder)
         check_replaceable(self.folder)
         if n_rows is None and iterator is None:
             raise RunError("give the data iterator, or n_rows, the number of rows of the dataset")
-        epochs = window_epochs(window)
+        epochs = window_epochs(options.window)
         self._raw_solver = solver
-        self._parameters = _parameters_of(solver, parameters)
+        self._parameters = _parameters_of(solver, options.parameters)
+        definition, network = options.definition, options.network
         self._network: ScriptNetwork | None = None
         if inputs is not None or loss is not None:
-            if inputs is None or loss is None or definition is not None:
+            if inputs is None or loss is None or options.definition is not None:
                 raise RunError("give inputs and loss, both, or a definition of your own")
             self._network = ScriptNetwork(inputs, loss, self._parameters, solver)
             definition, network = os.path.abspath(self.folder / NETWORK), self._network.name
         self._weight_decay = weight_decay
-        self._keep_on_error = keep_on_error
+        self._keep_on_error = options.keep_on_error
         self._described = RunSettings(
             dataset=dataset,
             dataset_hash=file_hash(dataset) if dataset and os.path.isfile(dataset) else None,
             definition=definition,
             network=network,
             window=window_words(epochs),
-            keep=check_keep(keep),
+            keep=check_keep(options.keep),
         )
         self._contents = contents_of(dataset)
+        steps_per_epoch = options.steps_per_epoch
         self._log = StepLog(
             int(iterator.size if n_rows is None else n_rows),
             epochs,
@@ -167,9 +149,9 @@ class Recorder:
             if steps_per_epoch
             else None,
         )
-        if keep != "final":
-            plan = recorder_plan(total_steps, steps_per_epoch, epochs)
-            selection = CheckpointSelection(keep, plan)
+        if options.keep != "final":
+            plan = recorder_plan(options.total_steps, steps_per_epoch, epochs)
+            selection = CheckpointSelection(options.keep, plan)
             self._log.checkpoints = CheckpointWriter(
                 self.folder, solver, self._parameters, selection
             )
@@ -313,6 +295,6 @@ def _parameters_of(
     if missing:
         raise RunError(
             f"the solver's parameter {missing[0]} is not among the parameters to save; make the"
-            " Recorder in the parameter scope of the network, or give parameters="
+            " Recorder in the parameter scope of the network, or give options.parameters"
         )
     return variables

@@ -216,45 +216,23 @@ def write_run(
         OutputError: ``folder`` cannot be written, or is not a run.
         RunError: There are no steps.
     """
+    if not steps:
+        raise RunError("a run without steps cannot be written: no solver update was recorded")
     with replacing_run(folder) as staged:
-        write_run_files(
-            staged,
-            parameters=parameters,
-            steps=steps,
-            settings=settings,
-            trainable=trainable,
-            solver_state=solver_state,
-            contents=contents,
-        )
+        write_parameters(staged / PARAMETERS, parameters, trainable)
+        write_steps(staged / STEPS, steps)
+        if solver_state is not None:
+            names = [name for name in parameters if trainable is None or name in trainable]
+            write_solver_state(staged / SOLVER_STATES, solver_state, names)
+        if contents:
+            write_contents(staged / CONTENTS, contents)
+        if settings is not None:
+            write_settings(staged / SETTINGS, settings)
         if checkpoints is not None:
             checkpoints(staged / CHECKPOINTS)
         if network is not None:
             (staged / NETWORK).write_text(network, encoding="ascii")
     return Run(Path(folder), settings, tuple(steps))
-
-
-def write_run_files(
-    folder: Path,
-    *,
-    parameters: Mapping[str, np.ndarray],
-    steps: Sequence[Step],
-    settings: RunSettings | None,
-    trainable: Collection[str] | None = None,
-    solver_state: SolverState | None = None,
-    contents: Contents | None = None,
-) -> None:
-    """Write a run's files into an existing folder, such as `replacing_run` yields."""
-    if not steps:
-        raise RunError("a run without steps cannot be written: no solver update was recorded")
-    write_parameters(folder / PARAMETERS, parameters, trainable)
-    write_steps(folder / STEPS, steps)
-    if solver_state is not None:
-        names = [name for name in parameters if trainable is None or name in trainable]
-        write_solver_state(folder / SOLVER_STATES, solver_state, names)
-    if contents:
-        write_contents(folder / CONTENTS, contents)
-    if settings is not None:
-        write_settings(folder / SETTINGS, settings)
 
 
 def last_epochs(steps: Sequence[Step], n: int) -> tuple[Step, ...]:

@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import h5py
@@ -30,26 +29,22 @@ RUN_ENTRIES = frozenset(
 """Every name that a run folder may hold; a folder with others is never replaced."""
 
 
-@contextlib.contextmanager
-def replacing_run(folder: PathLike) -> Iterator[Path]:
+def replacing_run(folder: PathLike) -> AbstractContextManager[Path]:
     """Yield a temporary folder that becomes the run folder when the block succeeds.
 
     Raises:
         OutputError: As for `check_replaceable`, before the block runs.
     """
-    folder = Path(os.path.realpath(folder))
-    check_replaceable(folder)
-    with replacing_folder(folder) as temporary:
-        yield temporary
+    return replacing_folder(check_replaceable(folder))
 
 
-def check_replaceable(folder: PathLike) -> None:
-    """Check early that `write_run` may write here.
+def check_replaceable(folder: PathLike) -> Path:
+    """Check early that `write_run` may write here; return the path, without links.
 
     Raises:
         OutputError: ``folder`` is a file or not a run, or its parent does not exist.
     """
-    check_output_folder(folder, "a run", RUN_ENTRIES, STEPS)
+    return check_output_folder(folder, "a run", RUN_ENTRIES, STEPS)
 
 
 def write_parameters(

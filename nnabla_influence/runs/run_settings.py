@@ -16,6 +16,7 @@ from nnabla_influence.files import check_regular, file_checksum
 from nnabla_influence.runs.checkpoint_plan import check_keep
 from nnabla_influence.runs.fed_batch import FedBatch, fed_batch_of
 from nnabla_influence.runs.run_files import CONTENTS, PARAMETERS, SOLVER_STATES, STEPS
+from nnabla_influence.text import cause_text
 
 FORMAT_VERSION = 1
 CHECKED = (PARAMETERS, STEPS, SOLVER_STATES, CONTENTS)
@@ -150,9 +151,8 @@ def _read(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
         version = values.get("format_version")
     except (OSError, ValueError, AttributeError) as error:
-        reason = " ".join(str(error).split())
         raise RunError(
-            f"{path}: is not a JSON object ({reason}); remove it, or record again"
+            f"{path}: is not a JSON object ({cause_text(error)}); remove it, or record again"
         ) from error
     if version != FORMAT_VERSION:
         raise RunError(

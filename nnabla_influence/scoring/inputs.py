@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nnabla_influence import files
-from nnabla_influence.dataset import ColumnSpec, Dataset, note_on_equal_data, open_dataset
+from nnabla_influence.dataset import Dataset, note_on_equal_data, open_dataset
 from nnabla_influence.definition import (
     DatasetSettings,
     Definition,
@@ -26,6 +26,7 @@ from nnabla_influence.device import Device, choose_device
 from nnabla_influence.errors import DatasetError, InfluenceError
 from nnabla_influence.files import PathLike, check_writable
 from nnabla_influence.nnabla_cli.caches import reads_cached_pixels
+from nnabla_influence.nnabla_cli.training import column_specs
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress
 from nnabla_influence.ranking import check_columns, is_ranking
@@ -213,12 +214,9 @@ def _open(
         refuse_missing_csv(definition.path, settings, what, f"give the CSV {how}")
         given = settings.path
     assert given is not None
-    columns = [
-        ColumnSpec(i.column, i.shape, i.n_classes, i.ignores_negative) for i in definition.inputs
-    ]
     return open_dataset(
         given,
-        columns,
+        column_specs(definition),
         normalize=settings is None or settings.normalize,
         by_cache=settings is not None and reads_cached_pixels(definition, settings, Path(given)),
         progress=progress,

@@ -31,7 +31,7 @@ from nnabla_influence.files import file_hash
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.influence.trajectory import relative_distance
-from nnabla_influence.nnabla_cli.training import train
+from nnabla_influence.nnabla_cli.training import set_absolute_uris, train
 from nnabla_influence.progress import Progress
 from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.run import Run, read_run
@@ -145,7 +145,7 @@ def _check_replayable(inputs: Inputs) -> None:
     if run is not None and (run.settings is None or run.settings.recorded_by != "nnabla_cli"):
         raise RunError(
             f"{run.folder}: a script's training cannot be replayed by this command; for exact"
-            " scores, record it with Recorder(..., keep='sqrt')"
+            " scores, record it with RecorderOptions(keep='sqrt')"
         )
     check_differentiable(definition, Mode.TRAINING)
     how = "record the training with checkpoints (nnabla-influence train, Recorder)"
@@ -290,9 +290,8 @@ def _train(inputs: Inputs, epochs: int, folder: Path, progress: Progress) -> Run
     proto = nnabla_pb2.NNablaProtoBuf()
     proto.CopyFrom(definition.proto)
     proto.training_config.max_epoch = epochs
+    set_absolute_uris(proto, definition.path.parent)
     for dataset in proto.dataset:
-        beside = definition.path.parent / dataset.uri
-        dataset.uri = os.path.abspath(beside if beside.exists() else dataset.uri)
         if not os.path.exists(dataset.uri):
             # Of a project that was moved. Monitors' data do not change the training, but decide
             # which epoch is the best.

@@ -143,21 +143,6 @@ def _column_of(item: FedInput, position: int, n_fed: int, sizes: dict[str, int])
     return at_place if at_place in alike and item.size > 1 else None
 
 
-def lacks_solver_state(
-    definition: Definition, solver: SolverSettings, run: Run | None, *, own_parameters: bool
-) -> bool:
-    """Return whether method final needs a solver state that was not saved.
-
-    Known from the listing of a run folder or of an .nnp, so before anything is decoded or built.
-    With a run its state alone counts; the model file's belongs to its ``own_parameters``.
-    """
-    if not SOLVERS[solver.name].needs_before:
-        return False
-    if run is not None:
-        return not (run.folder / SOLVER_STATES).is_file()
-    return not (own_parameters and has_solver_state(definition.path, definition.proto))
-
-
 def check_solver_state(
     definition: Definition,
     solver: SolverSettings,
@@ -166,15 +151,22 @@ def check_solver_state(
     own_parameters: bool,
     or_else: str = "",
 ) -> None:
-    """Refuse method final where `lacks_solver_state`.
+    """Refuse method final where it needs a solver state that was not saved.
+
+    Known from the listing of a run folder or of an .nnp, so before anything is decoded or built.
+    With a run its state alone counts; the model file's belongs to its ``own_parameters``.
 
     Raises:
         ScoreError: Says how to get a training with a state, in the Console too, ``or_else``.
     """
-    if not lacks_solver_state(definition, solver, run, own_parameters=own_parameters):
+    if not SOLVERS[solver.name].needs_before:
         return
-    if run is None and own_parameters and not definition.parameters:
-        return  # `final_checkpoint` refuses that.
+    if run is not None:
+        has_state = (run.folder / SOLVER_STATES).is_file()
+    else:
+        has_state = own_parameters and has_solver_state(definition.path, definition.proto)
+    if has_state or (run is None and own_parameters and not definition.parameters):
+        return  # `final_checkpoint` refuses a model file without parameters.
     path = definition.path if run is None else run.folder
     beside = _beside(path) if run is None and own_parameters else None
     if run is not None:

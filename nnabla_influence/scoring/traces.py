@@ -43,7 +43,7 @@ def workers_for(
         )
         yield None
     else:
-        with open_executor(jobs, scheduler) as executor:
+        with open_executor(scheduler or jobs) as executor:
             progress.say(f"The {n_trials} shuffled orders are traced {executor.description}")
             yield executor
 

@@ -16,7 +16,7 @@ import numpy as np
 from nnabla.logger import logger
 from scipy.stats import kendalltau
 
-from nnabla_influence import Sample, validate
+from nnabla_influence import Sample, ValidationOptions, validate
 from reproductions.hara_table1.cell import Stopwatch, prepare
 from reproductions.hara_table1.leaving_out import leave_each_out
 from reproductions.hara_table1.run import COLUMNS
@@ -36,8 +36,9 @@ def compare(chosen: Settings, folder: Path) -> None:
             run=prepared.runs["all"].folder,
             scores={"exact": prepared.score("all", "exact", window)},
             validation=folder / "validation.csv",
-            window=window,
-            sample=Sample(rows=chosen.n_rows, subsets=0, retest=False),
+            options=ValidationOptions(
+                window=window, sample=Sample(rows=chosen.n_rows, subsets=0, retest=False)
+            ),
             device="cpu",
         )
         twin = changes[result.rows]

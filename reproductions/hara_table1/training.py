@@ -11,7 +11,7 @@ import nnabla.solvers as NS
 import numpy as np
 from nnabla.utils.save import save
 
-from nnabla_influence import Recorder
+from nnabla_influence import Recorder, RecorderOptions
 from nnabla_influence.device import choose_device
 from nnabla_influence.runs.run import Run, read_run
 from reproductions.hara_table1.data import Part
@@ -47,11 +47,13 @@ def train(settings: Settings, data: Part, alpha: float, seed: int, folder: Path,
             solver=solver,
             n_rows=len(data),
             weight_decay=alpha,
-            window="all",
-            keep=keep,
-            steps_per_epoch=per_epoch,
-            total_steps=per_epoch * settings.epochs,
             dataset=str(folder / "training.csv"),
+            options=RecorderOptions(
+                window="all",
+                keep=keep,
+                steps_per_epoch=per_epoch,
+                total_steps=per_epoch * settings.epochs,
+            ),
         ) as recorder:
             for epoch in range(settings.epochs):
                 batches = np.split(order.permutation(len(data)), per_epoch)

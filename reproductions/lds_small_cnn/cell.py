@@ -14,7 +14,7 @@ import numpy as np
 
 from network_defs.samples import Network, Scheduler, Training, write_definition, write_digits
 from network_defs.samples.sheet import Layer, Sheet
-from nnabla_influence import Options
+from nnabla_influence import Options, Sample, ValidationOptions
 from nnabla_influence.definition import build_objective, load_definition
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import ScoreError
@@ -22,7 +22,6 @@ from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.retraining.agreement import (
     RowAgreement,
-    Sample,
     SubsetAgreement,
     subset_agreement,
     subset_sums,
@@ -138,7 +137,9 @@ def compute(kind: Kind, seed: int, size: Size) -> dict[str, Any]:
             definition,
             run=run.folder,
             scores=scores,
-            sample=Sample(rows=size.rows, subsets=size.subsets, leave=0.1, seed=seed),
+            options=ValidationOptions(
+                sample=Sample(rows=size.rows, subsets=size.subsets, leave=0.1, seed=seed)
+            ),
             device="cpu",
         )
         changes = half_changes(definition, run, found.subsets)

@@ -22,6 +22,7 @@ from nnabla.logger import logger
 from nnabla_influence.commands.digits import make_folder
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.files import replacing_folder
+from nnabla_influence.options import CurveOptions
 from nnabla_influence.progress import Progress, SilentProgress, TerminalProgress
 from nnabla_influence.retraining.removal_curve import curve
 from reproductions.suzuki2021.data import prepare
@@ -144,16 +145,17 @@ def run(
             validation=files.validation,
             test=files.test,
             output=curves / experiment.name,
-            seeds=range(experiment.seeds),
-            rankings=experiment.rankings,
-            removed=experiment.removed,
-            protocols=experiment.protocols,
-            batch_sizes=experiment.batch_sizes,
-            title=experiment.title,
+            options=CurveOptions(
+                seeds=range(experiment.seeds),
+                rankings=experiment.rankings,
+                removed=experiment.removed,
+                protocols=experiment.protocols,
+                batch_sizes=experiment.batch_sizes,
+                title=experiment.title,
+                command=command,
+            ),
             device=device,
-            jobs=jobs,
-            scheduler=scheduler,
-            command=command,
+            jobs=scheduler or jobs,
             progress=progress,
         )
         _publish(curves / experiment.name, output / experiment.name)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nnabla_influence.files import replacing_file
-from nnabla_influence.retraining.plan import NONE, ORDER
+from nnabla_influence.retraining.plan import NONE
 from nnabla_influence.retraining.report import NAMES
-from nnabla_influence.retraining.tables import read_results, summarize
+from nnabla_influence.retraining.tables import ORDER, read_results, summarize
 from reproductions.suzuki2021.experiments import Experiment
 
 REDONE = {"all": "all", "last": "last epoch"}

@@ -25,7 +25,7 @@ import numpy as np
 from nnabla.logger import logger
 from scipy.stats import spearmanr
 
-from nnabla_influence import Options, Sample, TerminalProgress, validate
+from nnabla_influence import Options, Sample, TerminalProgress, ValidationOptions, validate
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.nnabla_cli.training import train
 from nnabla_influence.ranking import RELIABLE, Verdict
@@ -91,8 +91,7 @@ def compute(kind: Kind) -> Iterator[dict[str, object]]:
                     definition,
                     run=run.folder,
                     scores=scores,
-                    window=window,
-                    sample=sample,
+                    options=ValidationOptions(window=window, sample=sample),
                     device="cpu",
                 )
                 lds = {name: it.lds for name, it in retrained.subset_agreements.items()}

@@ -92,14 +92,6 @@ def test_decisions(table, text, names):
     table.folder.joinpath("decisions.csv").unlink()
 
 
-def test_a_message_in_full(table):
-    path = table.folder / "decisions.csv"
-    assert refused("", table.decide, HEADER + "1,delete,\n") == (
-        f"{path}, line 2, column 'decision': 'delete' must be keep, remove or relabel"
-    )
-    path.unlink()
-
-
 @pytest.mark.parametrize(
     ("labels", "decided", "names"),
     [
@@ -123,12 +115,7 @@ def test_labels_of_other_kinds(tmp_path, table, labels, decided, names):
 def test_rankings_that_cannot_be_read(table):
     path = table.folder / "saved.csv"
     for text in (
-        "",
         "x,y\n1,2\n",
-        "x;y;influence;datasource_index\n1;2;-0,5;0\n",
-        "x\ty\tinfluence\tdatasource_index\n1\t2\t-1\t0\n",
-        "x,influence,datasource_index\n1,nan,0\n",
-        "x,influence,datasource_index\n1,1,0\n1,2,0\n",
         "influence,datasource_index,x\n-1.0,0,2\n",
         "x,Decision,influence,datasource_index\n1,,-1.0,0\n",
     ):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nnabla.utils.data_iterator import data_iterator_csv_dataset
 
 from nnabla_influence.cleansing import ClassChange, cleanse
-from nnabla_influence.cleansing.ranking_id import ranking_id
+from nnabla_influence.cleansing.decisions import ranking_id
 from nnabla_influence.ranking import Orders, Verdict, read_ranking
 from tests.cleansing.common import (
     INFLUENCE,
@@ -90,14 +90,6 @@ def test_decisions_remove_and_relabel(table):
     )
 
 
-def test_the_list_of_removed_rows_is_a_decisions_csv(table):
-    table.decide("datasource_index,decision,label\n4,remove,\n9,relabel,2\n2,relabel,0\n")
-    again, listed = table.folder / "again.csv", table.removed.read_bytes()
-    table.cleanse(decisions=table.removed, output=again)
-    assert again.read_bytes() == table.output.read_bytes()
-    assert (table.folder / "again.removed.csv").read_bytes() == listed
-
-
 @given(st.dictionaries(st.integers(0, N - 1), st.sampled_from([None, 0, 1, 2, 3])))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 def test_decisions_that_were_written_are_read_again(table, drawn):
@@ -110,9 +102,13 @@ def test_decisions_that_were_written_are_read_again(table, drawn):
     done = table.decide("\n".join(["datasource_index,decision,label", *lines]), **EMPTY)
     assert set(done.removed) == {k for k, new in made.items() if new is None}
     assert done.relabelled == {k: str(new) for k, new in made.items() if new is not None}
+    listed = table.removed.read_bytes()
     again = table.cleanse(decisions=table.removed, output=table.folder / "again.csv", **EMPTY)
     assert (again.removed, again.relabelled) == (done.removed, done.relabelled)
     assert list(again.relabelled) == list(done.relabelled)
+    assert again.output.read_bytes() == table.output.read_bytes()
+    if made:  # a list of no rows names the file that it was made with
+        assert again.removed_list.read_bytes() == listed
 
 
 # ------------------------------------------------------------------------- cells
@@ -236,35 +232,35 @@ def test_a_rough_ranking_is_noted(table, word):
     assert bool(noted) == (word == "rough")
 
 
+def labelled(folder: Path, labels: list[object] | None = None, header: str = "y") -> Path:
+    """A ranking of a table whose column of labels has any name."""
+    train = write_table(folder / "t.csv", labels)
+    train.write_text(train.read_text().replace("y", header, 1))
+    return write_ranking(train, folder / "r.csv")
+
+
 @pytest.mark.parametrize(
-    ("labels", "note"),
+    ("labels", "header", "note"),
     [
-        ([k / 2 for k in range(N)], "the column 'y' holds numbers or text"),
-        (None, "no single column 'y'"),
+        ([k / 2 for k in range(N)], "y", "the column 'y' holds numbers or text"),
+        (None, "target", "no single column 'y'"),
     ],
 )
-def test_labels_that_are_not_classes_are_noted(tmp_path, labels, note):
-    train = write_table(tmp_path / "t.csv", labels)
-    if labels is None:
-        train.write_text(train.read_text().replace("y", "target", 1))
-    write_ranking(train, tmp_path / "r.csv")
-    done = cleanse(tmp_path / "r.csv", output=tmp_path / "c.csv", n=3)
+def test_labels_that_are_not_classes_are_noted(tmp_path, labels, header, note):
+    done = cleanse(labelled(tmp_path, labels, header), output=tmp_path / "c.csv", n=3)
     assert done.classes == ()
     assert note in list(done.summary())[-1]
 
 
 @pytest.mark.parametrize("name", ["target", "target:colour"])
 def test_the_label_column_has_any_name(tmp_path, name):
-    train = write_table(tmp_path / "t.csv")
-    train.write_text(train.read_text().replace("y", "target:colour", 1))
-    write_ranking(train, tmp_path / "r.csv")
-    done = cleanse(tmp_path / "r.csv", output=tmp_path / "c.csv", n=1, label_column=name)
+    ranking = labelled(tmp_path, header="target:colour")
+    done = cleanse(ranking, output=tmp_path / "c.csv", n=1, label_column=name)
     assert [change.removed for change in done.classes] == [0, 0, 0, 1]
 
 
 def test_a_class_is_the_same_however_it_is_written(tmp_path):
-    train = write_table(tmp_path / "t.csv", ["1.0", *["1", "0"] * 5, "01"])
-    ranking = write_ranking(train, tmp_path / "r.csv")
+    ranking = labelled(tmp_path, ["1.0", *["1", "0"] * 5, "01"])
     decisions = tmp_path / "d.csv"
     decisions.write_text("datasource_index,decision,label\n2,relabel,1\n")
     done = cleanse(ranking, output=tmp_path / "c.csv", decisions=decisions)

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from nnabla_influence.commands.main import main
 from tests.cleansing.common import read_cells
+from tests.commands.common import run
 
 
 def command(capsys, *words: object) -> tuple[int, list[str], str]:
     """Return exit code, lines of the output, and the errors."""
-    code: object = 0
-    try:
-        main(["cleanse", *map(str, words)])
-    except SystemExit as exit_:
-        code = exit_.code
-    out, err = capsys.readouterr()
-    lines = out.splitlines()
-    return (1, lines, err + code) if isinstance(code, str) else (int(code or 0), lines, err)
+    code, out, errors = run(capsys, "cleanse", *words)
+    return code, out.splitlines(), "\n".join(errors)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from nnabla.utils.data_iterator import data_iterator_csv_dataset
 
 from nnabla_influence.cleansing import cleanse
 from nnabla_influence.dataset import open_dataset
-from nnabla_influence.ranking import Ranking, Scores, read_ranking
+from nnabla_influence.ranking import Ranking, Scores
 from tests.cleansing.common import read_cells
 from tests.dataset.common import write_csv
 
@@ -77,15 +77,6 @@ def test_the_list_of_removed_rows_shows_them_and_is_read_again(train):
     listed = train.parent / "clean.removed.csv"
     cleanse(ranking, output=again, decisions=listed, train=train, allow_empty_class=True)
     assert again.read_bytes() == first.read_bytes()
-
-
-def test_a_ranking_that_is_read_and_written_again_is_the_same(train):
-    first, second = ranked(train, train.parent / "1.csv"), train.parent / "2.csv"
-    read_ranking(first).write(second)
-    assert second.read_bytes() == first.read_bytes()
-    back = read_ranking(second)
-    own = {row.datasource_index: back.cells(row.row)[:4] for row in back}
-    assert [own[k] for k in range(N)] == read_cells(train)[1:]
 
 
 def test_a_ranking_that_is_a_training_csv_keeps_its_own_cells(train):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import openpyxl
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnabla_influence.cleansing import cleanse
-from nnabla_influence.cleansing.ranking_id import ranking_id
+from nnabla_influence.cleansing.decisions import ranking_id
 from nnabla_influence.cleansing.table import is_near
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.review.reviewed import read_reviewed
@@ -98,7 +97,7 @@ def test_an_id_in_any_line_and_case_counts(folder, tmp_path):
 
 @pytest.mark.parametrize("form", ["r", ".3e", ".17f", "comma"])
 def test_without_an_id_the_influence_is_compared(folder, tmp_path, form):
-    """As in a list of 0.1.0, and in a ranking with columns added that a spreadsheet has saved."""
+    """As in a ranking with columns added that a spreadsheet has saved."""
     value = float(INFLUENCE[6])
     shown = repr(value) if form == "r" else format(value, form.replace("comma", ".5g"))
     shown = f'"{shown.replace(".", ",")}"' if form == "comma" else shown
@@ -114,18 +113,6 @@ def test_without_either_it_is_said(folder, tmp_path):
     done = cleanse(folder / "ranking.csv", output=tmp_path / "c.csv", decisions=path)
     assert done.removed == (3,)
     assert [note for note in done.notes if str(path) in note and "another ranking" in note]
-
-
-def test_a_list_of_0_1_0_is_used_and_replaced(folder, tmp_path):
-    """It has no ids."""
-    cleanse(folder / "ranking.csv", output=tmp_path / "clean.csv", n=1, allow_empty_class=True)
-    removed = tmp_path / "clean.removed.csv"
-    cells = [[*row[:5], *row[6:]] for row in read_cells(removed)]
-    with open(removed, "w", newline="") as file:
-        csv.writer(file).writerows(cells)
-    cleanse(folder / "ranking.csv", output=tmp_path / "2.csv", decisions=removed)
-    cleanse(folder / "ranking.csv", output=tmp_path / "clean.csv", n=2)
-    assert len(read_cells(removed)) == 3
 
 
 @given(

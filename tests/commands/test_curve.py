@@ -4,6 +4,7 @@ import pytest
 
 import nnabla_influence.retraining.removal_curve as experiment
 from nnabla_influence.commands.main import main
+from nnabla_influence.options import CurveOptions
 from tests.commands.common import run
 from tests.retraining.projects import write_project
 
@@ -33,23 +34,24 @@ def test_every_option_reaches_the_curve(called, capsys):
     main(words.split())
 
     del called["progress"]
-    assert called.pop("command") == ["nnabla-influence", *words.split()]
     assert called == {
         "model": "a",
         "train": "b",
         "validation": "c",
         "test": "d",
         "output": "e",
-        "parameters": "f",
-        "removed": [50, 0.1, 7],
-        "rankings": ["loss", "exact"],
-        "seeds": [3, 5, 6, 7],
-        "protocols": ("last",),
-        "batch_sizes": [8, 16],
-        "true_label": "#right",
-        "running_statistics": True,
-        "jobs": 1,
-        "scheduler": "tcp://g:1",
+        "options": CurveOptions(
+            parameters="f",
+            removed=[50, 0.1, 7],
+            rankings=["loss", "exact"],
+            seeds=[3, 5, 6, 7],
+            protocols=("last",),
+            batch_sizes=[8, 16],
+            true_label="#right",
+            running_statistics=True,
+            command=["nnabla-influence", *words.split()],
+        ),
+        "jobs": "tcp://g:1",
         "device": "cpu",
     }
     assert capsys.readouterr().out == "a line\nanother\n"
@@ -57,14 +59,11 @@ def test_every_option_reaches_the_curve(called, capsys):
 
 def test_what_is_not_said_has_a_sensible_value(called):
     main(PLAIN.split())
-
-    assert called["seeds"] == [0, 1, 2, 3, 4]
-    assert called["rankings"] == ("final", "exact-last", "loss", "random")
-    assert called["removed"] == (0.01, 0.02, 0.05, 0.1, 0.2)
-    assert (called["protocols"], called["batch_sizes"], called["jobs"]) == (("all",), None, 1)
+    assert called["options"] == CurveOptions(command=["nnabla-influence", *PLAIN.split()])
+    assert called["jobs"] == 1
 
     main(f"{PLAIN} --retrain both".split())
-    assert called["protocols"] == ("all", "last")
+    assert called["options"].protocols == ("all", "last")
 
 
 @pytest.mark.parametrize(

@@ -101,12 +101,3 @@ def test_a_folder_of_somebody_else_is_left_alone(small: Path):
     with pytest.raises(OutputError, match=r"mine\.txt"):
         next(demo.run_demo(small / "mine.txt", device="cpu", progress=SilentProgress()))
     assert os.listdir(small) == ["mine.txt"]
-
-
-@pytest.mark.slow
-def test_what_a_killed_demo_left_does_not_stop_the_next(small: Path):
-    """A hard kill in the middle of the training leaves its temporary folder."""
-    (small / ".run.x1y2z3.tmp").mkdir()
-    (small / "digits").mkdir()
-    begun = demo.run_demo(small, device="cpu", progress=SilentProgress())
-    assert next(begun).startswith("Data: 310 digits")

@@ -71,23 +71,6 @@ def test_every_option_reaches_the_scoring(trained: Trained, tmp_path, capsys, mo
 
 
 @pytest.mark.slow
-def test_train_then_score_the_run(trained: Trained, tmp_path, capsys):
-    folder = tmp_path / "記録 run"
-    code, out, err = run(capsys, "train", "-c", trained.definition, "-o", folder)
-    assert code == 0
-    assert re.fullmatch(rf"Recorded 10 steps in {folder} \(checkpoints: sqrt .* kB, .*\)\n", out)
-    assert err == []
-    output = tmp_path / "influence.csv"
-    code, *_ = run(capsys, "score", "-m", trained.definition, "--run", folder, "-o", output)
-    assert code == 0
-    # The recorded training is the one that nnabla_cli did alone, so are the scores.
-    wanted = score(trained.final).scores.influence
-    with output.open(newline="", encoding="utf-8-sig") as file:
-        for row in csv.DictReader(file):
-            assert float(row["influence"]) == wanted[int(row["datasource_index"])]
-
-
-@pytest.mark.slow
 def test_python_m_and_streams(trained: Trained, tmp_path):
     """Results on standard output, all else on standard error, from any folder."""
     model = os.path.relpath(trained.final, tmp_path)

@@ -8,13 +8,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 
-from nnabla_influence.runs.run import Step, write_run
 from tests.commands.common import run
-from tests.small_projects import BY_NAME, edit, write_images
 
 
 def assert_refused(capsys, net: Path, named: str, *more: object) -> None:
@@ -40,19 +36,6 @@ def not_finite(folder: Path) -> None:
     (folder / "training.csv").write_text("\n".join(lines) + "\n")
 
 
-def not_traced(folder: Path) -> None:
-    edit(folder / "net.nntxt", lambda p: setattr(p.optimizer[0].solver, "type", "AdaBelief"))
-
-
-def not_differentiable(folder: Path) -> None:
-    edit(folder / "net.nntxt", lambda p: setattr(p.network[0].function[1], "type", "Gather"))
-
-
-def missing_parameter(folder: Path) -> None:
-    with h5py.File(folder / "net.h5", "a") as file:
-        del file["h1/affine/W"]
-
-
 def damaged(folder: Path) -> None:
     (folder / "net.h5").write_bytes(b"\x89HDF")
 
@@ -60,9 +43,6 @@ def damaged(folder: Path) -> None:
 REFUSED = [  # how the folder of a table is spoilt, and what the line names
     (no_training_csv, r"training\.csv: .*net\.nntxt .* -t"),
     (not_finite, r"training\.csv, line 6, datasource_index 4, column 'x__2': 'nan'"),
-    (not_traced, "AdaBelief .*Sgd"),
-    (not_differentiable, r"net\.nntxt: .* Gather \(layer "),
-    (missing_parameter, r"1 of .* 6 parameters .*\(h1/affine/W"),
     (damaged, r"net\.h5: "),
 ]
 
@@ -71,32 +51,6 @@ REFUSED = [  # how the folder of a table is spoilt, and what the line names
 def test_bad_files(capsys, table: Path, spoil, named: str):
     spoil(table.parent)
     assert_refused(capsys, table, named)
-
-
-def test_a_bad_image(capsys, tmp_path):
-    net = write_images(tmp_path)
-    (tmp_path / "training3.png").write_bytes((tmp_path / "training3.png").read_bytes()[:60])
-    place = r"training\.csv, line 5, datasource_index 3, column 'x:image': .*3\.png"
-    assert_refused(capsys, net, place)
-
-
-@pytest.mark.parametrize(
-    ("network", "row", "named"),
-    [
-        ("mlp-softmax", 20, r"steps\.csv, line 2, column rows: row 20 .*\b20 rows"),
-        ("linear-squared", 1, r"run: .*4 of .* 6 parameters"),
-        (None, 0, "run: no such folder"),
-    ],
-)
-def test_a_run_that_does_not_fit(capsys, table: Path, network, row: int, named: str):
-    if network:
-        write_run(
-            table.parent / "run",
-            parameters=BY_NAME[network].parameters(),
-            steps=[Step(0, 0, 0.1, (np.array([0, row]),))],
-            settings=None,
-        )
-    assert_refused(capsys, table, named, "--run", table.parent / "run")
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +51,23 @@ def in_process(main: Callable, caplog, *arguments: object) -> tuple[int, list[st
         except SystemExit as exit_:
             code = exit_.code
     return code, [record.getMessage() for record in caplog.records if record.levelno == 99]
+
+
+def make_model(net: Path, model: Path | None = None) -> Path:
+    """Pack a definition and its parameters as the Console does."""
+    model = model or net.parent / "results.nnp"
+    with zipfile.ZipFile(model, "w") as archive:
+        archive.writestr("nnp_version.txt", "0.1\n")
+        archive.write(net, "net.nntxt")
+        archive.write(net.parent / "net.h5", "parameter.h5")
+    return model
+
+
+def scores_in(path: Path) -> dict[int, float]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return {
+            int(row["datasource_index"]): float(row["influence"]) for row in csv.DictReader(file)
+        }
 
 
 def names_in(folder: Path) -> set[str]:

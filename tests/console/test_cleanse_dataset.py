@@ -73,12 +73,9 @@ def test_the_training_dataset_gives_its_own_cells(result: Path, trained: Trained
     [
         (["-i", "none.csv"], 1, "none.csv"),
         (["-n", "39"], 1, "in the field allow-empty-class"),
-        (["-n", "40", "-a", "yes"], 1, "40"),
-        (["-l", "z"], 1, "'z'"),
         (["-a", "maybe"], 1, "'maybe' must be no or yes"),
         (["-o", "influence.csv"], 1, "influence.csv"),
         (["-n", "some"], 2, "nor harmful"),
-        (["-n", "0"], 2, "'0'"),
         (["--guess", "1"], 2, "--guess"),
     ],
 )
@@ -91,17 +88,3 @@ def test_a_failure_is_one_line_and_leaves_nothing(
     assert line.startswith("Cleanse dataset failed: ")
     assert named in line
     assert names_in(result) == before
-
-
-def test_the_training_csv_is_never_overwritten(result: Path, trained: Trained, caplog):
-    own = trained.training.read_bytes()
-    assert in_process(main, caplog, "-o", trained.training)[0] == 1
-    assert trained.training.read_bytes() == own
-
-
-def test_hints_name_the_dialog_s_fields(result: Path, caplog):
-    """For rows that are not harmful; the command has other options."""
-    code, lines = in_process(main, caplog, "-n", "30", "-a", "yes")
-    assert code == 0
-    assert any("--remove harmful" in line for line in lines)
-    assert not any("--below" in line for line in lines)

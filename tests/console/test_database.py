@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import threading
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,6 @@ from tests.console.consoles import (
     install,
     release,
     state,
-    table,
     uninstall,
 )
 
@@ -69,19 +67,6 @@ def test_a_locked_database(database: Path, place: Place, first: Release, journal
         assert state(database) == before
         install(place, installed)
     other.close()
-
-
-def test_a_write_that_ends_is_waited_for(database: Path, place: Place, first: Release, monkeypatch):
-    assert 1 < databases.PATIENCE <= 10
-    monkeypatch.setattr(databases, "PATIENCE", 30)  # for a busy machine
-    server = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
-    server.execute("BEGIN IMMEDIATE")
-    end = threading.Timer(0.4, server.execute, ["COMMIT"])
-    end.start()
-    install(place, first)
-    end.join()
-    server.close()
-    assert IMAGE_ID in table(database)
 
 
 @pytest.mark.parametrize(

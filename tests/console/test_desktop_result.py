@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from nnabla_influence.console import strip as strips
 from nnabla_influence.console.desktop import Result
 from nnabla_influence.console.strip import message
 from tests.console import nncd
@@ -17,15 +15,6 @@ from tests.console.nncd import rank
 from tests.console.scripts import names_in
 
 pytestmark = pytest.mark.slow
-
-
-def test_the_image_says_where_the_page_is(job: Path, caplog, monkeypatch):
-    """The log says it, too, but is hidden once there is an image."""
-    shown: dict[str, object] = {}
-    draw = strips.strip
-    monkeypatch.setattr(strips, "strip", lambda *a, **k: (shown.update(k), draw(*a, **k))[1])
-    call, _, _ = rank(job, caplog)
-    assert str(call.folder / "ranking" / "review.html") in str(shown["closing"])
 
 
 @pytest.mark.parametrize("name", ["r", "ranking", "f", "x y'(1).b"])
@@ -111,43 +100,29 @@ def test_the_empty_file_is_removed_once_the_image_is_written(tmp_path: Path, mon
     assert nncd.shown(result.folder) == [result.picture]
 
 
-def test_an_empty_file_that_is_an_image_stays_until_it_is_replaced(tmp_path: Path):
-    """Its extension is that of an input."""
-    with opened(tmp_path, "name.png") as result:
-        assert result.picture.exists()
-        result.show(message("title", "text"))
-    assert result.picture.stat().st_size > 0
-    with opened(tmp_path, "other.png") as result:
-        pass
-    assert nncd.shown(result.folder) == []
-
-
-def test_a_file_that_is_not_empty_is_never_removed(tmp_path: Path):
-    result = opened(tmp_path, "name.nnp")
-    (result.folder / "name.nnp").write_bytes(b"a model")
+@pytest.mark.parametrize(
+    ("name", "content", "left"),
+    [
+        ("name.png", b"", ["name.png"]),  # its extension is that of an input
+        ("name.nnp", b"", ["name.png"]),
+        ("name.nnp", b"a model", ["name.nnp", "name.png"]),
+    ],
+)
+def test_only_an_empty_file_is_removed(tmp_path: Path, name: str, content: bytes, left: list[str]):
+    result = opened(tmp_path, name)
+    (result.folder / name).write_bytes(content)
     with result:
         result.show(message("title", "text"))
-    assert (result.folder / "name.nnp").read_bytes() == b"a model"
+    assert sorted(path.name for path in result.folder.iterdir()) == left
+    assert result.picture.stat().st_size > 0
+    if content:
+        assert (result.folder / name).read_bytes() == content
 
 
-def test_unfinished_files_belong_to_their_own_run(tmp_path: Path):
-    """The end of the application removes them."""
+def test_unfinished_files_are_removed_with_the_application(tmp_path: Path):
     result = opened(tmp_path, "name.nnp")
     with contextlib.suppress(KeyError), result, result.files("ranking") as staged:
         (staged / "half").touch()
         result.remove_unfinished()
         assert list(result.folder.iterdir()) == []
         raise KeyError
-
-
-def test_files_of_a_killed_run_are_removed_by_the_next(tmp_path: Path):
-    result = opened(tmp_path, "name.nnp")
-    child = os.fork()
-    if not child:
-        with result.files("ranking"):
-            os._exit(0)
-    os.waitpid(child, 0)
-    assert len(list(result.folder.iterdir())) == 2
-    with result, result.files("ranking") as staged:
-        (staged / "influence.csv").touch()
-    assert [path.name for path in result.folder.rglob("*")] == ["ranking", "influence.csv"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -76,20 +75,6 @@ def test_windows_nnc(plugins: Path, place: Place, first: Release):
     assert f"  removed   {COPY}/ (3 files)" in lines
     assert tree(plugins) == before
     assert "is not installed: " in uninstall(place)[0]
-
-
-def test_menus_that_are_missing_and_linked(plugins: Path, place: Place, first: Release):
-    shutil.rmtree(plugins / XAI / "_Table")
-    elsewhere = plugins.parents[2] / "elsewhere"
-    (plugins / XAI).rename(elsewhere)
-    (plugins / XAI).symlink_to(elsewhere)
-    before = tree(elsewhere)
-    install(place, first)
-    install(place, first)
-    assert says(elsewhere / "_Image" / "ours.py") == "Image 1.0\n"
-    assert (elsewhere / "_Table" / "ours_tabular.py").is_file()
-    uninstall(place)
-    assert tree(elsewhere) == before
 
 
 def test_damage_is_repaired(plugins: Path, place: Place, first: Release):
@@ -243,10 +228,8 @@ def test_nncd(database: Path, first: Release):
         ]
         # As NNCD's own rows have it: a field that can be changed has no key for it.
         assert list(fields[0]) == [*fields[1], "readonly"]
-        for time in ("create_datetime", "update_datetime"):
-            written = datetime.datetime.strptime(str(found[time]), "%Y-%m-%d %H:%M:%S.%f")
-            now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
-            assert abs(now - written) < datetime.timedelta(minutes=10)
+        written = datetime.datetime.strptime(str(found["create_datetime"]), "%Y-%m-%d %H:%M:%S.%f")
+        assert abs(datetime.datetime.utcnow() - written) < datetime.timedelta(minutes=10)
     assert install(place, first) == [
         f"nnabla-influence 1.0 is already installed: NNCD in {place.root}"
     ]
@@ -341,11 +324,8 @@ def test_rows_whose_files_were_deleted(database: Path, first: Release):
     [
         ("{", "cannot be read"),
         ('{"format": 2}', "cannot be read"),
-        (
-            '{"format": 2, "version": "1", "complete": true, "names": ["../x"], "folders": [],'
-            ' "rows": []}',
-            "is outside of the folder",
-        ),
+        ('{"format": 2, "version": "1", "names": ["../x"], "folders": []}', "outside"),
+        ('{"format": 1, "version": "0.1.0"}', "nnabla-influence 0.1.0"),
         ('{"format": 3, "version": "9.1"}', "nnabla-influence 9.1"),
     ],
 )
@@ -370,24 +350,3 @@ def test_the_real_payload(place: Place, database: Path):
     assert sorted(n for n in payload(Release(), recognise(database)) if "/" not in n) == sorted(
         scripts
     )
-
-
-def test_a_menu_never_has_a_script_without_its_package(
-    plugins: Path, place: Place, first: Release, monkeypatch
-):
-    """The packages come first, and go last."""
-    seen: list[bool] = []
-    scripts = (plugins / IMAGE, plugins / TABLE)
-    packages = (plugins / COPY, plugins / XAI / "_Table" / "nnabla_influence")
-
-    def note(*_: object) -> None:
-        for script, package in zip(scripts, packages):
-            seen.append(package.is_dir() or not script.exists())
-
-    for module, name in ((os, "rename"), (os, "replace"), (shutil, "rmtree")):
-        own = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *a, own=own, **k: (own(*a, **k), note()))
-    install(place, first)
-    uninstall(place)
-    assert len(seen) > 10
-    assert all(seen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.metadata
 import os
 import subprocess
@@ -16,6 +15,7 @@ from nnabla_influence.console.installation import Installation
 from nnabla_influence.console.places import recognise
 from nnabla_influence.console.registration import DESKTOP_PLUGINS
 from tests.console.consoles import nncd_home, table, windows_nnc
+from tests.console.scripts import scores_in
 from tests.small_projects import environment, trained_table
 
 pytestmark = pytest.mark.slow
@@ -84,11 +84,7 @@ def test_the_installed_scripts_run(bundled_python: Path, japanese_path: Path, tm
     done = run(bundled_python, plugins / TABLE, "-m", trained.final, "-o", "a.csv", cwd=results)
     assert done.returncode == 0, done.stderr
     assert sorted(os.listdir(results)) == ["a.csv", "a.html"]  # the review page, too
-    with (results / "a.csv").open(newline="", encoding="utf-8-sig") as file:
-        written = {
-            int(row["datasource_index"]): float(row["influence"]) for row in csv.DictReader(file)
-        }
-    assert written == dict(enumerate(score(trained.final).scores.influence))
+    assert scores_in(results / "a.csv") == dict(enumerate(score(trained.final).scores.influence))
 
 
 def test_every_row_names_a_script_that_shows_its_help(bundled_python: Path, japanese_path: Path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -10,24 +9,25 @@ import shutil
 import signal
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from nnabla_influence import Options, score
 from nnabla_influence.console.sgd_influence import build_parser, main
-from tests.console.scripts import IMAGE, TABLE, in_process, lines_of, names_in, run
+from tests.console.scripts import (
+    IMAGE,
+    TABLE,
+    in_process,
+    lines_of,
+    make_model,
+    names_in,
+    run,
+    scores_in,
+)
 from tests.small_projects import REPOSITORY, Trained, environment, write_table
 
 pytestmark = pytest.mark.slow
-
-
-def scores_in(path: Path) -> dict[int, float]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return {
-            int(row["datasource_index"]): float(row["influence"]) for row in csv.DictReader(file)
-        }
 
 
 def test_without_options_in_the_folder_of_the_results(trained: Trained, tmp_path):
@@ -123,17 +123,11 @@ def test_empty_fields_are_not_given(trained: Trained, tmp_path, monkeypatch, cap
     ("arguments", "code", "named"),
     [
         (["-m", "none.nnp"], 1, "none.nnp"),
-        (["-t", "none.csv"], 1, "none.csv"),
         (["-m", "../net.nntxt", "-me", "final"], 1, "in the field run"),
         (["-o", "none/x.csv"], 1, "none/x.csv"),
-        (["-r", "none"], 1, "none"),
-        (["-vr", "99"], 1, "99"),
         (["-w", "9"], 1, "9 epochs"),
-        (["-w", "0"], 1, "window"),
-        (["-d", "tpu"], 1, "'tpu'"),
         (["-bn", "mini"], 1, "'mini' must be batch or running"),
         (["-bs", "x"], 2, "-bs/--batch_size"),
-        (["-vr", "3;4"], 2, "'3;4'"),
         (["--guess", "1"], 2, "--guess"),
     ],
 )
@@ -158,15 +152,6 @@ def test_a_failure_is_one_line_and_leaves_nothing(
 @pytest.fixture
 def table(tmp_path) -> Path:
     return write_table(tmp_path)
-
-
-def make_model(net: Path) -> Path:
-    """Pack a definition and its parameters as the Console does."""
-    with zipfile.ZipFile(net.parent / "results.nnp", "w") as archive:
-        archive.writestr("nnp_version.txt", "0.1\n")
-        archive.write(net, "net.nntxt")
-        archive.write(net.parent / "net.h5", "parameter.h5")
-    return net.parent / "results.nnp"
 
 
 def test_an_unexpected_failure_names_its_place(table: Path, monkeypatch, caplog, tmp_path):

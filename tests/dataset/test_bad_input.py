@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nnabla.utils.data_source_implements import CsvDataSource
 
 from nnabla_influence.dataset import ColumnSpec, open_dataset
 from nnabla_influence.errors import DatasetError
@@ -106,17 +105,6 @@ def test_a_csv_of_another_form(tmp_path, content: bytes, parts: list[str]):
     path = tmp_path / "data.csv"
     path.write_bytes(content)
     assert_refused(path, [Y], *parts)
-
-
-@pytest.mark.parametrize("cell", [" y", "y ", " y:label", "y :label", "\N{NO-BREAK SPACE}y"])
-def test_a_header_with_a_space(tmp_path, cell):
-    """nnabla takes it for a part of the name."""
-    path = write_csv(tmp_path / "data.csv", ["x", cell], [[1, 2]])
-    with CsvDataSource(str(path)) as source:
-        assert "y" not in source.variables
-    assert_refused(
-        path, [Y], f", line 1: the network's input 'y' has no column; column 2, {cell!r}"
-    )
 
 
 @pytest.mark.parametrize(
@@ -225,15 +213,6 @@ def test_an_array_that_does_not_fit(tmp_path, array, shape, message):
     path = write_csv(tmp_path / "data.csv", ["x"], [["a.npy"], ["a.npy"]])
     where = place(0, "x") + f"the file {tmp_path}/a.npy "
     assert_refused(path, [ColumnSpec("x", shape)], where + message)
-
-
-def test_a_pickle_that_calls_itself_npy_is_not_run(tmp_path):
-    (tmp_path / "a.npy").write_bytes(
-        b"cos\nmkdir\n(S'" + str(tmp_path / "ran").encode() + b"'\ntR."
-    )
-    path = write_csv(tmp_path / "data.csv", ["x"], [["a.npy"]])
-    assert_refused(path, [ColumnSpec("x", (1,))], place(0, "x"), "cannot be decoded (", "magic")
-    assert not (tmp_path / "ran").exists()
 
 
 def test_a_vector_that_does_not_fit(tmp_path):

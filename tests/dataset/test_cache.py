@@ -8,7 +8,9 @@ import sys
 import textwrap
 import time
 import tracemalloc
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from nnabla_influence.dataset.cache import cache_home
 from nnabla_influence.errors import DatasetError, OutputError
 from tests.dataset.common import noise, save_image, write_csv
 from tests.exact_trainings import Said
+from tests.runs.changing import flipped
 
 SPECS = [ColumnSpec("x", (1, 4, 4)), ColumnSpec("y", (1,), 10)]
 N = 4
@@ -169,22 +172,6 @@ def test_labels_are_checked_again_for_a_network_with_fewer_classes(data, home):
         open_dataset(data, [ColumnSpec("y", (1,), 2)], cache_dir=home)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"garbage"])
-def test_a_damaged_entry_is_replaced(data, home, loads, content):
-    open_dataset(data, SPECS, cache_dir=home)
-    loads.clear()
-    (victim,) = home.glob("*/0.npy")
-    victim.unlink()  # The old file may still be mapped.
-    if content is not None:
-        victim.write_bytes(content)
-    again = open_dataset(data, SPECS, cache_dir=home)
-    assert loads
-    np.testing.assert_array_equal(pixels(again), images(0, 1, 2, 3))
-    loads.clear()
-    open_dataset(data, SPECS, cache_dir=home)
-    assert not loads
-
-
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interruption_leaves_nothing(data, home, monkeypatch, error, threads):
@@ -314,12 +301,6 @@ def test_the_cache_lies_where_the_platform_keeps_such_things(
     assert cache_home() == Path(expected)
 
 
-def test_the_environment_names_the_cache(data, tmp_path, monkeypatch):
-    monkeypatch.setenv("NNABLA_INFLUENCE_CACHE", str(tmp_path / "named"))
-    open_dataset(data, SPECS)
-    assert len(list((tmp_path / "named").glob("*/0.npy"))) == 1
-
-
 def peak(folder: Path, n_rows: int) -> int:
     """Bytes that opening, gathering every row and reading every cell need at most."""
     rows = [[f"{k % 20}.png", *[f"{k}.123456"] * 100] for k in range(n_rows)]
@@ -351,27 +332,6 @@ def test_memory_does_not_grow_with_the_data(tmp_path, monkeypatch):
     decoded = 500 * (64 * 64 + 4 * 100)
     text = 500 * 11 * 100
     assert many - few < (decoded + text) / 50
-
-
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
-def test_pages_that_were_read_are_handed_back(tmp_path, monkeypatch):
-    monkeypatch.setattr("nnabla_influence.dataset.store._RESIDENT_BYTES", 1 << 20)
-    numbers = [f"z__{i}" for i in range(1000)]
-    path = write_csv(tmp_path / "z.csv", numbers, [[k] * 1000 for k in range(2000)])
-    dataset = open_dataset(path, [ColumnSpec("z", (1000,))], cache_dir=tmp_path / "cache")
-    (stored,) = (tmp_path / "cache").glob("*/*.npy")
-    assert stored.stat().st_size > 8_000_000
-    for start in range(0, 2000, 20):
-        dataset.batch(np.arange(start, start + 20))
-    assert resident(stored) < 3_000_000
-
-
-def resident(path: Path) -> int:
-    """Bytes of a mapped file that count as memory of this process."""
-    lines = Path("/proc/self/smaps").read_text().splitlines()
-    (start,) = [i for i, line in enumerate(lines) if line.endswith(str(path))]
-    (size,) = [line for line in lines[start + 1 : start + 8] if line.startswith("Rss:")]
-    return 1024 * int(size.split()[1])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the folder lies in the user's profile")
@@ -430,3 +390,60 @@ def test_each_user_has_entries_of_their_own(data, home, monkeypatch):
     monkeypatch.setattr("nnabla_influence.dataset.dataset.owner", lambda: real + 1)
     open_dataset(data, SPECS, cache_dir=home)
     assert len(list(home.iterdir())) == 2
+
+
+# --------------------------------------------------------------------- damaged
+
+
+def values(data: Path, home: Path, said: Said | None = None) -> dict[str, np.ndarray]:
+    return open_dataset(data, SPECS, cache_dir=home, progress=said).batch(np.arange(N))
+
+
+def test_every_flipped_bit_is_found_and_the_data_are_decoded_again(data, home):
+    wanted = values(data, home)
+    (entry,) = home.iterdir()
+    files = [path for path in entry.iterdir() if path.suffix in (".npy", ".crc32")]
+    assert len(files) == 4
+    for path in files:
+        whole = path.read_bytes()
+        for bit in {*range(0, 8 * len(whole), 37), -1}:
+            flipped(path, bit)
+            said = Said()
+            got = values(data, home, said)
+            assert [line for line in said.lines if "is damaged" in line] == [
+                f"{entry}: is damaged; decoding {data} again"
+            ]
+            for name, each in wanted.items():
+                np.testing.assert_array_equal(got[name], each)
+            assert path.read_bytes() == whole
+
+
+def test_a_label_outside_the_classes_is_found_though_the_checksum_fits(data, home):
+    wanted = values(data, home)
+    (entry,) = home.iterdir()
+    labels = np.load(entry / "1.npy")
+    labels[2] = 7e6
+    np.save(entry / "1.npy", labels)
+    checksum = zlib.crc32((entry / "1.npy").read_bytes())
+    (entry / "1.crc32").write_text(f"{checksum:08x}\n")
+    np.testing.assert_array_equal(values(data, home)["y"], wanted["y"])
+
+
+def test_where_only_the_content_says_it_a_changed_picture_is_found(data, home, monkeypatch):
+    """As on Windows, where a program can set every time."""
+    windows = SimpleNamespace(platform="win32")
+    monkeypatch.setattr("nnabla_influence.dataset.scan.sys", windows)
+    before = values(data, home)["x"]
+    (data.parent / "2.png").touch()
+    save_image(data.parent / "2.png", noise(4, 4, seed=9))
+    after = values(data, home)["x"]
+    assert np.flatnonzero((before != after).any(axis=(1, 2, 3))).tolist() == [2]
+
+
+def test_the_content_of_files_is_read_once(data, home, monkeypatch):
+    dataset = open_dataset(data, SPECS, cache_dir=home)
+    contents = dataset.contents()
+    assert list(contents) == ["x"]
+    assert len(set(contents["x"])) == N
+    monkeypatch.setattr("nnabla_influence.dataset.dataset.hash_contents", None)
+    assert open_dataset(data, SPECS, cache_dir=home).contents() == contents

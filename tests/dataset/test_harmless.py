@@ -68,12 +68,6 @@ def test_a_row_is_its_cells(row):
     assert restored_row(columns, made) == cells
 
 
-@given(CELLS, CELLS)
-def test_different_cells_stay_different(one, other):
-    for column in (DATA, COMMENT):
-        assert (harmless(column, one) == harmless(column, other)) == (one == other)
-
-
 @given(CELLS)
 def test_a_number_stays_the_number_and_a_path_leads_to_the_same_file(cell):
     made = harmless(DATA, cell)

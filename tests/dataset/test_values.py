@@ -227,16 +227,3 @@ def test_a_row_that_is_not_there_is_no_row_at_all(tmp_path, rows):
     dataset = open_dataset(path, [ColumnSpec("y", (1,))])
     with pytest.raises(IndexError, match=r"row numbers must lie in 0\.\.4"):
         dataset.batch(np.array(rows))
-
-
-def test_no_rows_make_an_empty_batch(tmp_path):
-    path = write_csv(tmp_path / "x.csv", ["y"], [[k] for k in range(5)])
-    dataset = open_dataset(path, [ColumnSpec("y", (3,))])
-    assert dataset.batch(np.array([], np.int64))["y"].shape == (0, 3)
-
-
-def test_a_batch_is_the_callers_own(tmp_path):
-    path = write_csv(tmp_path / "x.csv", ["y"], [[k] for k in range(5)])
-    dataset = open_dataset(path, [ColumnSpec("y", (1,))])
-    dataset.batch(np.arange(5))["y"][:] = 7
-    np.testing.assert_array_equal(dataset.batch(np.arange(5))["y"][:, 0], np.arange(5))

@@ -282,11 +282,11 @@ def build(tmp_path: Path, proto, parameters, batch_size=BATCH):
 
 def random_parameters(definition, seed=0):
     """Plausible values for every parameter of the network, under the unrolled names."""
-    from nnabla_influence.definition.objective import _prepare
+    from nnabla_influence.definition.objective import prepare
 
     rng = np.random.RandomState(seed)
     values = {}
-    for name, variable in _prepare(definition).network.parameters.items():
+    for name, variable in prepare(definition).network.parameters.items():
         value = rng.randn(*variable.shape) * 0.5
         values[name] = (1 + np.abs(value) if name.endswith("var") else value).astype(np.float32)
     return values

@@ -1,8 +1,8 @@
 """One function of nnabla alone, in both engines, against finite differences in float64.
 
-The yardstick is the function's own values: nnabla's native forward and the NumPy forward must agree,
-and the NumPy forward in float64 is differentiated by differences of its values. A rule is then
-compared with these, in both engines: the tangent, and the gradient through the tangent.
+The yardstick is the function's own values: nnabla's native forward and the NumPy forward must
+agree, and the NumPy forward in float64 is differentiated by differences of its values. A rule is
+then compared with these, in both engines: the tangent, and the gradient through the tangent.
 """
 
 from __future__ import annotations

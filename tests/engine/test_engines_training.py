@@ -73,8 +73,8 @@ def test_gradient_by_running_statistics_goes_on_to_the_parameters(build, tmp_pat
     engine.add_products(
         inputs, weights, engine.zeros(), alone, nn.NdArray.from_numpy_array(r_after)
     )
-    products = engine.add_products(inputs, weights, a, without)
-    np.testing.assert_array_equal(engine.add_products(inputs, weights, a, h, r), products)
+    products = engine.add_products(inputs, weights, a, without).losses
+    np.testing.assert_array_equal(engine.add_products(inputs, weights, a, h, r).losses, products)
     assert relative(h.data, without.data + alone.data) < 1e-5
 
     assert [statistic.name for statistic in engine.objective.statistics] == RUNNING
@@ -120,8 +120,8 @@ def test_without_batch_statistics_every_mode_is_the_test_mode(build, tmp_path, m
     inputs, weights = case.inputs(6), np.full(6, 1 / 6)
     a = vector(test, random(test.size, 0))
     h, other_h = test.zeros(), test.zeros()
-    products = test.add_products(inputs, weights, a, h)
-    np.testing.assert_array_equal(other.add_products(inputs, weights, a, other_h), products)
+    products = test.add_products(inputs, weights, a, h).losses
+    np.testing.assert_array_equal(other.add_products(inputs, weights, a, other_h).losses, products)
     np.testing.assert_array_equal(other_h.data, h.data)
 
 
@@ -151,7 +151,9 @@ def test_statistics_that_no_parameter_moves_only_decay(build, tmp_path):
     a = vector(engine, random(engine.size, 0))
     h, with_r = engine.zeros(), engine.zeros()
     r = nn.NdArray.from_numpy_array(np.arange(8, dtype=np.float32))
-    products = engine.add_products(inputs, weights, a, h)
-    np.testing.assert_array_equal(engine.add_products(inputs, weights, a, with_r, r), products)
+    products = engine.add_products(inputs, weights, a, h).losses
+    np.testing.assert_array_equal(
+        engine.add_products(inputs, weights, a, with_r, r).losses, products
+    )
     np.testing.assert_array_equal(with_r.data, h.data)
     np.testing.assert_allclose(r.data, DECAY * np.arange(8), rtol=1e-6)

@@ -60,7 +60,7 @@ def test_what_is_not_a_scheduler_is_reported(listen, reason: str, monkeypatch, c
             pytest.raises(
                 InfluenceError, match=rf"at {address} \(.*{reason}.*\); give the address"
             ),
-            open_executor(scheduler=address),
+            open_executor(address),
         ):
             pass
     assert capfd.readouterr() == ("", "")
@@ -70,7 +70,7 @@ def test_what_is_not_a_scheduler_is_reported(listen, reason: str, monkeypatch, c
 def test_what_is_not_an_address_is_refused(address: str):
     with (
         pytest.raises(InfluenceError, match=rf"at {address} \(.*address.*\)"),
-        open_executor(scheduler=address),
+        open_executor(address),
     ):
         pass
 
@@ -78,7 +78,7 @@ def test_what_is_not_an_address_is_refused(address: str):
 def test_a_scheduler_without_workers_is_waited_for(monkeypatch):
     monkeypatch.setattr(cluster, "WAIT_SECONDS", 0.3)
     said = Said()
-    with dask_scheduler() as (address, _), open_executor(scheduler=address) as executor:
+    with dask_scheduler() as (address, _), open_executor(address) as executor:
         assert executor.description == f"on the Dask cluster {address} (0 workers)"
         with pytest.raises(InfluenceError, match=f"{address} has had no worker"):
             executor.run([Task("a", work.double, (1,))], lambda *_: None, said, "Work", "tasks")
@@ -112,13 +112,13 @@ def test_a_cluster_with_tls_lets_in_its_own_certificate_only(tmp_path, monkeypat
         return dask.config.set({f"distributed.comm.tls.{name}": v for name, v in names.items()})
 
     with dask_scheduler(variables, "tls") as (address, _):
-        with settings(own), open_executor(scheduler=address) as executor:
+        with settings(own), open_executor(address) as executor:
             assert executor.description == f"on the Dask cluster {address} (0 workers)"
         for names, reason in ((other, "certificate"), ({}, "TLS")):
             with (
                 pytest.raises(InfluenceError, match=rf"at {address} \(.*{reason}"),
                 settings(names),
-                open_executor(scheduler=address),
+                open_executor(address),
             ):
                 pass
 
@@ -136,7 +136,7 @@ def test_a_scheduler_that_is_lost_midway_is_reported_in_one_line():
                 print("waits", flush=True)
 
         try:
-            with open_executor(scheduler=sys.argv[1]) as executor:
+            with open_executor(sys.argv[1]) as executor:
                 executor.run([Task("a", abs, (1,))], print, Waits(), "Work", "tasks")
         except InfluenceError as error:
             print(error)
@@ -170,11 +170,6 @@ def test_a_worker_with_another_version_computes_nothing(package: str, monkeypatc
         cluster.attempt_with({**cluster._versions(), package: "0.0.1"}, b"not even unpickled")
 
 
-def test_jobs_and_a_scheduler_cannot_both_be_given():
-    with pytest.raises(InfluenceError, match="both 2 jobs"), open_executor(2, "tcp://host:1"):
-        pass
-
-
 @pytest.mark.parametrize("jobs", [0, -1, 1.5, True])
 def test_jobs_is_a_count(jobs):
     with pytest.raises(InfluenceError, match=f"jobs {jobs} "), open_executor(jobs):
@@ -183,7 +178,7 @@ def test_jobs_is_a_count(jobs):
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InfluenceError, match="distributed"), open_executor(scheduler="tcp://h:1"):
+    with pytest.raises(InfluenceError, match="distributed"), open_executor("tcp://h:1"):
         pass
 
 

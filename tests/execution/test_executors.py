@@ -29,7 +29,7 @@ def workers() -> Iterator[Executor]:
 def cluster() -> Iterator[Executor]:
     with dask_scheduler() as (address, _):
         words = f"worker {address} --nworkers 2 --nthreads 1 --memory-limit 0 --no-dashboard"
-        with dask(words), open_executor(scheduler=address) as executor:
+        with dask(words), open_executor(address) as executor:
             yield executor
 
 

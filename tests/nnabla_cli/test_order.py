@@ -50,17 +50,6 @@ def test_the_replayed_order_is_what_nnabla_cli_fed(trained, monkeypatch, name, e
     assert replayed[-1].step == len(case.fed) // interval - 1
 
 
-def test_the_epochs_are_one_stream_cut_in_pieces(tmp_path):
-    # Independent of how the code cuts: one long stream of the permutations, in pieces of B.
-    n, size, epochs = 1003, 32, 5
-    definition = load_definition(write_project(tmp_path, n, size, max_epoch=epochs).definition)
-    first, later = np.random.RandomState(0).permutation(n), np.random.RandomState(313)
-    stream = np.concatenate([first, first, *(first[later.permutation(n)] for _ in range(3))])
-    steps = nnabla_cli_steps(definition, n)
-    assert len(steps) == epochs * (n // size)
-    assert np.array_equal(np.concatenate([step.rows for step in steps]), stream[: len(steps) * 32])
-
-
 def cached(folder, **options):
     def edit(proto):
         proto.dataset[0].cache_dir = "cache"
@@ -253,11 +242,6 @@ def test_another_batch_size_has_the_rates_of_the_same_part_of_the_training(tmp_p
     assert [len(step.rows) for step in larger] == [30, 30]
     kept = seeded_steps(definition, 20, seed=1, batch_size=4)
     assert plain(kept) == plain(seeded_steps(definition, 20, seed=1))
-
-
-def test_the_iterations_of_an_epoch_are_those_of_the_definition(tmp_path):
-    definition = definition_of(tmp_path, iter_per_epoch=3)
-    assert len(seeded_steps(definition, 20, seed=0)) == 9
 
 
 @pytest.mark.parametrize("options", [{"max_epoch": 0}, {"max_epoch": 1, "update_interval": 6}])

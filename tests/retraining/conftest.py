@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, score, train
+from nnabla_influence import Options, ValidationOptions, score, train
 from nnabla_influence.retraining.validation import validate
 from tests.cases import CASES, write_csv
 from tests.reference import Reference
@@ -34,9 +34,14 @@ class Project:
     def run(self) -> Path:
         return self.folder / "run"
 
-    def validate(self, **arguments):
-        arguments = {"run": self.run, "scores": self.folder / "exact last.csv", **arguments}
-        return validate(self.net, **arguments)
+    def validate(self, *, run=None, scores=None, output=None, **options):
+        return validate(
+            self.net,
+            run=run or self.run,
+            scores=scores or self.folder / "exact last.csv",
+            output=output,
+            options=ValidationOptions(**options),
+        )
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         values = np.loadtxt(self.folder / f"{name}.csv", delimiter=",", skiprows=1)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from nnabla_influence.retraining.plan import NONE, RANDOM
+from nnabla_influence.options import RANDOM
+from nnabla_influence.retraining.plan import NONE
 from nnabla_influence.retraining.tables import detect, detection_frame, results_frame
 
 RANKINGS = ("final", "exact-last", "loss", RANDOM)

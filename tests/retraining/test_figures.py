@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nnabla_influence.retraining.figures import STYLES, detected, differences, levels, write_figures
-from nnabla_influence.retraining.plan import NONE, ORDER
+from nnabla_influence.retraining.plan import NONE
 from nnabla_influence.retraining.report import ACCURACY, LOSS, NAMES, Metric
-from nnabla_influence.retraining.tables import summarize
+from nnabla_influence.retraining.tables import ORDER, summarize
 from tests.retraining import made_up
 
 pytestmark = pytest.mark.slow
@@ -124,12 +124,6 @@ def test_detection_is_mean_and_standard_deviation_beside_chance():
     np.testing.assert_allclose(chance[recall].get_ydata()[[0, -1]], [1, 20])
 
 
-def test_flips_that_differ_from_seed_to_seed_leave_the_common_counts():
-    some = [made_up.detections((0,), flipped=100), made_up.detections((1,), flipped=110)]
-    precision, _ = detected(pd.concat(some), "Title").axes
-    assert tuple(drawn(precision)[NAMES["final"]][0]) == made_up.REMOVED
-
-
 def test_chance_and_best_possible_are_means_over_the_seeds():
     """A seed whose number of flips is among the counts has fewer lines, and counts as much."""
     some = [
@@ -174,8 +168,8 @@ def test_the_files_are_the_same_each_time(tmp_path: Path):
     for name, own in (("one", {}), ("two", {"font.size": 20, "svg.fonttype": "none"})):
         (tmp_path / name).mkdir()
         with matplotlib.rc_context(own):
-            paths = write_figures(tmp_path / name, summarize(frame), title="100 $ or 猫_$a$ <&>")
-        both.append({path.name: path.read_bytes() for path in paths})
+            write_figures(tmp_path / name, summarize(frame), title="100 $ or 猫_$a$ <&>")
+        both.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert both[0] == both[1]
     for name, content in both[0].items():
         assert content.startswith(b"\x89PNG" if name.endswith("png") else b"<?xml")
@@ -186,17 +180,11 @@ def test_which_figures_there_are(classes: bool, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: path.touch())
     frame = made_up.results(seeds=2, protocols=("last", "all"), classes=classes)
     detection = made_up.detections(seeds=(0, 1)) if classes else None
-    paths = write_figures(tmp_path, summarize(frame), detection)
+    write_figures(tmp_path, summarize(frame), detection)
     what = "accuracy" if classes else "loss"
     stems = [f"{what}{part}_{end}" for end in ("all", "last") for part in ("", "_difference")]
     stems += ["detection"] * classes
-    assert [path.name for path in paths] == [f"{s}.{form}" for s in stems for form in FORMS]
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths}
-
-
-def test_without_a_removal_there_is_no_curve(tmp_path: Path):
-    frame = made_up.results(rankings=())
-    assert write_figures(tmp_path, summarize(frame)) == []
+    assert {path.name for path in tmp_path.iterdir()} == {f"{s}.{f}" for s in stems for f in FORMS}
 
 
 def test_trainings_that_diverged_leave_gaps(tmp_path: Path):
@@ -208,11 +196,3 @@ def test_trainings_that_diverged_leave_gaps(tmp_path: Path):
         figure.savefig(tmp_path / "figure.png")
         ((line, _, _),) = (container.lines for container in figure.axes[0].containers)
         assert list(np.isfinite(line.get_ydata())) == [True, False]
-
-
-def test_the_legend_has_what_only_one_panel_shows():
-    some = made_up.results(batch_sizes=SIZES)
-    some = some[(some["batch_size"] != 32) | (some["ranking"] != "loss")]
-    figure = levels(summarize(some), ACCURACY, "Title")
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert sorted(labels) == sorted(NAMES[name] for name in (NONE, *made_up.RANKINGS))

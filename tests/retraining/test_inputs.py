@@ -7,7 +7,7 @@ from network_defs.samples import Training, mlp, write_definition
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.progress import SilentProgress
-from nnabla_influence.retraining.inputs import csv_of_seed, open_seed
+from nnabla_influence.retraining.inputs import open_seed
 
 HEADER = "x__0,x__1,y"
 
@@ -36,21 +36,6 @@ def opened(definition, folder, training, validation, test, *, true_label=None, h
 
 A, B, C, D = "1,2,0", "3,4,1", "5,6,2", "7,8,0"
 C1 = "5,6,1"
-
-
-def test_the_seed_of_a_path_is_filled_in(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    assert csv_of_seed("split {seed}/a{seed}.csv", 12) == tmp_path / "split 12" / "a12.csv"
-    assert csv_of_seed("plain.csv", 12) == tmp_path / "plain.csv"
-
-
-def test_disjoint_csvs_have_nothing_to_report(definition, tmp_path):
-    data = opened(definition, tmp_path, [A, B], [C], [D])
-
-    assert data.n_rows == 2
-    assert data.shared == ()
-    assert data.flipped is None
 
 
 def test_a_row_in_two_csvs_is_reported_whatever_its_label_and_its_text(definition, tmp_path):
@@ -122,26 +107,8 @@ def test_other_columns_or_in_another_order_are_refused(
         open_seed(definition, tuple(paths.values()), None, SilentProgress())
 
 
-def test_a_column_of_its_own_is_not_an_element(tmp_path):
-    path = tmp_path / "net.nntxt"
-    write_definition(path, mlp((1,), 3, hidden=(2,)), Training(n_rows=4, batch_size=2))
-    paths = [
-        written(tmp_path, name, ["1,0"], f"{x},y")
-        for name, x in (("training", "x__0"), ("validation", "x:image"), ("test", "x__0"))
-    ]
-    with pytest.raises(DatasetError, match=r"column 'x:image': .*'x__0'"):
-        open_seed(load_definition(path), paths, None, SilentProgress())
-
-
 def test_other_labels_of_columns_and_other_places_of_inputs_do_no_harm(definition, tmp_path):
     """What stands behind ``:``, and where the inputs stand among each other, mean nothing."""
     training, validation = written(tmp_path, "a", [A]), written(tmp_path, "b", [B])
     test = written(tmp_path, "c", ["2,note,5,6"], "y:label,#note,x__0:width,x__1:height")
     assert open_seed(definition, (training, validation, test), None, SilentProgress()).n_rows == 1
-
-
-def test_the_same_file_twice_is_refused(definition, tmp_path):
-    training, validation = written(tmp_path, "a", [A]), written(tmp_path, "b", [B])
-
-    with pytest.raises(DatasetError, match=r"validation and .* test CSV"):
-        open_seed(definition, (training, validation, validation), None, SilentProgress())

@@ -153,16 +153,6 @@ def test_random_layers_draw_in_a_retraining_what_they_drew_in_the_training(
     assert retrain(dropout, 1, protocol, run, npy, 9).loss != plain.loss
 
 
-def test_monitors_of_the_file_do_not_disturb_a_training_without_them(tmp_path):
-    """nnabla_cli's monitor would draw between the epochs; here there is none."""
-    config = write_case(tmp_path, dataclasses.replace(RANDOM, statistics=None))
-    assert load_definition(config.model).proto.monitor
-    train_seed(config, 0, str(tmp_path / "run"))
-    assert len(read_run(tmp_path / "run").steps) == 6
-    with pytest.raises(UnsupportedError, match="valid_error"):
-        rank(config, 0, "exact", str(tmp_path / "run"), str(tmp_path / "scores.npy"))
-
-
 # --------------------------------------------------------------- another solver
 
 
@@ -209,13 +199,6 @@ def test_adam_is_that_of_a_plain_loop_of_nnabla(tmp_path, removed):
         assert got.accuracy == (output.d.argmax(1) == arrays["test"][:, 4]).mean()
 
 
-def test_a_solver_without_states_needs_none_on_disk(tmp_path):
-    config = write_mlp(tmp_path)
-    train_seed(config, 0, str(tmp_path / "run"))
-    done = rank(config, 0, "final", str(tmp_path / "run"), str(tmp_path / "scores.npy"))
-    assert done.cache_bytes == (tmp_path / "run" / "final.h5").stat().st_size
-
-
 # --------------------------------------------------------------- the start
 
 
@@ -245,13 +228,6 @@ def test_given_parameters_are_every_seeds_start_and_the_others_are_drawn(tmp_pat
         starts[1][other],
         initial_parameters(load_definition(config.model), 1)[other],  # as without the given ones
     )
-
-
-def test_a_definition_without_initialisers_is_refused(tmp_path):
-    config = dataclasses.replace(write_case(tmp_path, BY_NAME["mlp-softmax"]), parameters=None)
-    with pytest.raises(ModelError, match=r"net\.nntxt: .*h1/affine/W"):
-        train_seed(config, 0, str(tmp_path / "run"))
-    assert not (tmp_path / "run").exists()
 
 
 def test_parameters_of_another_network_are_refused(tmp_path):
@@ -313,17 +289,6 @@ def test_a_definition_that_names_no_batch_size_needs_one(tmp_path):
     assert len(read_run(tmp_path / "run").steps) == 4
 
 
-def test_a_solver_that_cannot_be_traced_is_refused_before_the_training(tmp_path):
-    config = write_mlp(tmp_path)
-
-    def other_solver(proto):
-        proto.optimizer[0].solver.type = "AdaBound"
-
-    edit(tmp_path / "net.nntxt", other_solver)
-    with pytest.raises(UnsupportedError, match="AdaBound"):
-        train_seed(config, 0, str(tmp_path / "run"))
-
-
 # --------------------------------------------------------------- tests
 
 
@@ -366,16 +331,3 @@ def test_what_the_predicted_class_is_compared_with(tmp_path, name, column):
     train_seed(config, 0, str(tmp_path / "run"))
     got = retrain(config, 0, "all", str(tmp_path / "run"), None, 0)
     assert (got.accuracy is None) == (column is None)
-
-
-def test_a_category_compared_as_one_hot_is_a_class(tmp_path):
-    def build(v):
-        hot = F.one_hot(v["y"], (3,))
-        return F.squared_error(PF.affine(v["x"], 3, name="out"), hot)
-
-    case = Case("one-hot", {"x": (4,), "y": (1,)}, build, lambda p, v: None, classes={"y": 3})
-    inputs = open_inputs(write_case(tmp_path, case))
-    parameters, arrays = initial_parameters(inputs.definition, 0), case.inputs(14, seed=2)
-    outputs = arrays["x"] @ parameters["out/affine/W"] + parameters["out/affine/b"]
-    _, right = evaluated(inputs, parameters)
-    np.testing.assert_array_equal(right, outputs.argmax(1) == arrays["y"][:, 0])

@@ -3,23 +3,25 @@ from __future__ import annotations
 import pytest
 
 from nnabla_influence.errors import InfluenceError
-from nnabla_influence.retraining.plan import CurvePlan, WorkUnit, numbers_of_rows
+from nnabla_influence.options import CurveOptions
+from nnabla_influence.retraining.plan import WorkUnit, numbers_of_rows, plan_of
 
 
 def plan(**changed):
     settings = {
-        "n_rows": 100,
-        "seeds": (0, 3),
-        "rankings": ("final", "random"),
-        "removed": (5, 10),
-        "protocols": ("all", "last"),
-        "batch_sizes": (4, 8),
+        "seeds": (0, 3, 0),
+        "rankings": ("random", "final"),
+        "removed": (0.1, 5),
+        "protocols": ("last", "all"),
     }
-    return CurvePlan(**{**settings, **changed})
+    sizes = changed.pop("batch_sizes", (4, 8))
+    return plan_of(CurveOptions(**{**settings, **changed}), 100, sizes)
 
 
 def test_every_combination_is_retrained_once_and_no_removal_once_per_protocol():
     made = plan()
+    assert (made.seeds, made.rankings, made.removed) == ((0, 3), ("final", "random"), (5, 10))
+    assert (made.protocols, made.batch_sizes) == (("all", "last"), (4, 8))
     retrainings = [unit for one in made.trainings() for unit in made.retrainings(one)]
     units = [unit for one in made.trainings() for unit in made.units(one)]
 
@@ -58,7 +60,7 @@ def test_what_cannot_be_computed_is_refused():
         ({"rankings": ("best",)}, "'best' .* final, exact-last, exact,"),
         ({"protocols": ("half",)}, "'half' .* all, last"),
         ({"removed": (100,)}, "100 rows .* 100"),
-        ({"removed": (True,)}, "True"),
+        ({"removed": (0,)}, "rows to remove 0"),
         ({"batch_sizes": (101,)}, "101 .* 100 rows"),
         ({"batch_sizes": (0,)}, "batch size 0"),
     ):

@@ -14,16 +14,30 @@ import pytest
 from nnabla_influence.device import cpu_device
 from nnabla_influence.errors import DatasetError, InfluenceError, OutputError
 from nnabla_influence.files import file_hash
+from nnabla_influence.options import CurveOptions
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.retraining import removal_curve, tasks
 from nnabla_influence.retraining.inputs import Config
-from nnabla_influence.retraining.plan import CurveSchedule
 from nnabla_influence.retraining.removal_curve import curve
+from nnabla_influence.retraining.schedule import CurveSchedule
 from tests.retraining.projects import write_project
 
 pytestmark = pytest.mark.slow
 
-SMALL = {"seeds": [0, 1], "removed": [5, 9], "rankings": ["final", "random"], "device": "cpu"}
+SMALL = {"seeds": [0, 1], "removed": [5, 9], "rankings": ["final", "random"]}
+
+
+def small(project, output: Path, *, csvs=(), device="cpu", jobs=1, progress=None, **options):
+    """Compute a curve of two seeds, unless the options say something else."""
+    return curve(
+        project.model,
+        **{**project.csvs, **dict(csvs)},
+        output=output,
+        options=CurveOptions(**{**SMALL, **options}),
+        device=device,
+        jobs=jobs,
+        progress=progress,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +48,7 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="module")
 def undisturbed(project):
     folder = project.model.parent / "undisturbed"
-    curve(project.model, **project.csvs, output=folder, **SMALL)
+    small(project, folder)
     return folder
 
 
@@ -107,44 +121,17 @@ def test_the_second_call_computes_nothing_even_where_the_device_has_another_name
 ):
     before = (undisturbed / "results.csv").read_bytes()
     for name in ("train_seed", "rank", "retrain"):
-        monkeypatch.setattr(f"nnabla_influence.retraining.plan.{name}", None)
+        monkeypatch.setattr(f"nnabla_influence.retraining.schedule.{name}", None)
     monkeypatch.setattr(removal_curve, "choose_device", lambda name: cpu_device("no GPU"))
 
-    curve(project.model, **project.csvs, output=undisturbed, **{**SMALL, "device": "auto"})
+    small(project, undisturbed, device="auto")
 
     assert (undisturbed / "results.csv").read_bytes() == before
 
 
-class StoppedError(Exception):
-    pass
-
-
-def test_a_curve_that_was_stopped_goes_on_to_the_same_table(
-    project, undisturbed, tmp_path, monkeypatch
-):
-    finished = CurveSchedule.finished
-    done = []
-
-    def stop(self, task, result):
-        finished(self, task, result)
-        done.append(task.name)
-        if len(done) == 9:
-            raise StoppedError
-
-    monkeypatch.setattr(CurveSchedule, "finished", stop)
-    with pytest.raises(StoppedError):
-        curve(project.model, **project.csvs, output=tmp_path / "out", **SMALL)
-    assert not (tmp_path / "out" / "results.csv").exists()
-
-    curve(project.model, **project.csvs, output=tmp_path / "out", **SMALL)
-
-    assert same_results(tmp_path / "out", undisturbed)
-    assert len(done) == len(set(done)) == 2 * (1 + 2 + 1 + 2 * 2)
-
-
 def test_more_numbers_of_rows_add_to_what_is_there(project, tmp_path, monkeypatch):
-    settings = {**SMALL, "seeds": [0], "rankings": ["random"]}
-    curve(project.model, **project.csvs, output=tmp_path / "out", **{**settings, "removed": [5]})
+    settings = {"seeds": [0], "rankings": ["random"]}
+    small(project, tmp_path / "out", removed=[5], **settings)
     first = (tmp_path / "out" / "results.csv").read_bytes().splitlines()
     done = []
     finished = CurveSchedule.finished
@@ -154,14 +141,14 @@ def test_more_numbers_of_rows_add_to_what_is_there(project, tmp_path, monkeypatc
         lambda self, task, result: (done.append(task.name), finished(self, task, result)),
     )
 
-    curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
+    small(project, tmp_path / "out", **settings)
 
     assert done == ["seed 0, batch size 6: 9 rows by random removed"]
     assert set(first) < set((tmp_path / "out" / "results.csv").read_bytes().splitlines())
 
 
 def test_worker_processes_give_the_same_table(project, undisturbed, tmp_path):
-    curve(project.model, **project.csvs, output=tmp_path / "out", jobs=2, **SMALL)
+    small(project, tmp_path / "out", jobs=2)
 
     assert same_results(tmp_path / "out", undisturbed)
 
@@ -170,7 +157,7 @@ KILLED = """
 import os, signal, sys
 from nnabla_influence.commands.main import main
 from nnabla_influence.retraining import removal_curve
-from nnabla_influence.retraining.plan import CurveSchedule
+from nnabla_influence.retraining.schedule import CurveSchedule
 finished = CurveSchedule.finished
 def killed(self, task, result):
     finished(self, task, result)
@@ -216,7 +203,7 @@ def test_the_test_csv_has_no_part_in_any_ranking(project, undisturbed, tmp_path)
     lines = project.test.read_text().splitlines()
     other.write_text("\n".join([lines[0], *lines[5:40]]) + "\n")
 
-    curve(project.model, **{**project.csvs, "test": other}, output=tmp_path / "out", **SMALL)
+    small(project, tmp_path / "out", csvs={"test": other})
 
     for path in (undisturbed / "scores").iterdir():
         assert path.read_bytes() == (tmp_path / "out" / "scores" / path.name).read_bytes()
@@ -227,10 +214,9 @@ def test_each_seed_may_have_its_own_csvs(project, undisturbed, tmp_path):
     lines = project.training.read_text().splitlines()
     (tmp_path / "training0.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "training1.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
-    own = {**project.csvs, "train": tmp_path / "training{seed}.csv"}
-    settings = {**SMALL, "rankings": ["random"], "removed": [5]}
+    own = {"train": tmp_path / "training{seed}.csv"}
 
-    computed = curve(project.model, **own, output=tmp_path / "out", **settings)
+    computed = small(project, tmp_path / "out", csvs=own, rankings=["random"], removed=[5])
 
     with (undisturbed / "results.csv").open() as file:
         shared = {line["seed"]: line["loss"] for line in csv.DictReader(file) if line["n"] == "0"}
@@ -242,12 +228,10 @@ def test_each_seed_may_have_its_own_csvs(project, undisturbed, tmp_path):
 
 def test_csvs_of_other_lengths_are_refused(project, tmp_path):
     lines = project.training.read_text().splitlines()
-    (tmp_path / "training0.csv").write_text("\n".join(lines) + "\n")
-    (tmp_path / "training1.csv").write_text("\n".join(lines[:-1]) + "\n")
-    own = {**project.csvs, "train": tmp_path / "training{seed}.csv"}
-
+    for seed in (0, 1):
+        (tmp_path / f"training{seed}.csv").write_text("\n".join(lines[: 61 - seed]) + "\n")
     with pytest.raises(DatasetError, match=r"training1\.csv: has 59 rows"):
-        curve(project.model, **own, output=tmp_path / "out", **SMALL)
+        small(project, tmp_path / "out", csvs={"train": tmp_path / "training{seed}.csv"})
 
 
 def test_other_data_in_the_same_folder_are_refused_and_nothing_is_lost(
@@ -258,14 +242,14 @@ def test_other_data_in_the_same_folder_are_refused_and_nothing_is_lost(
     other.write_text(project.training.read_text().replace(",0", ",1", 1))
 
     with pytest.raises(OutputError, match=r"seed0.*\.json"):
-        curve(project.model, **{**project.csvs, "train": other}, output=undisturbed, **SMALL)
+        small(project, undisturbed, csvs={"train": other})
 
     assert (undisturbed / "results.csv").read_bytes() == before
 
 
 def test_a_refusal_leaves_nothing_behind(project, tmp_path):
     with pytest.raises(InfluenceError, match="60 rows"):
-        curve(project.model, **project.csvs, output=tmp_path / "out", **{**SMALL, "removed": [60]})
+        small(project, tmp_path / "out", removed=[60])
     assert os.listdir(tmp_path) == []
 
 
@@ -281,14 +265,14 @@ def test_what_fails_is_told_and_what_succeeds_is_kept(project, tmp_path, monkeyp
             raise InfluenceError("the trace diverges")
         return tasks.rank(config, seed, ranking, run, output)
 
-    monkeypatch.setattr("nnabla_influence.retraining.plan.rank", fails)
+    monkeypatch.setattr("nnabla_influence.retraining.schedule.rank", fails)
     with pytest.raises(InfluenceError, match=r"3 of 16 tasks failed, .*scores by final: the trace"):
-        curve(project.model, **project.csvs, output=tmp_path / "out", progress=Progress(), **SMALL)
+        small(project, tmp_path / "out", progress=Progress())
 
     assert sum(line.startswith("Failed: seed 1, batch size 6: ") for line in said) == 3
     assert not (tmp_path / "out" / "results.csv").exists()
     monkeypatch.undo()
-    curve(project.model, **project.csvs, output=tmp_path / "out", **SMALL)
+    small(project, tmp_path / "out")
     assert (tmp_path / "out" / "runs").exists() is False
 
 
@@ -303,51 +287,21 @@ def test_a_file_that_changes_meanwhile_is_noticed(project, tmp_path, monkeypatch
             test.write_text("\n".join(project.test.read_text().splitlines()[:4]) + "\n")
 
     monkeypatch.setattr(CurveSchedule, "finished", then_changed)
-    settings = {**SMALL, "seeds": [0], "rankings": ["random"]}
     with pytest.raises(InfluenceError, match=r"test\.csv: has changed"):
-        curve(project.model, **{**project.csvs, "test": test}, output=tmp_path / "out", **settings)
+        small(project, tmp_path / "out", csvs={"test": test}, seeds=[0], rankings=["random"])
 
     assert not (tmp_path / "out" / "results.csv").exists()
 
 
 def test_damaged_scores_are_made_again(project, tmp_path):
-    settings = {**SMALL, "seeds": [0], "rankings": ["loss"]}
-    curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
+    settings = {"seeds": [0], "rankings": ["loss"]}
+    small(project, tmp_path / "out", **settings)
     first = table(tmp_path / "out")
     (scores,) = (tmp_path / "out" / "scores").iterdir()
     before = scores.read_bytes()
     np.save(scores, np.zeros(60))
 
-    curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
+    small(project, tmp_path / "out", **settings)
 
     assert scores.read_bytes() == before
     assert table(tmp_path / "out") == first
-
-
-def test_files_of_an_earlier_plan_do_not_stay_beside_the_new_ones(project, tmp_path):
-    settings = {**SMALL, "seeds": [0], "rankings": ["random"], "removed": [5]}
-    curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
-    old = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
-
-    curve(project.model, **project.csvs, output=tmp_path / "out", protocols=["last"], **settings)
-
-    new = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
-    assert "accuracy_all.png" in old - new
-    assert "accuracy_last.png" in new - old
-
-
-def test_a_retraining_that_diverges_is_a_gap_and_not_the_end(project, tmp_path, monkeypatch):
-    def diverges(config, seed, protocol, run, scores, n):
-        if n == 9:
-            return tasks.Retrained(None, float("nan"), 1.0)
-        return tasks.retrain(config, seed, protocol, run, scores, n)
-
-    monkeypatch.setattr("nnabla_influence.retraining.plan.retrain", diverges)
-    settings = {**SMALL, "rankings": ["random"]}
-
-    computed = curve(project.model, **project.csvs, output=tmp_path / "out", **settings)
-
-    assert any(line.startswith("Trainings diverged: ") for line in computed.table())
-    with (tmp_path / "out" / "results.csv").open() as file:
-        lines = [line for line in csv.DictReader(file) if line["n"] == "9"]
-    assert [(line["accuracy"], line["loss"]) for line in lines] == [("", "nan")] * 2

@@ -118,27 +118,6 @@ def test_nothing_helped():
     assert (few, narrow) == (TWO_SEEDS, ONE_WITHOUT_WIDTH.format(3))
 
 
-@pytest.mark.parametrize("classes", [True, False])
-def test_intervals_without_width_are_reported_with_many_seeds_too(classes: bool):
-    """Three test rows more for each seed: no interval, but no certainty either."""
-    gains = {
-        ("final", 5): [0.05] * 5,
-        ("random", 5): [0.05] * 5,
-        ("loss", 5): [0.0, 0.1, 0.05, 0.0, 0.02],
-    }
-    lines = lines_of(lines_with(gains, **({} if classes else {"accuracy": None})))
-    assert "2 of 3 intervals have no width" in lines[-1]
-    assert TWO_SEEDS not in lines
-
-
-@pytest.mark.parametrize(("n_seeds", "warned"), [(1, False), (2, True), (3, False)])
-def test_two_seeds_are_few(n_seeds: int, warned: bool):
-    lines = lines_of(lines_with({("final", 5): [0.1, 0.2, 0.15][:n_seeds]}))
-    assert (TWO_SEEDS in lines) == warned
-    assert any("An interval needs at least two seeds" in line for line in lines) == (n_seeds == 1)
-    assert lines[0].endswith({1: "one seed", 2: "2 seeds", 3: "3 seeds"}[n_seeds])
-
-
 def test_what_is_missing_is_empty():
     some = [line for line in lines_with(GAINS) if line["ranking"] not in (NONE, "random")]
     some = [line for line in some if (line["ranking"], line["n"]) != ("loss", 5)]

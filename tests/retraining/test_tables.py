@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from nnabla_influence.retraining.plan import ORDER
 from nnabla_influence.retraining.tables import (
+    ORDER,
     detect,
     detection_frame,
-    found_at_flipped,
     read_results,
     summarize,
     write_table,
@@ -154,13 +153,6 @@ def test_against_the_paired_t_test():
                 assert line[f"pairs_{partner}"] == 7
 
 
-def test_the_pair_is_of_the_same_seed_protocol_and_batch_size():
-    lines = [plain(0, 0.5), plain(1, 0.25), removed(1, "final", 0.5)]
-    lines += [plain(1, 0.75, protocol="last"), plain(1, 1.0, batch_size=64)]
-    line = line_of(lines, "final", 8)
-    assert (line["pairs_none"], line["accuracy_minus_none"]) == (1, 0.25)
-
-
 def test_a_missing_partner_leaves_the_difference_out():
     lines = [removed(s, "final", 0.5 + s / 8) for s in range(4)]
     line = line_of(lines, "final", 8)
@@ -179,15 +171,6 @@ def test_one_seed_has_no_spread_and_no_interval(tmp_path: Path):
         "all,32,none,0,1,0.5,,1.0,,0,,,,,,,0,,,,,,",
         "all,32,final,8,1,0.75,,1.0,,1,0.25,,,0.0,,,0,,,,,,",
     ]
-
-
-def test_without_classes_there_is_the_loss():
-    lines = [plain(s, None) for s in range(2)]
-    lines += [removed(s, "loss", None, 0.5 - s) for s in range(2)]
-    line = line_of(lines, "loss", 8)
-    assert math.isnan(line["accuracy_mean"])
-    assert math.isnan(line["accuracy_minus_none"])
-    assert (line["loss_mean"], line["loss_minus_none"]) == (0.0, -1.0)
 
 
 def test_a_training_that_diverged_is_not_left_out_of_the_mean():
@@ -260,12 +243,3 @@ def test_the_table_of_detections(tmp_path):
         "0,32,random,1,0,0.0,0.0,0.0,2,4",
         "0,32,random,2,0,0.0,0.0,0.0,2,4",
     ]
-
-
-def test_means_at_as_many_rows_as_are_flipped():
-    final, blind = found_at_flipped(detections()).to_dict("records")
-    assert (final["ranking"], final["precision"], final["roc_auc"]) == ("final", 0.75, 0.875)
-    assert final["precision_std"] == pytest.approx(0.5 / math.sqrt(2))
-    assert final["roc_auc_std"] == pytest.approx(0.25 / math.sqrt(2))
-    assert (blind["ranking"], blind["precision"]) == ("random", 0)
-    assert math.isnan(blind["precision_std"])

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from nnabla_influence.retraining.agreement import Sample
+from nnabla_influence.options import Sample
 from nnabla_influence.runs.run import read_run
 from tests.reference import Reference
 from tests.retraining.conftest import CASE, EPOCHS, N, Project

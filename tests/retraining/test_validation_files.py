@@ -11,13 +11,11 @@ import pytest
 from PIL import Image
 from scipy.stats import kendalltau, spearmanr
 
-from nnabla_influence.errors import OutputError
 from nnabla_influence.retraining.validation import write_validation
 from nnabla_influence.retraining.validation_result import (
     Base,
     RetrainedWindow,
     Validation,
-    check_output,
 )
 
 N = 30
@@ -52,23 +50,6 @@ def validation(rows=EVERY_SECOND, subsets=SUBSETS, **more) -> Validation:
 def read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-@pytest.mark.parametrize(
-    ("first_step", "epochs", "words"),
-    [
-        (0, 3, "retrain without it"),
-        (0, 1, "retrain without it"),
-        (40, 1, "retrain the last epoch without it"),
-        (40, 3, "retrain the last 3 epochs without it"),
-    ],
-)
-def test_what_is_retrained(first_step: int, epochs: int, words: str, tmp_path):
-    assert RetrainedWindow(first_step, 10, epochs).words == words
-    asked = validation(window=RetrainedWindow(first_step, 10, epochs))
-    assert f'"{words}" (10 steps, 22 of 30 rows used)' in next(asked.table())
-    write_validation(tmp_path / "out", asked)
-    assert json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))["question"] == words
 
 
 def test_the_files_hold_the_numbers_themselves(tmp_path: Path):
@@ -137,17 +118,3 @@ def test_figures_that_are_not_defined_are_null(tmp_path: Path):
     result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
     assert result["leave_one_out"]["agreement"]["other"]["kendall_tau"] is None
     assert list(constant.table())[-1].split()[1] == "-"
-
-
-def test_an_earlier_validation_is_replaced(tmp_path: Path):
-    write_validation(tmp_path / "out", validation())
-    assert check_output(tmp_path / "out") == tmp_path / "out"
-    write_validation(tmp_path / "out", validation(subsets=()))
-    assert not (tmp_path / "out" / "subsets.csv").exists()
-
-
-def test_other_folders_are_refused(tmp_path: Path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("")
-    with pytest.raises(OutputError, match=r"mine: holds thesis\.txt"):
-        check_output(tmp_path / "mine")

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.review.classes import read_class_names
@@ -94,31 +89,3 @@ def test_what_is_refused(written, text, message):
 def test_neither_a_file_nor_names(text):
     with pytest.raises(DatasetError, match=text):
         read_class_names(text)
-
-
-# A name is one line of printable text, without blanks that are taken away around it.
-NAMES = st.text(
-    st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp", "Zs"]), min_size=1
-)
-CLASSES = st.dictionaries(st.integers(-1000, 1000), NAMES, min_size=1)
-
-
-@pytest.mark.slow
-@given(
-    classes=CLASSES.filter(lambda named: len({*named.values()}) == len(named)),
-    separator=st.sampled_from(",;\t"),
-    header=st.booleans(),
-    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
-    line_end=st.sampled_from(["\n", "\r\n"]),
-)
-def test_what_a_spreadsheet_writes_is_read(
-    tmp_path_factory, classes, separator, header, encoding, line_end
-):
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=separator, lineterminator=line_end)
-    if header:
-        writer.writerow(["class", "name"])
-    writer.writerows(classes.items())
-    path = tmp_path_factory.getbasetemp() / "written.csv"
-    path.write_bytes(text.getvalue().encode(encoding))
-    assert read_class_names(path).by_value == classes

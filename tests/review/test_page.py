@@ -130,12 +130,11 @@ def test_missing_and_broken_pictures_do_not_prevent_the_page(tmp_path):
     path = write_pictures(tmp_path)
     (tmp_path / "画像" / "1.png").unlink()
     (tmp_path / "画像" / "3.png").write_bytes(b"torn")
-    page = write_page(read_reviewed(path), tmp_path / "p.html")
-    pictures = data_of(page_of(page.path))["thumbnails"]
+    made = write_page(read_reviewed(path), tmp_path / "p.html")
+    pictures = data_of(page_of(tmp_path / "p.html"))["thumbnails"]
     assert [[uri is None for uri in row] for row in pictures] == [
         *([False], [True], [False], [True], [False])
     ]
-    made = page.pictures
     assert (len(made.rows), made.count, made.missing) == (5, 3, 2)
     assert made.first_problem.startswith(f"{tmp_path / '画像' / '1.png'}: ")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 
 import numpy as np
 import pytest
@@ -54,7 +53,7 @@ def test_each_row_has_its_own_scores_however_the_file_is_sorted(tmp_path):
         loss=rng.random(7),
         predicted=rng.permutation(7) % 4,
     )
-    orders = Orders("shuffled", 3)
+    orders = Orders("shuffled exact", 3)
     Ranking(open_dataset(train, []), scores, orders=orders).write(tmp_path / "r.csv")
     header, *lines = (tmp_path / "r.csv").read_text(encoding="utf-8").splitlines()
     resorted = [lines[k] for k in (4, 0, 6, 2, 5, 1, 3)]
@@ -64,6 +63,7 @@ def test_each_row_has_its_own_scores_however_the_file_is_sorted(tmp_path):
     reviewed = read_reviewed(tmp_path / "r.csv")
     assert [row.rank for row in reviewed[1:3]] == [2, 3]
     assert (reviewed[-1].rank, len(reviewed), reviewed[7:]) == (7, 7, [])
+    assert (reviewed.orders, reviewed.method) == ("shuffled", "exact")
     with pytest.raises(IndexError):
         reviewed[7]
     # One by one, all at once, and some of them take different ways through the file.
@@ -248,24 +248,6 @@ def test_whether_labels_are_classes_is_the_same_for_review_and_cleanse(
     assert bool(read_reviewed(tmp_path / "r.csv").classes) is are_classes
     source = open_rows(tmp_path / "r.csv", train)
     assert (read_labels(source, "y").classes is not None) is are_classes
-
-
-def test_trials_and_the_exact_method(tmp_path):
-    train = write_csv(tmp_path / "t.csv", ["x"], [["1"], ["2"]])
-    scores = Scores(np.array([1.0, -1.0]), influence_std=np.array([0.5, 0.25]))
-    orders = Orders("shuffled exact", 4)
-    Ranking(open_dataset(train, []), scores, orders=orders).write(tmp_path / "r.csv")
-    reviewed = read_reviewed(tmp_path / "r.csv")
-    assert [row.influence_std for row in reviewed] == [0.25, 0.5]
-    assert (reviewed.orders, reviewed.method) == ("shuffled", "exact")
-
-
-def test_a_ranking_that_changes_is_noticed(tmp_path):
-    path = write_pictures(tmp_path)
-    reviewed = read_reviewed(path)
-    os.truncate(path, 10)
-    with pytest.raises(DatasetError, match="has changed"):
-        list(reviewed)
 
 
 def test_what_protects_spreadsheets_from_a_cell_is_not_shown(tmp_path):

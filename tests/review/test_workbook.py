@@ -11,9 +11,8 @@ import openpyxl
 import pytest
 from PIL import Image
 
-from nnabla_influence.cleansing.ranking_id import ranking_id
+from nnabla_influence.cleansing.decisions import ranking_id
 from nnabla_influence.dataset import open_dataset
-from nnabla_influence.errors import OutputError
 from nnabla_influence.ranking import Orders, Ranking, Scores, Verdict
 from nnabla_influence.review import workbook
 from nnabla_influence.review.reviewed import Reviewed, read_reviewed
@@ -218,17 +217,3 @@ def test_a_table_without_classes_has_neither_their_sheet_nor_pictures(tmp_path):
         [None, None, 1, -1, "harmful", 0.75, 1, 1.5, "b"],
         [None, None, 2, 1, "helpful", 0.25, 0, 0.5, "'="],
     ]
-
-
-@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_a_failure_leaves_the_old_workbook(reviewed, tmp_path, monkeypatch, failure):
-    def failing(*_):
-        raise failure
-
-    out = tmp_path / "review.xlsx"
-    out.write_text("old")
-    monkeypatch.setattr(workbook, "write_classes", failing)
-    with pytest.raises((OutputError, KeyboardInterrupt)):
-        write_workbook(reviewed, out)
-    assert out.read_text() == "old"
-    assert sorted(tmp_path.iterdir()) == sorted([out, reviewed.path.parent])

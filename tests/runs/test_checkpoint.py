@@ -17,6 +17,7 @@ from nnabla_influence.runs.checkpoint import (
     write_checkpoints,
 )
 from nnabla_influence.solvers import SolverState
+from tests.exact_trainings import equal
 
 
 def checkpoint(step, t=None):
@@ -27,10 +28,6 @@ def checkpoint(step, t=None):
         kind: {"affine/W": rng.normal(size=(3, 2)).astype(np.float32)} for kind in ("mean", "var")
     }
     return Checkpoint(step, parameters, SolverState(step if t is None else t, states))
-
-
-def arrays_of(checkpoint):
-    return {"": dict(checkpoint.parameters), **checkpoint.solver.values}
 
 
 @pytest.fixture
@@ -45,10 +42,7 @@ def test_checkpoints_read_back_as_they_were_written(written):
     layout = read_layout(folder)
     assert list(layout.t_of) == [7, 9, 10]
     for expected in checkpoints:
-        found = read_checkpoint(folder, layout, expected.step)
-        assert (found.step, found.solver.t) == (expected.step, expected.solver.t)
-        assert found.parameters["affine/W"].dtype == np.float32
-        np.testing.assert_equal(arrays_of(found), arrays_of(expected))
+        equal(read_checkpoint(folder, layout, expected.step), expected)
     assert {path.stat().st_size for path in folder.glob("*.npy")} == {layout.file_bytes}
     with pytest.raises(RunError, match=r"8.npy: .*step 8"):
         read_checkpoint(folder, layout, 8)

@@ -164,13 +164,6 @@ STORAGE = StorageEstimate(
 )
 
 
-def test_each_choice_in_words():
-    assert STORAGE.describe("final") == (
-        "Checkpoints: final 1.2 MB, sqrt 214 MB (177), all 38 GB (31,250); keeping final"
-    )
-    assert "keeping sqrt; exact scores will need 214 MB" in STORAGE.describe("sqrt")
-
-
 def test_a_checkpoint_is_as_large_as_its_file(tmp_path):
     np.save(tmp_path / "0.npy", np.zeros(300_000, np.float32))
     size = (tmp_path / "0.npy").stat().st_size

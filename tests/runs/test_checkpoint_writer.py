@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import nnabla as nn
-import nnabla.functions as F
 import nnabla.solvers as S
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from nnabla_influence.runs.checkpoint_writer import (
     CheckpointWriter,
     Snapshot,
     final_solver_state,
-    trained_names,
 )
 
 
@@ -95,18 +93,6 @@ def test_states_and_data_that_were_replaced_are_seen(tmp_path):
     check(snapshot, solver, parameters, t=2)
 
 
-def test_taking_it_changes_neither_gradients_nor_values():
-    solver, parameters = trained(1)
-    loss = F.sum(parameters["p0"] ** 2)
-    loss.forward()
-    loss.backward()
-    before = [(v.d.copy(), v.g.copy()) for v in parameters.values()]
-    Snapshot(solver, parameters).take()
-    for variable, (data, gradient) in zip(parameters.values(), before):
-        assert np.array_equal(variable.d, data)
-        assert np.array_equal(variable.g, gradient)
-
-
 def test_parameters_that_were_not_updated_together(tmp_path):
     solver, parameters = trained(2)
     added = nn.Variable.from_numpy_array(np.ones(2, np.float32), need_grad=True)
@@ -120,14 +106,6 @@ def test_parameters_that_were_not_updated_together(tmp_path):
         final_solver_state(solver, parameters, "sqrt")
     # Without checkpoints the run is worth as much without the solver's state.
     assert final_solver_state(solver, parameters, "final") is None
-
-
-def test_names_and_state_at_the_end():
-    solver, parameters = trained(3, S.Momentum())
-    assert trained_names(solver, parameters) == ["p0", "p1"]
-    state = final_solver_state(solver, parameters, "final")
-    assert state.t == 3
-    assert np.array_equal(state.values["m"]["p0"], solver.get_states()["net/p0"].pstate["m"].d)
 
 
 SCRIPT = """

@@ -20,37 +20,22 @@ def fed(array):
 
 @pytest.mark.parametrize("array", [IMAGES, LABELS, np.zeros((5, 2)), np.full((5, 1), 7)])
 def test_the_same_values_in_another_type_are_the_same(array):
-    assert describe_other_values(fed(array), array.astype(np.float32)) is None
-    assert describe_other_values(fed(array.astype(np.float64)), array.astype(np.float32)) is None
     nearly = (array * np.float32(1 + 1e-7)).astype(np.float32)
-    assert describe_other_values(fed(array), nearly) is None
+    assert describe_other_values(fed(array.astype(np.float64)), nearly) is None
 
 
 @pytest.mark.parametrize(
-    ("factor", "offset", "words"),
+    ("change", "words"),
     [
-        (255, 0, "the CSV's values times 255"),
-        (-1, 0, "the CSV's values times -1"),
-        (4, -2, "the CSV's values times 4 -2"),
-        (1, 0.5, "the CSV's values +0.5"),
+        (lambda a: 255 * a, "the CSV's values times 255"),
+        (lambda a: 4 * a - 2, "other values"),
+        (lambda a: a[::-1], "other values"),
+        (lambda a: a[..., ::-1], "other values"),
+        (lambda a: a.swapaxes(2, 3), "other values"),
     ],
 )
-@pytest.mark.parametrize("array", [IMAGES, LABELS])
-def test_another_scale_is_named(factor, offset, words, array):
-    assert describe_other_values(fed(factor * array + offset), array) == words
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda a: a[::-1],
-        lambda a: a[..., ::-1],
-        lambda a: a.swapaxes(2, 3),
-        lambda a: a**2,
-    ],
-)
-def test_other_values(change):
-    assert describe_other_values(fed(change(IMAGES)), IMAGES) == "other values"
+def test_other_values_are_noticed_and_a_scale_is_named(change, words):
+    assert describe_other_values(fed(change(IMAGES)), IMAGES) == words
 
 
 def test_it_reads_back_from_json():

@@ -12,12 +12,17 @@ from nnabla.experimental.framework.updater import Updater
 from nnabla.utils.data_iterator import data_iterator_simple
 
 from nnabla_influence.errors import OutputError, RunError, UnsupportedError
+from nnabla_influence.options import RecorderOptions
+from nnabla_influence.runs.checkpoint import Checkpoint
 from nnabla_influence.runs.recorder import Recorder
 from nnabla_influence.runs.run import read_run
-from tests.training_data import linear_data, rows_of, train_by_hand
+from nnabla_influence.solvers import SolverState
+from tests.exact_trainings import equal
+from tests.training_data import check_by_hand, linear_data, rows_of
 
 N, B = 13, 4
 X, Y = linear_data(N)
+ALL, FINAL = RecorderOptions(window="all"), RecorderOptions(keep="final")
 
 
 class Net:
@@ -54,23 +59,23 @@ def make_iterator(batch_size=B, **options):
 
 
 @contextlib.contextmanager
-def recorded(tmp_path, net, **options):
+def recorded(tmp_path, net, weight_decay=None, **options):
     with (
         make_iterator(shuffle=True) as iterator,
-        Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, **options) as recorder,
+        Recorder(
+            tmp_path / "run",
+            solver=net.solver,
+            iterator=iterator,
+            weight_decay=weight_decay,
+            options=RecorderOptions(**options),
+        ) as recorder,
     ):
         yield recorder
 
 
-def check_by_hand(folder, net, decay=0.0):
+def by_hand(folder, net):
     run = read_run(folder)
-    weights, bias = train_by_hand(
-        run.steps, X, Y, net.first["net/affine/W"], net.first["net/affine/b"], decay
-    )
-    final = run.parameters()
-    np.testing.assert_allclose(final["net/affine/W"], weights, rtol=0, atol=2e-6)
-    np.testing.assert_allclose(final["net/affine/b"], bias, rtol=0, atol=2e-6)
-    assert np.abs(weights - net.first["net/affine/W"]).max() > 0.05
+    check_by_hand(run, X, Y, net.first, "net/affine")
     return run
 
 
@@ -87,7 +92,7 @@ def test_a_loop_with_decay_and_falling_rates_can_be_retrained_by_hand_from_the_r
             recorder.solver.weight_decay(0.01)
             recorder.solver.set_learning_rate(0.1 / (1 + i))
             recorder.solver.update()
-    run = check_by_hand(tmp_path / "run", net, decay=0.01)
+    run = by_hand(tmp_path / "run", net)
     assert [step.rows.tolist() for step in run.steps] == fed
     assert [step.learning_rate for step in run.steps] == [
         float(np.float32(0.1 / (1 + i))) for i in range(11)
@@ -134,15 +139,13 @@ def test_gradients_summed_over_two_batches(tmp_path, zero_first):
             net.loss.backward()
             if i % 2 == 1:
                 recorder.solver.update()
-    run = check_by_hand(tmp_path / "run", net)
+    run = by_hand(tmp_path / "run", net)
     assert [len(step.batches) for step in run.steps] == [2] * 6
 
 
 def test_given_rows_with_a_ragged_last_batch(tmp_path):
     net = Net(batch_size=1)
-    with Recorder(
-        tmp_path / "run", solver=net.solver, n_rows=N, weight_decay=0.02, window=2
-    ) as recorder:
+    with Recorder(tmp_path / "run", solver=net.solver, n_rows=N, weight_decay=0.02) as recorder:
         for epoch in range(5):
             order = np.random.RandomState(epoch).permutation(N)
             for start in range(0, N, B):
@@ -156,7 +159,7 @@ def test_given_rows_with_a_ragged_last_batch(tmp_path):
                 net.solver.set_learning_rate(0.0 if epoch < 3 else 0.1)
                 net.solver.update()
                 recorder.step(rows)
-    run = check_by_hand(tmp_path / "run", net, decay=0.02)
+    run = by_hand(tmp_path / "run", net)
     assert [(s.step, s.epoch) for s in run.steps] == [(i, i // 4) for i in range(12, 20)]
     assert [len(s.rows) for s in run.steps] == [4, 4, 4, 1] * 2
     assert run.settings.total_steps == 20
@@ -164,14 +167,14 @@ def test_given_rows_with_a_ragged_last_batch(tmp_path):
 
 def test_given_rows_of_several_batches_of_one_update(tmp_path):
     net = Net()
-    with Recorder(tmp_path / "run", solver=net.solver, n_rows=N, window="all") as recorder:
+    with Recorder(tmp_path / "run", solver=net.solver, n_rows=N, options=ALL) as recorder:
         net.solver.zero_grad()
         for rows in ([0, 1, 2, 3], [4, 5, 6, 7]):
             net.feed((X[rows], Y[rows]))
             net.loss.backward()
         net.solver.update()
         recorder.step([0, 1, 2, 3], [4, 5, 6, 7], epoch=7)
-    run = check_by_hand(tmp_path / "run", net)
+    run = by_hand(tmp_path / "run", net)
     assert run.steps[0].epoch == 7
 
 
@@ -190,14 +193,14 @@ def test_the_updater_of_nnablas_framework(tmp_path):
         for e in range(3):
             for i in range(2):
                 updater.update(i, e)
-    run = check_by_hand(tmp_path / "run", net, decay=0.01)
+    run = by_hand(tmp_path / "run", net)
     assert [step.epoch for step in run.steps] == [0, 0, 1, 1, 2, 2]
     assert [len(step.batches) for step in run.steps] == [2] * 6
 
 
 def test_an_iterator_made_anew_each_epoch(tmp_path):
     net = Net()
-    with Recorder(tmp_path / "run", solver=net.solver, n_rows=N, window="all") as recorder:
+    with Recorder(tmp_path / "run", solver=net.solver, n_rows=N, options=ALL) as recorder:
         for _ in range(3):
             with recorder.watch(make_iterator(shuffle=True, stop_exhausted=True)) as iterator:
                 for batch in iterator:
@@ -205,7 +208,7 @@ def test_an_iterator_made_anew_each_epoch(tmp_path):
                     recorder.solver.zero_grad()
                     net.loss.backward()
                     recorder.solver.update()
-    run = check_by_hand(tmp_path / "run", net)
+    run = by_hand(tmp_path / "run", net)
     assert [step.epoch for step in run.steps] == [0] * 3 + [1] * 3 + [2] * 3
 
 
@@ -235,54 +238,22 @@ def test_the_window_and_its_epochs(tmp_path, options, expected):
     assert [(step.step, step.epoch) for step in run.window_steps] == expected
 
 
-def test_memory_is_bounded_by_the_window(tmp_path):
-    net = Net()
-    with make_iterator() as iterator:
-        recorder = Recorder(tmp_path / "run", solver=net.solver, iterator=iterator, keep="final")
-        train(recorder, net, 100)
-        assert len(recorder._log._updates) <= 7
-
-
-def test_statistics_of_batch_normalization_are_kept_and_marked_as_not_trained(tmp_path):
-    net = Net(batch_norm=True)
-    with recorded(tmp_path, net) as recorder:
-        train(recorder, net, 6)
-    last, first = net.last(), net.first
-    with nn.parameter_scope("", scope={}):
-        nn.load_parameters(str(tmp_path / "run" / "final.h5"))
-        loaded = nn.get_parameters(grad_only=False)
-        assert set(loaded) == set(last)
-        assert all(np.array_equal(v.d, last[name]) for name, v in loaded.items())
-        assert {name for name, v in loaded.items() if not v.need_grad} == {
-            "net/bn/bn/mean",
-            "net/bn/bn/var",
-        }
-    assert not np.array_equal(last["net/bn/bn/mean"], first["net/bn/bn/mean"])
-
-
-def train_noted(recorder, net, count):
-    """Train; return parameters and the solver's state before each step and at the end."""
-    noted = []
-    for _ in range(count):
-        noted.append(state_of(net))
+def train_noted(recorder, net, count, first=0):
+    """Train; return the checkpoints before each step and at the end."""
+    noted = [state_of(net, first)]
+    for number in range(first + 1, first + count + 1):
         train(recorder, net, 1)
-    return [*noted, state_of(net)]
+        noted.append(state_of(net, number))
+    return noted
 
 
-def state_of(net):
-    states = net.solver.get_states()
-    values = {f"{n}/{kind}": v.d.copy() for n, s in states.items() for kind, v in s.pstate.items()}
-    return {**net.last(), **values}, {s.t for s in states.values()}
-
-
-def check_checkpoint(checkpoint, noted):
-    values, counts = noted
-    found = dict(checkpoint.parameters)
-    for kind, arrays in checkpoint.solver.values.items():
-        found.update({f"{name}/{kind}": value for name, value in arrays.items()})
-    assert set(found) == set(values)
-    assert all(np.array_equal(found[name], value) for name, value in values.items())
-    assert {checkpoint.solver.t} == counts
+def state_of(net, step):
+    states, values = net.solver.get_states(), {}
+    for name, state in states.items():
+        for kind, v in state.pstate.items():
+            values.setdefault(kind, {})[name] = v.d.copy()
+    (t,) = {state.t for state in states.values()}
+    return Checkpoint(step, net.last(), SolverState(t, values))
 
 
 # 13 rows in batches of 4: three updates an epoch.
@@ -314,8 +285,8 @@ def test_the_checkpoints_that_are_kept(tmp_path, options, checkpoints, first):
     window = {"all": 0, "last": 34, 2: 30 if "steps_per_epoch" in options else 31}
     assert [step.step for step in run.window_steps] == list(range(window[options["window"]], 37))
     for number in run.checkpoints:
-        check_checkpoint(run.checkpoint(number), noted[number])
-    check_checkpoint(run.final_checkpoint(), noted[37])
+        equal(run.checkpoint(number), noted[number])
+    equal(run.final_checkpoint(), noted[37])
     assert run.settings.keep == options.get("keep", "sqrt")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -325,11 +296,11 @@ def test_a_run_can_be_saved_during_the_training(tmp_path):
     with recorded(tmp_path, net, window="all", keep="all") as recorder:
         noted = train_noted(recorder, net, 4)
         assert recorder.save().checkpoints == (0, 1, 2, 3)
-        noted[4:] = train_noted(recorder, net, 3)
+        noted[4:] = train_noted(recorder, net, 3, first=4)
     run = read_run(tmp_path / "run")
     assert run.checkpoints == tuple(range(7))
     for number in run.checkpoints:
-        check_checkpoint(run.checkpoint(number), noted[number])
+        equal(run.checkpoint(number), noted[number])
 
 
 def test_what_the_training_starts_from_may_be_loaded_after_the_recorder_is_made(tmp_path):
@@ -338,7 +309,7 @@ def test_what_the_training_starts_from_may_be_loaded_after_the_recorder_is_made(
         for variable in nn.get_parameters().values():
             variable.d = 3.0
         noted = train_noted(recorder, net, 2)
-    check_checkpoint(read_run(tmp_path / "run").checkpoint(0), noted[0])
+    equal(read_run(tmp_path / "run").checkpoint(0), noted[0])
 
 
 def test_checkpoints_by_the_names_of_the_definition_and_rows_of_the_users_own(tmp_path):
@@ -347,7 +318,10 @@ def test_checkpoints_by_the_names_of_the_definition_and_rows_of_the_users_own(tm
         inner = nn.get_parameters(grad_only=False)
     rows = [0, 1, 2, 3]
     with Recorder(
-        tmp_path / "run", solver=net.solver, n_rows=N, parameters=inner, window="all", keep="all"
+        tmp_path / "run",
+        solver=net.solver,
+        n_rows=N,
+        options=RecorderOptions("all", "all", parameters=inner),
     ) as recorder:
         for _ in range(3):
             net.feed((X[rows], Y[rows]))
@@ -408,7 +382,9 @@ def test_a_disk_that_is_full_says_so_and_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_parameter_that_changes_its_shape_is_refused(tmp_path):
     net = Net()
-    recorder = Recorder(tmp_path / "run", solver=net.solver, n_rows=N, keep="all")
+    recorder = Recorder(
+        tmp_path / "run", solver=net.solver, n_rows=N, options=RecorderOptions(keep="all")
+    )
     net.solver.get_parameters()["net/affine/W"].reset_shape((4, 1), force=True)
     with pytest.raises(RunError, match=r"net/affine/W .* shape"):
         recorder.step([1])
@@ -433,16 +409,6 @@ def test_a_training_that_ends_with_an_exception(tmp_path, error, keep):
         assert (len(run.steps), run.checkpoints) == (4, (0, 1, 2, 3))
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [([0, N], f"row {N} "), ([-1, 2], "row -1 "), ([], "float64"), ([[1, 2]], r"\(1, 2\)")],
-)
-def test_wrong_rows(tmp_path, rows, message):
-    recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N)
-    with pytest.raises(RunError, match=message):
-        recorder.step(rows)
-
-
 def decay(*rates):
     def train(recorder):
         for rate in rates:
@@ -462,10 +428,14 @@ def decay(*rates):
         (RunError, "weight_decay", decay(0.1), {"weight_decay": 0.1}),
         (RunError, r"recorder.step\(rows\)", lambda r: r.solver.update(), {}),
         (RunError, "no solver update", lambda r: r.save(), {}),
+        (RunError, f"row {N} ", lambda r: r.step([0, N]), {}),
+        (RunError, "row -1 ", lambda r: r.step([-1, 2]), {}),
+        (RunError, "float64", lambda r: r.step([]), {}),
+        (RunError, r"\(1, 2\)", lambda r: r.step([[1, 2]]), {}),
     ],
 )
 def test_what_cannot_be_recorded_is_refused(tmp_path, error, message, call, options):
-    recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N, keep="final", **options)
+    recorder = Recorder(tmp_path / "run", solver=Net().solver, n_rows=N, options=FINAL, **options)
     with pytest.raises(error, match=message):
         call(recorder)
     assert list(tmp_path.iterdir()) == []
@@ -475,10 +445,10 @@ def test_what_cannot_be_recorded_is_refused(tmp_path, error, message, call, opti
     ("error", "message", "arguments"),
     [
         (RunError, "n_rows", {"n_rows": None}),
-        (RunError, "window: 0", {"window": 0}),
-        (RunError, "keep: 'some'", {"keep": "some"}),
+        (RunError, "window: 0", {"options": RecorderOptions(window=0)}),
+        (RunError, "keep: 'some'", {"options": RecorderOptions(keep="some")}),
         (RunError, "set_parameters", {"solver": S.Sgd()}),
-        (RunError, "net/affine/[Wb] ", {"parameters": {}}),
+        (RunError, "net/affine/[Wb] ", {"options": RecorderOptions(parameters={})}),
         (OutputError, "full: holds thesis.tex", {"folder": "full"}),
         (UnsupportedError, r"recorder.step\(rows\)", {"iterator": iter([])}),
     ],

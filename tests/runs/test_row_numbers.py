@@ -2,10 +2,6 @@ from __future__ import annotations
 
 import contextlib
 
-import nnabla as nn
-import nnabla.functions as F
-import nnabla.parametric_functions as PF
-import nnabla.solvers as S
 import numpy as np
 import pytest
 from nnabla.config import nnabla_config
@@ -22,9 +18,7 @@ from nnabla.utils.data_source_implements import CsvDataSource
 
 from nnabla_influence.errors import UnsupportedError
 from nnabla_influence.runs import row_numbers
-from nnabla_influence.runs.recorder import Recorder
 from nnabla_influence.runs.row_numbers import WatchedIterator
-from nnabla_influence.runs.run import read_run
 
 
 @pytest.fixture(autouse=True)
@@ -200,18 +194,6 @@ def test_the_whole_set_as_one_shuffled_batch(tmp_path, name):
     assert [sorted(rows) for rows in noted] == [list(range(7))] * 3
 
 
-def test_an_iterator_that_ends(tmp_path):
-    noted = []
-    watched = WatchedIterator(
-        simple(tmp_path, 10, 4, shuffle=True, stop_exhausted=True),
-        lambda rows: noted.append(rows.tolist()),
-    )
-    with watched:
-        batches = [batch[0].reshape(-1).astype(int).tolist() for batch in watched]
-    assert len(batches) == 2
-    assert noted == batches
-
-
 class Dealt(OwnOrder):
     """Shuffles without saying so."""
 
@@ -282,56 +264,6 @@ def test_an_own_order_that_is_not_of_the_rows(tmp_path, deal):
         pytest.raises(UnsupportedError, match="OwnOrder, whose _indexes"),
     ):
         WatchedIterator(iterator, print)
-
-
-def test_the_proxy_is_otherwise_the_iterator(tmp_path):
-    with WatchedIterator(simple(tmp_path, 10, 4), print) as watched:
-        assert (watched.size, watched.batch_size, watched.variables) == (10, 4, ["x0"])
-        ended = []
-        watched.register_epoch_end_callback(ended.append)
-        drawn(watched, 5)
-        assert ended == [0, 1]
-        assert watched.epoch == 2
-
-
-class HandsOutRows(OwnOrder):
-    """The three lines of docs/script.md, in a source whose order is in no field."""
-
-    def __init__(self, n, rng):
-        super().__init__(n, rng, shuffle=True)
-        self._variables = ("x", "row")
-
-    def reset(self):
-        super().reset()
-        self.drawn, self._indexes = self._indexes, None
-
-    def _get_data(self, position):
-        row = self.drawn[position]
-        return np.array([row], np.float32), np.int64(row)
-
-
-def test_rows_handed_out_as_a_variable_can_be_recorded(tmp_path):
-    with (
-        nn.parameter_scope("rows", scope={}),
-        data_iterator(
-            HandsOutRows(10, np.random.RandomState(5)), 4, with_memory_cache=False
-        ) as iterator,
-    ):
-        x = nn.Variable((4, 1))
-        loss = F.mean(PF.affine(x, 1))
-        solver = S.Sgd(0.1)
-        solver.set_parameters(nn.get_parameters())
-        fed = []
-        with Recorder(tmp_path / "run", solver=solver, n_rows=10, window="all") as recorder:
-            for _ in range(6):
-                x.d, rows = iterator.next()
-                fed.append(x.d.ravel().astype(int).tolist())
-                loss.forward()
-                solver.zero_grad()
-                loss.backward()
-                solver.update()
-                recorder.step(rows)
-    assert [step.rows.tolist() for step in read_run(tmp_path / "run").steps] == fed
 
 
 class OwnSource(DataSource):

@@ -15,6 +15,7 @@ from nnabla.utils.save import save
 from nnabla_influence.commands.main import main
 from nnabla_influence.definition import load_definition
 from nnabla_influence.errors import InfluenceError, ModelError, RunError, UnsupportedError
+from nnabla_influence.options import RecorderOptions
 from nnabla_influence.runs.recorder import Recorder
 from nnabla_influence.runs.run import read_run
 from tests.cases import write_csv
@@ -142,7 +143,12 @@ def test_parameters_of_another_scope_keep_the_names_of_the_run(tmp_path):
         solver.set_parameters(nn.get_parameters())
         run = tmp_path / "run"
         with Recorder(
-            run, solver=solver, n_rows=N, parameters=inner, inputs={"x": x, "y": y}, loss=loss
+            run,
+            solver=solver,
+            n_rows=N,
+            inputs={"x": x, "y": y},
+            loss=loss,
+            options=RecorderOptions(parameters=inner),
         ) as recorder:
             recorder.step(range(B))
         assert set(nn.get_parameters()) == {f"mine/{name}" for name in inner}
@@ -163,7 +169,9 @@ def test_what_scoring_would_refuse_is_refused_before_the_training(tmp_path):
     with nn.parameter_scope("", scope={}):
         loss = mlp(v)
         refused(tmp_path, RunError, "both", v, None)
-        refused(tmp_path, RunError, "both", v, loss, definition="net.nntxt")
+        refused(
+            tmp_path, RunError, "both", v, loss, options=RecorderOptions(definition="net.nntxt")
+        )
         refused(tmp_path, RunError, "inputs: ", {}, loss)
         refused(tmp_path, RunError, "not computed", v, nn.Variable((B, 1)))
         refused(tmp_path, RunError, "inputs: .*'y': 1", {**v, "y": nn.Variable((1, 1))}, loss)

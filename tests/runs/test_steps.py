@@ -92,20 +92,6 @@ def test_each_fault_is_one_line_with_its_place(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("rate", "batches", "message"),
-    [
-        (float("nan"), ([0],), "column learning_rate: nan"),
-        (0.1, (), "column rows: .*empty"),
-        (0.1, ([1], []), "column rows: .*empty"),
-        (0.1, ([1, -4],), "column rows: -4"),
-    ],
-)
-def test_a_step_validates_itself(rate, batches, message):
-    with pytest.raises(RunError, match=message):
-        Step(0, 0, rate, batches)
-
-
 def test_a_step_is_not_changed_through_the_callers_array():
     rows = np.array([1, 2])
     step = Step(0, 0, 0.1, (rows,))

@@ -160,33 +160,26 @@ def pack(net: Path, name: str, *, change: float = 0.0) -> Path:
     return net.parent / name
 
 
-@pytest.mark.parametrize("name", ["results.nnp", "results_best_7.nnp"])
-def test_the_last_of_the_other_parameters_is_named(net: Path, name: str):
-    best = pack(net, name)
-    for epoch in (3, 9, 10):
-        pack(net, f"results_current_{epoch}.nnp", change=1e-3)
-    note = note_on_best_epoch(load_definition(best))
-    assert name in note
-    assert "results_current_10.nnp" in note
-
-
-def test_equal_parameters_need_no_note(net: Path):
-    best = pack(net, "results.nnp")
-    pack(net, "results_current_10.nnp")
-    assert note_on_best_epoch(load_definition(best)) is None
-
-
-@pytest.mark.parametrize("name", ["results_current_10.nnp", "result.nnp", "my_results.nnp"])
-def test_other_names_are_not_the_best_epoch(net: Path, name: str):
+@pytest.mark.parametrize(
+    ("name", "others", "noted"),
+    [
+        ("results.nnp", {3: 1e-3, 9: 1e-3, 10: 1e-3}, "results_current_10.nnp"),
+        ("results_best_7.nnp", {10: 1e-3}, "results_current_10.nnp"),
+        ("results.nnp", {10: 0.0}, None),
+        ("results.nnp", {10: None}, None),  # cannot be read
+        ("results_current_10.nnp", {11: 1e-3}, None),
+        ("my_results.nnp", {11: 1e-3}, None),
+    ],
+)
+def test_the_last_of_the_other_parameters_is_named(net: Path, name: str, others, noted):
     given = pack(net, name)
-    pack(net, "results_current_11.nnp", change=1e-3)
-    assert note_on_best_epoch(load_definition(given)) is None
-
-
-def test_a_neighbour_that_cannot_be_read_is_not_recommended(net: Path):
-    best = pack(net, "results.nnp")
-    (net.parent / "results_current_10.nnp").write_bytes(b"not a zip")
-    assert note_on_best_epoch(load_definition(best)) is None
+    for epoch, change in others.items():
+        if change is None:
+            (net.parent / f"results_current_{epoch}.nnp").write_bytes(b"not a zip")
+        else:
+            pack(net, f"results_current_{epoch}.nnp", change=change)
+    note = note_on_best_epoch(load_definition(given))
+    assert note is None if noted is None else noted in note
 
 
 def test_what_nnabla_cli_leaves(tmp_path_factory):

@@ -140,25 +140,6 @@ def test_every_step_can_be_resumed_from(trainings, tmp_path, monkeypatch, at: in
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupted_twice(trainings, tmp_path, monkeypatch):
-    training, output = trainings["adam"], tmp_path / "influence.csv"
-    arguments = {"run": training.run("sqrt"), "options": EXACT}
-    wanted = undisturbed(training, tmp_path, "sqrt", EXACT)
-    interrupt(monkeypatch, training, output, 2, **arguments)
-    interrupt(monkeypatch, training, output, 2, **arguments)
-    said = Said()
-    score(training.definition, output=output, progress=said, **arguments)
-    assert f"Resumed after 4 steps from {HIDDEN}" in said.lines
-    assert content(output) == wanted
-
-
-def test_ctrl_c_reports_how_to_resume(trainings, tmp_path, monkeypatch):
-    training, output = trainings["sgd"], tmp_path / "influence.csv"
-    arguments = {"run": training.run("all"), "options": EXACT}
-    said = interrupt(monkeypatch, training, output, 5, KeyboardInterrupt, **arguments)
-    assert HIDDEN in said.lines[-1]
-
-
 def change_validation(folder: Path, training: Watched) -> dict:
     lines = (training.folder / "valid.csv").read_text().splitlines()
     lines[3] = lines[3].replace("-", "")
@@ -279,13 +260,3 @@ BASE = ("text", 0.1, {"a": np.ones(3, np.float32)}, [Step(0, 0, 0.1, (ROWS,))])
 def test_a_fingerprint_differs_with_every_part(other):
     assert fingerprint(*BASE) == fingerprint(*BASE)
     assert fingerprint(*other) != fingerprint(*BASE)
-
-
-def test_a_fingerprint_does_not_depend_on_the_order_of_names():
-    a, b = np.ones(2, np.float32), np.zeros(2, np.float32)
-    assert fingerprint({"a": a, "b": b}) == fingerprint({"b": b, "a": a})
-
-
-def test_the_fingerprints_of_long_choices_of_validation_rows_differ():
-    one, other = np.arange(3000), np.where(np.arange(3000) == 1500, 0, np.arange(3000))
-    assert fingerprint(Options(validation_rows=one)) != fingerprint(Options(validation_rows=other))

@@ -14,7 +14,7 @@ import pytest
 from nnabla.utils.data_iterator import data_iterator_csv_dataset, data_iterator_simple
 from PIL import Image
 
-from nnabla_influence import Options, Recorder, score, train
+from nnabla_influence import Options, Recorder, RecorderOptions, score, train
 from nnabla_influence.errors import DatasetError, RunError
 from nnabla_influence.runs.run import read_run
 from tests.definition.definitions import python_proto, write_text
@@ -126,10 +126,10 @@ def record(folder, iterator, keep="final", decay=0.01, seen=True, scale=1.0):
                 folder / "run",
                 solver=solver,
                 iterator=iterator,
-                keep=keep,
-                window="all",
                 dataset=str(folder / "train.csv"),
-                definition=str(folder / "net.nntxt"),
+                options=RecorderOptions(
+                    keep=keep, window="all", definition=str(folder / "net.nntxt")
+                ),
             ) as recorder,
         ):
             for _ in range(6):

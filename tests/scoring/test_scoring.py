@@ -23,7 +23,6 @@ from nnabla_influence.errors import (
     OutputError,
     RunError,
     ScoreError,
-    UnsupportedError,
 )
 from nnabla_influence.files import file_hash
 from nnabla_influence.ranking import Ranking
@@ -203,17 +202,6 @@ def test_other_batch_size_gives_shuffled_trials_with_their_spread(table: Project
     assert spearmanr(ranking.scores.influence[once], table.wanted(1)[once]).statistic > 0.9
 
 
-def test_the_file_says_where_the_order_is_from(table: Project, tmp_path):
-    def header(**arguments) -> str:
-        score(table.net, output=tmp_path / "influence.csv", **arguments)
-        return (tmp_path / "influence.csv").read_text(encoding="utf-8").splitlines()[0]
-
-    final = table.run / "final.h5"
-    assert "orders:recorded" in header(run=table.run)
-    assert "orders:replayed" in header(parameters=final)
-    assert "orders:shuffled" in header(parameters=final, options=Options(batch_size=9))
-
-
 def test_losses_and_predictions_are_those_of_the_final_parameters(table: Project):
     scores = table.score().scores
     parameters = table.final_parameters()
@@ -347,37 +335,14 @@ def test_learning_rate_zero_is_an_error(table: Project, tmp_path):
         table.score(run=folder)
 
 
-def test_other_solvers_are_refused_by_name(tmp_path):
-    import nnabla.solvers as S
-
-    case = BY_NAME["linear-squared"]
-    for part in ("training", "validation"):
-        write_csv(tmp_path / f"{part}.csv", case.inputs(10))
-    net = case.save_definition(tmp_path, solver=S.Lars(0.1))
-    with pytest.raises(UnsupportedError, match="Lars"):
-        score(net, parameters=tmp_path / "net.h5")
-
-
 def test_definition_without_parameters_or_run(table: Project):
     with pytest.raises(ModelError, match=r"net\.nntxt: .*parameters"):
         score(table.net)
 
 
-def test_run_that_does_not_fit_the_model(table: Project, regression: Project):
-    with pytest.raises(RunError, match=r"run: .*parameters"):
-        score(table.net, run=regression.run)
-
-
 def test_run_that_does_not_fit_the_data(table: Project, tmp_path):
     with pytest.raises(RunError, match=r"45 rows.*25"):
         table.score(train=table.folder / "validation.csv")
-
-
-def test_missing_dataset_names_the_option(table: Project, tmp_path):
-    text = table.net.read_text(encoding="utf-8").replace("validation.csv", "gone.csv")
-    (tmp_path / "net.nntxt").write_text(text, encoding="utf-8")
-    with pytest.raises(DatasetError, match=r"gone\.csv: .*validation.* -v"):
-        score(tmp_path / "net.nntxt", run=table.run)
 
 
 def test_validation_row_out_of_range(table: Project):
@@ -438,12 +403,3 @@ def test_unwritable_output_is_refused_before_the_work(table: Project, tmp_path, 
     monkeypatch.setattr(inputs, "load_definition", lambda *_: pytest.fail("work was begun"))
     with pytest.raises(OutputError, match=r"influence\.csv"):
         table.score(output=tmp_path / "no" / "such" / "influence.csv")
-
-
-def test_failure_leaves_an_existing_output_as_it_was(table: Project, tmp_path):
-    output = tmp_path / "influence.csv"
-    output.write_text("influence,datasource_index\n")
-    with pytest.raises(DatasetError):
-        table.score(output=output, options=Options(validation_rows=[99]))
-    assert output.read_text() == "influence,datasource_index\n"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["influence.csv"]

@@ -125,20 +125,3 @@ def test_an_unknown_order_is_shuffled_anew_in_every_trial(net: Path, change, rea
     # The same call draws the same trials, so that a ranking can be made again.
     again = unrecorded(net, **change(net), trials=4)
     assert [rows_of(steps) for steps in again.trials] == orders
-
-
-def test_another_batch_size_cuts_another_way(net: Path):
-    (steps, *_) = unrecorded(net, batch_size=10).trials
-    assert [len(step.batches[0]) for step in steps] == [10, 10]
-
-
-def test_more_epochs_than_were_trained(net: Path):
-    for batch_size in (None, 5):
-        with pytest.raises(RunError, match=r"4 epochs .* 3"):
-            unrecorded(net, epochs=4, batch_size=batch_size)
-
-
-def test_no_batch_size_at_all(net: Path):
-    edit(net, lambda proto: proto.ClearField("dataset"))
-    with pytest.raises(RunError, match="batch size"):
-        unrecorded(net)

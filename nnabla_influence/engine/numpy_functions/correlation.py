@@ -1,7 +1,7 @@
 r"""Correlations of images with kernels by matrix products: what convolutions are made of.
 
-Images are (B, h, w, C), kernels (kh, kw, C, O). The patches under a kernel are copied, a few
-examples at a time so that they stay in the cache, and go through one matrix product for all kernels:
+Images are (B, h, w, C), kernels (kh, kw, C, O). The patches under a kernel are copied, a few at a
+time so that they stay in the cache, and go through one matrix product for all kernels:
 
 .. math:: y_{bij} = \sum_{klc} x_{b, s i + d k, s j + d l, c} \, W_{klc}
 

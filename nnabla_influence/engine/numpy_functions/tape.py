@@ -1,7 +1,7 @@
 r"""Reverse mode for NumPy: a tape of what was computed from the variables, and the way back.
 
-A function of this package takes arrays and `Tensor`\ s. Of arrays alone it returns an array; as soon
-as one of its inputs is a tensor it notes on that tensor's tape how gradients go back through it.
+A function of this package takes arrays and tensors. Of arrays alone it returns an array; as soon as
+one of its inputs is a tensor it notes on that tensor's tape how gradients go back through it.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Error
 
 from nnabla_influence.cleansing import cleanse as cleansed
-from nnabla_influence.cleansing.ranking_id import ranking_id
+from nnabla_influence.cleansing.decisions import ranking_id
 from nnabla_influence.commands.main import main
 from nnabla_influence.dataset import open_dataset
 from nnabla_influence.errors import DatasetError
