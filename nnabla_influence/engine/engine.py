@@ -19,6 +19,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import nnabla as nn
 import numpy as np
@@ -78,10 +79,12 @@ class Engine(ABC):
 
     Attributes:
         size: The number p of values that derivatives are taken by.
+        dtype: Of all arrays.
     """
 
-    def __init__(self, objective: Objective):
+    def __init__(self, objective: Objective, dtype: type[np.floating[Any]] = np.float32):
         self.objective = objective
+        self.dtype = dtype
         self.size = sum(variable.size for variable in objective.parameters.values())
 
     def zeros(self) -> nn.NdArray:
@@ -165,12 +168,12 @@ class Engine(ABC):
             filling = size - (part.stop - start)
             arrays = {}
             for name in names:
-                data = inputs[name][part].astype(np.float32, copy=False)
+                data = inputs[name][part].astype(self.dtype, copy=False)
                 if filling:
                     # A real example, since anything else could be outside a loss's domain.
                     data = np.concatenate([data, np.repeat(data[-1:], filling, axis=0)])
                 arrays[name] = data
-            v = np.zeros(size, np.float32)
+            v = np.zeros(size, self.dtype)
             v[: size - filling] = weights[part]
             yield Chunk(arrays, v, penalty if start == 0 else 0, part)
 

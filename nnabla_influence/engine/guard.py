@@ -1,11 +1,15 @@
 r"""The guard: no scores from derivatives that are silently wrong.
 
-Before any score is believed, a few rows go through both engines. NumPy and nnabla must agree in the
-losses, the gradient, J g and H g, row by row: at a kink of ReLU or max pooling, rounding can put a
-row on the other side, which is no error. What the two share, the tangent rules, is compared with
-nnabla's native gradient g by :math:`\sum_j v_j (J g)_j = \|g\|^2`, and H with its transpose by
-:math:`\langle H g, H g \rangle = \langle g, H (H g) \rangle`. A network of which NumPy lacks a
-function has the last two checks alone.
+Before any score is believed, a few rows go through three checks.
+
+- NumPy and nnabla must agree in the losses, the gradient, J u and H u, in float32, row by row: at a
+  kink of ReLU or max pooling, rounding can put a row on the other side, which is no error.
+- The rules of tangents, which the two share, must agree with differences of losses and gradients,
+  :math:`(\nabla l(\theta + \epsilon u) - \nabla l(\theta - \epsilon u)) / 2 \epsilon`, in float64,
+  where a difference so small meets no kink.
+- A network of which NumPy lacks a function is compared with nnabla's own gradient g,
+  :math:`\sum_j v_j (J g)_j = \|g\|^2`, and H with its transpose,
+  :math:`\langle H g, H g \rangle = \langle g, H (H g) \rangle`.
 """
 
 from __future__ import annotations
@@ -25,19 +29,22 @@ from nnabla_influence.errors import ScoreError, UnsupportedError
 ROWS = 8
 """As many as tell; the guard costs as much as a few steps with so many."""
 
-GRADIENT_TOLERANCE = 1e-3
-"""Right networks differ by less than 1e-5; every silent error that was found by more than 0.1."""
+TOLERANCE = 1e-3
+"""Right networks differ by less than 1e-5; every silent error that was found by more than 0.01."""
 
 HESSIAN_TOLERANCE = 0.03
-"""Wider, since the Hessian of a nearly perfect fit is mostly cancellation in float32."""
+"""In float32 the Hessian of a nearly perfect fit is mostly cancellation."""
 
 OTHER_SIDE = 0.5
 """Of the rows, how many may be on the other side of a kink."""
 
+EPSILON = 1e-9
+"""Of the differences, relative to the parameters' length; a gradient keeps seven digits."""
 
-def check_engines(
-    build: Callable[[int], Objective], inputs: Mapping[str, np.ndarray], context: nn.Context
-) -> None:
+Inputs = Mapping[str, np.ndarray]
+
+
+def check_engines(build: Callable[[int], Objective], inputs: Inputs, context: nn.Context) -> None:
     """Refuse a network whose derivatives are wrong.
 
     Args:
@@ -49,64 +56,84 @@ def check_engines(
         UnsupportedError: The derivatives are wrong.
         ScoreError: One of them is not finite at these parameters.
     """
-    lengths = {len(array) for array in inputs.values()}
-    if len(lengths) == 1:  # else a draw is that of the whole mini-batch
+    if len({len(array) for array in inputs.values()}) == 1:
         inputs = {name: array[:ROWS] for name, array in inputs.items()}
+    # Else a draw is that of the whole mini-batch.
     objective = build(max(len(array) for array in inputs.values()))
     native = NnablaEngine(objective, context)
-    weights = np.full(objective.batch_size, 1 / objective.batch_size)
-    g = _gradient(native, inputs, weights)
-    own: Engine = native
-    if not lacking_in_numpy(objective):
-        own = NumpyEngine(objective)
-        weights = weights * _agreeing(native, own, inputs, g)
-        theirs, ours = _gradient(native, inputs, weights), _gradient(own, inputs, weights)
-        _check("gradient", _norm(ours - theirs), _norm(theirs), GRADIENT_TOLERANCE)
-    products, h = _products(own, inputs, weights, g)
-    _, hh = _products(own, inputs, weights, h)
-    if not all(np.isfinite(v).all() for v in (g, products, h, hh)):
+    even = np.full(objective.batch_size, 1 / objective.batch_size)
+    g = _gradient(native, inputs, even)
+    u = np.random.default_rng(0).normal(size=g.size) * (_norm(g) / np.sqrt(g.size)) + g
+    along, h = _products(native, inputs, even, u)
+    if not all(np.isfinite(v).all() for v in (g, along, h)):
         raise ScoreError(_why_not_finite(native, inputs))
-    if own is not native:
-        other = _products(native, inputs, weights, g)[1]
-        _check("Hessian", _norm(h - other), _norm(other), HESSIAN_TOLERANCE)
-    _check("Hessian", h @ h - g @ hh, h @ h, HESSIAN_TOLERANCE)
-    even = np.full(len(weights), 1 / len(weights))
-    along, _ = _products(native, inputs, even, g)
-    unpenalized = _gradient(native, inputs, even, penalty=0)
-    _check("tangents", even @ along - unpenalized @ g, unpenalized @ g, GRADIENT_TOLERANCE)
+    if lacking_in_numpy(objective):
+        _check_alone(native, inputs, g)
+    else:
+        _check_agreement(native, NumpyEngine(objective), inputs, u)
+        _check_differences(NumpyEngine(objective, np.float64), inputs, u)
 
 
-def _agreeing(
-    one: Engine, other: Engine, inputs: Mapping[str, np.ndarray], g: np.ndarray
-) -> np.ndarray:
-    """Return which rows the engines agree in, shape ``(n,)``."""
-    n = one.objective.batch_size
-    agree = np.ones(n, bool)
+def _check_agreement(native: Engine, own: Engine, inputs: Inputs, u: np.ndarray) -> None:
+    n = native.objective.batch_size
     even = np.full(n, 1 / n)
-    pairs = {
-        "losses": [engine.outputs(inputs)[0] for engine in (one, other)],
-        "tangents": [_products(engine, inputs, even, g)[0] for engine in (one, other)],
-    }
-    for what, (a, b) in pairs.items():
-        if np.isfinite(a).all() and np.isfinite(b).all():
-            agree &= np.abs(a - b) <= GRADIENT_TOLERANCE * np.abs(a).max()
-            _check(what, (~agree).sum(), n, OTHER_SIDE)
-    return agree
+    agree = np.ones(n, bool)
+    engines = (native, own)
+    for what, (theirs, ours) in {
+        "losses": [engine.outputs(inputs)[0] for engine in engines],
+        "tangents": [_products(engine, inputs, even, u)[0] for engine in engines],
+    }.items():
+        agree &= np.abs(ours - theirs) <= TOLERANCE * np.abs(theirs).max()
+        _check(what, float((~agree).sum()), n, OTHER_SIDE)
+    weights = even * agree
+    theirs, ours = (_gradient(engine, inputs, weights) for engine in engines)
+    _check("gradient", _norm(ours - theirs), _norm(theirs), TOLERANCE)
+    theirs, ours = (_products(engine, inputs, weights, u)[1] for engine in engines)
+    _check("Hessian", _norm(ours - theirs), _norm(theirs), HESSIAN_TOLERANCE)
+
+
+def _check_differences(own: NumpyEngine, inputs: Inputs, u: np.ndarray) -> None:
+    n = own.objective.batch_size
+    even = np.full(n, 1 / n)
+    along, h = _products(own, inputs, even, u)
+    theta = own.parameters()
+    length = np.sqrt(sum(_norm(theta[name]) ** 2 for name, _ in own.parts(u)))
+    step = EPSILON * max(length, 1e-3) / _norm(u)
+    losses, gradients = [], []
+    for sign in (1, -1):
+        moved_by = {name: theta[name] + sign * step * part for name, part in own.parts(u)}
+        own.set_parameters({**theta, **moved_by})
+        losses.append(own.outputs(inputs)[0])
+        gradients.append(_gradient(own, inputs, even))
+    moved, turned = ((a - b) / (2 * step) for a, b in (losses, gradients))
+    _check("tangents", _norm(along - moved), _norm(moved), TOLERANCE)
+    _check("Hessian", _norm(h - turned), _norm(turned), TOLERANCE)
+
+
+def _check_alone(native: Engine, inputs: Inputs, g: np.ndarray) -> None:
+    n = native.objective.batch_size
+    even = np.full(n, 1 / n)
+    along, h = _products(native, inputs, even, g)
+    _, hh = _products(native, inputs, even, h)
+    examples = _gradient(native, inputs, even, penalty=0)
+    _check("tangents", even @ along - examples @ g, examples @ g, TOLERANCE)
+    _check("Hessian", h @ h - g @ hh, h @ h, HESSIAN_TOLERANCE)
 
 
 def _gradient(
-    engine: Engine, inputs: Mapping[str, np.ndarray], weights: np.ndarray, penalty: float = 1
+    engine: Engine, inputs: Inputs, weights: np.ndarray, penalty: float = 1
 ) -> np.ndarray:
-    gradient = engine.zeros()
+    gradient = nn.NdArray.from_numpy_array(np.zeros(engine.size, engine.dtype))
     engine.add_gradient(inputs, weights, gradient, penalty)
     return np.array(gradient.data, np.float64)
 
 
 def _products(
-    engine: Engine, inputs: Mapping[str, np.ndarray], weights: np.ndarray, u: np.ndarray
+    engine: Engine, inputs: Inputs, weights: np.ndarray, u: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    direction, h = engine.zeros(), engine.zeros()
-    direction.data = u
+    direction, h = (
+        nn.NdArray.from_numpy_array(v.astype(engine.dtype)) for v in (u, np.zeros(engine.size))
+    )
     tangents = engine.add_products(inputs, weights, direction, h)
     return tangents.losses, np.array(h.data, np.float64)
 

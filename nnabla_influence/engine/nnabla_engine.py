@@ -22,11 +22,13 @@ class _Pass:
     """A graph that computes tangents, and whose backward pass gives H u.
 
     Attributes:
+        all: What the forward pass computes.
         total: What is differentiated, shape ``(1,)``.
         losses: J u.
         outputs: The outputs' tangent; None where there are several losses.
     """
 
+    all: nn.Variable
     total: nn.Variable
     losses: nn.Variable
     outputs: nn.Variable | None
@@ -91,7 +93,7 @@ class NnablaEngine(Engine):
             self._direction.copy_from(u)
             self._gradient.copy_from(h)
             for chunk in self._fed(inputs, weights, penalty=1):
-                both.total.forward(clear_no_need_grad=True)
+                both.all.forward(clear_no_need_grad=True)
                 of_losses[chunk.part] = both.losses.d[: chunk.n]
                 if both.outputs is not None:
                     of_outputs.append(both.outputs.d[: chunk.n].copy())
@@ -154,10 +156,8 @@ class NnablaEngine(Engine):
         for variable in (losses, outputs):
             if variable is not None:
                 variable.persistent = True
-        if outputs is not None and outputs.parent is not None:
-            # In the forward pass, too, where no loss needs it.
-            total = total + 0.0 * NF.sum(NF.unlink(outputs))
-        return _Pass(total, losses, outputs)
+        everything = total if outputs is None else NF.sink(total, outputs)
+        return _Pass(everything, total, losses, outputs)
 
     def _weighted(self, examples: Any, penalty: nn.Variable | None) -> nn.Variable:
         total = NF.reshape(NF.sum(self._weights * examples), (1,), inplace=False)

@@ -24,10 +24,15 @@ Seeds = list[tuple[Any, np.ndarray]]
 
 
 class NumpyEngine(Engine):
-    """See `Engine`; it needs no context, and nothing of nnabla but the objective's graph."""
+    """See `Engine`; it needs no context, and nothing of nnabla but the objective's graph.
 
-    def __init__(self, objective: Objective):
-        super().__init__(objective)
+    Args:
+        objective: The network, built at the size of a chunk.
+        dtype: To compute in.
+    """
+
+    def __init__(self, objective: Objective, dtype: type[np.floating[Any]] = np.float32):
+        super().__init__(objective, dtype)
         o = objective
         penalty = [] if o.penalty is None else [o.penalty]
         statistics = [statistic.value for statistic in o.statistics]
@@ -36,15 +41,26 @@ class NumpyEngine(Engine):
         self._products = Program([o.losses, *outputs, *penalty, *statistics])
         self._loss = Program([o.losses, *penalty])
         self._outputs = Program([o.losses, *prediction])
-        self._parameters = {name: np.array(v.d) for name, v in o.parameters.items()}
-        self._buffers = {name: np.array(v.d) for name, v in o.buffers.items()}
+        self._parameters = {name: np.array(v.d, dtype) for name, v in o.parameters.items()}
+        self._buffers = {name: np.array(v.d, dtype) for name, v in o.buffers.items()}
         self._rates = decay_rates(o) if o.statistics else None
 
     def set_parameters(self, values: Mapping[str, np.ndarray]) -> None:
         """See `Engine`."""
         self.objective.check_parameters(values)
         for own in (self._parameters, self._buffers):
-            own.update({name: np.asarray(values[name], np.float32) for name in own})
+            own.update({name: np.asarray(values[name], self.dtype) for name in own})
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Return what `set_parameters` takes: all values by name."""
+        return {**self._parameters, **self._buffers}
+
+    def parts(self, flat: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield views of a vector over the parameters, in their shapes, by name."""
+        start = 0
+        for name, value in self._parameters.items():
+            yield name, flat[start : start + value.size].reshape(value.shape)
+            start += value.size
 
     def add_products(
         self,
@@ -59,7 +75,7 @@ class NumpyEngine(Engine):
         o = self.objective
         cut = {key(self._check_gauss_newton())} if gauss_newton else frozenset()
         of_losses, of_outputs = np.zeros(len(weights)), []
-        directions = {key(o.parameters[name]): part for name, part in self._parts(u.data)}
+        directions = {key(o.parameters[name]): part for name, part in self.parts(u.data)}
         total = h.data
         for chunk in self._chunks(inputs, weights, penalty=1):
             tape, variables = self._variables()
@@ -73,7 +89,7 @@ class NumpyEngine(Engine):
             if o.outputs is not None:
                 of_outputs.append(_values_of_tangent(found[key(o.outputs)])[: chunk.n])
             if o.penalty is not None and found[key(o.penalty)].tangent is not None:
-                seeds.append((found[key(o.penalty)].tangent, _full(o.penalty, chunk.penalty)))
+                seeds.append((found[key(o.penalty)].tangent, self._full(o.penalty, chunk.penalty)))
             if r is not None:
                 seeds += self._statistics_seeds(found, r.data)
             tape.back(seeds)
@@ -96,7 +112,7 @@ class NumpyEngine(Engine):
             found = self._loss.run(self._leaves(chunk, variables), {})
             seeds: Seeds = [(found[key(o.losses)].value, chunk.weights)]
             if o.penalty is not None:
-                seeds.append((found[key(o.penalty)].value, _full(o.penalty, chunk.penalty)))
+                seeds.append((found[key(o.penalty)].value, self._full(o.penalty, chunk.penalty)))
             tape.back(seeds)
             self._add(variables, total)
 
@@ -118,7 +134,7 @@ class NumpyEngine(Engine):
         start = 0
         for statistic in self.objective.statistics:
             shape, size = statistic.value.shape, statistic.value.size
-            factor = np.float32(statistic.decay_rate - 1)
+            factor = self.dtype(statistic.decay_rate - 1)
             part = factor * r[start : start + size].reshape(shape)
             seeds.append((found[key(statistic.value)].value, part))
             start += size
@@ -136,14 +152,11 @@ class NumpyEngine(Engine):
         leaves.update((key(draw.variable), chunk.inputs[draw.name]) for draw in o.draws)
         return leaves
 
-    def _parts(self, flat: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        start = 0
-        for name, value in self._parameters.items():
-            yield name, flat[start : start + value.size].reshape(value.shape)
-            start += value.size
+    def _full(self, variable: nn.Variable, value: float) -> np.ndarray:
+        return np.full(variable.shape, value, self.dtype)
 
     def _add(self, variables: Mapping[str, Tensor], total: np.ndarray) -> None:
-        for name, part in self._parts(total):
+        for name, part in self.parts(total):
             gradient = variables[name].gradient
             if gradient is not None:
                 part += gradient
@@ -155,10 +168,6 @@ def lacking_in_numpy(objective: Objective) -> list[str]:
     targets = [o.losses, o.penalty, o.outputs, o.prediction, *(s.value for s in o.statistics)]
     functions = functions_of([target for target in targets if target is not None])
     return sorted({f.type for f in functions if not computes(f.type, f.args)})
-
-
-def _full(variable: nn.Variable, value: float) -> np.ndarray:
-    return np.full(variable.shape, value, np.float32)
 
 
 def _values_of_tangent(pair: Pair) -> np.ndarray:

@@ -16,7 +16,7 @@ import nnabla.functions as F
 import numpy as np
 
 from nnabla_influence.device import cpu_device
-from nnabla_influence.engine.graph import functions_of, key
+from nnabla_influence.engine.graph import key
 from nnabla_influence.engine.nnabla_engine import carry_tangents
 from nnabla_influence.engine.numpy_engine import Program
 from nnabla_influence.engine.numpy_functions.tape import Tape, values
@@ -112,7 +112,7 @@ def check(case: FunctionCase, numpy: bool = True, tolerance: float = 1e-5) -> No
     if not numpy:
         _check_in_float32(case, moving, along, cotangents, nnabla_tangent, nnabla_second)
         return
-    program = Program(functions_of(outputs))
+    program = Program(outputs)
     leaves = [key(v) for v in variables]
 
     def value(points: Sequence[np.ndarray]) -> float:

@@ -141,11 +141,11 @@ def test_a_mini_batch_of_another_size_is_refused(build, tmp_path, n: int):
 def test_statistics_that_no_parameter_moves_only_decay(build, tmp_path):
     """A normalisation of the input itself: its statistics are the data's, whatever the weights."""
 
-    def build(v):
+    def network(v):
         h = PF.batch_normalization(v["x"], no_scale=True, no_bias=True, name="n")
         return F.squared_error(PF.affine(F.tanh(h), 1, name="out"), v["y"])
 
-    case = Case("frozen", {"x": (4,), "y": (1,)}, build, None, statistics=lambda p, v: {})
+    case = Case("frozen", {"x": (4,), "y": (1,)}, network, None, statistics=lambda p, v: {})
     engine = build(objective_of(case, tmp_path, 5, Mode.TRAINING))
     inputs, weights = case.inputs(5), np.full(5, 1 / 5)
     a = vector(engine, random(engine.size, 0))

@@ -14,7 +14,7 @@ import nnabla.functions as F
 import numpy as np
 import pytest
 
-from nnabla_influence.engine.graph import functions_of, key
+from nnabla_influence.engine.graph import key
 from nnabla_influence.engine.nnabla_engine import carry_tangents
 from nnabla_influence.engine.numpy_engine import Program
 from nnabla_influence.engine.numpy_functions.tape import Tape, values
@@ -50,7 +50,7 @@ def check_as_trained(case: FunctionCase, tolerance: float = 2e-6) -> None:
     rng = np.random.default_rng(11)
     along = [rng.normal(size=case.inputs[i].shape).astype(np.float32) for i in moving]
     nnabla, y, variables, c = _in_nnabla(case, moving, along)
-    program = Program(functions_of([y]))
+    program = Program([y])
     leaves = [key(v) for v in variables]
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         single, double = (
