@@ -143,14 +143,6 @@ def _norm(v: np.ndarray) -> float:
 
 
 _UNBOUNDED = {
-    "BinaryCrossEntropy": (
-        "where an output is exactly 0 or 1; SigmoidCrossEntropy, of what comes before a Sigmoid,"
-        " does not"
-    ),
-    "CategoricalCrossEntropy": (
-        "where an output is exactly 0; SoftmaxCrossEntropy, of what comes before a Softmax, does"
-        " not"
-    ),
     "KLMultinomial": "where a target is exactly 0",
     "Log": "at 0",
     "PowScalar": "at 0",

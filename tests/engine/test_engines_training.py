@@ -52,7 +52,8 @@ def statistics_tree(engine: Engine, values: np.ndarray) -> dict:
 def test_products_with_batch_statistics(build, tmp_path, n: int):
     engine = build(objective_of(CASE, tmp_path, n, Mode.TRAINING))
     inputs = CASE.inputs(n, seed=3)
-    assert_products(engine, training_reference(), inputs)
+    # Two examples, normalised, are 1 and -1 whatever they are, but for rounding and epsilon.
+    assert_products(engine, training_reference(), inputs, 1e-4 if n == 2 else 1e-5)
 
 
 def test_gradient_and_losses_with_batch_statistics(build, tmp_path):
