@@ -208,8 +208,8 @@ def prepare(definition: Definition, mode: Mode = Mode.TEST) -> Prepared:
 
 
 def _example_mean(variable: nn.Variable) -> nn.Variable:
-    if variable.ndim == 1:
-        return variable
+    if variable.size == variable.shape[0]:
+        return NF.reshape(variable, variable.shape[:1], inplace=False)
     return NF.mean(variable, axis=tuple(range(1, variable.ndim)))
 
 

@@ -75,7 +75,7 @@ class NumpyEngine(Engine):
         o = self.objective
         cut = {key(self._check_gauss_newton())} if gauss_newton else frozenset()
         of_losses, of_outputs = np.zeros(len(weights)), []
-        directions = {key(o.parameters[name]): part for name, part in self.parts(u.data)}
+        directions = {key(o.parameters[name]): part for name, part in self.parts(np.asarray(u.data, self.dtype))}
         total = h.data
         for chunk in self._chunks(inputs, weights, penalty=1):
             tape, variables = self._variables()

@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from nnabla_influence.engine.threads import for_each
 
-_BLOCK = 200_000
+_BLOCK = 400_000
 """Values of patches at a time: about what a core's second cache holds."""
 
 _PARTS = 8

@@ -32,34 +32,35 @@ class Pair(NamedTuple):
 
 def affine_pair(x: Pair, weight: Pair, bias: Pair, base_axis: int = 1) -> Pair:
     """Y = x W + b, with x and W as matrices."""
-    shape = x.value.shape
-    base_axis %= len(shape)
-    w, dw = (_matrix(v) for v in weight)
-    x_, dx = (None if v is None else values(v).reshape(-1, w.shape[0]) for v in x)
+    out = x.value.shape[: base_axis % x.value.ndim] + weight.value.shape[1:]
+    n = weight.value.shape[0]
+    w, dw = (None if v is None else values(v).reshape(n, -1) for v in weight)
+    x_, dx = (None if v is None else values(v).reshape(-1, n) for v in x)
+    b, db = (None if v is None else values(v).reshape(-1) for v in bias)
     y = x_ @ w
-    dy = None
-    if dw is not None:
-        dy = x_ @ dw
+    if b is not None:
+        y += b
+    dy = None if dw is None else x_ @ dw
     if dx is not None:
-        along_x = dx @ w
-        dy = along_x if dy is None else np.add(dy, along_x, out=dy)
+        dy = dx @ w if dy is None else np.add(dy, dx @ w, out=dy)
+    if db is not None:
+        dy = np.broadcast_to(db, y.shape) if dy is None else np.add(dy, db, out=dy)
+    inputs = (*x, *weight, *bias)
 
     def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
-        p, q = (None if g is None else g.reshape(len(x_), -1) for g in (p, q))
-        by_w = _sum(_tn(x_, p), _tn(dx, q)) if isinstance(weight.value, Tensor) else None
-        by_dw = _tn(x_, q) if isinstance(weight.tangent, Tensor) else None
-        by_x = _sum(_nt(p, w), _nt(q, dw)) if isinstance(x.value, Tensor) else None
-        by_dx = _nt(q, w) if isinstance(x.tangent, Tensor) else None
-        shapes = [x.value, x.tangent, weight.value, weight.tangent]
-        return [
-            None if g is None else g.reshape(like.shape)
-            for g, like in zip((by_x, by_dx, by_w, by_dw), shapes)
-        ]
+        p, q = (None if g is None else g.reshape(y.shape) for g in (p, q))
+        wanted = [isinstance(v, Tensor) for v in inputs]
+        found = (
+            _sum(_nt(p, w), _nt(q, dw)) if wanted[0] else None,
+            _nt(q, w) if wanted[1] else None,
+            _sum(_tn(x_, p), _tn(dx, q)) if wanted[2] else None,
+            _tn(x_, q) if wanted[3] else None,
+            p.sum(axis=0) if wanted[4] and p is not None else None,
+            q.sum(axis=0) if wanted[5] and q is not None else None,
+        )
+        return [None if g is None else g.reshape(v.shape) for g, v in zip(found, inputs)]
 
-    out = shape[:base_axis] + values(weight.value).shape[1:]
-    return _with_bias(
-        paired((*x, *weight), y.reshape(out), _reshaped(dy, out), pullback), bias, base_axis
-    )
+    return paired(inputs, y.reshape(out), None if dy is None else dy.reshape(out), pullback)
 
 
 def convolution_pair(
@@ -169,6 +170,7 @@ class _Images:
 
 
 def paired(inputs: Sequence[Any], y: np.ndarray, dy: np.ndarray | None, pullback: Any) -> Pair:
+    """Return a pair that a tape knows; the pullback takes the gradients by value and tangent."""
     tape = next((x.tape for x in inputs if isinstance(x, Tensor)), None)
     if tape is None:
         return Pair(y, dy)
@@ -206,14 +208,6 @@ def _with_bias(y: Pair, bias: Pair, axis: int) -> Pair:
         return data if tape is None else tape.record((part, b), [data], pullback)[0]
 
     return Pair(added(y.value, bias.value), added(y.tangent, bias.tangent))
-
-
-def _matrix(v: Array | None) -> Any:
-    return None if v is None else values(v).reshape(v.shape[0], -1)
-
-
-def _reshaped(a: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | None:
-    return None if a is None else a.reshape(shape)
 
 
 def _sum(a: Gradient, b: Gradient) -> Gradient:

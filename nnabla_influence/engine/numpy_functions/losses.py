@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from nnabla_influence.engine.numpy_functions.arithmetic import binary, by_values
-from nnabla_influence.engine.numpy_functions.tape import Array, recorded, values
+from nnabla_influence.engine.numpy_functions.layers import Pair, paired
+from nnabla_influence.engine.numpy_functions.tape import Array, Gradient, recorded, values
 from nnabla_influence.engine.tangents.losses import KL_EPSILON, KL_PARTIALS, PARTIALS, TINY
 
 
@@ -30,23 +31,40 @@ def log_softmax(x: Array, axis: int | None = None) -> Any:
     return recorded([x], y, lambda g: [g - np.exp(y) * g.sum(axis=axis, keepdims=True)])
 
 
-def softmax_cross_entropy(x: Array, target: Array, axis: int | None = None) -> Any:
-    """See nnabla: 0 where the label is below 0."""
-    z, t = values(x), values(target)
+def softmax_cross_entropy_pair(x: Pair, target: Pair, axis: int | None = None) -> Pair:
+    r"""Return y = log sum_k exp(z_k) - z_t and :math:`y' = \sum_k (p_k - 1_{k = t}) z'_k`.
+
+    0 where t < 0. :math:`\partial y' / \partial z_k = p_k (z'_k - \sum_l p_l z'_l)`.
+    """
+    z, t = values(x.value), values(target.value)
+    dz = None if x.tangent is None else values(x.tangent)
     axis = z.ndim - 1 if axis is None else axis
-    label = np.maximum(t, 0).astype(np.int64)
+    n = z.shape[axis]
+    numbers = np.arange(n).reshape([n if i == axis % z.ndim else 1 for i in range(z.ndim)])
+    hot, seen = numbers == np.maximum(t, 0), t >= 0
     below = z - z.max(axis=axis, keepdims=True)
     e = np.exp(below)
     total = e.sum(axis=axis, keepdims=True)
-    y = (np.log(total) - np.take_along_axis(below, label, axis)) * (t >= 0)
+    y = (np.log(total) - below.sum(axis=axis, keepdims=True, where=hot)) * seen
+    p = e / total
+    slope = (p - hot) * seen
+    dy = None if dz is None else (slope * dz).sum(axis=axis, keepdims=True)
 
-    def pullback(g: np.ndarray) -> list[Any]:
-        seen = g * (t >= 0)
-        by_z = (e / total) * seen
-        np.put_along_axis(by_z, label, np.take_along_axis(by_z, label, axis) - seen, axis)
-        return [by_z, None]
+    def pullback(by_y: Gradient, by_dy: Gradient) -> Sequence[Gradient]:
+        by_z = None if by_y is None else slope * by_y
+        if by_dy is None:
+            return [by_z, None]
+        weighted = p * dz
+        turned = weighted - p * weighted.sum(axis=axis, keepdims=True)
+        turned *= by_dy * seen
+        return [turned if by_z is None else turned + by_z, slope * by_dy]
 
-    return recorded([x, target], y, pullback)
+    return paired(x, y, dy, pullback)
+
+
+def softmax_cross_entropy(x: Array, target: Array, axis: int | None = None) -> Any:
+    """See nnabla: 0 where the label is below 0."""
+    return softmax_cross_entropy_pair(Pair(x), Pair(target), axis).value
 
 
 def categorical_cross_entropy(x: Array, target: Array, axis: int | None = None) -> Any:

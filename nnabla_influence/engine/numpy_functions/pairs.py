@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nnabla_influence.engine.numpy_functions import NP
 from nnabla_influence.engine.numpy_functions.deconvolution import LAYERS
-from nnabla_influence.engine.numpy_functions.layers import Pair
+from nnabla_influence.engine.numpy_functions.layers import Pair, paired
+from nnabla_influence.engine.numpy_functions.losses import softmax_cross_entropy_pair
 from nnabla_influence.engine.numpy_functions.normalizations import batch_normalization_pair
 from nnabla_influence.engine.numpy_functions.pooling import max_pooling_pair
+from nnabla_influence.engine.numpy_functions.tape import Gradient, values
 
 _NONE = Pair(None)
 
@@ -22,8 +24,21 @@ def _with_bias(layer: Callable[..., Pair]) -> Callable[..., Pair]:
     return pair
 
 
+def _relu_pair(x: Pair, inplace: bool = False) -> Pair:
+    data = values(x.value)
+    above = data > 0
+    dy = None if x.tangent is None else values(x.tangent) * above
+
+    def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
+        return [None if g is None else g * above for g in (p, q)]
+
+    return paired(x, data * above, dy, pullback)
+
+
 PAIRS: Mapping[str, Callable[..., Pair]] = {
     **{kind: _with_bias(layer) for kind, layer in LAYERS.items()},
     "BatchNormalization": functools.partial(batch_normalization_pair, NP),
     "MaxPooling": max_pooling_pair,
+    "ReLU": _relu_pair,
+    "SoftmaxCrossEntropy": softmax_cross_entropy_pair,
 }
