@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar, cast
 
 import nnabla as nn
 import numpy as np
 
 from nnabla_influence.definition import Objective
 from nnabla_influence.engine.engine import Chunk, Engine, Tangents, decay_rates
-from nnabla_influence.engine.functions import named
-from nnabla_influence.engine.graph import Function, functions_of, key
-from nnabla_influence.engine.numpy_functions import NP
+from nnabla_influence.engine.graph import functions_of, key
 from nnabla_influence.engine.numpy_functions.layers import Pair
 from nnabla_influence.engine.numpy_functions.limits import computes
-from nnabla_influence.engine.numpy_functions.pairs import PAIRS
 from nnabla_influence.engine.numpy_functions.tape import Tape, Tensor, values
-from nnabla_influence.engine.tangents import tangents_of
+from nnabla_influence.engine.program import Program
+from nnabla_influence.engine.threads import one_blas_thread
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 Seeds = list[tuple[Any, np.ndarray]]
+
+
+def _on_one_blas_thread(method: Method) -> Method:
+    @functools.wraps(method)
+    def within(*given: Any, **named: Any) -> Any:
+        with one_blas_thread():
+            return method(*given, **named)
+
+    return cast(Method, within)
 
 
 class NumpyEngine(Engine):
@@ -44,6 +52,13 @@ class NumpyEngine(Engine):
         self._parameters = {name: np.array(v.d, dtype) for name, v in o.parameters.items()}
         self._buffers = {name: np.array(v.d, dtype) for name, v in o.buffers.items()}
         self._rates = decay_rates(o) if o.statistics else None
+        # The places of the graph's leaves, and of what is asked for.
+        self._of_parameters = {name: key(v) for name, v in o.parameters.items()}
+        self._of_buffers = {name: key(v) for name, v in o.buffers.items()}
+        self._of_inputs = {name: key(v) for name, v in o.inputs.items()}
+        self._of_inputs.update({draw.name: key(draw.variable) for draw in o.draws})
+        self._of_losses = key(o.losses)
+        self._of_outputs = None if o.outputs is None else key(o.outputs)
 
     def set_parameters(self, values: Mapping[str, np.ndarray]) -> None:
         """See `Engine`."""
@@ -62,6 +77,7 @@ class NumpyEngine(Engine):
             yield name, flat[start : start + value.size].reshape(value.shape)
             start += value.size
 
+    @_on_one_blas_thread
     def add_products(
         self,
         inputs: Mapping[str, np.ndarray],
@@ -72,22 +88,21 @@ class NumpyEngine(Engine):
         gauss_newton: bool = False,
     ) -> Tangents:
         """See `Engine`."""
-        o = self.objective
+        o, total = self.objective, h.data
         cut = {key(self._check_gauss_newton())} if gauss_newton else frozenset()
+        along = self.parts(np.asarray(u.data, self.dtype))
+        directions = {self._of_parameters[name]: part for name, part in along}
         of_losses, of_outputs = np.zeros(len(weights)), []
-        directions = {key(o.parameters[name]): part for name, part in self.parts(np.asarray(u.data, self.dtype))}
-        total = h.data
         for chunk in self._chunks(inputs, weights, penalty=1):
             tape, variables = self._variables()
-            leaves = self._leaves(chunk, variables)
-            found = self._products.run(leaves, directions, cut)
+            found = self._products.run(self._leaves(chunk, variables), directions, cut)
             seeds: Seeds = []
-            tangent = found[key(o.losses)].tangent
+            tangent = found[self._of_losses].tangent
             if tangent is not None:
                 of_losses[chunk.part] = values(tangent)[: chunk.n]
                 seeds.append((tangent, chunk.weights))
-            if o.outputs is not None:
-                of_outputs.append(_values_of_tangent(found[key(o.outputs)])[: chunk.n])
+            if self._of_outputs is not None:
+                of_outputs.append(_values_of_tangent(found[self._of_outputs])[: chunk.n])
             if o.penalty is not None and found[key(o.penalty)].tangent is not None:
                 seeds.append((found[key(o.penalty)].tangent, self._full(o.penalty, chunk.penalty)))
             if r is not None:
@@ -98,6 +113,7 @@ class NumpyEngine(Engine):
             r.data *= self._rates
         return Tangents(of_losses, np.concatenate(of_outputs) if of_outputs else None)
 
+    @_on_one_blas_thread
     def add_gradient(
         self,
         inputs: Mapping[str, np.ndarray],
@@ -110,12 +126,13 @@ class NumpyEngine(Engine):
         for chunk in self._chunks(inputs, weights, penalty):
             tape, variables = self._variables()
             found = self._loss.run(self._leaves(chunk, variables), {})
-            seeds: Seeds = [(found[key(o.losses)].value, chunk.weights)]
+            seeds: Seeds = [(found[self._of_losses].value, chunk.weights)]
             if o.penalty is not None:
                 seeds.append((found[key(o.penalty)].value, self._full(o.penalty, chunk.penalty)))
             tape.back(seeds)
             self._add(variables, total)
 
+    @_on_one_blas_thread
     def outputs(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
         """See `Engine`."""
         o, n = self.objective, len(next(iter(inputs.values())))
@@ -123,7 +140,7 @@ class NumpyEngine(Engine):
         predictions = None if o.prediction is None else np.empty(n)
         for chunk in self._chunks(inputs, np.ones(n), penalty=0):
             found = self._outputs.run(self._leaves(chunk, self._parameters), {})
-            losses[chunk.part] = found[key(o.losses)].value[: chunk.n]
+            losses[chunk.part] = found[self._of_losses].value[: chunk.n]
             if predictions is not None:
                 predictions[chunk.part] = found[key(o.prediction)].value[: chunk.n]
         return losses, predictions
@@ -145,11 +162,9 @@ class NumpyEngine(Engine):
         return tape, {name: tape.variable(value) for name, value in self._parameters.items()}
 
     def _leaves(self, chunk: Chunk, parameters: Mapping[str, Any]) -> dict[Any, Any]:
-        o = self.objective
-        leaves = {key(v): parameters[name] for name, v in o.parameters.items()}
-        leaves.update((key(v), self._buffers[name]) for name, v in o.buffers.items())
-        leaves.update((key(v), chunk.inputs[column]) for column, v in o.inputs.items())
-        leaves.update((key(draw.variable), chunk.inputs[draw.name]) for draw in o.draws)
+        leaves = {k: parameters[name] for name, k in self._of_parameters.items()}
+        leaves.update({k: self._buffers[name] for name, k in self._of_buffers.items()})
+        leaves.update({k: chunk.inputs[name] for name, k in self._of_inputs.items()})
         return leaves
 
     def _full(self, variable: nn.Variable, value: float) -> np.ndarray:
@@ -174,74 +189,3 @@ def _values_of_tangent(pair: Pair) -> np.ndarray:
     if pair.tangent is None:
         return np.zeros(values(pair.value).shape, np.float32)
     return np.asarray(values(pair.tangent))
-
-
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """A function of the network, and what computes it: its value or, at once, its pair.
-
-    Attributes:
-        function: In nnabla's graph.
-        value: From values to the value, or a list of them.
-        pair: From pairs to a pair; None where a rule gives the tangent.
-        last: What no later step needs.
-    """
-
-    function: Function
-    value: Callable[..., Any]
-    pair: Callable[..., Pair] | None
-    last: Sequence[Any]
-
-
-class Program:
-    """The functions that some variables of a graph need, in order, to compute with NumPy."""
-
-    def __init__(self, targets: Sequence[nn.Variable]):
-        functions = functions_of(targets)
-        self._targets = {key(target) for target in targets}
-        self._constants = {key(leaf): leaf for f in functions for leaf in f.leaves}
-        last: dict[Any, int] = {}
-        for number, f in enumerate(functions):
-            last.update(dict.fromkeys((*f.inputs, *f.outputs), number))
-        ends: dict[int, list[Any]] = {}
-        for k, number in last.items():
-            if k not in self._targets:
-                ends.setdefault(number, []).append(k)
-        self._steps = [
-            _Step(f, named(NP, f.type), PAIRS.get(f.type), ends.get(number, ()))
-            for number, f in enumerate(functions)
-        ]
-
-    def run(
-        self, leaves: Mapping[Any, Any], tangents: Mapping[Any, Any], cut: Set[Any] = frozenset()
-    ) -> dict[Any, Pair]:
-        """Return the pairs of the targets, by `key`.
-
-        Args:
-            leaves: The values of the graph's inputs by `key`; of others, their variables'.
-            tangents: Of the leaves, by `key`.
-            cut: The `key` of variables whose tangents are taken as constants.
-        """
-        slots = {k: Pair(value, tangents.get(k)) for k, value in leaves.items()}
-        for k, leaf in self._constants.items():
-            if k not in slots:
-                slots[k] = Pair(leaf.d)
-        for step in self._steps:
-            inputs = [slots[k] for k in step.function.inputs]
-            for k, output in zip(step.function.outputs, _computed(step, inputs)):
-                slots[k] = output._replace(tangent=values(output.tangent)) if k in cut else output
-            for k in step.last:
-                del slots[k]
-        return {k: slots[k] for k in self._targets}
-
-
-def _computed(step: _Step, inputs: Sequence[Pair]) -> list[Pair]:
-    f = step.function
-    if step.pair is not None:
-        return [step.pair(*inputs, **f.args)]
-    x, dx = [pair.value for pair in inputs], [pair.tangent for pair in inputs]
-    found = step.value(*x, **f.args)
-    y = list(found) if isinstance(found, (list, tuple)) else [found]
-    if all(d is None for d in dx):
-        return [Pair(each) for each in y]
-    return [Pair(*both) for both in zip(y, tangents_of(NP, f.type, f.args, x, dx, y))]

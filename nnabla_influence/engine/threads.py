@@ -1,14 +1,78 @@
-"""Threads for NumPy's work, which lets go of Python's lock."""
+"""Threads for NumPy's work, which lets go of Python's lock.
+
+The matrix library has threads of its own. Here each product uses one, so that no sum depends on how
+many there are, and the parts of a large function are shared by as many threads as there are cores.
+Without the package threadpoolctl, which the Console's Python lacks, the library's own are used.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import math
+import os
+import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
 
 T = TypeVar("T")
 
 
+def one_blas_thread() -> Any:
+    """Return a context in which each matrix product uses one thread."""
+    blas = _blas()
+    return contextlib.nullcontext() if blas is None else blas.limit(limits=1)
+
+
 def for_each(function: Callable[[T], None], items: Sequence[T]) -> None:
-    """Call a function for each item."""
-    for item in items:
-        function(item)
+    """Call a function for each item, in threads; within `one_blas_thread`."""
+    pool = _pool() if len(items) > 1 else None
+    if pool is None:
+        for item in items:
+            function(item)
+    else:
+        list(pool.map(function, items))  # which raises what a call raises
+
+
+def scratch(use: str, shape: Sequence[int], dtype: np.dtype[Any]) -> np.ndarray:
+    """Return an array of this thread's own, of any values, until the next one for the same use.
+
+    New memory would cost as much as the work on it.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    kept = getattr(_own, use, None)
+    if kept is None or kept.nbytes < size:
+        kept = np.empty(size, np.uint8)
+        setattr(_own, use, kept)
+    return kept[:size].view(dtype).reshape(shape)
+
+
+_own = threading.local()
+
+
+@functools.cache
+def _blas() -> Any:
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    return ThreadpoolController().select(user_api="blas")
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor | None:
+    n = n_threads()
+    return ThreadPoolExecutor(n) if n > 1 and _blas() is not None else None
+
+
+def n_threads() -> int:
+    """Return how many threads to use: OMP_NUM_THREADS, else one for each core."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

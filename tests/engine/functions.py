@@ -18,8 +18,8 @@ import numpy as np
 from nnabla_influence.device import cpu_device
 from nnabla_influence.engine.graph import key
 from nnabla_influence.engine.nnabla_engine import carry_tangents
-from nnabla_influence.engine.numpy_engine import Program
 from nnabla_influence.engine.numpy_functions.tape import Tape, values
+from nnabla_influence.engine.program import Program
 
 CONTEXT = cpu_device("tests").context
 EPSILON = 1e-6

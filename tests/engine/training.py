@@ -16,8 +16,8 @@ import pytest
 
 from nnabla_influence.engine.graph import key
 from nnabla_influence.engine.nnabla_engine import carry_tangents
-from nnabla_influence.engine.numpy_engine import Program
 from nnabla_influence.engine.numpy_functions.tape import Tape, values
+from nnabla_influence.engine.program import Program
 from tests.engine.functions import CONTEXT, FunctionCase
 
 

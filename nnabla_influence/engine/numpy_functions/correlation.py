@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from nnabla_influence.engine.threads import for_each
+from nnabla_influence.engine.threads import for_each, scratch
 
 _BLOCK = 400_000
 """Values of patches at a time: about what a core's second cache holds."""
 
 _PARTS = 8
-"""Of a sum over blocks."""
+"""Of the examples, to be shared by threads."""
 
 Size = tuple[int, int]
 
@@ -57,18 +57,21 @@ def correlate(x: np.ndarray, kernels: Sequence[np.ndarray], window: Window) -> l
     matrix = np.concatenate([kernel.reshape(k, n_outputs) for kernel in kernels], axis=1)
     outputs = [np.empty((len(x) * h * w, n_outputs), x.dtype) for _ in kernels]
     patches = _patches(x, window)
+    size = _block_size(h * w * k)
 
-    def block(some: slice) -> None:
-        rows = slice(some.start * h * w, some.stop * h * w)
-        flat = _copied(patches, some).reshape(-1, k)
-        if len(kernels) == 1:
-            np.matmul(flat, matrix, out=outputs[0][rows])
-            return
-        product = flat @ matrix
-        for i, output in enumerate(outputs):
-            output[rows] = product[:, i * n_outputs : (i + 1) * n_outputs]
+    def part(examples: range) -> None:
+        copied = scratch("patches", (size, *patches.shape[1:]), x.dtype)
+        product = scratch("product", (size * h * w, matrix.shape[1]), x.dtype)
+        for some, flat in _blocks(patches, copied, examples):
+            rows = slice(some.start * h * w, some.stop * h * w)
+            if len(kernels) == 1:
+                np.matmul(flat, matrix, out=outputs[0][rows])
+                continue
+            found = np.matmul(flat, matrix, out=product[: len(flat)])
+            for i, output in enumerate(outputs):
+                output[rows] = found[:, i * n_outputs : (i + 1) * n_outputs]
 
-    for_each(block, list(_blocks(len(x), h * w * k)))
+    for_each(part, _parts(len(x)))
     return [output.reshape(len(x), h, w, n_outputs) for output in outputs]
 
 
@@ -83,22 +86,24 @@ def weights(x: np.ndarray, gradients: Sequence[np.ndarray], window: Window) -> l
     k = c * window.kernel[0] * window.kernel[1]
     h, w = window.output(x.shape[1:3])
     patches = _patches(x, window)
-    flat = [np.ascontiguousarray(g).reshape(-1, n_outputs) for g in gradients]
-    blocks = list(_blocks(len(x), h * w * k))
-    parts = [blocks[i::_PARTS] for i in range(min(_PARTS, len(blocks)))]
-    sums = np.zeros((len(parts), k, len(flat) * n_outputs), x.dtype)
+    flat_gradients = [np.ascontiguousarray(g).reshape(-1, n_outputs) for g in gradients]
+    parts = _parts(len(x))
+    sums = np.zeros((len(parts), k, len(gradients) * n_outputs), x.dtype)
 
     def part(number: int) -> None:
-        for some in parts[number]:
+        size = _block_size(h * w * k)
+        copied = scratch("patches", (size, *patches.shape[1:]), x.dtype)
+        for some, flat in _blocks(patches, copied, parts[number]):
             rows = slice(some.start * h * w, some.stop * h * w)
-            copied = _copied(patches, some).reshape(-1, k)
-            g = flat[0][rows] if len(flat) == 1 else np.concatenate([g[rows] for g in flat], 1)
-            sums[number] += copied.T @ g
+            g = [g[rows] for g in flat_gradients]
+            sums[number] += flat.T @ (g[0] if len(g) == 1 else np.concatenate(g, axis=1))
 
     for_each(part, range(len(parts)))
     total = sums.sum(axis=0)
     shape = (*window.kernel, c, n_outputs)
-    return [total[:, i * n_outputs : (i + 1) * n_outputs].reshape(shape) for i in range(len(flat))]
+    return [
+        total[:, i * n_outputs : (i + 1) * n_outputs].reshape(shape) for i in range(len(gradients))
+    ]
 
 
 def spread(
@@ -124,21 +129,19 @@ def spread(
     y = np.ascontiguousarray(y)
     images = np.zeros((len(kernels), len(y), height, width, c), y.dtype)
 
-    def block(some: slice) -> None:
-        product = (y[some].reshape(-1, n_outputs) @ matrix).reshape(
-            -1, h, w, len(kernels), kh, kw, c
-        )
-        for number in range(len(kernels)):
-            for i in range(kh):
-                for j in range(kw):
-                    images[
-                        number,
-                        some,
-                        i * dh : i * dh + h * sh : sh,
-                        j * dw : j * dw + w * sw : sw,
-                    ] += product[:, :, :, number, i, j]
+    def part(examples: range) -> None:
+        size = _block_size(h * w * k * len(kernels))
+        for start in range(examples.start, examples.stop, size):
+            some = slice(start, min(start + size, examples.stop))
+            product = y[some].reshape(-1, n_outputs) @ matrix
+            product = product.reshape(-1, h, w, len(kernels), kh, kw, c)
+            for i, j in np.ndindex(kh, kw):
+                rows = slice(i * dh, i * dh + h * sh, sh)
+                columns = slice(j * dw, j * dw + w * sw, sw)
+                for number, image in enumerate(images):
+                    image[some, rows, columns] += product[:, :, :, number, i, j]
 
-    for_each(block, list(_blocks(len(y), h * w * k * len(kernels))))
+    for_each(part, _parts(len(y)))
     return [image[:, ph : ph + size[0], pw : pw + size[1]] for image in images]
 
 
@@ -176,11 +179,24 @@ def padded(x: np.ndarray, pad: Size) -> np.ndarray:
     return y
 
 
-def _copied(patches: np.ndarray, some: slice) -> np.ndarray:
-    return np.ascontiguousarray(patches[some])
+def _parts(n: int) -> list[range]:
+    """Return n examples in parts, which do not depend on the number of threads."""
+    bounds = np.linspace(0, n, min(_PARTS, n) + 1).astype(int).tolist()
+    return [range(start, stop) for start, stop in zip(bounds, bounds[1:])]
 
 
-def _blocks(n: int, values: int) -> Iterator[slice]:
-    size = max(1, _BLOCK // max(values, 1))
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))
+def _block_size(values: int) -> int:
+    """Return how many examples, of so many values of patches each, to take at a time."""
+    return max(1, _BLOCK // max(values, 1))
+
+
+def _blocks(
+    patches: np.ndarray, copied: np.ndarray, examples: range
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield some of the examples after others, with their patches as a matrix."""
+    k = int(np.prod(patches.shape[3:]))
+    for start in range(examples.start, examples.stop, len(copied)):
+        some = slice(start, min(start + len(copied), examples.stop))
+        part = copied[: some.stop - start]
+        part[...] = patches[some]
+        yield some, part.reshape(-1, k)
