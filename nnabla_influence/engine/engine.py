@@ -121,6 +121,9 @@ class Engine(ABC):
         :math:`\sum_j v_j Z_j^T \nabla_z^2 l_j Z_j`, where :math:`Z_j` is the Jacobian of the
         outputs z by the parameters: what bends in the network itself is left out.
 
+        Of k targets, u and h may have the shape ``(k, size)``, r ``(k, q)``, and then the tangents
+        have a first axis of k.
+
         Args:
             inputs: By dataset column, arrays of shape ``(n, ...)``; where the objective has draws,
                 these too, by their names.

@@ -84,6 +84,16 @@ class NnablaEngine(Engine):
         gauss_newton: bool = False,
     ) -> Tangents:
         """See `Engine`."""
+        if len(u.shape) == 2:
+            found = []
+            for i in range(u.shape[0]):
+                rows = (
+                    None if m is None else m.narrow(0, i, 1).view(m.shape[1:]) for m in (u, h, r)
+                )
+                found.append(self.add_products(inputs, weights, *rows, gauss_newton=gauss_newton))
+            outputs = [tangents.outputs for tangents in found if tangents.outputs is not None]
+            losses = np.stack([tangents.losses for tangents in found])
+            return Tangents(losses, np.stack(outputs) if outputs else None)
         with_statistics = r is not None and bool(self.objective.statistics)
         of_losses, of_outputs = np.empty(len(weights)), []
         with nn.context_scope(self._context):

@@ -15,7 +15,7 @@ from nnabla_influence.engine.graph import functions_of, key
 from nnabla_influence.engine.numpy_functions.layers import Pair
 from nnabla_influence.engine.numpy_functions.limits import computes
 from nnabla_influence.engine.numpy_functions.tape import Tape, Tensor, values
-from nnabla_influence.engine.program import Program
+from nnabla_influence.engine.program import Program, Several
 from nnabla_influence.engine.threads import one_blas_thread
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -71,10 +71,10 @@ class NumpyEngine(Engine):
         return {**self._parameters, **self._buffers}
 
     def parts(self, flat: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield views of a vector over the parameters, in their shapes, by name."""
-        start = 0
+        """Yield views of a vector over the parameters, or of k, in their shapes, by name."""
+        start, lead = 0, flat.shape[:-1]
         for name, value in self._parameters.items():
-            yield name, flat[start : start + value.size].reshape(value.shape)
+            yield name, flat[..., start : start + value.size].reshape(*lead, *value.shape)
             start += value.size
 
     @_on_one_blas_thread
@@ -92,26 +92,34 @@ class NumpyEngine(Engine):
         cut = {key(self._check_gauss_newton())} if gauss_newton else frozenset()
         along = self.parts(np.asarray(u.data, self.dtype))
         directions = {self._of_parameters[name]: part for name, part in along}
-        of_losses, of_outputs = np.zeros(len(weights)), []
+        lead = total.shape[:-1]
+        all_of_lead = (slice(None),) * len(lead)
+        of_losses, of_outputs = np.zeros((*lead, len(weights))), []
         for chunk in self._chunks(inputs, weights, penalty=1):
-            tape, variables = self._variables()
-            found = self._products.run(self._leaves(chunk, variables), directions, cut)
+            tape, variables = self._variables(*lead)
+            several = Several(*lead, tape) if lead else None
+            found = self._products.run(self._leaves(chunk, variables), directions, cut, several)
             seeds: Seeds = []
             tangent = found[self._of_losses].tangent
             if tangent is not None:
-                of_losses[chunk.part] = values(tangent)[: chunk.n]
-                seeds.append((tangent, chunk.weights))
+                of_losses[..., chunk.part] = values(tangent)[..., : chunk.n]
+                seeds.append((tangent, np.broadcast_to(chunk.weights, tangent.shape)))
             if self._of_outputs is not None:
-                of_outputs.append(_values_of_tangent(found[self._of_outputs])[: chunk.n])
+                of_outputs.append(
+                    _tangent(found[self._of_outputs], lead)[(*all_of_lead, slice(chunk.n))]
+                )
             if o.penalty is not None and found[key(o.penalty)].tangent is not None:
-                seeds.append((found[key(o.penalty)].tangent, self._full(o.penalty, chunk.penalty)))
+                tangent = found[key(o.penalty)].tangent
+                seeds.append((tangent, self._full(tangent, chunk.penalty)))
             if r is not None:
                 seeds += self._statistics_seeds(found, r.data)
             tape.back(seeds)
             self._add(variables, total)
         if r is not None and self._rates is not None:
             r.data *= self._rates
-        return Tangents(of_losses, np.concatenate(of_outputs) if of_outputs else None)
+        return Tangents(
+            of_losses, np.concatenate(of_outputs, axis=len(lead)) if of_outputs else None
+        )
 
     @_on_one_blas_thread
     def add_gradient(
@@ -152,13 +160,13 @@ class NumpyEngine(Engine):
         for statistic in self.objective.statistics:
             shape, size = statistic.value.shape, statistic.value.size
             factor = self.dtype(statistic.decay_rate - 1)
-            part = factor * r[start : start + size].reshape(shape)
+            part = factor * r[..., start : start + size].reshape(*r.shape[:-1], *shape)
             seeds.append((found[key(statistic.value)].value, part))
             start += size
         return seeds
 
-    def _variables(self) -> tuple[Tape, dict[str, Tensor]]:
-        tape = Tape()
+    def _variables(self, k: int | None = None) -> tuple[Tape, dict[str, Tensor]]:
+        tape = Tape(k)
         return tape, {name: tape.variable(value) for name, value in self._parameters.items()}
 
     def _leaves(self, chunk: Chunk, parameters: Mapping[str, Any]) -> dict[Any, Any]:
@@ -167,7 +175,7 @@ class NumpyEngine(Engine):
         leaves.update({k: chunk.inputs[name] for name, k in self._of_inputs.items()})
         return leaves
 
-    def _full(self, variable: nn.Variable, value: float) -> np.ndarray:
+    def _full(self, variable: Any, value: float) -> np.ndarray:
         return np.full(variable.shape, value, self.dtype)
 
     def _add(self, variables: Mapping[str, Tensor], total: np.ndarray) -> None:
@@ -185,7 +193,7 @@ def lacking_in_numpy(objective: Objective) -> list[str]:
     return sorted({f.type for f in functions if not computes(f.type, f.args)})
 
 
-def _values_of_tangent(pair: Pair) -> np.ndarray:
+def _tangent(pair: Pair, lead: tuple[int, ...]) -> np.ndarray:
     if pair.tangent is None:
-        return np.zeros(values(pair.value).shape, np.float32)
+        return np.zeros((*lead, *pair.value.shape), values(pair.value).dtype)
     return np.asarray(values(pair.tangent))

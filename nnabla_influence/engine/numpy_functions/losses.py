@@ -38,9 +38,9 @@ def softmax_cross_entropy_pair(x: Pair, target: Pair, axis: int | None = None) -
     """
     z, t = values(x.value), values(target.value)
     dz = None if x.tangent is None else values(x.tangent)
-    axis = z.ndim - 1 if axis is None else axis
+    axis = -1 if axis is None else axis % z.ndim - z.ndim  # tangents may have an axis more
     n = z.shape[axis]
-    numbers = np.arange(n).reshape([n if i == axis % z.ndim else 1 for i in range(z.ndim)])
+    numbers = np.arange(n).reshape([n if i == axis else 1 for i in range(-z.ndim, 0)])
     hot, seen = numbers == np.maximum(t, 0), t >= 0
     below = z - z.max(axis=axis, keepdims=True)
     e = np.exp(below)
@@ -59,7 +59,7 @@ def softmax_cross_entropy_pair(x: Pair, target: Pair, axis: int | None = None) -
         turned *= by_dy * seen
         return [turned if by_z is None else turned + by_z, slope * by_dy]
 
-    return paired(x, y, dy, pullback)
+    return paired(x, y, dy, pullback, stacked=True)
 
 
 def softmax_cross_entropy(x: Array, target: Array, axis: int | None = None) -> Any:

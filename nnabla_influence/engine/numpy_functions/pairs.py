@@ -8,7 +8,7 @@ from typing import Any
 
 from nnabla_influence.engine.numpy_functions import NP
 from nnabla_influence.engine.numpy_functions.deconvolution import LAYERS
-from nnabla_influence.engine.numpy_functions.layers import Pair, paired
+from nnabla_influence.engine.numpy_functions.layers import Pair, paired, targets_of
 from nnabla_influence.engine.numpy_functions.losses import softmax_cross_entropy_pair
 from nnabla_influence.engine.numpy_functions.normalizations import batch_normalization_pair
 from nnabla_influence.engine.numpy_functions.pooling import max_pooling_pair
@@ -32,7 +32,18 @@ def _relu_pair(x: Pair, inplace: bool = False) -> Pair:
     def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
         return [None if g is None else g * above for g in (p, q)]
 
-    return paired(x, data * above, dy, pullback)
+    return paired(x, data * above, dy, pullback, stacked=True)
+
+
+def _reshape_pair(x: Pair, shape: Sequence[int], inplace: bool = True) -> Pair:
+    y = values(x.value).reshape(tuple(shape))
+    lead, before = targets_of(x), values(x.value).shape
+    dy = None if x.tangent is None else values(x.tangent).reshape(*lead, *y.shape)
+
+    def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
+        return [None if g is None else g.reshape(*lead, *before) for g in (p, q)]
+
+    return paired(x, y, dy, pullback, stacked=True)
 
 
 PAIRS: Mapping[str, Callable[..., Pair]] = {
@@ -40,5 +51,9 @@ PAIRS: Mapping[str, Callable[..., Pair]] = {
     "BatchNormalization": functools.partial(batch_normalization_pair, NP),
     "MaxPooling": max_pooling_pair,
     "ReLU": _relu_pair,
+    "Reshape": _reshape_pair,
     "SoftmaxCrossEntropy": softmax_cross_entropy_pair,
 }
+
+STACKED = frozenset({"Affine", "Convolution", "ReLU", "Reshape", "SoftmaxCrossEntropy"})
+"""Of these, which carry the tangents of several targets at once."""

@@ -17,17 +17,31 @@ Pullback = Callable[..., Sequence[Gradient]]
 
 
 class Tape:
-    """What was computed, in order; `back` goes through it once and forgets it."""
+    """What was computed, in order; `back` goes through it once and forgets it.
 
-    def __init__(self) -> None:
+    Args:
+        k: The number of targets whose tangents are carried at once, None for one alone. Tangents
+            have a first axis for them then, and so have all gradients.
+
+    Attributes:
+        target: While something is computed for one of the targets alone, its number.
+    """
+
+    def __init__(self, k: int | None = None) -> None:
         self._records: list[_Record] = []
+        self._k = k
+        self.target: int | None = None
 
     def variable(self, data: np.ndarray) -> Tensor:
         """Return a tensor that gradients are asked for."""
         return Tensor(data, self)
 
     def record(
-        self, inputs: Sequence[Any], outputs: Sequence[np.ndarray], pullback: Pullback
+        self,
+        inputs: Sequence[Any],
+        outputs: Sequence[np.ndarray],
+        pullback: Pullback,
+        stacked: bool = False,
     ) -> list[Tensor]:
         """Note a function, and return its outputs as tensors.
 
@@ -36,9 +50,11 @@ class Tape:
             outputs: What it computed.
             pullback: From the gradients by the outputs, None for one that nothing depends on, to
                 those by the inputs; what it returns for others than tensors is dropped.
+            stacked: Whether the pullback takes gradients of all targets at once, where there are
+                several; else it is called for each of them.
         """
         tensors = [Tensor(output, self) for output in outputs]
-        self._records.append(_Record(inputs, tensors, pullback))
+        self._records.append(_Record(inputs, tensors, pullback, stacked, self.target))
         return tensors
 
     def back(self, seeds: Iterable[tuple[Array, np.ndarray]]) -> None:
@@ -47,15 +63,44 @@ class Tape:
             if isinstance(tensor, Tensor):
                 tensor.add_gradient(seed)
         while self._records:
-            inputs, outputs, pullback = self._records.pop()
-            gradients = [output.gradient for output in outputs]
+            record = self._records.pop()
+            gradients = [output.gradient for output in record.outputs]
             if all(gradient is None for gradient in gradients):
                 continue
-            for output in outputs:
+            for output in record.outputs:
                 output.gradient = None
-            for tensor, gradient in zip(inputs, pullback(*gradients)):
-                if gradient is not None and isinstance(tensor, Tensor):
+            if self._k is None or record.stacked or record.target is not None:
+                found = record.pullback(*gradients)
+            else:
+                found = _for_each_target(record.pullback, gradients, self._k)
+            for tensor, gradient in zip(record.inputs, found):
+                if gradient is None or not isinstance(tensor, Tensor):
+                    continue
+                if record.target is not None and tensor.target is None:
+                    tensor.add_gradient_of(record.target, gradient, self._k or 1)
+                else:
                     tensor.add_gradient(gradient)
+
+    def taken(self, tangent: Array | None, target: int) -> Any:
+        """Return one target's part of a tangent; within the block that computes for it."""
+        if not isinstance(tangent, Tensor):
+            return None if tangent is None else tangent[target]
+        return self.record([tangent], [tangent.data[target]], lambda g: [g])[0]
+
+    def stacked(self, parts: Sequence[Array | None]) -> Any:
+        """Return the tangent of all targets, of the parts of each; None where all are."""
+        known = [values(part) for part in parts if part is not None]
+        if not known:
+            return None
+        data = np.stack([np.zeros_like(known[0]) if p is None else values(p) for p in parts])
+        if not any(isinstance(part, Tensor) for part in parts):
+            return data
+        return self.record(parts, [data], list, stacked=True)[0]
+
+
+def _for_each_target(pullback: Pullback, gradients: Sequence[Gradient], k: int) -> list[Gradient]:
+    parts = [pullback(*(None if g is None else g[i] for g in gradients)) for i in range(k)]
+    return [None if part[0] is None else np.stack(part) for part in zip(*parts)]
 
 
 class Tensor:
@@ -64,14 +109,16 @@ class Tensor:
     Attributes:
         data: Its values.
         gradient: What `Tape.back` added up; None where nothing did.
+        target: The target that it was computed for, None for all.
     """
 
     __array_ufunc__ = None  # so that an array beside it leaves an operator to it
-    __slots__ = ("_own", "data", "gradient", "tape")
+    __slots__ = ("_own", "data", "gradient", "tape", "target")
 
     def __init__(self, data: np.ndarray, tape: Tape):
         self.data = data
         self.tape = tape
+        self.target = tape.target
         self.gradient: np.ndarray | None = None
         self._own = False  # whether nothing else holds the array of the gradient
 
@@ -93,6 +140,15 @@ class Tensor:
             self.gradient += gradient
         else:
             self.gradient, self._own = self.gradient + gradient, True
+
+    def add_gradient_of(self, target: int, gradient: np.ndarray, k: int) -> None:
+        """Add to the gradient of one of k targets."""
+        if self.gradient is None:
+            self.gradient = np.zeros((k, *gradient.shape), gradient.dtype)
+        elif not self._own:
+            self.gradient = self.gradient.copy()
+        self._own = True
+        self.gradient[target] += gradient
 
     def __add__(self, other: Any) -> Tensor:
         return add_scalar(self, other) if isinstance(other, (int, float)) else add2(self, other)
@@ -124,6 +180,8 @@ class _Record(NamedTuple):
     inputs: Sequence[Any]
     outputs: list[Tensor]
     pullback: Pullback
+    stacked: bool
+    target: int | None
 
 
 def values(x: Any) -> Any:
