@@ -35,7 +35,8 @@ def affine_pair(x: Pair, weight: Pair, bias: Pair, base_axis: int = 1) -> Pair:
     shape = x.value.shape
     base_axis %= len(shape)
     w, dw = (_matrix(v) for v in weight)
-    x_, dx = (None if v is None else values(v).reshape(-1, w.shape[0]) for v in x)
+    x_ = values(x.value).reshape(-1, w.shape[0])
+    dx = None if x.tangent is None else values(x.tangent).reshape(-1, w.shape[0])
     y = x_ @ w
     dy = None
     if dw is not None:
@@ -169,6 +170,7 @@ class _Images:
 
 
 def paired(inputs: Sequence[Any], y: np.ndarray, dy: np.ndarray | None, pullback: Any) -> Pair:
+    """Return a value with its tangent, recorded where one of the inputs is."""
     tape = next((x.tape for x in inputs if isinstance(x, Tensor)), None)
     if tape is None:
         return Pair(y, dy)
