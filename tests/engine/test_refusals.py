@@ -177,6 +177,7 @@ NO_GRADIENT = {
     "from the data": lambda v: F.sort(v["x"]),
     "behind a frozen layer": lambda v: F.sort(F.tanh(PF.affine(v["x"], 3, name="frozen"))),
     "in front of an Unlink": lambda v: F.unlink(F.sort(PF.affine(v["x"], 3, name="c"))) * v["x"],
+    "without a rule": lambda v: F.unlink(F.mod2(PF.affine(v["x"], 3, name="c"), v["x"])) * v["x"],
 }
 
 
