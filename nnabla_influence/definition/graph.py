@@ -8,6 +8,14 @@ from typing import Any
 
 Shape = tuple[int, ...]
 
+_COMPARISONS = "Equal Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr LogicalXor NotEqual"
+
+WITHOUT_GRADIENT = frozenset(
+    ["IsInf", "IsNaN", "LogicalNot", "Unlink", *_COMPARISONS.split()]
+    + [f"{kind}Scalar" for kind in _COMPARISONS.split()]
+)
+"""Functions of which a script keeps gradients away; nnabla cannot train through them otherwise."""
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
@@ -35,7 +43,7 @@ class Node:
     @property
     def differentiated(self) -> Sequence[str]:
         """The inputs that gradients pass to in training."""
-        if self.type == "Unlink":
+        if self.type in WITHOUT_GRADIENT:
             return ()
         if self.type in ("BatchNormalization", "SyncBatchNormalization"):
             return self.inputs[:-2]  # not the running mean and variance

@@ -10,8 +10,8 @@ input's n elements for each channel, and moves its running statistics, which onl
 
 So the validation loss depends on the parameters of *every* step through them, and an exact trace
 must differentiate them. nnabla has no derivative by running statistics; in elementary functions
-there is one. (Its double backward of batch statistics also takes the variance as a difference of
-squares, which cancels in float32; here it is the mean of the centred squares.)
+there is one. The variance is the mean of the centred squares: a difference of squares cancels in
+float32.
 """
 
 from __future__ import annotations

@@ -115,8 +115,8 @@ def _categorical_cross_entropy(site: _Site) -> list[Any] | None:
 def _activation(site: _Site, kind: str) -> Any | None:
     """Return the activation before a loss: of confident outputs, the loss of its input is exact.
 
-    In float32 the second derivative of a loss of probabilities is off by 1e-4 at logits of 9, by
-    several percent at 14, and not a number where the probability rounds to 1.
+    In float32 the Hessian of a loss of probabilities is off by 1e-4 at logits of 9, by several
+    percent at 14, and not a number where the probability rounds to 1.
     """
     graph = Graph.of(site.network)
     node = graph.producers.get(site.function.input[0])

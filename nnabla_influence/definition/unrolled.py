@@ -16,7 +16,7 @@ from nnabla.core.graph_def import ProtoGraph
 from nnabla.ext_utils import get_extension_context
 from nnabla.utils import nnabla_pb2
 
-from nnabla_influence.definition.graph import Graph, Node
+from nnabla_influence.definition.graph import WITHOUT_GRADIENT, Graph, Node
 from nnabla_influence.errors import ModelError, UnsupportedError
 from nnabla_influence.file_safety import ADVICE, raised
 
@@ -115,8 +115,8 @@ class Unrolled(Graph):
                     f" {function.name!r}) at batch size {batch_size} (...{reason}); save the file"
                     " with variable_batch_size=True"
                 ) from error
-            if function.type == "Unlink":
-                # nnabla's Unlink has no second derivative; this stops gradients all the same.
+            if function.type in WITHOUT_GRADIENT:
+                # nnabla would call a comparison's backward function, which it lacks.
                 self.variables[function.outputs[0]].variable_instance.need_grad = False
 
         with nn.parameter_scope("", self._scope):

@@ -7,9 +7,9 @@ Before any score is believed, a few rows go through three checks.
 - The rules of tangents, which the two share, must agree with differences of losses and gradients,
   :math:`(\nabla l(\theta + \epsilon u) - \nabla l(\theta - \epsilon u)) / 2 \epsilon`, in float64,
   where a difference so small meets no kink.
-- A network of which NumPy lacks a function is compared with nnabla's own gradient g,
-  :math:`\sum_j v_j (J g)_j = \|g\|^2`, and H with its transpose,
-  :math:`\langle H g, H g \rangle = \langle g, H (H g) \rangle`.
+- Where NumPy lacks a function, or training takes another gradient than the loss's (`_STEPS`), J is
+  compared with nnabla's own gradient g, :math:`\sum_j v_j (J g)_j = \|g\|^2`, and H with its
+  transpose, :math:`\langle H g, H g \rangle = \langle g, H (H g) \rangle`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 
 from nnabla_influence.definition import Objective
 from nnabla_influence.engine.engine import Engine
+from nnabla_influence.engine.graph import functions_of, key
 from nnabla_influence.engine.nnabla_engine import NnablaEngine
 from nnabla_influence.engine.numpy_engine import NumpyEngine, lacking_in_numpy
 from nnabla_influence.errors import ScoreError, UnsupportedError
@@ -40,6 +41,10 @@ OTHER_SIDE = 0.5
 
 EPSILON = 1e-9
 """Of the differences, relative to the parameters' length; a gradient keeps seven digits."""
+
+_STEPS = ("BinarySigmoid", "BinaryTanh", "Ceil", "Floor", "Round", "Sign", "Unlink")
+"""Functions whose gradient in training is not that of their values: it passes straight through, or
+not at all."""
 
 Inputs = Mapping[str, np.ndarray]
 
@@ -67,11 +72,24 @@ def check_engines(build: Callable[[int], Objective], inputs: Inputs, context: nn
     along, h = _products(native, inputs, even, u)
     if not all(np.isfinite(v).all() for v in (g, along, h)):
         raise ScoreError(_why_not_finite(native, inputs))
-    if lacking_in_numpy(objective):
-        _check_alone(native, inputs, g)
-    else:
+    in_numpy = not lacking_in_numpy(objective)
+    if in_numpy:
         _check_agreement(native, NumpyEngine(objective), inputs, u, (g, along, h))
+    if in_numpy and not _steps(objective):
         _check_differences(NumpyEngine(objective, np.float64), inputs, u)
+    else:
+        _check_alone(native, inputs, g)
+
+
+def _steps(objective: Objective) -> bool:
+    """Return whether one of the `_STEPS` is between a parameter and the losses."""
+    moving = {key(parameter) for parameter in objective.parameters.values()}
+    for function in functions_of([objective.losses]):
+        if not moving.isdisjoint(function.inputs):
+            if function.type in _STEPS:
+                return True
+            moving.update(function.outputs)
+    return False
 
 
 def _check_agreement(

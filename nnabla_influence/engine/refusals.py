@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,35 @@ _TOLERANCE = 1e-4
 """Relative to the largest loss; a batch of the same size is computed in the same way throughout."""
 
 _RECURRENT = ("RNN", "LSTM", "GRU")
+
+
+def _gives_indices(args: Mapping[str, Any]) -> bool:
+    return bool(args["only_index"])
+
+
+_WRONG_GRADIENT = (
+    "has a wrong gradient in nnabla, so training followed no loss; put an Unlink behind it"
+)
+
+_REFUSED: Mapping[str, tuple[Callable[[Mapping[str, Any]], bool], str]] = {
+    "FusedConvolution": (
+        lambda args: (
+            args["nonlinearity"] not in ("identity", "relu", "")
+            or args["pad_mode"] != "constant"
+            or args["constant_value"] != 0
+        ),
+        "has a border or a nonlinearity that is not known here; build it of single layers",
+    ),
+    "Max": (_gives_indices, _WRONG_GRADIENT),
+    "MeanSubtraction": (
+        lambda args: bool(args["update_running_mean"]),
+        "updates its mean, of which no gradient is known; let it not update",
+    ),
+    "Min": (_gives_indices, _WRONG_GRADIENT),
+    "Sort": (lambda args: True, _WRONG_GRADIENT),
+    "TopKData": (lambda args: not args["reduce"], _WRONG_GRADIENT),
+}
+"""By nnabla's type of function, with which arguments it is refused, and why."""
 
 # Losses whose derivative by the target nnabla's training silently leaves out.
 _LABEL_LOSSES = (
@@ -52,6 +82,9 @@ def check_differentiable(definition: Definition, mode: Mode = Mode.TEST) -> None
             )
         if not has_tangent(node.type):
             raise UnsupportedError(f"{where} has no tangent here; replace it and train again")
+        refused, why = _REFUSED.get(node.type, (None, ""))
+        if refused is not None and refused(node.args):
+            raise UnsupportedError(f"{where} {why} and train again")
         if node.type in _LABEL_LOSSES and node.inputs[1] in moving:
             raise UnsupportedError(
                 f"{where} has a target {node.inputs[1]!r} that depends on trained parameters, and"

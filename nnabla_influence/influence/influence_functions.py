@@ -88,7 +88,7 @@ def influence_functions(
 
     Raises:
         ScoreError: The system cannot be solved at any of `DAMPINGS`.
-        InfluenceError: The network cannot be differentiated twice, or does not fit the run.
+        InfluenceError: The network has a function without a tangent, or does not fit the run.
     """
     size = default_chunk_size(definition, batch_size)
     parameters = run.parameters()

@@ -146,8 +146,8 @@ def _check_network(inputs: Inputs, method: Method, window: Window, progress: Pro
     if lacking and is_cpu(inputs.device.context):
         progress.say(f"nnabla computes this network, more slowly: NumPy lacks {listed(lacking)}")
     with progress.stage("Checking derivatives", 1, "network") as stage:
-        batch = method.step_inputs.of(window.trials[0][-1])[-1]
-        check_engines(method.objective, batch, inputs.device.context)
+        last = method.step_inputs.of(window.trials[0][-1])[-1]
+        check_engines(method.objective, last, inputs.device.context)
         stage.update()
 
 

@@ -270,17 +270,3 @@ def test_constants_and_the_values_of_one_image_are_accepted(tmp_path):
     assert build_objective(definition, N, CPU).batch_size == N  # in test mode it is a constant
     images = load(tmp_path, *python_proto(NETWORKS["images"], IMAGES))
     assert build_objective(images, 1, CPU, mode=Mode.TRAINING).batch_size == 1
-
-
-def test_what_only_running_statistics_pass_through_must_be_differentiable_too(tmp_path):
-    """A frozen normalisation in front of a Sort, which nnabla cannot differentiate twice."""
-
-    def make(v):
-        h = PF.batch_normalization(v["x"], no_scale=True, no_bias=True, name="n")
-        return F.squared_error(PF.affine(F.sort(h), 1, name="b"), v["t"])
-
-    definition = load(tmp_path, *python_proto(make))
-    for mode in (Mode.TEST, Mode.TRAINING):
-        assert build_objective(definition, N, CPU, mode=mode).batch_size == N
-    with pytest.raises(UnsupportedError, match=r"the function Sort \(layer '.*'\) cannot be"):
-        build_objective(definition, N, CPU, mode=Mode.VALIDATION)

@@ -49,7 +49,8 @@ def test_exact_scores_order_subsets_as_leaving_them_out_does(computed):
 
 
 def test_the_second_truth_is_the_first_where_all_is_left_out(computed):
-    np.testing.assert_array_equal(computed["whole"], computed["found"].subset_changes)
+    # Beyond the rounding of losses that are evaluated in blocks of another size.
+    np.testing.assert_allclose(computed["whole"], computed["found"].subset_changes, atol=1e-7)
 
 
 def test_accuracy_is_that_of_the_final_parameters(computed):

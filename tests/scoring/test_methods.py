@@ -171,11 +171,11 @@ def test_the_state_in_a_model_file_is_not_paired_with_other_parameters(trainings
 
 def test_split_copies_the_gradient_of_parameters_and_of_statistics():
     gradient = nn.NdArray.from_numpy_array(np.arange(7, dtype=np.float32))
-    method = Method(None, None, None, None, None, None, 2, "")
+    method = Method(None, None, None, None, None, None, None, 2, "")
     u, r = method.split(gradient)
     gradient.data[...] = 0
     assert u.data.tolist() == [0, 1, 2, 3, 4]
     assert r.data.tolist() == [5, 6]
-    u, r = Method(None, None, None, None, None, None, 0, "").split(gradient)
+    u, r = Method(None, None, None, None, None, None, None, 0, "").split(gradient)
     assert u.shape == (7,)
     assert r is None

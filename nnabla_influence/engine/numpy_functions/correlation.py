@@ -11,6 +11,7 @@ fixed number of parts, so that no bit depends on how many threads there are.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -38,8 +39,8 @@ class Window:
     dilation: Size
     group: int = 1
 
-    def output(self, size: Size) -> Size:
-        """Return the size of what an image of ``size`` gives."""
+    def output(self, size: Sequence[int]) -> Size:
+        """Return the size of what an image of ``size``, (height, width), gives."""
         h, w = (
             (n + 2 * p - d * (k - 1) - 1) // s + 1
             for n, k, p, s, d in zip(size, self.kernel, self.pad, self.stride, self.dilation)
@@ -111,7 +112,7 @@ def spread(
 ) -> list[np.ndarray]:
     r"""Return the transpose of `correlate`: from (B, h, w, O) to images (B, H, W, C)."""
     if window.group > 1:
-        return _by_group(lambda *given: spread(*given, size), y, kernels, window)
+        return _by_group(functools.partial(spread, size=size), y, kernels, window)
     reach = [d * (k - 1) for k, d in zip(window.kernel, window.dilation)]
     rest = [r - p for r, p in zip(reach, window.pad)]
     if window.stride == (1, 1) and min(rest) >= 0:

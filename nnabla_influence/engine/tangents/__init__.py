@@ -66,5 +66,7 @@ def tangents_of(
     """
     if kind in DERIVATIVES:
         return [dx[0] * DERIVATIVES[kind](F, x[0], y[0], **args)]
+    if kind not in RULES:
+        return [None] * len(y)  # it is refused, unless an Unlink stops the tangent behind it
     found = RULES[kind](F, args, x, dx, y)
     return list(found) if isinstance(found, (list, tuple)) else [found]
