@@ -147,7 +147,9 @@ def distances(v):
     """Several terms in one loss, one of them an absolute error."""
     h = F.sin(PF.affine(v["x"], 4, name="h"))
     far = F.absolute_error(PF.affine(h, 2, name="one"), v["t"])
-    return F.mean(far, axis=1) + F.mean(F.squared_error(PF.affine(h, 5, name="two"), v["x"]), axis=1)
+    return F.mean(far, axis=1) + F.mean(
+        F.squared_error(PF.affine(h, 5, name="two"), v["x"]), axis=1
+    )
 
 
 IMAGE, TABLE, LABEL = {"x": (2, 8, 8)}, {"x": (5,)}, {"y": (1,)}
