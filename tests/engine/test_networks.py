@@ -136,13 +136,6 @@ def gated(v):
     return F.sigmoid_cross_entropy(PF.affine(h, 1, name="out"), v["b"])
 
 
-def shared(v):
-    """A sum hands one gradient to both of its inputs, and one of them gets another, too."""
-    one, other = (F.tanh(PF.affine(v["x"], 4, name=name)) for name in ("one", "other"))
-    before = F.sin(other)
-    return F.squared_error(PF.affine(one + other + before, 2, name="out"), v["t"])
-
-
 def columns(v):
     """Batch normalisation of a table, and weights of unit norm."""
     h = normalized(PF.affine(v["x"], 6, name="a1"), "n1", F.tanh)
@@ -173,7 +166,6 @@ CASES = [
     Case("slopes", {**IMAGE, "t": (2,)}, slopes, None),
     Case("selu", {**TABLE, "t": (2,)}, selu, None),
     Case("gated", {**TABLE, "b": (1,)}, gated, None, binary=("b",)),
-    Case("shared", {**TABLE, "t": (2,)}, shared, None),
     Case("columns", {**TABLE, **LABEL}, columns, None, {"y": 3}),
     Case("distances", {**TABLE, "t": (2,)}, distances, None),
 ]
