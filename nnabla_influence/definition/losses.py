@@ -195,19 +195,25 @@ def build_prediction(
 def build_outputs(
     definition: Definition, built: Callable[[str], nn.Variable]
 ) -> nn.Variable | None:
-    """Return what a loss compares with its target, (B, ...); None where there are several losses.
+    """Return what the loss compares with its target, (B, ...).
 
     Of a cross entropy of a Sigmoid's or a Softmax's probabilities, that is what comes before these.
+    None where there are several losses, where the loss is made of other functions, or where its
+    target depends on parameters, too.
     """
     graph = definition.graph
     loss = _compared(definition, graph)
-    if loss is None:
+    if loss is None or loss.type not in (*_NEVER_NEGATIVE, "KLMultinomial"):
         return None
-    node = graph.producers.get(loss.inputs[0])
+    computed = graph.downstream(graph.parameter_names)
+    outputs = [name for name in loss.inputs if name in computed]
+    if len(outputs) != 1:
+        return None
+    node = graph.producers.get(outputs[0])
     activation = {"BinaryCrossEntropy": "Sigmoid", "CategoricalCrossEntropy": "Softmax"}
     if node is not None and node.type == activation.get(loss.type):
         return built(node.inputs[0])
-    return built(loss.inputs[0])
+    return built(outputs[0])
 
 
 def find_label(definition: Definition) -> Label | None:

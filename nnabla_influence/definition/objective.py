@@ -52,7 +52,7 @@ class Objective:
             weights; shape ``()``, None where there is none. (Weight decay is the solver's, and not
             in here.)
         outputs: What the loss compares with its target, such as logits, shape ``(B, ...)``; None
-            where there are several losses.
+            where it is not one comparison.
         prediction: What the network predicts for each example, shape ``(B,)``: a label, or the
             value of a regression with one output; None for others.
         statistics: With batch statistics, what the mini-batch does to each of the

@@ -57,7 +57,7 @@ class Tangents:
     Attributes:
         losses: :math:`(J u)_j = \langle u, \nabla l_j \rangle`, shape ``(n,)``, float64.
         outputs: Of what the loss compares with its target, such as logits, shape ``(n, ...)``; None
-            where there are several losses.
+            where ``objective.outputs`` is.
     """
 
     losses: np.ndarray
@@ -134,7 +134,7 @@ class Engine(ABC):
             gauss_newton: Whether h gets the product with the Gauss-Newton matrix.
 
         Raises:
-            UnsupportedError: The Gauss-Newton matrix of a network with several losses.
+            UnsupportedError: The Gauss-Newton matrix where ``objective.outputs`` is None.
             ValueError: The mini-batch is not of the length that the objective was built for, and
                 its losses depend on all of it.
         """
@@ -184,8 +184,8 @@ class Engine(ABC):
         outputs = self.objective.outputs
         if outputs is None:
             raise UnsupportedError(
-                f"{self.objective.definition.path}: the network has several losses, of which there"
-                " is no Gauss-Newton matrix; use the Hessian"
+                f"{self.objective.definition.path}: there is no Gauss-Newton matrix of a loss that"
+                " is not one comparison of outputs with a target; use the Hessian"
             )
         return outputs
 

@@ -25,7 +25,7 @@ class _Pass:
         all: What the forward pass computes.
         total: What is differentiated, shape ``(1,)``.
         losses: J u.
-        outputs: The outputs' tangent; None where there are several losses.
+        outputs: The outputs' tangent; None where the objective has none.
     """
 
     all: nn.Variable
@@ -63,6 +63,8 @@ class NnablaEngine(Engine):
             self._weights = nn.Variable((o.batch_size,))
             self._penalty_weight = nn.Variable((1,))
             self._loss = self._weighted(o.losses, o.penalty)
+            # Once: nnabla views no part of an array twice.
+            self._statistics = self._statistics_sum() if o.statistics else None
             o.losses.persistent = True
             outputs = [o.losses]
             if o.prediction is not None:
@@ -162,7 +164,7 @@ class NnablaEngine(Engine):
         )
         total = self._weighted(losses, penalty)
         if with_statistics:
-            total = total + self._statistics_sum()
+            total = total + self._statistics
         for variable in (losses, outputs):
             if variable is not None:
                 variable.persistent = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import nnabla as nn
 import nnabla.functions as F
+import nnabla.parametric_functions as PF
 import numpy as np
 import pytest
 
@@ -68,6 +69,39 @@ def test_products_add_to_h_and_leave_u_untouched(build, tmp_path):
         engine.add_products(inputs, np.full(6, 1 / 6), a, twice)
     np.testing.assert_array_equal(a.data, before)
     np.testing.assert_allclose(twice.data, 2 * once.data, rtol=1e-5)
+
+
+def test_what_fills_up_a_chunk_is_inside_of_a_domain(build, tmp_path):
+    """Not zeros, whose logarithm times the weight 0 is not a number."""
+
+    def network(v):
+        return F.squared_error(PF.affine(F.log(v["x"]), 1, name="out"), v["y"])
+
+    case = Case("logarithms", {"x": (3,), "y": (1,)}, network, None, unit=("x",))
+    engine = build(objective_of(case, tmp_path, 4))
+    h, gradient = engine.zeros(), engine.zeros()
+    u, weights = vector(engine, np.ones(engine.size)), np.full(5, 0.2)
+    engine.add_products(case.inputs(5), weights, u, h)
+    engine.add_gradient(case.inputs(5), weights, gradient)
+    assert np.isfinite(h.data).all()
+    assert np.isfinite(gradient.data).all()
+
+
+def test_other_parameters_are_those_of_a_new_engine(build, tmp_path):
+    """Those that no derivative is taken by, too: running statistics."""
+    case = next(case for case in CASES if case.name == "cnn-batchnorm")
+    other = case.parameters(seed=5)
+    new = build(objective_of(case, tmp_path, 4, parameters=other))
+    engine = build(objective_of(case, tmp_path, 4))
+    engine.set_parameters(other)
+    found = []
+    for each in (new, engine):
+        h = each.zeros()
+        u = vector(each, np.linspace(-1, 1, each.size))
+        along = each.add_products(case.inputs(6), np.full(6, 1 / 6), u, h).losses
+        found.append((*each.outputs(case.inputs(6)), along, h.data.copy()))
+    for wanted, got in zip(*found):
+        np.testing.assert_array_equal(got, wanted)
 
 
 def test_penalty_is_in_the_hessian_once_and_in_no_example(build, tmp_path):

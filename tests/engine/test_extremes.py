@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 
 from nnabla_influence.definition import build_objective, ignoring_columns
+from nnabla_influence.engine.numpy_functions import NP
+from nnabla_influence.engine.numpy_functions.tape import Tape
 from tests.definition.definitions import BATCH, CPU, load, python_proto, random_parameters
+from tests.engine.functions import FunctionCase
 from tests.engine.products import assert_products
+from tests.engine.training import check_as_trained
 from tests.reference import Reference
 
 SCALE, ALPHA = 1.05070098735548, 1.673263242354377
@@ -152,3 +156,20 @@ def test_rows_that_count_in_another_way_are_not_ignored(tmp_path, name):
 
 
 jax.config.update("jax_enable_x64", True)
+
+
+def test_max_pooling_of_equal_values():
+    """As in a plain part of an image: the first of them, and it alone."""
+    x = np.random.default_rng(0).integers(0, 2, (2, 2, 6, 6)).astype(np.float32)
+    check_as_trained(FunctionCase("equal", lambda x: F.max_pooling(x, (3, 3), (2, 2)), [x]))
+
+
+def test_a_gradient_that_two_share_is_changed_for_neither():
+    """A sum hands one gradient to both of its inputs, and one of them gets another, too."""
+    tape = Tape()
+    one, other = (tape.variable(np.ones(2)) for _ in range(2))
+    halves = [NP.mul_scalar(v, 0.5) for v in (one, other)]
+    doubled = NP.mul_scalar(halves[1], 2.0)
+    tape.back([(halves[0] + halves[1] + doubled, np.ones(2))])
+    np.testing.assert_array_equal(one.gradient, [0.5, 0.5])
+    np.testing.assert_array_equal(other.gradient, [1.5, 1.5])

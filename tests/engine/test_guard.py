@@ -12,6 +12,7 @@ from nnabla_influence.definition import Mode, build_objective, load_definition
 from nnabla_influence.engine import tangents
 from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.engine.numpy_functions import NP
+from nnabla_influence.engine.numpy_functions.tape import recorded, values
 from nnabla_influence.errors import ScoreError, UnsupportedError
 from tests.cases import CASES, Case
 from tests.engine.products import CONTEXT, objective_by_hand
@@ -70,6 +71,26 @@ def test_refuses_wrong_rules(name, monkeypatch, tmp_path):
 
 def test_refuses_a_wrong_function_of_numpy(monkeypatch, tmp_path):
     monkeypatch.setattr(NP, "tanh", lambda x: NP.mul_scalar(x, 1.01))
+    case = next(case for case in CASES if case.name == "mlp-softmax")
+    with pytest.raises(UnsupportedError, match="derivatives"):
+        check(case, tmp_path)
+
+
+@pytest.mark.parametrize("where", ["value", "gradient", "in float64"])
+def test_refuses_what_is_not_a_number_in_numpy_alone(where, monkeypatch, tmp_path):
+    """In one value of one row: rounding to the other side of a kink is no excuse for it."""
+    tanh = NP.tanh
+
+    def wrong(x):
+        data = values(x)
+        bad = np.zeros(data.shape, data.dtype)
+        if where != "in float64" or data.dtype == np.float64:
+            bad[0, 0] = np.nan
+        if where == "value":
+            return tanh(x) + bad
+        return recorded([x], values(tanh(x)), lambda g: [g + bad])
+
+    monkeypatch.setattr(NP, "tanh", wrong)
     case = next(case for case in CASES if case.name == "mlp-softmax")
     with pytest.raises(UnsupportedError, match="derivatives"):
         check(case, tmp_path)

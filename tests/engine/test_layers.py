@@ -268,21 +268,6 @@ def test_fused_batch_normalization(added: bool):
     check(FunctionCase("fused", build, inputs))
 
 
-@pytest.mark.parametrize("kept", ["", "b", "n", "z", "nz"])
-def test_fused_convolution(kept: str):
-    parts = {"b": [normal(3)], "n": statistics(1, 3, 1, 1), "z": [normal(2, 3, 7, 6, seed=9)]}
-    inputs = [IMAGE, normal(3, 4, 3, 3), *[v for name in kept for v in parts[name]]]
-
-    def build(x, w, *others):
-        rest = list(others)
-        b = rest.pop(0) if "b" in kept else None
-        n = [rest.pop(0) if "n" in kept else None for _ in range(4)]
-        z = rest.pop(0) if "z" in kept else None
-        return NF.fused_convolution(x, w, b, *n, z, pad=(1, 1), batch_stat=False)
-
-    check(FunctionCase("fused", build, inputs))
-
-
 def test_what_numpy_does_not_compute_is_known_before_it_runs():
     two, three = {"pad": [0, 0]}, {"pad": [0, 0, 0]}
     for kind in ("Convolution", "Deconvolution"):

@@ -208,20 +208,7 @@ def _multiplied(x: Array, matrix: np.ndarray, axis: int) -> Any:
     return recorded([x], product(matrix, values(x)), lambda g: [product(matrix.T, g)])
 
 
-def meshgrid(*x: Array, ij_indexing: bool = False) -> list[Any]:
-    """See nnabla."""
-    axes = list(range(len(x)))
-    if not ij_indexing:
-        axes[:2] = axes[1::-1]
-    shape = [x[axes.index(axis)].shape[0] for axis in range(len(x))]
-    return [
-        broadcast(reshape(v, [1] * axis + [-1] + [1] * (len(x) - axis - 1)), shape)
-        for v, axis in zip(x, axes)
-    ]
-
-
 FUNCTIONS = {
-    "meshgrid": meshgrid,
     "arange": arange,
     "broadcast": broadcast,
     "concatenate": concatenate,

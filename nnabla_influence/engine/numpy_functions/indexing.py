@@ -10,7 +10,6 @@ import numpy as np
 from nnabla_influence.engine.numpy_functions.arrays import at, reshape
 from nnabla_influence.engine.numpy_functions.tape import (
     Array,
-    Gradient,
     recorded,
     values,
 )
@@ -65,23 +64,6 @@ def scatter_nd(data: Array, indices: Array, shape: Sequence[int], add: bool = Fa
     else:
         y[index] = values(data)
     return recorded([data], y, lambda g: [g[index]])
-
-
-def scatter_add(x0: Array, indices: Array, x1: Array, axis: int | None = None) -> Any:
-    """See nnabla."""
-    places = values(indices).astype(np.int64)
-    index = list(np.indices(places.shape, sparse=True))
-    index[axis or 0] = places
-    part = tuple(slice(n) for n in places.shape)
-    y = values(x0).astype(np.result_type(values(x0), values(x1)))
-    np.add.at(y, tuple(index), values(x1)[part])
-
-    def pullback(g: np.ndarray) -> list[Gradient]:
-        by_x1 = np.zeros(x1.shape, g.dtype)
-        by_x1[part] = g[tuple(index)]
-        return [g, by_x1]
-
-    return recorded([x0, x1], y, pullback)
 
 
 def sort(
@@ -150,7 +132,6 @@ FUNCTIONS = {
     "gather_nd": gather_nd,
     "one_hot": one_hot,
     "one_hot_at": one_hot_at,
-    "scatter_add": scatter_add,
     "scatter_nd": scatter_nd,
     "sort": sort,
     "top_k_data": top_k_data,

@@ -31,6 +31,5 @@ _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
     "Convolution": _images,
     "Deconvolution": _images,
     "Einsum": _einsum,
-    "FusedConvolution": _images,
 }
 """By nnabla's type of function, whether its arguments are ones that NumPy's function knows."""

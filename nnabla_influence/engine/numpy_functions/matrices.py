@@ -79,15 +79,6 @@ def batch_det(x: Array) -> Any:
     return recorded([x], y, pullback)
 
 
-def batch_logdet(x: Array) -> Any:
-    """See nnabla."""
-
-    def pullback(g: np.ndarray) -> list[np.ndarray]:
-        return [g[..., None, None] * np.linalg.inv(values(x)).swapaxes(-1, -2)]
-
-    return recorded([x], np.linalg.slogdet(values(x))[1], pullback)
-
-
 def einsum(*x: Array, equation: str) -> Any:
     """See nnabla; each letter once in an input, and the output given."""
     given, result = equation.replace(" ", "").split("->")
@@ -112,7 +103,6 @@ def einsum(*x: Array, equation: str) -> Any:
 FUNCTIONS = {
     "batch_det": batch_det,
     "batch_inv": batch_inv,
-    "batch_logdet": batch_logdet,
     "einsum": einsum,
     "batch_matmul": batch_matmul,
     "eye_like": eye_like,

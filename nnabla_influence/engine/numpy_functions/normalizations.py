@@ -11,9 +11,7 @@ import numpy as np
 from nnabla_influence.engine.numpy_functions.layers import Pair, paired
 from nnabla_influence.engine.numpy_functions.tape import Array, Gradient, Tensor, values
 from nnabla_influence.engine.tangents.normalizations import (
-    Fused,
     Inputs,
-    fused_arguments,
     grouped,
     normalized,
     scale_and_shift,
@@ -196,21 +194,9 @@ def fused_batch_normalization(F: Any, *x: Array, **args: Any) -> Any:
     return F.relu(y) if args["nonlinearity"] == "relu" else y
 
 
-def fused_convolution(F: Any, *x: Array, **args: Any) -> Any:
-    """See nnabla; by constant statistics."""
-    of_convolution, of_normalization = fused_arguments(args)
-    given = Fused.of(x, x)
-    y = F.convolution(*given.convolution, **of_convolution)
-    if given.normalization:
-        y = batch_normalization(F, y, *given.normalization, **of_normalization)
-    y = y + given.added[0] if given.added else y
-    return F.relu(y) if args["nonlinearity"] == "relu" else y
-
-
 _COMPOSED: Mapping[str, Callable[..., Any]] = {
     "batch_normalization": batch_normalization,
     "fused_batch_normalization": fused_batch_normalization,
-    "fused_convolution": fused_convolution,
     "group_normalization": _statistical("GroupNormalization"),
     "instance_normalization": _statistical("InstanceNormalization"),
     "layer_normalization": _statistical("LayerNormalization"),

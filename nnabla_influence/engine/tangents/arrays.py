@@ -53,29 +53,12 @@ def _pad(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
     return F.pad(dx[0], **{**args, "constant_value": 0})
 
 
-def _meshgrid(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-    """Each tangent along its axis, of which the first two change places without ``ij_indexing``."""
-    axes = list(range(len(x)))
-    if not args["ij_indexing"]:
-        axes[:2] = axes[1::-1]
-    tangents = []
-    for d, axis in zip(dx, axes):
-        shape = [-1 if i == axis else 1 for i in range(len(x))]
-        along = None if d is None else F.reshape(d, shape, inplace=False)
-        tangents.append(None if along is None else F.broadcast(along, y[0].shape))
-    return tangents
-
-
 def _embed(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
     return None if dx[1] is None else F.embed(x[0], dx[1])
 
 
 def _scatter_nd(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
     return F.scatter_nd(dx[0], x[1], **args)
-
-
-def _scatter_add(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-    return F.scatter_add(_or_zeros(F, x[0], dx[0]), x[1], _or_zeros(F, x[2], dx[2]), **args)
 
 
 def _bool_fill(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
@@ -128,27 +111,6 @@ def _prod(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
     return F.reshape(along, y[0].shape, inplace=False)
 
 
-def _cumprod(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-    r""":math:`y'_i = \sum_j x'_j \partial y_i / \partial x_j`, by `cumprod_derivatives`."""
-    matrix, tangent = rows(F, x[0], [args["axis"]]), rows(F, dx[0], [args["axis"]])
-    n = matrix.shape[1]
-    along = F.reshape(tangent, (-1, n, 1), inplace=False) * cumprod_derivatives(F, args, matrix)
-    return from_rows(F, F.sum(along, axes=[1]), y[0].shape, args["axis"])
-
-
-def cumprod_derivatives(F: Any, args: Args, matrix: Any) -> Any:
-    r"""Return :math:`D_{bji} = \partial y_{bi} / \partial x_{bj}` of cumulative products of rows.
-
-    It is the product of the other factors, so 1 takes the place of :math:`x_j`: right where some
-    are zero.
-    """
-    n = matrix.shape[1]
-    how = {"axis": 2, "exclusive": args["exclusive"], "reverse": args["reverse"]}
-    eye = F.reshape(F.matrix_diag(F.constant(1, (n,))), (1, n, n), inplace=False)
-    others = F.reshape(matrix, (-1, 1, n), inplace=False) * (1 - eye) + eye
-    return F.cumprod(others, **how) * F.cumsum(eye, **how)
-
-
 def _sort(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
     """The tangent in the order of the values."""
     if args["only_index"]:
@@ -194,24 +156,22 @@ def norm_tangent(
 
 
 _LINEAR = """
-AffineGrid Broadcast CumSum Flip Gather GatherNd Interpolate Mean ReduceMean ReduceSum Reshape
-RoiAlign Shift Slice Sum Tile Transpose
+Broadcast CumSum Flip Gather GatherNd Interpolate Mean ReduceMean ReduceSum Reshape
+RoiAlign STFT Shift Slice Sum Tile Transpose
 """
 
 RULES = {
     **{kind: linear(kind) for kind in _LINEAR.split()},
     "BoolFill": _bool_fill,
     "Concatenate": joined("Concatenate"),
-    "CumProd": _cumprod,
     "Embed": _embed,
+    "ISTFT": joined("ISTFT"),
     "Max": _extreme("Max"),
-    "Meshgrid": _meshgrid,
     "Min": _extreme("Min"),
     "Norm": _norm,
     "OneHot": constant,
     "Pad": _pad,
     "Prod": _prod,
-    "ScatterAdd": _scatter_add,
     "ScatterNd": _scatter_nd,
     "Sort": _sort,
     "Split": _split,

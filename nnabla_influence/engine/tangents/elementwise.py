@@ -227,6 +227,7 @@ DERIVATIVES: Mapping[str, Callable[..., Any]] = {
     "MinimumScalar": _minimum_scalar,
     "Mish": _mish,
     "PowScalar": _pow_scalar,
+    "Prune": _straight_through,
     "RDivScalar": _r_div_scalar,
     "RPowScalar": _r_pow_scalar,
     "ReLU": _relu,

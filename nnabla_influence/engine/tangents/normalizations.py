@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from nnabla_influence.engine.tangents.arithmetic import along, to_shape_of, total
 from nnabla_influence.engine.tangents.arrays import norm_tangent
-from nnabla_influence.engine.tangents.layers import bilinear
 
 Args = Mapping[str, Any]
 Values = Sequence[Any]
@@ -172,50 +171,6 @@ def _mean_subtraction(F: Any, args: Args, x: Values, dx: Values, y: Values) -> A
     return to_shape_of(F, total(dx[0], None if dx[1] is None else -1.0 * dx[1]), y[0])
 
 
-class Fused(NamedTuple):
-    """The inputs of a FusedConvolution, or their tangents, by what they are for."""
-
-    convolution: Values
-    normalization: Values
-    added: Values
-
-    @classmethod
-    def of(cls, x: Values, given: Values) -> Fused:
-        """Put ``given``, inputs or their tangents, in place, by the inputs ``x``."""
-        n = 3 if len(x) > 2 and x[2].ndim == 1 else 2
-        m = n + 4 if len(x) - n >= 4 else n
-        return cls(given[:n], given[n:m], given[m:])
-
-
-def fused_arguments(args: Args) -> tuple[Args, Args]:
-    """Return the arguments of a FusedConvolution's convolution and of its normalisation."""
-    if args["pad_mode"] != "constant" or args["constant_value"] != 0:
-        raise ValueError("a FusedConvolution whose border is not of zeros has no derivatives here")
-    if args["nonlinearity"] not in ("identity", "relu", ""):
-        raise ValueError(
-            f"a FusedConvolution with {args['nonlinearity']} has no derivatives here:"
-            " only 'relu' and 'identity' have"
-        )
-    names = ("base_axis", "pad", "stride", "dilation", "group", "channel_last")
-    return {name: args[name] for name in names}, args
-
-
-def _fused_convolution(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-    """The convolution's tangent, through the normalisation, z and the nonlinearity."""
-    v, d = Fused.of(x, x), Fused.of(x, dx)
-    of_convolution, of_normalization = fused_arguments(args)
-    dh = None
-    if any(_moves(d.convolution)):
-        dh = bilinear("Convolution")(F, of_convolution, v.convolution, d.convolution, y)
-    if v.normalization:
-        h = F.convolution(*v.convolution, **of_convolution)
-        inputs, tangents = [h, *v.normalization], [dh, *d.normalization]
-        if any(_moves(tangents)):
-            dh = _batch_normalization(F, of_normalization, inputs, tangents, y)
-    found = total(dh, *d.added)
-    return found if args["nonlinearity"] != "relu" else found * F.greater_scalar(y[0], 0)
-
-
 STATISTICAL = (
     "GroupNormalization",
     "InstanceNormalization",
@@ -228,7 +183,6 @@ RULES = {
     **{kind: statistical(kind) for kind in STATISTICAL},
     "BatchNormalization": _batch_normalization,
     "FusedBatchNormalization": _fused_batch_normalization,
-    "FusedConvolution": _fused_convolution,
     "MeanSubtraction": _mean_subtraction,
     "NormNormalization": _norm_normalization,
     "WeightNormalization": _weight_normalization,
