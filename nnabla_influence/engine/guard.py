@@ -100,9 +100,9 @@ def _check_agreement(
     even = np.full(n, 1 / n)
     agree = np.ones(n, bool)
     g, along, h = found
-    ours, own_h = _products(own, inputs, even, u)
+    own_along, own_h = _products(own, inputs, even, u)
     for what, theirs, ours in (
-        ("tangents", along, ours),
+        ("tangents", along, own_along),
         ("losses", native.outputs(inputs)[0], own.outputs(inputs)[0]),
     ):
         agree &= np.abs(ours - theirs) <= TOLERANCE * np.abs(theirs).max()

@@ -87,12 +87,17 @@ class NnablaEngine(Engine):
     ) -> Tangents:
         """See `Engine`."""
         if len(u.shape) == 2:
-            found = []
-            for i in range(u.shape[0]):
-                rows = (
-                    None if m is None else m.narrow(0, i, 1).view(m.shape[1:]) for m in (u, h, r)
+            found = [
+                self.add_products(
+                    inputs,
+                    weights,
+                    _row(u, i),
+                    _row(h, i),
+                    None if r is None else _row(r, i),
+                    gauss_newton,
                 )
-                found.append(self.add_products(inputs, weights, *rows, gauss_newton=gauss_newton))
+                for i in range(u.shape[0])
+            ]
             outputs = [tangents.outputs for tangents in found if tangents.outputs is not None]
             losses = np.stack([tangents.losses for tangents in found])
             return Tangents(losses, np.stack(outputs) if outputs else None)
@@ -227,6 +232,10 @@ def carry_tangents(
         for k, tangent in zip(function.outputs, found):
             if tangent is not None:
                 tangents[k] = _constant(tangent) if k in cut else tangent
+
+
+def _row(matrix: nn.NdArray, i: int) -> nn.NdArray:
+    return matrix.narrow(0, i, 1).view(matrix.shape[1:])
 
 
 def _constant(tangent: nn.Variable) -> nn.Variable:

@@ -74,7 +74,7 @@ class NumpyEngine(Engine):
         """Yield views of a vector over the parameters, or of k, in their shapes, by name."""
         start, lead = 0, flat.shape[:-1]
         for name, value in self._parameters.items():
-            yield name, flat[..., start : start + value.size].reshape(*lead, *value.shape)
+            yield name, flat[..., start : start + value.size].reshape((*lead, *value.shape))
             start += value.size
 
     @_on_one_blas_thread
@@ -93,11 +93,10 @@ class NumpyEngine(Engine):
         along = self.parts(np.asarray(u.data, self.dtype))
         directions = {self._of_parameters[name]: part for name, part in along}
         lead = total.shape[:-1]
-        all_of_lead = (slice(None),) * len(lead)
         of_losses, of_outputs = np.zeros((*lead, len(weights))), []
         for chunk in self._chunks(inputs, weights, penalty=1):
             tape, variables = self._variables(*lead)
-            several = Several(*lead, tape) if lead else None
+            several = Several(lead[0], tape) if lead else None
             found = self._products.run(self._leaves(chunk, variables), directions, cut, several)
             seeds: Seeds = []
             tangent = found[self._of_losses].tangent
@@ -105,9 +104,8 @@ class NumpyEngine(Engine):
                 of_losses[..., chunk.part] = values(tangent)[..., : chunk.n]
                 seeds.append((tangent, np.broadcast_to(chunk.weights, tangent.shape)))
             if self._of_outputs is not None:
-                of_outputs.append(
-                    _tangent(found[self._of_outputs], lead)[(*all_of_lead, slice(chunk.n))]
-                )
+                moved = _tangent(found[self._of_outputs], lead)
+                of_outputs.append(moved[:, : chunk.n] if lead else moved[: chunk.n])
             if o.penalty is not None and found[key(o.penalty)].tangent is not None:
                 tangent = found[key(o.penalty)].tangent
                 seeds.append((tangent, self._full(tangent, chunk.penalty)))
@@ -117,9 +115,8 @@ class NumpyEngine(Engine):
             self._add(variables, total)
         if r is not None and self._rates is not None:
             r.data *= self._rates
-        return Tangents(
-            of_losses, np.concatenate(of_outputs, axis=len(lead)) if of_outputs else None
-        )
+        outputs = np.concatenate(of_outputs, axis=len(lead)) if of_outputs else None
+        return Tangents(of_losses, outputs)
 
     @_on_one_blas_thread
     def add_gradient(
@@ -160,7 +157,7 @@ class NumpyEngine(Engine):
         for statistic in self.objective.statistics:
             shape, size = statistic.value.shape, statistic.value.size
             factor = self.dtype(statistic.decay_rate - 1)
-            part = factor * r[..., start : start + size].reshape(*r.shape[:-1], *shape)
+            part = factor * r[..., start : start + size].reshape((*r.shape[:-1], *shape))
             seeds.append((found[key(statistic.value)].value, part))
             start += size
         return seeds

@@ -47,7 +47,6 @@ def kernel():
 
 COMPUTED = {
     "binary tanh": F.binary_tanh,
-    "cumulative product": lambda h: F.cumprod(h, axis=1),
     "depthwise convolution": lambda h: PF.depthwise_convolution(
         h, (3, 2), multiplier=2, pad=(1, 2), stride=(2, 1), dilation=(1, 2), name="d"
     ),
@@ -58,7 +57,6 @@ COMPUTED = {
         h, (3, 2), divisor=2, pad=(1, 0), stride=(2, 1), dilation=(1, 2), name="d"
     ),
     "flip": lambda h: F.flip(h, axes=[1, 3]),
-    "fused convolution": lambda h: F.fused_convolution(h, kernel(), None, nonlinearity="relu"),
     "gather": lambda h: F.gather(h, F.constant(1, (2,)), axis=1),
     "index of the largest": lambda h: F.mul2(*F.max(h, axis=1, keepdims=True, with_index=True)),
     "mean subtraction": lambda h: PF.mean_subtraction(h, update_running_mean=False),

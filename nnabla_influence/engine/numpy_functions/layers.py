@@ -99,8 +99,8 @@ def convolution_pair(
     def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
         p, q = images.of(p, lead), images.of(q, lead)
         by_x = by_dx = None
-        by_w: list[np.ndarray] = []
-        by_dw: list[np.ndarray] = []
+        by_w: list[Any] = []
+        by_dw: list[Any] = []
         wanted = [*(each(q) if isinstance(weight.tangent, Tensor) else [])]
         split = len(wanted)
         wanted += each(p) if isinstance(weight.value, Tensor) else []
@@ -114,9 +114,9 @@ def convolution_pair(
             by_x = spread(p, [w], window, size)[0]
         if isinstance(x.value, Tensor) and dw and q is not None:
             through_w = isinstance(x.tangent, Tensor)
-            found = [spread(g, [d, *[w] * through_w], window, size) for d, g in zip(dw, each(q))]
-            by_x = _sum(_joined([both[0] for both in found]), by_x)
-            by_dx = _joined([both[1] for both in found]) if through_w else None
+            both = [spread(g, [d, *[w] * through_w], window, size) for d, g in zip(dw, each(q))]
+            by_x = _sum(_joined([by[0] for by in both]), by_x)
+            by_dx = _joined([by[1] for by in both]) if through_w else None
         elif isinstance(x.tangent, Tensor) and q is not None:
             by_dx = spread(q, [w], window, size)[0]
         return (
