@@ -1,13 +1,16 @@
-"""Ours against a loop over single examples, and against a training step.
+"""A mini-batch of the engine against nnabla's own training step, and against torch.
 
-Run ``uv run python benchmarks/speed.py``. The variants take turns within one process, so that the
-ratios hold on a noisy machine; each one's peak memory is that of a process of its own.
+Run ``uv run python benchmarks/speed.py``. The contestants take turns within one run, on one core,
+so that the ratios hold on a noisy machine; each one's peak memory is that of a process of its own.
+``--torch PYTHON`` lets torch's double backward take part, with a Python that has it;
+``--cores 2`` gives the engine more cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,41 +27,48 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from network_defs.samples import Network, Training, mlp, six_convolutions, write_definition
-from nnabla_influence.definition import Definition, build_objective, load_definition
+from network_defs.samples import Network, Training, lenet, mlp, six_convolutions, write_definition
+from nnabla_influence.definition import (
+    Definition,
+    Mode,
+    Objective,
+    build_objective,
+    load_definition,
+)
 from nnabla_influence.device import cpu_device
-from nnabla_influence.engine import build_engine
+from nnabla_influence.engine import Engine, NnablaEngine, NumpyEngine
 from nnabla_influence.influence.step_engines import default_chunk_size
 from nnabla_influence.quick_imports import without_futile_imports
 
 CONTEXT = cpu_device("benchmark").context
-VARIANTS = ("training step", "loop", "ours")
+BATCH_SIZE = 32
+K = 10
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A network and a batch size."""
+    """A network; ``peer`` is its name for `torch_peer.py`."""
 
     name: str
+    peer: str
     network: Network
-    batch_size: int
     rounds: int
 
 
 SETTINGS = (
-    Setting("MLP 64-128-128-10, batch 32", mlp((64,), 10, hidden=(128, 128)), 32, 40),
-    Setting("MLP 64-128-128-10, batch 256", mlp((64,), 10, hidden=(128, 128)), 256, 10),
-    Setting("six convolutions 1x28x28, batch 32", six_convolutions((1, 28, 28)), 32, 3),
-    Setting("six convolutions 3x32x32, batch 32", six_convolutions((3, 32, 32)), 32, 3),
+    Setting("MLP 64-128-128-10", "mlp", mlp((64,), 10, hidden=(128, 128)), 200),
+    Setting("LeNet 1x28x28", "lenet", lenet(), 40),
+    Setting("six convolutions 1x28x28", "six28", six_convolutions((1, 28, 28)), 5),
+    Setting("six convolutions 3x32x32", "six32", six_convolutions((3, 32, 32)), 5),
 )
+Step = Callable[[], object]
 
 
 def definition_of(setting: Setting, folder: Path) -> Definition:
     """Write and load the setting's network."""
     path = folder / "net.nntxt"
-    write_definition(
-        path, setting.network, Training(n_rows=setting.batch_size, batch_size=setting.batch_size)
-    )
+    training = Training(n_rows=BATCH_SIZE, batch_size=BATCH_SIZE)
+    write_definition(path, setting.network, training)
     return load_definition(path)
 
 
@@ -68,105 +78,110 @@ def random_parameters(definition: Definition) -> dict[str, np.ndarray]:
     values = {}
     for variable in definition.network.variable:
         if variable.type == "Parameter":
-            shape = tuple(variable.shape.dim)
-            value = rng.normal(scale=0.05, size=shape)
+            value = rng.normal(scale=0.05, size=tuple(variable.shape.dim))
             values[variable.name] = np.abs(value) + 0.5 if "bn" in variable.name else value
     return {name: value.astype(np.float32) for name, value in values.items()}
 
 
-def variant(name: str, definition: Definition, batch_size: int) -> Callable[[], object]:
-    """Return a function that does one mini-batch in the way of a variant."""
-    parameters = random_parameters(definition)
+def random_inputs(definition: Definition) -> dict[str, np.ndarray]:
+    """Return a mini-batch."""
     rng = np.random.default_rng(1)
-    inputs = {
+    return {
         i.column: (
-            rng.integers(0, i.n_classes, (batch_size, *i.shape))
+            rng.integers(0, i.n_classes, (BATCH_SIZE, *i.shape))
             if i.n_classes
-            else rng.uniform(size=(batch_size, *i.shape))
+            else rng.uniform(size=(BATCH_SIZE, *i.shape))
         ).astype(np.float32)
         for i in definition.inputs
     }
-    build = {"training step": training_step, "loop": loop, "ours": ours}[name]
+
+
+def training_step(definition: Definition) -> Step:
+    """Forward, backward and update of a mini-batch, as in training, by nnabla."""
+    inputs = random_inputs(definition)
+    objective = build_objective(definition, BATCH_SIZE, CONTEXT, random_parameters(definition))
     with nn.context_scope(CONTEXT):
-        return build(definition, parameters, inputs, batch_size)
-
-
-Parameters = dict[str, np.ndarray]
-
-
-def training_step(
-    definition: Definition, parameters: Parameters, inputs: Parameters, batch_size: int
-) -> Callable[[], object]:
-    """Forward, backward and update of a mini-batch."""
-    objective = build_objective(definition, batch_size, CONTEXT, parameters)
-    loss = NF.mean(objective.losses)
-    solver = NS.Sgd(1e-6)
-    solver.set_parameters(dict(objective.parameters))
+        loss = NF.mean(objective.losses)
+        solver = NS.Sgd(1e-6)
+        solver.set_parameters(dict(objective.parameters))
 
     def step() -> None:
-        for column, variable in objective.inputs.items():
-            variable.d = inputs[column]
-        loss.forward(clear_no_need_grad=True)
-        solver.zero_grad()
-        loss.backward(clear_buffer=True)
-        solver.update()
-
-    return step
-
-
-def loop(
-    definition: Definition, parameters: Parameters, inputs: Parameters, batch_size: int
-) -> Callable[[], object]:
-    """The gradient of each example by a backward of its own, and one Hessian-vector product."""
-    single = build_objective(definition, 1, CONTEXT, parameters)
-    loss = NF.mean(single.losses)
-    batch = build_objective(definition, batch_size, CONTEXT, parameters)
-    gradients = nn.grad([NF.mean(batch.losses)], list(batch.parameters.values()))
-    vectors = [
-        nn.Variable.from_numpy_array(np.random.default_rng(2).normal(size=v.shape))
-        for v in batch.parameters.values()
-    ]
-    inner = NF.add_n(*[NF.sum(g * u) for g, u in zip(gradients, vectors)])
-
-    def step() -> np.ndarray:
-        products = np.empty(batch_size)
-        for row in range(batch_size):
-            for column, variable in single.inputs.items():
-                variable.d = inputs[column][row : row + 1]
+        with nn.context_scope(CONTEXT):
+            for column, variable in objective.inputs.items():
+                variable.d = inputs[column]
             loss.forward(clear_no_need_grad=True)
-            for parameter in single.parameters.values():
-                parameter.grad.zero()
+            solver.zero_grad()
             loss.backward(clear_buffer=True)
-            products[row] = sum(
-                np.vdot(u.d, p.g) for u, p in zip(vectors, single.parameters.values())
-            )
-        for column, variable in batch.inputs.items():
-            variable.d = inputs[column]
-        for parameter in batch.parameters.values():
-            parameter.grad.zero()
-        inner.forward(clear_no_need_grad=True)
-        inner.backward(clear_buffer=True)
-        return products
+            solver.update()
 
     return step
 
 
-def ours(
-    definition: Definition, parameters: Parameters, inputs: Parameters, batch_size: int
-) -> Callable[[], object]:
-    """J u and H u of the engine, in chunks of the default size."""
-    chunk_size = default_chunk_size(definition, batch_size)
-    objective = build_objective(definition, chunk_size, CONTEXT, parameters)
-    engine = build_engine(objective, CONTEXT)
-    u, h = engine.zeros(), engine.zeros()
-    u.data = np.random.default_rng(2).normal(size=engine.size)
-    weights = np.full(batch_size, 1 / batch_size)
+def traced(
+    definition: Definition, mode: Mode, build: Callable[[Objective], Engine], targets: int = 1
+) -> Step:
+    """Return J u and H u of a mini-batch, in chunks of the default size."""
+    inputs, weights = random_inputs(definition), np.full(BATCH_SIZE, 1 / BATCH_SIZE)
+    size = default_chunk_size(definition, BATCH_SIZE)
+    parameters = random_parameters(definition)
+    objective = build_objective(definition, size, CONTEXT, parameters, mode)
+    if objective.whole_batch:
+        objective = build_objective(definition, BATCH_SIZE, CONTEXT, parameters, mode)
+    engine = build(objective)
+    shape = (engine.size,) if targets == 1 else (targets, engine.size)
+    u = np.random.default_rng(2).normal(size=shape).astype(np.float32)
+    u, h = (nn.NdArray.from_numpy_array(v) for v in (u, np.zeros(shape, np.float32)))
+    statistics = sum(s.value.size for s in objective.statistics)
+    r = nn.NdArray.from_numpy_array(np.ones(statistics, np.float32)) if statistics else None
 
-    def step() -> np.ndarray:
+    def step() -> object:
         with without_futile_imports():  # as scoring does
-            return engine.add_products(inputs, weights, u, h).losses
+            return engine.add_products(inputs, weights, u, h, r)
 
     return step
+
+
+def nnabla_engine(objective: Objective) -> Engine:
+    """Return the engine in nnabla."""
+    return NnablaEngine(objective, CONTEXT)
+
+
+CONTESTANTS: dict[str, Callable[[Definition], Step]] = {
+    "training step": training_step,
+    "final": lambda definition: traced(definition, Mode.TEST, NumpyEngine),
+    "exact": lambda definition: traced(definition, Mode.TRAINING, NumpyEngine),
+    "ten targets": lambda definition: traced(definition, Mode.TEST, NumpyEngine, K),
+    "final by nnabla": lambda definition: traced(definition, Mode.TEST, nnabla_engine),
+}
+
+
+class Peer:
+    """torch in a process of its own."""
+
+    def __init__(self, python: str, network: str):
+        script = str(Path(__file__).with_name("torch_peer.py"))
+        self._process = subprocess.Popen(
+            [python, script, network, str(BATCH_SIZE)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._read()  # ready
+
+    def seconds(self) -> float:
+        """Do a mini-batch."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return float(self._read())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
 
 
 def own_peak_megabytes() -> float:
@@ -176,19 +191,20 @@ def own_peak_megabytes() -> float:
     return int(peak.split()[1]) / 1024
 
 
-def peak_megabytes(setting_name: str, variant_name: str) -> float:
-    """Run one mini-batch of a variant in a process of its own; return its peak memory."""
-    command = [sys.executable, __file__, "--memory-of", setting_name, variant_name]
+def peak_megabytes(setting: Setting, contestant: str) -> float:
+    """Run one mini-batch in a process of its own; return its peak memory."""
+    command = [sys.executable, __file__, "--memory-of", setting.peer, contestant]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return float(json.loads(output.splitlines()[-1]))
 
 
-def measure(setting: Setting) -> None:
-    """Print a setting's line: times by turns, ratios, memory."""
+def measure(setting: Setting, python: str | None) -> None:
+    """Print a setting's lines: times by turns, ratios within a round, memory."""
     with tempfile.TemporaryDirectory() as folder:
         definition = definition_of(setting, Path(folder))
-        steps = {name: variant(name, definition, setting.batch_size) for name in VARIANTS}
-    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
+        steps = {name: make(definition) for name, make in CONTESTANTS.items()}
+    peer = Peer(python, setting.peer) if python else None
+    seconds: dict[str, list[float]] = {name: [] for name in (*steps, *(["torch"] if peer else []))}
     for step in steps.values():
         step()
     for _ in range(setting.rounds):
@@ -196,36 +212,42 @@ def measure(setting: Setting) -> None:
             started = time.perf_counter()
             step()
             seconds[name].append(time.perf_counter() - started)
-    per_ours = [a / b for a, b in zip(seconds["loop"], seconds["ours"])]
-    per_step = [a / b for a, b in zip(seconds["ours"], seconds["training step"])]
-    memory = {name: peak_megabytes(setting.name, name) for name in VARIANTS}
-    print(
-        f"| {setting.name} | {median(per_ours):.1f} | {median(per_step):.1f} |"
-        f" {1e3 * median(seconds['ours']) / setting.batch_size:.3f} |"
-        f" {memory['ours']:.0f} | {memory['loop']:.0f} | {memory['training step']:.0f} |",
-        flush=True,
-    )
+        if peer is not None:
+            seconds["torch"].append(peer.seconds())
+    if peer is not None:
+        peer.close()
+    for name, taken in seconds.items():
+        ratios = {
+            other: median(a / b for a, b in zip(taken, seconds[other]))
+            if other in seconds
+            else None
+            for other in ("training step", "final", "torch")
+        }
+        shown = " | ".join("" if ratio is None else f"{ratio:.2f}" for ratio in ratios.values())
+        memory = "" if name == "torch" else f"{peak_megabytes(setting, name):.0f}"
+        per_row = 1e3 * median(taken) / BATCH_SIZE
+        print(f"| {setting.name} | {name} | {per_row:.4f} | {shown} | {memory} |", flush=True)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--torch", metavar="PYTHON", help="a Python that has torch")
+    parser.add_argument("--cores", type=int, default=1, help="for the engine (default: 1)")
     parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     parsed = parser.parse_args()
     if parsed.memory_of:
-        name, variant_name = parsed.memory_of
-        setting = next(s for s in SETTINGS if s.name == name)
+        peer, contestant = parsed.memory_of
+        setting = next(s for s in SETTINGS if s.peer == peer)
         with tempfile.TemporaryDirectory() as folder:
-            variant(variant_name, definition_of(setting, Path(folder)), setting.batch_size)()
+            CONTESTANTS[contestant](definition_of(setting, Path(folder)))()
         print(json.dumps(own_peak_megabytes()))
         return
-    print(
-        "| network | loop / ours | ours / training step | ours, ms per example"
-        " | peak MB: ours | loop | training step |"
-    )
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: parsed.cores])
+    print("| network | | ms per row | / training step | / final | / torch | peak MB |")
     print("|---|---|---|---|---|---|---|")
     for setting in SETTINGS:
-        measure(setting)
+        measure(setting, parsed.torch)
 
 
 if __name__ == "__main__":

@@ -27,9 +27,15 @@ def one_blas_thread() -> Any:
     return contextlib.nullcontext() if blas is None else blas.limit(limits=1)
 
 
-def for_each(function: Callable[[T], None], items: Sequence[T]) -> None:
-    """Call a function for each item, in threads; within `one_blas_thread`."""
-    pool = _pool() if len(items) > 1 else None
+WORTH_SHARING = 10_000_000
+"""Products of numbers; fewer are done sooner than shared."""
+
+
+def for_each(
+    function: Callable[[T], None], items: Sequence[T], products: int = WORTH_SHARING
+) -> None:
+    """Call a function for each item, in threads where it is worth it; within `one_blas_thread`."""
+    pool = _pool() if len(items) > 1 and products >= WORTH_SHARING else None
     if pool is None:
         for item in items:
             function(item)

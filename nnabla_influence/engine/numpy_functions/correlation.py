@@ -12,7 +12,7 @@ fixed number of parts, so that no bit depends on how many threads there are.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ _BLOCK = 400_000
 """Values of patches at a time: about what a core's second cache holds."""
 
 _PARTS = 8
-"""Of the examples, to be shared by threads."""
+"""Of a sum over blocks, so that it does not depend on the number of threads."""
 
 Size = tuple[int, int]
 
@@ -58,21 +58,19 @@ def correlate(x: np.ndarray, kernels: Sequence[np.ndarray], window: Window) -> l
     matrix = np.concatenate([kernel.reshape(k, n_outputs) for kernel in kernels], axis=1)
     outputs = [np.empty((len(x) * h * w, n_outputs), x.dtype) for _ in kernels]
     patches = _patches(x, window)
-    size = _block_size(h * w * k)
 
-    def part(examples: range) -> None:
-        copied = scratch("patches", (size, *patches.shape[1:]), x.dtype)
-        product = scratch("product", (size * h * w, matrix.shape[1]), x.dtype)
-        for some, flat in _blocks(patches, copied, examples):
-            rows = slice(some.start * h * w, some.stop * h * w)
-            if len(kernels) == 1:
-                np.matmul(flat, matrix, out=outputs[0][rows])
-                continue
-            found = np.matmul(flat, matrix, out=product[: len(flat)])
-            for i, output in enumerate(outputs):
-                output[rows] = found[:, i * n_outputs : (i + 1) * n_outputs]
+    def block(some: slice) -> None:
+        flat = _copied(patches[some]).reshape(-1, k)
+        rows = slice(some.start * h * w, some.stop * h * w)
+        if len(kernels) == 1:
+            np.matmul(flat, matrix, out=outputs[0][rows])
+            return
+        product = scratch("product", (len(flat), matrix.shape[1]), x.dtype)
+        np.matmul(flat, matrix, out=product)
+        for i, output in enumerate(outputs):
+            output[rows] = product[:, i * n_outputs : (i + 1) * n_outputs]
 
-    for_each(part, _parts(len(x)))
+    for_each(block, _blocks(len(x), h * w * k), len(x) * h * w * matrix.size)
     return [output.reshape(len(x), h, w, n_outputs) for output in outputs]
 
 
@@ -88,18 +86,18 @@ def weights(x: np.ndarray, gradients: Sequence[np.ndarray], window: Window) -> l
     h, w = window.output(x.shape[1:3])
     patches = _patches(x, window)
     flat_gradients = [np.ascontiguousarray(g).reshape(-1, n_outputs) for g in gradients]
-    parts = _parts(len(x))
+    blocks = _blocks(len(x), h * w * k)
+    parts = [blocks[i::_PARTS] for i in range(min(_PARTS, len(blocks)))]
     sums = np.zeros((len(parts), k, len(gradients) * n_outputs), x.dtype)
 
     def part(number: int) -> None:
-        size = _block_size(h * w * k)
-        copied = scratch("patches", (size, *patches.shape[1:]), x.dtype)
-        for some, flat in _blocks(patches, copied, parts[number]):
+        for some in parts[number]:
+            flat = _copied(patches[some]).reshape(-1, k)
             rows = slice(some.start * h * w, some.stop * h * w)
             g = [g[rows] for g in flat_gradients]
             sums[number] += flat.T @ (g[0] if len(g) == 1 else np.concatenate(g, axis=1))
 
-    for_each(part, range(len(parts)))
+    for_each(part, range(len(parts)), len(x) * h * w * sums[0].size)
     total = sums.sum(axis=0)
     shape = (*window.kernel, c, n_outputs)
     return [
@@ -130,19 +128,16 @@ def spread(
     y = np.ascontiguousarray(y)
     images = np.zeros((len(kernels), len(y), height, width, c), y.dtype)
 
-    def part(examples: range) -> None:
-        size = _block_size(h * w * k * len(kernels))
-        for start in range(examples.start, examples.stop, size):
-            some = slice(start, min(start + size, examples.stop))
-            product = y[some].reshape(-1, n_outputs) @ matrix
-            product = product.reshape(-1, h, w, len(kernels), kh, kw, c)
-            for i, j in np.ndindex(kh, kw):
-                rows = slice(i * dh, i * dh + h * sh, sh)
-                columns = slice(j * dw, j * dw + w * sw, sw)
-                for number, image in enumerate(images):
-                    image[some, rows, columns] += product[:, :, :, number, i, j]
+    def block(some: slice) -> None:
+        product = y[some].reshape(-1, n_outputs) @ matrix
+        product = product.reshape(-1, h, w, len(kernels), kh, kw, c)
+        for i, j in np.ndindex(kh, kw):
+            rows = slice(i * dh, i * dh + h * sh, sh)
+            columns = slice(j * dw, j * dw + w * sw, sw)
+            for number, image in enumerate(images):
+                image[some, rows, columns] += product[:, :, :, number, i, j]
 
-    for_each(part, _parts(len(y)))
+    for_each(block, _blocks(len(y), h * w * k * len(kernels)), len(y) * h * w * matrix.size)
     return [image[:, ph : ph + size[0], pw : pw + size[1]] for image in images]
 
 
@@ -180,24 +175,13 @@ def padded(x: np.ndarray, pad: Size) -> np.ndarray:
     return y
 
 
-def _parts(n: int) -> list[range]:
-    """Return n examples in parts, which do not depend on the number of threads."""
-    bounds = np.linspace(0, n, min(_PARTS, n) + 1).astype(int).tolist()
-    return [range(start, stop) for start, stop in zip(bounds, bounds[1:])]
+def _copied(patches: np.ndarray) -> np.ndarray:
+    copied = scratch("patches", patches.shape, patches.dtype)
+    copied[...] = patches
+    return copied
 
 
-def _block_size(values: int) -> int:
-    """Return how many examples, of so many values of patches each, to take at a time."""
-    return max(1, _BLOCK // max(values, 1))
-
-
-def _blocks(
-    patches: np.ndarray, copied: np.ndarray, examples: range
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield some of the examples after others, with their patches as a matrix."""
-    k = int(np.prod(patches.shape[3:]))
-    for start in range(examples.start, examples.stop, len(copied)):
-        some = slice(start, min(start + len(copied), examples.stop))
-        part = copied[: some.stop - start]
-        part[...] = patches[some]
-        yield some, part.reshape(-1, k)
+def _blocks(n: int, values: int) -> list[slice]:
+    """Return n examples, of so many values of patches each, in blocks."""
+    size = max(1, _BLOCK // max(values, 1))
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
