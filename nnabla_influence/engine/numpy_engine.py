@@ -25,7 +25,8 @@ Seeds = list[tuple[Any, np.ndarray]]
 def _on_one_blas_thread(method: Method) -> Method:
     @functools.wraps(method)
     def within(*given: Any, **named: Any) -> Any:
-        with one_blas_thread():
+        # What is not finite is refused by name, so NumPy need not warn of it.
+        with one_blas_thread(), np.errstate(all="ignore"):
             return method(*given, **named)
 
     return cast(Method, within)
