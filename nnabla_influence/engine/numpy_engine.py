@@ -16,7 +16,7 @@ from nnabla_influence.engine.numpy_functions.layers import Pair
 from nnabla_influence.engine.numpy_functions.limits import computes
 from nnabla_influence.engine.numpy_functions.tape import Tape, Tensor, values
 from nnabla_influence.engine.program import Program, Several
-from nnabla_influence.engine.threads import one_blas_thread
+from nnabla_influence.engine.threads import in_threads, one_blas_thread
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Seeds = list[tuple[Any, np.ndarray]]
@@ -95,24 +95,31 @@ class NumpyEngine(Engine):
         directions = {self._of_parameters[name]: part for name, part in along}
         lead = total.shape[:-1]
         of_losses, of_outputs = np.zeros((*lead, len(weights))), []
-        for chunk in self._chunks(inputs, weights, penalty=1):
+
+        def products(chunk: Chunk) -> tuple[Chunk, Any, Any, dict[str, Tensor]]:
             tape, variables = self._variables(*lead)
             several = Several(lead[0], tape) if lead else None
             found = self._products.run(self._leaves(chunk, variables), directions, cut, several)
             seeds: Seeds = []
-            tangent = found[self._of_losses].tangent
-            if tangent is not None:
-                of_losses[..., chunk.part] = values(tangent)[..., : chunk.n]
-                seeds.append((tangent, np.broadcast_to(chunk.weights, tangent.shape)))
+            losses, outputs = found[self._of_losses].tangent, None
+            if losses is not None:
+                seeds.append((losses, np.broadcast_to(chunk.weights, losses.shape)))
             if self._of_outputs is not None:
-                moved = _tangent(found[self._of_outputs], lead)
-                of_outputs.append(moved[:, : chunk.n] if lead else moved[: chunk.n])
+                outputs = _tangent(found[self._of_outputs], lead)
             if o.penalty is not None and found[key(o.penalty)].tangent is not None:
-                tangent = found[key(o.penalty)].tangent
-                seeds.append((tangent, self._full(tangent, chunk.penalty)))
+                of_penalty = found[key(o.penalty)].tangent
+                seeds.append((of_penalty, self._full(of_penalty, chunk.penalty)))
             if r is not None:
                 seeds += self._statistics_seeds(found, r.data)
             tape.back(seeds)
+            return chunk, values(losses), outputs, variables
+
+        chunks = self._chunks(inputs, weights, penalty=1)
+        for chunk, losses, outputs, variables in in_threads(products, chunks):
+            if losses is not None:
+                of_losses[..., chunk.part] = losses[..., : chunk.n]
+            if outputs is not None:
+                of_outputs.append(outputs[:, : chunk.n] if lead else outputs[: chunk.n])
             self._add(variables, total)
         if r is not None and self._rates is not None:
             r.data *= self._rates
@@ -129,13 +136,17 @@ class NumpyEngine(Engine):
     ) -> None:
         """See `Engine`."""
         o, total = self.objective, gradient.data
-        for chunk in self._chunks(inputs, weights, penalty):
+
+        def back(chunk: Chunk) -> dict[str, Tensor]:
             tape, variables = self._variables()
             found = self._loss.run(self._leaves(chunk, variables), {})
             seeds: Seeds = [(found[self._of_losses].value, chunk.weights)]
             if o.penalty is not None:
                 seeds.append((found[key(o.penalty)].value, self._full(o.penalty, chunk.penalty)))
             tape.back(seeds)
+            return variables
+
+        for variables in in_threads(back, self._chunks(inputs, weights, penalty)):
             self._add(variables, total)
 
     @_on_one_blas_thread
@@ -144,8 +155,11 @@ class NumpyEngine(Engine):
         o, n = self.objective, len(next(iter(inputs.values())))
         losses = np.empty(n)
         predictions = None if o.prediction is None else np.empty(n)
-        for chunk in self._chunks(inputs, np.ones(n), penalty=0):
-            found = self._outputs.run(self._leaves(chunk, self._parameters), {})
+
+        def forward(chunk: Chunk) -> tuple[Chunk, dict[Any, Pair]]:
+            return chunk, self._outputs.run(self._leaves(chunk, self._parameters), {})
+
+        for chunk, found in in_threads(forward, self._chunks(inputs, np.ones(n), penalty=0)):
             losses[chunk.part] = found[self._of_losses].value[: chunk.n]
             if predictions is not None:
                 predictions[chunk.part] = found[key(o.prediction)].value[: chunk.n]

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def one_blas_thread() -> Any:
@@ -35,12 +37,35 @@ def for_each(
     function: Callable[[T], None], items: Sequence[T], products: int = WORTH_SHARING
 ) -> None:
     """Call a function for each item, in threads where it is worth it; within `one_blas_thread`."""
-    pool = _pool() if len(items) > 1 and products >= WORTH_SHARING else None
+    shared = len(items) > 1 and products >= WORTH_SHARING and not getattr(_own, "alone", False)
+    pool = _pool() if shared else None
     if pool is None:
         for item in items:
             function(item)
     else:
         list(pool.map(function, items))  # which raises what a call raises
+
+
+def in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Yield what a function returns for each item, in order, as many at a time as threads.
+
+    What it calls uses no further threads, and does not warn of numbers that are not finite.
+    """
+    pool, remaining = _pool(), iter(items)
+
+    def alone(item: T) -> R:
+        _own.alone = True
+        try:
+            with np.errstate(all="ignore"):  # each thread has its own
+                return function(item)
+        finally:
+            _own.alone = False
+
+    while some := list(itertools.islice(remaining, n_threads() if pool else 1)):
+        if pool is None or len(some) == 1:
+            yield from map(function, some)
+        else:
+            yield from pool.map(alone, some)
 
 
 def scratch(use: str, shape: Sequence[int], dtype: np.dtype[Any]) -> np.ndarray:

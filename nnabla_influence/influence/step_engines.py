@@ -16,7 +16,7 @@ from nnabla_influence.solvers import Before
 LEAST_CHUNK = 2
 """`check_independence` replaces one example beside another."""
 
-_SMALL_CHUNK = 32
+_SMALL_CHUNK = 16
 _CHUNK_VALUES = 2**18
 
 
@@ -87,8 +87,8 @@ def _flat(arrays: Sequence[np.ndarray]) -> nn.NdArray:
 def default_chunk_size(definition: Definition, batch_size: int) -> int:
     """Return how many examples of mini-batches of ``batch_size`` to put through a network at once.
 
-    Networks with large feature maps are the fastest in chunks of 16 to 32; the smaller a network,
-    the more the overhead of a chunk weighs, and the larger may it be.
+    Networks with large feature maps are fast in chunks of 16, of which each thread takes one; the
+    smaller a network, the more the overhead of a chunk weighs, and the larger may it be.
     """
     values_per_example = sum(
         math.prod(variable.shape.dim[1:])

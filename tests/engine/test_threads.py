@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import numpy as np
 import pytest
 
 from nnabla_influence.engine import threads
+from nnabla_influence.engine.numpy_engine import NumpyEngine
 from nnabla_influence.engine.numpy_functions.correlation import (
     Window,
     correlate,
     spread,
     weights,
 )
+from tests.cases import CASES
+from tests.engine.products import objective_of, vector
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +50,30 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
         assert threads.n_threads() == int(n)
         found.append(correlations())
     assert found[0] == found[1] == found[2]
+
+
+def test_nor_in_an_engine(monkeypatch, tmp_path):
+    """Chunks are shared by threads; a diverged training warns in none of them."""
+    case = next(case for case in CASES if case.name == "cnn-softmax")
+    engine = NumpyEngine(objective_of(case, tmp_path, 2))
+    inputs, weights = case.inputs(11, seed=3), np.full(11, 1 / 11)
+    u = vector(engine, np.random.default_rng(5).normal(size=engine.size).astype(np.float32))
+    found = []
+    for n in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", n)
+        threads._pool.cache_clear()
+        h, g = engine.zeros(), engine.zeros()
+        along = engine.add_products(inputs, weights, u, h)
+        engine.add_gradient(inputs, weights, g)
+        losses, predictions = engine.outputs(inputs)
+        arrays = (along.losses, along.outputs, h.data, g.data, losses, predictions)
+        found.append([array.tobytes() for array in arrays])
+    assert found[0] == found[1]
+    infinite = {name: np.full_like(v, 3e38) for name, v in engine.parameters().items()}
+    engine.set_parameters(infinite)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        engine.add_products(inputs, weights, u, engine.zeros())
 
 
 def test_without_threadpoolctl_the_librarys_own_threads_are_used(monkeypatch):

@@ -15,8 +15,8 @@ from nnabla_influence.influence.step_engines import default_chunk_size
         (mlp((64,), 10), 256, 256),
         (mlp((64,), 10), 7, 7),
         (mlp((64,), 10), 1, 2),
-        (six_convolutions((1, 28, 28)), 256, 32),
-        (six_convolutions((1, 28, 28)), 20, 20),
+        (six_convolutions((1, 28, 28)), 256, 16),
+        (six_convolutions((1, 28, 28)), 7, 7),
     ],
 )
 def test_default_chunk_size(tmp_path, network, batch_size: int, wanted: int):
