@@ -86,8 +86,7 @@ def run(parsed: argparse.Namespace) -> None:
             chunk_size=parsed.chunk_size,
         ),
         device=parsed.device,
-        jobs=parsed.jobs,
-        scheduler=parsed.scheduler,
+        jobs=parsed.scheduler or parsed.jobs,
         progress=TerminalProgress(),
     )
     for line in summary(ranking, parsed.output):

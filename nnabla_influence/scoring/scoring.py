@@ -56,8 +56,7 @@ def score(
     parameters: PathLike | None = None,
     options: Options | None = None,
     device: str = "auto",
-    jobs: int = 1,
-    scheduler: str | None = None,
+    jobs: int | str = 1,
     progress: Progress | None = None,
 ) -> Ranking:
     """Rank the rows of a training CSV by SGD-influence.
@@ -75,8 +74,8 @@ def score(
         parameters: An .h5 in place of the model file's parameters, if no run is given.
         options: See `Options`.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        jobs: Worker processes that share shuffled orders, if there are several.
-        scheduler: Address of a Dask scheduler whose workers share them instead.
+        jobs: Worker processes that share shuffled orders, if there are several, or the address of a
+            Dask scheduler whose workers share them.
         progress: Where to show the progress; silent by default.
 
     Returns:
@@ -95,7 +94,7 @@ def score(
     with contextlib.ExitStack() as stack:
         method, window = choose(inputs, progress, stack)
         n_trials = len(window.trials)
-        executor = stack.enter_context(workers_for(n_trials, jobs, scheduler, progress))
+        executor = stack.enter_context(workers_for(n_trials, jobs, progress))
         _check_network(inputs, method, window, progress)
         stack.enter_context(without_futile_imports())
         target = _target(inputs, method, rows, progress)

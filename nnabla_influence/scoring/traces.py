@@ -26,15 +26,13 @@ from nnabla_influence.text import seconds_text
 
 
 @contextlib.contextmanager
-def workers_for(
-    n_trials: int, jobs: int, scheduler: str | None, progress: Progress
-) -> Iterator[Executor | None]:
+def workers_for(n_trials: int, jobs: int | str, progress: Progress) -> Iterator[Executor | None]:
     """Yield what traces shuffled orders in other processes; None where this process does.
 
     Raises:
         InfluenceError: As `open_executor` does.
     """
-    if jobs == 1 and scheduler is None:
+    if jobs == 1:
         yield None
     elif n_trials == 1:
         progress.say(
@@ -43,7 +41,7 @@ def workers_for(
         )
         yield None
     else:
-        with open_executor(scheduler or jobs) as executor:
+        with open_executor(jobs) as executor:
             progress.say(f"The {n_trials} shuffled orders are traced {executor.description}")
             yield executor
 

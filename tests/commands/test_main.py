@@ -62,7 +62,6 @@ def test_every_option_reaches_the_scoring(trained: Trained, tmp_path, capsys, mo
         "output": "f",
         "device": "cpu",
         "jobs": 2,
-        "scheduler": None,
     }
     assert (options.validation_rows, options.window) == ([3, 1], 2)
     assert (options.batch_size, options.n_trials, options.chunk_size) == (5, 6, 7)

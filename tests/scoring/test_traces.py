@@ -127,4 +127,4 @@ def test_a_trial_that_fails_is_named_and_nothing_is_left(model, tmp_path, monkey
 def test_a_missing_scheduler_is_reported_before_anything_is_traced(model, monkeypatch):
     monkeypatch.setattr(traces, "trace_back", None)
     with pytest.raises(InfluenceError, match="somewhere"):
-        asked(model, scheduler="somewhere")
+        asked(model, jobs="somewhere")
