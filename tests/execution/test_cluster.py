@@ -45,7 +45,8 @@ def serve(answer: bytes) -> Callable[[socket.socket], None]:
 @pytest.mark.parametrize(
     ("listen", "reason"),
     [
-        (lambda server: None, "refused"),
+        # It is tried until the time is over, which on a busy machine ends within a try.
+        (lambda server: None, "(refused|no answer)"),
         (serve(b""), "no answer"),
         (serve(b"SSH-2.0-OpenSSH_9.2 and more\r\n"), ""),
     ],
