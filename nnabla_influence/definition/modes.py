@@ -67,6 +67,7 @@ def set_mode(path: Path, network: Any, data: Iterable[str], mode: Mode = Mode.TE
         mode: The mode.
     """
     graph = Graph.of(network)
+    computed = graph.downstream(graph.parameter_names)
     meaningful = graph.downstream([*data, *graph.parameter_names])
     for node in graph.nodes:
         function, where = node.proto, f"{path}: the function {node.type} (layer {node.name!r})"
@@ -76,8 +77,11 @@ def set_mode(path: Path, network: Any, data: Iterable[str], mode: Mode = Mode.TE
         elif node.type == "FusedConvolution":
             if not mode.random:
                 function.fused_convolution_param.batch_stat = False
-        elif node.type == "MeanSubtraction" and mode.random:
-            if function.mean_subtraction_param.update_running_mean:
+        elif node.type == "MeanSubtraction":
+            if not mode.random:
+                if node.inputs[0] not in computed:
+                    function.mean_subtraction_param.update_running_mean = False
+            elif function.mean_subtraction_param.update_running_mean:
                 raise UnsupportedError(
                     f"{where} changes a running mean that the training's loss depends on, which"
                     " exact scores do not follow; choose method final, or subtract the mean from"

@@ -65,7 +65,7 @@ class NumpyEngine(Engine):
         """See `Engine`."""
         self.objective.check_parameters(values)
         for own in (self._parameters, self._buffers):
-            own.update({name: np.asarray(values[name], self.dtype) for name in own})
+            own.update({name: np.array(values[name], self.dtype) for name in own})
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Return what `set_parameters` takes: all values by name."""

@@ -28,14 +28,6 @@ _WRONG_GRADIENT = (
 )
 
 _REFUSED: Mapping[str, tuple[Callable[[Mapping[str, Any]], bool], str]] = {
-    "FusedConvolution": (
-        lambda args: (
-            args["nonlinearity"] not in ("identity", "relu", "")
-            or args["pad_mode"] != "constant"
-            or args["constant_value"] != 0
-        ),
-        "has a border or a nonlinearity that is not known here; build it of single layers",
-    ),
     "Max": (_gives_indices, _WRONG_GRADIENT),
     "MeanSubtraction": (
         lambda args: bool(args["update_running_mean"]),
@@ -80,11 +72,11 @@ def check_differentiable(definition: Definition, mode: Mode = Mode.TEST) -> None
                 f"{where} has no tangent here; build the recurrent network of single layers"
                 " (RecurrentInput, Delay, Affine) and train again"
             )
-        if not has_tangent(node.type):
-            raise UnsupportedError(f"{where} has no tangent here; replace it and train again")
         refused, why = _REFUSED.get(node.type, (None, ""))
         if refused is not None and refused(node.args):
             raise UnsupportedError(f"{where} {why} and train again")
+        if not has_tangent(node.type):
+            raise UnsupportedError(f"{where} has no tangent here; replace it and train again")
         if node.type in _LABEL_LOSSES and node.inputs[1] in moving:
             raise UnsupportedError(
                 f"{where} has a target {node.inputs[1]!r} that depends on trained parameters, and"

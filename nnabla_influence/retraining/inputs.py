@@ -185,9 +185,16 @@ def open_seed(
         progress: Where to report progress.
 
     Raises:
-        DatasetError: One of them cannot be used or has other columns, or the column of true labels
-            is missing or invalid.
+        DatasetError: One of them cannot be used or has other columns, two are the same file, or
+            the column of true labels is missing or invalid.
     """
+    for i, path in enumerate(paths):
+        for other in range(i):
+            if path.exists() and paths[other].exists() and path.samefile(paths[other]):
+                raise DatasetError(
+                    f"{path}: is given as the {PARTS[other]} and as the {PARTS[i]} CSV; give"
+                    " disjoint ones"
+                )
     columns = [ColumnSpec(i.column, i.shape, i.n_classes) for i in definition.inputs]
     normalize = True if definition.training is None else definition.training.normalize
     opened = [open_dataset(p, columns, normalize=normalize, progress=progress) for p in paths]

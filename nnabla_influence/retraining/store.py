@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import check_output_folder, check_writable, replacing_file, take_lock
 from nnabla_influence.retraining.plan import WorkUnit
+from nnabla_influence.text import cause_text
 
 Record = TypeVar("Record")
 
@@ -45,19 +46,26 @@ class Records:
         """Return a record of a dataclass ``kind``, None if it does not exist.
 
         Raises:
-            OutputError: Its fingerprint is another one.
+            OutputError: Its fingerprint is another one, or it is damaged.
         """
         path = self.folder / f"{name}.json"
         if not path.exists():
             return None
-        record = json.loads(path.read_text("utf-8"))
-        if record.pop("of", None) != fingerprint:
+        try:
+            record = json.loads(path.read_text("utf-8"))
+            of = record.pop("of")
+            found = kind(**record)
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise OutputError(
+                f"{path}: cannot be read ({cause_text(error)}); remove it to compute it again"
+            ) from error
+        if of != fingerprint:
             raise OutputError(
                 f"{path}: was computed from another definition, other data or settings, on another"
                 " kind of device or by another version of nnabla or nnabla-influence; give a new"
                 f" output folder, or remove {self._root}"
             )
-        return kind(**record)
+        return found
 
     def write(self, name: str, fingerprint: str, record: Any) -> None:
         """Keep a record, a dataclass, whole or not at all."""

@@ -131,3 +131,15 @@ def test_penalty_is_in_the_hessian_once_and_in_no_example(build, tmp_path):
     plain.add_gradient(data, weights, gradients[0])
     penalized.add_gradient(data, weights, gradients[1])
     np.testing.assert_allclose(gradients[1].data, gradients[0].data, rtol=1e-5, atol=1e-7)
+
+
+def test_parameters_are_its_own(build, tmp_path):
+    """What a caller does to an array later on, such as a training that goes on, changes nothing."""
+    case = CASES[1]
+    engine, inputs = build(objective_of(case, tmp_path, 4)), case.inputs(4)
+    values = case.parameters(seed=9)
+    engine.set_parameters(values)
+    before, _ = engine.outputs(inputs)
+    for value in values.values():
+        value += 1
+    np.testing.assert_array_equal(engine.outputs(inputs)[0], before)

@@ -192,9 +192,8 @@ def test_batch_normalization_without(beta: bool, gamma: bool):
 def test_batch_statistics_are_refused():
     x = [None] * 5
     args = {"batch_stat": True, "eps": 1e-5, "no_scale": False, "no_bias": False, "axes": [1]}
-    for kind in ("BatchNormalization", "FusedBatchNormalization"):
-        with pytest.raises(ValueError, match="elementary functions"):
-            tangents_of(NN, kind, {**args, "nonlinearity": ""}, x, [1, *x[1:]], [None])
+    with pytest.raises(ValueError, match="elementary functions"):
+        tangents_of(NN, "BatchNormalization", args, x, [1, *x[1:]], [None])
 
 
 def affine_of(function, **args):
@@ -256,16 +255,6 @@ def test_normalizations(name: str):
     n = 1 if name == "mean subtraction" else len(inputs)
     for moving in (range(n), *([i] for i in range(n))):
         check(FunctionCase(name, lambda *x: build(x[0] * x[0] * x[0], *x[1:]), inputs, moving))
-
-
-@pytest.mark.parametrize("added", [False, True])
-def test_fused_batch_normalization(added: bool):
-    inputs = [IMAGE, *statistics(1, 4, 1, 1), *([normal(2, 4, 7, 6, seed=9)] if added else [])]
-
-    def build(*x):
-        return NF.fused_batch_normalization(*x, batch_stat=False)
-
-    check(FunctionCase("fused", build, inputs))
 
 
 def test_what_numpy_does_not_compute_is_known_before_it_runs():

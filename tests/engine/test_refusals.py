@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from nnabla_influence.definition import Mode, build_objective
-from nnabla_influence.engine import NnablaEngine, NumpyEngine, check_differentiable
+from nnabla_influence.engine import (
+    NnablaEngine,
+    NumpyEngine,
+    check_differentiable,
+    lacking_in_numpy,
+)
 from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.errors import UnsupportedError
 from tests.definition.definitions import (
@@ -204,3 +209,23 @@ def test_what_only_running_statistics_pass_through_must_have_a_tangent_too(tmp_p
         check_differentiable(definition, mode)
     with pytest.raises(UnsupportedError, match=r"the function Sort \(layer '"):
         check_differentiable(definition, Mode.VALIDATION)
+
+
+def test_a_mean_of_data_that_training_moves_stays_in_use(tmp_path):
+    """Both engines subtract the mean as training left it, pass after pass."""
+
+    def make(v):
+        return F.squared_error(F.tanh(PF.affine(PF.mean_subtraction(v["x"]), 3, name="a")), v["t"])
+
+    definition = load(tmp_path, *python_proto(make, {"x": (4,), "t": (3,)}))
+    values = random_parameters(definition)
+    x, t = RNG.randn(BATCH, 4).astype(np.float32), RNG.randn(BATCH, 3).astype(np.float32)
+    theta = {name.rpartition("/")[2]: value for name, value in values.items()}
+    out = np.tanh((x - theta["mean"]) @ theta["W"] + theta["b"])
+    check_differentiable(definition)
+    objective = build_objective(definition, BATCH, CPU, values)
+    assert lacking_in_numpy(objective) == []
+    for engine in (NumpyEngine(objective), NnablaEngine(objective, CPU)):
+        for _ in range(2):
+            losses, _ = engine.outputs({"x": x, "y": t})
+            np.testing.assert_allclose(losses, ((out - t) ** 2).mean(axis=1), rtol=1e-5)

@@ -112,3 +112,10 @@ def test_other_labels_of_columns_and_other_places_of_inputs_do_no_harm(definitio
     training, validation = written(tmp_path, "a", [A]), written(tmp_path, "b", [B])
     test = written(tmp_path, "c", ["2,note,5,6"], "y:label,#note,x__0:width,x__1:height")
     assert open_seed(definition, (training, validation, test), None, SilentProgress()).n_rows == 1
+
+
+def test_the_same_file_twice_is_refused(definition, tmp_path):
+    training, validation = written(tmp_path, "a", [A]), written(tmp_path, "b", [B])
+
+    with pytest.raises(DatasetError, match=r"validation and .* test CSV"):
+        open_seed(definition, (training, validation, validation), None, SilentProgress())

@@ -39,13 +39,6 @@ def test_a_record_of_0_1_0_is_read(tmp_path):
     assert mark == {"format_version": 1}
 
 
-def test_a_record_of_something_else_is_refused(tmp_path):
-    store = CurveStore(tmp_path / "out")
-    store.write("one", "g", RESULT)
-    with pytest.raises(OutputError, match=r"one\.json.* remove .*out$"):
-        store.read("one", "f", Retrained)
-
-
 def test_what_a_killed_process_left_half_written_is_not_a_record(tmp_path):
     partial = PartialValidation(tmp_path / "result")
     (partial.folder / ".one.json.nnabla_influence_abcdefgh.tmp.json").write_text('{"of"')
@@ -108,3 +101,15 @@ def test_the_losses_of_a_validation_are_kept_beside_its_output(tmp_path):
     (tmp_path / "result.partial" / "mine.txt").write_text("mine")
     again.remove()
     assert os.listdir(tmp_path / "result.partial") == ["mine.txt"]
+
+
+def test_a_record_that_is_damaged_or_of_something_else_is_refused(tmp_path):
+    store = CurveStore(tmp_path / "out")
+    one = tmp_path / "out" / "cells" / "one.json"
+    for content in ('{"of": ', "[]", '{"of": "f", "loss": 1.0}', '{"accuracy": 1, "loss": 1}'):
+        one.write_text(content)
+        with pytest.raises(OutputError, match=r"one\.json.*remove it"):
+            store.read("one", "f", Retrained)
+    store.write("one", "g", RESULT)
+    with pytest.raises(OutputError, match=r"one\.json.* remove .*out$"):
+        store.read("one", "f", Retrained)

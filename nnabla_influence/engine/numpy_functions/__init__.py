@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from nnabla_influence.engine.functions import named
 from nnabla_influence.engine.numpy_functions import (
     arithmetic,
     arrays,
@@ -19,8 +18,6 @@ from nnabla_influence.engine.numpy_functions import (
     reductions,
     tape,
 )
-
-__all__ = ["NP", "named"]
 
 NP: Any = SimpleNamespace()
 """The functions; some of them call others by it."""

@@ -24,12 +24,14 @@ from nnabla_influence.engine.numpy_functions.depthwise import (
     spread_channels,
 )
 from nnabla_influence.engine.numpy_functions.layers import (
+    NO_BIAS,
+    Images,
     Pair,
-    _Images,
-    _with_bias,
     affine_pair,
     convolution_pair,
     paired,
+    sum_of,
+    with_bias,
 )
 from nnabla_influence.engine.numpy_functions.tape import Array, Gradient, Tensor, values
 
@@ -39,7 +41,7 @@ Function = Callable[..., np.ndarray]
 def deconvolution_pair(
     x: Pair,
     weight: Pair,
-    bias: Pair,
+    bias: Pair = NO_BIAS,
     base_axis: int = 1,
     pad: Sequence[int] = (),
     stride: Sequence[int] = (),
@@ -49,7 +51,7 @@ def deconvolution_pair(
     output_padding: Sequence[int] = (),
 ) -> Pair:
     """Return the transpose of the correlation with kernels, of (c, o, kh, kw)."""
-    images = _Images(x.value.shape, base_axis)
+    images = Images(x.value.shape, base_axis)
     kernel = values(weight.value).shape[2:]
     window = images.window(_two(kernel), pad, stride, dilation, group)
     added = _two(tuple(output_padding) or (0,) * len(kernel), 0)
@@ -68,7 +70,7 @@ def deconvolution_pair(
 def depthwise_convolution_pair(
     x: Pair,
     weight: Pair,
-    bias: Pair,
+    bias: Pair = NO_BIAS,
     base_axis: int = 1,
     pad: Sequence[int] = (),
     stride: Sequence[int] = (),
@@ -76,7 +78,7 @@ def depthwise_convolution_pair(
     multiplier: int = 1,
 ) -> Pair:
     """Return the correlation of each channel with kernels of its own, of (c m, kh, kw)."""
-    images = _Images(x.value.shape, base_axis)
+    images = Images(x.value.shape, base_axis)
     kernel = values(weight.value).shape[1:]
     window = images.window(_two(kernel), pad, stride, dilation, 1)
     size = images.of(values(x.value)).shape[1:3]
@@ -95,7 +97,7 @@ def depthwise_convolution_pair(
 def depthwise_deconvolution_pair(
     x: Pair,
     weight: Pair,
-    bias: Pair,
+    bias: Pair = NO_BIAS,
     base_axis: int = 1,
     pad: Sequence[int] = (),
     stride: Sequence[int] = (),
@@ -103,7 +105,7 @@ def depthwise_deconvolution_pair(
     divisor: int = 1,
 ) -> Pair:
     """Return the transpose of the correlation of each channel with m = ``divisor`` kernels."""
-    images = _Images(x.value.shape, base_axis)
+    images = Images(x.value.shape, base_axis)
     kernel = values(weight.value).shape[1:]
     window = images.window(_two(kernel), pad, stride, dilation, 1)
     size = _size(images.of(values(x.value)), window, (0, 0))
@@ -121,7 +123,7 @@ def depthwise_deconvolution_pair(
 
 def bilinear_pair(
     inputs: tuple[Pair, Pair, Pair],
-    images: _Images,
+    images: Images,
     to_kernel: Function,
     from_kernel: Function,
     *,
@@ -144,24 +146,24 @@ def bilinear_pair(
     x_, dx = (images.of(values(v)) for v in x)
     w, dw = (None if v is None else to_kernel(values(v)) for v in weight)
     y = forward(x_, w)
-    dy = _sum(_of(forward, dx, w), _of(forward, x_, dw))
+    dy = sum_of(_of(forward, dx, w), _of(forward, x_, dw))
 
     def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
         p, q = images.of(p), images.of(q)
         by_x = by_dx = by_w = by_dw = None
         if isinstance(x.value, Tensor):
-            by_x = _sum(_of(back, p, w), _of(back, q, dw))
+            by_x = sum_of(_of(back, p, w), _of(back, q, dw))
         if isinstance(x.tangent, Tensor):
             by_dx = _of(back, q, w)
         if isinstance(weight.value, Tensor):
-            by_w = _sum(_of(by_kernel, x_, p), _of(by_kernel, dx, q))
+            by_w = sum_of(_of(by_kernel, x_, p), _of(by_kernel, dx, q))
         if isinstance(weight.tangent, Tensor):
             by_dw = _of(by_kernel, x_, q)
         kernels = [None if g is None else from_kernel(g) for g in (by_w, by_dw)]
         return images.back(by_x), images.back(by_dx), *kernels
 
     pair = paired((*x, *weight), images.back(y), images.back(dy), pullback)
-    return _with_bias(pair, bias, images.base_axis)
+    return with_bias(pair, bias, images.base_axis)
 
 
 def _two(sizes: Sequence[int], first: int = 1) -> Size:
@@ -194,10 +196,6 @@ def _kernels(shape: Sequence[int], m: int) -> tuple[Function, Function]:
 
 def _of(function: Function, a: Gradient, b: Gradient) -> Gradient:
     return None if a is None or b is None else function(a, b)
-
-
-def _sum(a: Gradient, b: Gradient) -> Gradient:
-    return b if a is None else a if b is None else a + b
 
 
 LAYERS: Mapping[str, Callable[..., Pair]] = {

@@ -30,7 +30,10 @@ class Pair(NamedTuple):
     tangent: Any = None
 
 
-def affine_pair(x: Pair, weight: Pair, bias: Pair, base_axis: int = 1) -> Pair:
+NO_BIAS = Pair(None)
+
+
+def affine_pair(x: Pair, weight: Pair, bias: Pair = NO_BIAS, base_axis: int = 1) -> Pair:
     """Y = x W + b, with x and W as matrices."""
     out = x.value.shape[: base_axis % x.value.ndim] + weight.value.shape[1:]
     n, shape = weight.value.shape[0], weight.value.shape
@@ -55,9 +58,9 @@ def affine_pair(x: Pair, weight: Pair, bias: Pair, base_axis: int = 1) -> Pair:
         wanted = [isinstance(v, Tensor) for v in inputs]
         of_bias = None if bias.value is None else bias.value.shape
         found = (
-            (_sum(_nt(p, w), _nt(q, dw)) if wanted[0] else None, x.value.shape),
+            (sum_of(_nt(p, w), _nt(q, dw)) if wanted[0] else None, x.value.shape),
             (_nt(q, w) if wanted[1] else None, x.value.shape),
-            (_sum(_tn(x_, p), _tn(dx, q)) if wanted[2] else None, shape),
+            (sum_of(_tn(x_, p), _tn(dx, q)) if wanted[2] else None, shape),
             (_tn(x_, q) if wanted[3] else None, shape),
             (p.sum(axis=-2) if wanted[4] and p is not None else None, of_bias),
             (q.sum(axis=-2) if wanted[5] and q is not None else None, of_bias),
@@ -71,7 +74,7 @@ def affine_pair(x: Pair, weight: Pair, bias: Pair, base_axis: int = 1) -> Pair:
 def convolution_pair(
     x: Pair,
     weight: Pair,
-    bias: Pair,
+    bias: Pair = NO_BIAS,
     base_axis: int = 1,
     pad: Sequence[int] = (),
     stride: Sequence[int] = (),
@@ -80,7 +83,7 @@ def convolution_pair(
     channel_last: bool = False,  # which nnabla does not compute on a CPU
 ) -> Pair:
     """Return the correlation of one- or two-dimensional images with kernels, of (o, c, kh, kw)."""
-    images = _Images(x.value.shape, base_axis)
+    images = Images(x.value.shape, base_axis)
     lead = targets_of(x, weight, bias)
     w = images.kernel(values(weight.value))
     dw = [] if weight.tangent is None else [images.kernel(v) for v in _each(weight.tangent, lead)]
@@ -109,13 +112,13 @@ def convolution_pair(
             by_dw, by_w = found[:split], found[split:]
         if isinstance(weight.value, Tensor) and dx is not None and q is not None:
             along = [weights(d, [g], window)[0] for d, g in zip(each(dx), each(q))]
-            by_w = [_sum(a, b) for a, b in zip(along, by_w)] if by_w else along
+            by_w = [sum_of(a, b) for a, b in zip(along, by_w)] if by_w else along
         if isinstance(x.value, Tensor) and p is not None:
             by_x = spread(p, [w], window, size)[0]
         if isinstance(x.value, Tensor) and dw and q is not None:
             through_w = isinstance(x.tangent, Tensor)
             both = [spread(g, [d, *[w] * through_w], window, size) for d, g in zip(dw, each(q))]
-            by_x = _sum(_joined([by[0] for by in both]), by_x)
+            by_x = sum_of(_joined([by[0] for by in both]), by_x)
             by_dx = _joined([by[1] for by in both]) if through_w else None
         elif isinstance(x.tangent, Tensor) and q is not None:
             by_dx = spread(q, [w], window, size)[0]
@@ -127,7 +130,7 @@ def convolution_pair(
         )
 
     pair = paired((*x, *weight), images.back(y), images.back(dy, lead), pullback, stacked=True)
-    return _with_bias(pair, bias, images.base_axis)
+    return with_bias(pair, bias, images.base_axis)
 
 
 def _each(v: Any, lead: tuple[int, ...]) -> list[Any]:
@@ -139,7 +142,7 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-class _Images:
+class Images:
     """Between nnabla's (..., C, H, W) or (..., C, W) and the images (B, H, W, C) of a correlation.
 
     Both are views of one memory where possible, so a network's images stay in the latter order.
@@ -173,6 +176,7 @@ class _Images:
         return np.ascontiguousarray(w[None] if self.flat else w)
 
     def kernel_back(self, w: np.ndarray | None) -> Any:
+        """(kh, kw, c, o) -> (o, c, kh, kw)."""
         if w is None:
             return None
         return np.moveaxis(np.moveaxis(w[0] if self.flat else w, -1, 0), -1, 1)
@@ -190,6 +194,8 @@ class _Images:
         dilation: Sequence[int],
         group: int,
     ) -> Window:
+        """Return how a kernel of (height, width) moves, by nnabla's arguments."""
+
         def two(given: Sequence[int], default: int) -> tuple[int, int]:
             sizes = tuple(given) or (default,) * (1 if self.flat else 2)
             return (default, sizes[0]) if self.flat else (sizes[0], sizes[1])
@@ -229,7 +235,7 @@ def paired(
     return Pair(*tape.record(inputs, [y, dy], pullback, stacked))
 
 
-def _with_bias(y: Pair, bias: Pair, axis: int) -> Pair:
+def with_bias(y: Pair, bias: Pair, axis: int) -> Pair:
     """Add a bias along the axes from ``axis`` on, or along the one axis of the channels."""
     if bias.value is None:
         return y
@@ -258,7 +264,8 @@ def _with_bias(y: Pair, bias: Pair, axis: int) -> Pair:
     return Pair(added(y.value, bias.value), added(y.tangent, bias.tangent))
 
 
-def _sum(a: Gradient, b: Gradient) -> Gradient:
+def sum_of(a: Gradient, b: Gradient) -> Gradient:
+    """Return a + b, in the memory of a, which nothing else holds; None is zero."""
     if a is None or b is None:
         return b if a is None else a
     a += b

@@ -31,5 +31,6 @@ _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
     "Convolution": _images,
     "Deconvolution": _images,
     "Einsum": _einsum,
+    "MeanSubtraction": lambda args: not args["update_running_mean"],
 }
 """By nnabla's type of function, whether its arguments are ones that NumPy's function knows."""

@@ -182,21 +182,11 @@ def norm_normalization(F: Any, x: Array, p: float, axes: Sequence[int], eps: flo
 
 def mean_subtraction(F: Any, x: Array, rmean: Array, t: Array, **args: Any) -> Any:
     """See nnabla; by a constant mean."""
-    if args["update_running_mean"]:
-        raise ValueError("a MeanSubtraction that updates its mean has state: let it not update")
     return x - rmean
-
-
-def fused_batch_normalization(F: Any, *x: Array, **args: Any) -> Any:
-    """See nnabla; by constant statistics."""
-    y = batch_normalization(F, *x[:5], **args)
-    y = y + x[5] if len(x) > 5 else y
-    return F.relu(y) if args["nonlinearity"] == "relu" else y
 
 
 _COMPOSED: Mapping[str, Callable[..., Any]] = {
     "batch_normalization": batch_normalization,
-    "fused_batch_normalization": fused_batch_normalization,
     "group_normalization": _statistical("GroupNormalization"),
     "instance_normalization": _statistical("InstanceNormalization"),
     "layer_normalization": _statistical("LayerNormalization"),

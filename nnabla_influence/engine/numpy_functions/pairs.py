@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+
+import numpy as np
 
 from nnabla_influence.engine.numpy_functions import NP
 from nnabla_influence.engine.numpy_functions.deconvolution import LAYERS
@@ -13,15 +14,6 @@ from nnabla_influence.engine.numpy_functions.losses import softmax_cross_entropy
 from nnabla_influence.engine.numpy_functions.normalizations import batch_normalization_pair
 from nnabla_influence.engine.numpy_functions.pooling import max_pooling_pair
 from nnabla_influence.engine.numpy_functions.tape import Gradient, values
-
-_NONE = Pair(None)
-
-
-def _with_bias(layer: Callable[..., Pair]) -> Callable[..., Pair]:
-    def pair(x: Pair, weight: Pair, bias: Pair = _NONE, **args: Any) -> Pair:
-        return layer(x, weight, bias, **args)
-
-    return pair
 
 
 def _relu_pair(x: Pair, inplace: bool = False) -> Pair:
@@ -32,7 +24,7 @@ def _relu_pair(x: Pair, inplace: bool = False) -> Pair:
     def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
         return [None if g is None else g * above for g in (p, q)]
 
-    return paired(x, data * above, dy, pullback, stacked=True)
+    return paired(x, np.maximum(data, 0), dy, pullback, stacked=True)
 
 
 def _reshape_pair(x: Pair, shape: Sequence[int], inplace: bool = True) -> Pair:
@@ -47,7 +39,7 @@ def _reshape_pair(x: Pair, shape: Sequence[int], inplace: bool = True) -> Pair:
 
 
 PAIRS: Mapping[str, Callable[..., Pair]] = {
-    **{kind: _with_bias(layer) for kind, layer in LAYERS.items()},
+    **LAYERS,
     "BatchNormalization": functools.partial(batch_normalization_pair, NP),
     "MaxPooling": max_pooling_pair,
     "ReLU": _relu_pair,

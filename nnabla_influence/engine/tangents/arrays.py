@@ -76,15 +76,6 @@ def rows(F: Any, x: Any, axes: Sequence[int]) -> Any:
     return F.reshape(F.transpose(x, order), (-1, n), inplace=False)
 
 
-def from_rows(F: Any, matrix: Any, shape: Sequence[int], axis: int) -> Any:
-    """Return what has ``matrix`` as its `rows`."""
-    axis %= len(shape)
-    rest = [i for i in range(len(shape)) if i != axis]
-    moved = F.reshape(matrix, [shape[i] for i in (*rest, axis)], inplace=False)
-    order = [*range(axis), len(shape) - 1, *range(axis, len(shape) - 1)]
-    return F.transpose(moved, order)
-
-
 def _extreme(kind: str) -> Any:
     """Return the rule of a maximum or minimum: the tangent there, at the first of equal ones."""
 
@@ -111,28 +102,12 @@ def _prod(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
     return F.reshape(along, y[0].shape, inplace=False)
 
 
-def _sort(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-    """The tangent in the order of the values."""
-    if args["only_index"]:
-        return None
-    axis = args["axis"]
-    order = F.sort(rows(F, x[0], [axis]), axis=1, reverse=args["reverse"], only_index=True)
-    sorted_ = F.gather(rows(F, dx[0], [axis]), order, axis=1, batch_dims=1)
-    return [from_rows(F, sorted_, y[0].shape, axis), *[None] * (len(y) - 1)]
-
-
 def _top_k_data(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-    """The tangent at the largest values."""
+    """The tangent at the largest values, reduced: training takes the others wrongly."""
     axes = range(args["base_axis"] % x[0].ndim, x[0].ndim)
     matrix, tangent = rows(F, x[0], axes), rows(F, dx[0], axes)
-    how = {**args, "base_axis": 1, "reduce": True, "with_index": True}
-    index = F.top_k_data(matrix, **how)[1]
-    if args["reduce"]:
-        found = F.gather(tangent, index, axis=1, batch_dims=1)
-    else:
-        m, k = index.shape
-        hot = F.one_hot_at(F.reshape(index, (m, k, 1), inplace=False), matrix.shape[1], 2)
-        found = tangent * F.sum(hot, axes=[1])
+    index = F.top_k_data(matrix, **{**args, "base_axis": 1, "with_index": True})[1]
+    found = F.gather(tangent, index, axis=1, batch_dims=1)
     return [F.reshape(found, y[0].shape, inplace=False), *[None] * (len(y) - 1)]
 
 
@@ -173,7 +148,6 @@ RULES = {
     "Pad": _pad,
     "Prod": _prod,
     "ScatterNd": _scatter_nd,
-    "Sort": _sort,
     "Split": _split,
     "Stack": joined("Stack"),
     "TopKData": _top_k_data,

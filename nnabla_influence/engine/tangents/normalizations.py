@@ -70,17 +70,6 @@ def _batch_normalization(F: Any, args: Args, x: Values, dx: Values, y: Values) -
     return to_shape_of(F, total(along(d.x, s), along(ds, v.x), dt), y[0])
 
 
-def _fused_batch_normalization(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
-    """The tangent of the normalisation and that of z, where the nonlinearity lets them through."""
-    found = _batch_normalization(F, args, x[:5], dx[:5], y) if any(_moves(dx[:5])) else None
-    found = total(found, *dx[5:])
-    return found if args["nonlinearity"] != "relu" else found * F.greater_scalar(y[0], 0)
-
-
-def _moves(tangents: Values) -> list[bool]:
-    return [tangent is not None for tangent in tangents]
-
-
 def normalized(F: Any, x: Any, axes: Sequence[int], eps: float) -> tuple[Any, Any]:
     r"""Return n = (x - mean) s, with :math:`s = (\mathrm{variance} + \epsilon)^{-1/2}`, and s."""
     centred = x - F.mean(x, axes=axes, keep_dims=True)
@@ -166,8 +155,6 @@ def _norm_normalization(F: Any, args: Args, x: Values, dx: Values, y: Values) ->
 
 def _mean_subtraction(F: Any, args: Args, x: Values, dx: Values, y: Values) -> Any:
     """Y = x - m, by a constant mean."""
-    if args["update_running_mean"]:
-        raise ValueError("a MeanSubtraction that updates its mean has state: let it not update")
     return to_shape_of(F, total(dx[0], None if dx[1] is None else -1.0 * dx[1]), y[0])
 
 
@@ -182,7 +169,6 @@ STATISTICAL = (
 RULES = {
     **{kind: statistical(kind) for kind in STATISTICAL},
     "BatchNormalization": _batch_normalization,
-    "FusedBatchNormalization": _fused_batch_normalization,
     "MeanSubtraction": _mean_subtraction,
     "NormNormalization": _norm_normalization,
     "WeightNormalization": _weight_normalization,
