@@ -2,7 +2,7 @@
 
 The matrix library has threads of its own. Here each product uses one, so that no sum depends on how
 many there are, and the parts of a large function are shared by as many threads as there are cores.
-Without the package threadpoolctl, which the Console's Python lacks, the library's own are used.
+Without the package threadpoolctl (of the extra curves), the library's own threads are used.
 """
 
 from __future__ import annotations
