@@ -195,6 +195,36 @@ class CurveOptions:
 
 
 @dataclass(frozen=True)
+class AdviceOptions:
+    """What the user can choose of an advice; the values are checked.
+
+    Attributes:
+        trainings: K, that rank the rows.
+        retrainings: That confirm a change, each with and without it.
+        target: Of the ranking: ``loss``, ``error``, ``q-loss`` or ``margin``.
+        seed: Of the first training; the others have the following ones.
+        command: What the user typed, for the reader of the report.
+
+    Raises:
+        InfluenceError: A value is none of these.
+    """
+
+    trainings: int = 5
+    retrainings: int = 5
+    target: str = "q-loss"
+    seed: int = 0
+    command: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("trainings", 2), ("retrainings", 2), ("seed", 0)):
+            check_count(name, getattr(self, name), least)
+        if self.target not in TARGETS:
+            raise InfluenceError(
+                f"target {self.target!r} is unknown; choose from {', '.join(TARGETS)}"
+            )
+
+
+@dataclass(frozen=True)
 class RecorderOptions:
     """What a `Recorder` keeps of the training, and what the training loop does not show it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,38 @@ def build_outputs(
     if node is not None and node.type == activation.get(loss.type):
         return built(node.inputs[0])
     return built(outputs[0])
+
+
+class OutputKind(Enum):
+    """What `build_outputs` returns of a network that predicts a class, (B, C) or (B, 1)."""
+
+    LOGITS = "logits of C classes"
+    SCORES = "scores of C classes, such as probabilities"
+    LOGIT = "the logit of class 1"
+    PROBABILITY = "the probability of class 1"
+
+
+def kind_of_outputs(definition: Definition) -> OutputKind | None:
+    """Return what the loss compares with a class; None where there is no single class."""
+    graph = definition.graph
+    loss = _compared(definition, graph)
+    label = find_label(definition)
+    if loss is None or label is None:
+        return None
+    node, size = graph.producers.get(loss.inputs[0]), _size(graph.shapes[loss.inputs[0]])
+    before = None if node is None else node.type
+    axis = graph.category_axis(loss)
+    if axis is not None:
+        if size != graph.shapes[loss.inputs[0]][axis]:
+            return None
+        has_logits = loss.type == "SoftmaxCrossEntropy" or before == "Softmax"
+        return OutputKind.LOGITS if has_logits else OutputKind.SCORES
+    if not label.binary:
+        return OutputKind.SCORES
+    if size != 1:
+        return None
+    has_logit = loss.type == "SigmoidCrossEntropy" or before == "Sigmoid"
+    return OutputKind.LOGIT if has_logit else OutputKind.PROBABILITY
 
 
 def find_label(definition: Definition) -> Label | None:

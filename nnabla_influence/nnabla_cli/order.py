@@ -126,7 +126,12 @@ def shuffled_steps(
 
 
 def seeded_steps(
-    definition: Definition, n_rows: int, *, seed: int, batch_size: int | None = None
+    definition: Definition,
+    n_rows: int,
+    *,
+    seed: int,
+    batch_size: int | None = None,
+    defined_rows: int | None = None,
 ) -> tuple[Step, ...]:
     """Return all steps of a training like nnabla_cli's, in the order of a seed.
 
@@ -140,6 +145,8 @@ def seeded_steps(
         batch_size: Replaces the definition's. An epoch then has ``n_rows // batch_size``
             mini-batches, at least one, each with the definition's learning rate at the same
             fraction of the epoch.
+        defined_rows: The rows that the definition's iterations per epoch are for, if others than
+            ``n_rows``; an epoch of fewer rows has fewer mini-batches, likewise.
 
     Raises:
         RunError: The definition trains nothing, or names no batch size.
@@ -152,6 +159,8 @@ def seeded_steps(
         raise RunError(f"{definition.path}: names no batch size; give one")
     if size != defined_size:
         iter_per_epoch = max(n_rows // size, 1)
+    elif defined_rows is not None:
+        iter_per_epoch = max(defined * n_rows // defined_rows, 1)
     interval = definition.solver.update_interval
     if definition.max_epoch * iter_per_epoch < interval:
         raise RunError(
@@ -164,7 +173,7 @@ def seeded_steps(
     orders = (rng.permutation(n_rows) if shuffle else np.arange(n_rows) for _ in itertools.count())
 
     def learning_rate(iteration: int) -> float:
-        if size != defined_size and defined:  # the same fraction of the epoch
+        if iter_per_epoch != defined and defined:  # the same fraction of the epoch
             iteration = iteration * defined // iter_per_epoch
         return definition.learning_rate(iteration)
 

@@ -204,7 +204,7 @@ def open_seed(
     content = hashlib.blake2b(digest_size=16)
     examples = []
     for dataset in opened:
-        rows, everything = _digests(dataset, label)
+        rows, everything = row_digests(dataset, label)
         content.update(everything)
         examples.append(rows)
     shared = []
@@ -254,7 +254,7 @@ def _blocks(dataset: Dataset) -> Iterator[dict[str, np.ndarray]]:
         yield dataset.batch(np.arange(start, min(start + BLOCK, len(dataset))))
 
 
-def _digests(dataset: Dataset, label: Label | None) -> tuple[list[bytes], bytes]:
+def row_digests(dataset: Dataset, label: Label | None) -> tuple[list[bytes], bytes]:
     """Return a hash of each row's inputs but its label, and one of all inputs of all rows."""
     content, rows = hashlib.blake2b(digest_size=16), []
     names = [name for name in dataset.inputs if label is None or name != label.column]

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 from nnabla_influence.definition import (
     Definition,
     RandomLayers,
+    find_label,
     seed_random_layers,
     with_seeds,
 )
@@ -34,7 +36,7 @@ from nnabla_influence.runs.checkpoint import (
 from nnabla_influence.runs.checkpoint_plan import WindowPlan
 from nnabla_influence.runs.run import RunSettings, write_run
 from nnabla_influence.runs.run_files import CHECKPOINTS, check_replaceable
-from nnabla_influence.runs.steps import Step
+from nnabla_influence.runs.steps import FetchRows, Step
 from nnabla_influence.solvers import STATE_NAMES, SolverState
 
 KEEP = "sqrt"
@@ -59,18 +61,46 @@ class SeededTraining:
     random_seeds: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What becomes of the training rows before they are trained on.
+
+    Attributes:
+        removed: Rows that are taken out of the CSV.
+        relabelled: Rows and their new classes.
+    """
+
+    removed: tuple[int, ...] = ()
+    relabelled: tuple[tuple[int, int], ...] = ()
+
+
+NO_CHANGES = Changes()
+
+
 @functools.lru_cache(maxsize=2)
-def seeded_training(inputs: CurveInputs, seed: int) -> SeededTraining:
-    """Return the training of a seed.
+def seeded_training(
+    inputs: CurveInputs, seed: int, changes: Changes = NO_CHANGES
+) -> SeededTraining:
+    """Return the training of a seed, on the training CSV or on one with changes.
 
     Parameters come from ``RandomState(seed)``, the order of the rows and the random layers' seeds
-    from generators of it, so that a seed is the same training in any process.
+    from generators of it, so that a seed is the same training in any process. A CSV of fewer rows
+    has shorter epochs.
     """
     definition = inputs.definition
     random_seeds = _random_seeds(definition, seed)
     start = initial_parameters(definition, seed)
-    steps = seeded_steps(
-        definition, len(inputs.training), seed=seed, batch_size=inputs.config.batch_size
+    n_rows = len(inputs.training)
+    kept = np.setdiff1d(np.arange(n_rows), np.array(changes.removed, np.int64))
+    steps = tuple(
+        dataclasses.replace(step, batches=tuple(kept[batch] for batch in step.batches))
+        for step in seeded_steps(
+            definition,
+            len(kept),
+            seed=seed,
+            batch_size=inputs.config.batch_size,
+            defined_rows=n_rows,
+        )
     )
     seeded = with_seeds(_to_train(inputs), random_seeds)
     random = RandomLayers(seeded, inputs.batch_size, inputs.device.context)
@@ -81,9 +111,27 @@ def seeded_training(inputs: CurveInputs, seed: int) -> SeededTraining:
         trainer=_trainer(inputs),
         start=Checkpoint(0, start, SolverState(0, dict.fromkeys(states, zeros))),
         steps=steps,
-        inputs=StepInputs(inputs.training.batch, random, steps),
+        inputs=StepInputs(_relabelling(inputs, changes), random, steps),
         random_seeds=random_seeds,
     )
+
+
+def _relabelling(inputs: CurveInputs, changes: Changes) -> FetchRows:
+    """Return what gives the rows of the training CSV, with the new labels."""
+    label = find_label(inputs.definition)
+    if not changes.relabelled or label is None:
+        return inputs.training.batch
+    column, new = label.column, dict(changes.relabelled)
+
+    def fetch(rows: np.ndarray) -> Mapping[str, np.ndarray]:
+        batch = dict(inputs.training.batch(rows))
+        labels = batch[column] = batch[column].copy()
+        for place, row in enumerate(rows.tolist()):
+            if row in new:
+                labels[place] = new[row]
+        return batch
+
+    return fetch
 
 
 def train(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> None:

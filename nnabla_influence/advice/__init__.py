@@ -1,0 +1,5 @@
+"""From a definition and two CSVs to advice: remove these rows, relabel those, or leave it."""
+
+from nnabla_influence.advice.advise import Advice, advise
+
+__all__ = ["Advice", "advise"]

@@ -1,0 +1,301 @@
+"""From a definition and two CSVs to advice; read `advise` first."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nnabla_influence.advice.choice import FRACTIONS, Gain, amounts, gain_of
+from nnabla_influence.advice.comparison import compare, folds_of
+from nnabla_influence.advice.relabelling import Suggestions, has_pattern, suggest
+from nnabla_influence.advice.report import FILES, MARK, write_report
+from nnabla_influence.advice.result import RELABEL, REMOVE, Advice, Change, Cost
+from nnabla_influence.advice.trainings import Scored
+from nnabla_influence.advice.work import Work
+from nnabla_influence.definition import build_objective, find_label, load_definition
+from nnabla_influence.definition.training_network import check_start, initial_parameters
+from nnabla_influence.device import choose_device
+from nnabla_influence.engine.guard import check_engines
+from nnabla_influence.errors import DatasetError
+from nnabla_influence.execution import open_executor
+from nnabla_influence.files import PathLike, check_output_folder, file_hash
+from nnabla_influence.options import AdviceOptions
+from nnabla_influence.progress import Progress, SilentProgress
+from nnabla_influence.ranking import ROUGH, Orders, Ranking, Scores, Verdict
+from nnabla_influence.retraining.inputs import Config, CurveInputs, open_inputs
+from nnabla_influence.retraining.seeded import NO_CHANGES, Changes, seeded_training
+from nnabla_influence.solvers import check_solver
+from nnabla_influence.text import seconds_text
+
+LEAST_JUDGING = 20
+"""Validation rows: half of them rank, and half judge."""
+
+_TRIED = 2
+"""Trainings with each number of rows, before the best one is confirmed."""
+_TIMED = 20
+
+
+def advise(
+    model: PathLike,
+    *,
+    train: PathLike,
+    validation: PathLike,
+    output: PathLike | None = None,
+    options: AdviceOptions | None = None,
+    device: str = "auto",
+    jobs: int | str = 1,
+    progress: Progress | None = None,
+) -> Advice:
+    """Find out which training rows to remove or relabel, or that none is worth it.
+
+    The definition is trained several times, from other initial values and in other orders. Each row
+    is scored by the influence function with the Gauss-Newton matrix, for the options' target, at
+    the epoch with the least validation loss; the mean over the trainings ranks the rows. How many
+    to change, and whether to remove or to relabel them, is tried out: the network is trained again
+    on the changed rows, and judged on validation rows that had no part in the ranking (each half of
+    them judges the ranking of the other). Only what is better with a certainty of 90 % is advised.
+
+    Args:
+        model: Network definition with its optimizer section.
+        train: The CSV to advise on.
+        validation: The CSV that says what is good.
+        output: Folder to write: the ranking, a review page, decisions, and a page of plain words.
+            What is finished is kept in ``OUTPUT.partial``, so that the same call resumes.
+        options: See `AdviceOptions`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        jobs: Worker processes, or the address of a Dask scheduler whose workers are used instead.
+        progress: Where to report progress.
+
+    Raises:
+        InfluenceError: Something that the user can fix; see `nnabla_influence.errors`.
+    """
+    options, progress = options or AdviceOptions(), progress or SilentProgress()
+    began = time.monotonic()
+    folder = None if output is None else check_output_folder(output, "an advice", FILES, MARK)
+    definition = load_definition(model)
+    check_solver(definition.solver.name, definition.path)
+    check_start(definition, {})
+    config = Config(
+        model=os.path.abspath(model),
+        training=os.path.abspath(train),
+        validation=os.path.abspath(validation),
+        test=os.path.abspath(validation),
+        device=device,
+    )
+    progress.say(f"Computing on {choose_device(device).description}")
+    inputs = open_inputs(config)
+    config = dataclasses.replace(config, hashes=tuple(map(file_hash, config.files)))
+    comparison = compare(inputs.training, inputs.validation, find_label(definition))
+    for line in comparison.lines():
+        progress.say(f"Note: {line}")
+    if len(comparison.judging) < LEAST_JUDGING:
+        raise DatasetError(
+            f"{inputs.validation.path}: has {len(comparison.judging)} rows that are not in the"
+            f" training CSV, too few to judge by; give at least {LEAST_JUDGING}"
+        )
+    _check_network(inputs)
+    with _partial_folder(folder) as partial, open_executor(jobs) as executor:
+        work = Work(
+            config, options.target, folds_of(comparison, options.seed), partial, executor
+        )
+        progress.say(_cost(options, inputs, executor.places))
+        found = _found(work, options, comparison.classes, progress)
+        advice = Advice(
+            ranking=_ranking(inputs, found),
+            removed=np.array(found.changes.removed, np.int64),
+            relabelled=dict(found.changes.relabelled),
+            confirmed=found.confirmed,
+            tried=found.tried,
+            comparison=comparison,
+            is_accuracy=comparison.classes is not None,
+            cost=Cost(found.n_trainings, time.monotonic() - began),
+        )
+        if folder is not None:
+            write_report(folder, advice, progress)
+            shutil.rmtree(partial, ignore_errors=True)
+    return advice
+
+
+@dataclass(frozen=True, eq=False)
+class _Rankings:
+    """The rows' influence and suggested labels, by the halves of the validation rows.
+
+    Attributes:
+        influence: By training, for all validation rows (K, N).
+        suggestions: For all validation rows; None where there are no classes.
+        of_half: Both, for each half alone.
+    """
+
+    influence: np.ndarray
+    suggestions: Suggestions | None
+    of_half: tuple[tuple[np.ndarray, Suggestions | None], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    scored: Sequence[Scored]
+    rankings: _Rankings
+    tried: dict[int, float]
+    confirmed: dict[Change, Gain]
+    changes: Changes
+    n_trainings: int
+
+
+def _found(
+    work: Work, options: AdviceOptions, classes: np.ndarray | None, progress: Progress
+) -> _Found:
+    first = range(options.seed, options.seed + options.trainings)
+    fresh = range(first.stop, first.stop + options.retrainings)
+    scored, judged = work.scored(first, progress)
+    rankings = _rankings(scored, work.folds, classes)
+    tries = min(_TRIED, options.trainings)
+    base = np.stack([one.values for one in judged[:tries]])
+
+    def gain(change: Change, seeds: Sequence[int], base: np.ndarray) -> Gain:
+        both = [changes_of(change, *half) for half in rankings.of_half]
+        values = work.judged(list(dict.fromkeys(both)), seeds, f"Train: {change}", progress)
+        one, other = work.folds  # each judges the ranking of the other
+        changed = np.hstack([values[both[0]][:, other], values[both[1]][:, one]])
+        return gain_of(changed, base[:, [*other, *one]])
+
+    numbers = amounts(rankings.influence)
+    tried = {n: gain(Change(n), first[:tries], base).mean for n in numbers}
+    n_trainings = options.trainings + 2 * len(tried) * tries
+    confirmed: dict[Change, Gain] = {}
+    changes = NO_CHANGES
+    if tried and max(tried.values()) > 0:
+        n = max(tried, key=lambda n: tried[n])
+        base = work.judged([NO_CHANGES], fresh, "Train: unchanged", progress)[NO_CHANGES]
+        for change in _ways(n, rankings, classes):
+            confirmed[change] = gain(change, fresh, base)
+        n_trainings += (1 + 2 * len(confirmed)) * options.retrainings
+        best = max(confirmed, key=lambda change: confirmed[change].mean)
+        if confirmed[best].is_sure:
+            mean = rankings.influence.mean(axis=0)
+            changes = changes_of(best, mean, rankings.suggestions)
+    return _Found(scored, rankings, tried, confirmed, changes, n_trainings)
+
+
+def changes_of(change: Change, influence: np.ndarray, suggested: Suggestions | None) -> Changes:
+    """Return a change to the most harmful rows.
+
+    Args:
+        change: How many of them, and its kind.
+        influence: Of all rows, (N,).
+        suggested: Their suggested labels; None where they have no classes.
+    """
+    rows = np.argsort(influence, kind="stable")[: change.n]
+    if change.action == REMOVE or suggested is None:
+        return Changes(removed=tuple(rows.tolist()))
+    firm = suggested.firm[rows]
+    return Changes(
+        removed=tuple(rows[~firm].tolist()),
+        relabelled=tuple((int(row), int(suggested.labels[row])) for row in rows[firm]),
+    )
+
+
+def _ways(n: int, rankings: _Rankings, classes: np.ndarray | None) -> list[Change]:
+    """Return what may be done with the n most harmful rows."""
+    suggestions = rankings.suggestions
+    if suggestions is None or classes is None:
+        return [Change(n)]
+    rows = np.argsort(rankings.influence.mean(axis=0), kind="stable")[:n]
+    pattern = has_pattern(classes[rows], suggestions.labels[rows], int(classes.max()) + 1)
+    return [Change(n), Change(n, RELABEL)] if pattern else [Change(n)]
+
+
+def _rankings(
+    scored: Sequence[Scored], folds: Sequence[Sequence[int]], classes: np.ndarray | None
+) -> _Rankings:
+    by_half = np.stack([one.influence for one in scored], axis=1)  # (2, K, N)
+    part = np.array([len(fold) for fold in folds]) / sum(map(len, folds))
+    gains = None
+    if all(one.gains is not None for one in scored):
+        gains = np.mean([one.gains for one in scored], axis=0)  # (2, N, C)
+
+    def suggestions(weights: np.ndarray) -> Suggestions | None:
+        if classes is None or any(one.scores is None for one in scored):
+            return None
+        scores = np.mean([one.scores for one in scored], axis=0)
+        return suggest(
+            scores, None if gains is None else np.tensordot(weights, gains, axes=1), classes
+        )
+
+    return _Rankings(
+        influence=np.tensordot(part, by_half, axes=1),
+        suggestions=suggestions(part),
+        of_half=tuple(
+            (by_half[half].mean(axis=0), suggestions(np.eye(2)[half])) for half in (0, 1)
+        ),
+    )
+
+
+def _ranking(inputs: CurveInputs, found: _Found) -> Ranking:
+    scored, influence = found.scored, found.rankings.influence
+    suggestions, k = found.rankings.suggestions, len(found.scored)
+    scores = Scores(
+        influence=influence.mean(axis=0),
+        influence_se=influence.std(axis=0, ddof=1) / np.sqrt(k),
+        harmful_in=(influence < 0).sum(axis=0),
+        loss=np.mean([one.losses for one in scored], axis=0),
+        predicted=None
+        if suggestions is None
+        else np.mean([one.scores for one in scored], axis=0).argmax(axis=1),
+        suggested_label=None if suggestions is None else suggestions.labels,
+        relabel_gain=None if suggestions is None else suggestions.gains,
+    )
+    verdict = Verdict(ROUGH, "influence functions")
+    return Ranking(
+        inputs.training, scores, orders=Orders("influence-function", k, "advise", verdict)
+    )
+
+
+def _check_network(inputs: CurveInputs) -> None:
+    """Refuse a network that mixes examples, or of which derivatives are wrong."""
+    _ = inputs.evaluator  # checks the first
+    definition, context = inputs.definition, inputs.device.context
+    start = initial_parameters(definition, 0)
+    check_engines(
+        lambda size: build_objective(definition, size, context, start),
+        inputs.training.batch(np.arange(min(len(inputs.training), inputs.batch_size))),
+        context,
+    )
+
+
+def _cost(options: AdviceOptions, inputs: CurveInputs, places: int) -> str:
+    """Say beforehand what it costs, from the time of some steps."""
+    training = seeded_training(inputs, options.seed)
+    steps = training.steps[: _TIMED + 1]
+    training.trainer.start(training.start)
+    training.trainer.step(steps[0], training.inputs)  # builds the network
+    began = time.perf_counter()
+    for step in steps[1:]:
+        training.trainer.step(step, training.inputs)
+    each = (time.perf_counter() - began) / max(len(steps) - 1, 1) * len(training.steps)
+    least = options.trainings + 2 * _TRIED * (len(FRACTIONS) + 1)
+    most = least + 5 * options.retrainings
+    return (
+        f"This takes {least} to {most} trainings of about {seconds_text(each)}, up to"
+        f" {seconds_text(most * each / places)} in all"
+    )
+
+
+@contextlib.contextmanager
+def _partial_folder(folder: Path | None) -> Iterator[Path]:
+    """Yield where finished trainings are kept: beside the output, or for this call only."""
+    if folder is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+        return
+    partial = folder.with_name(f"{folder.name}.partial")
+    partial.mkdir(exist_ok=True)
+    yield partial

@@ -1,0 +1,100 @@
+"""What the two CSVs of an advice have in common, and what the validation CSV lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnabla_influence.dataset import Dataset
+from nnabla_influence.definition import Label
+from nnabla_influence.retraining.inputs import row_digests
+from nnabla_influence.text import listed
+
+_NAMED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """How a training and a validation CSV go together.
+
+    Attributes:
+        shared: Validation rows whose inputs are also a training row's, whatever the labels: what
+            they say of the network is worth nothing.
+        contradictory: Groups of training rows with equal inputs and different labels.
+        lacking: Classes of training rows that no validation row has.
+        classes: Of the training rows, (N,) int64; None where the network predicts no class.
+        judging: The validation rows that are not ``shared``, (V,).
+        judging_classes: Their classes, (V,); None likewise.
+    """
+
+    shared: np.ndarray
+    contradictory: tuple[tuple[int, ...], ...]
+    lacking: tuple[int, ...]
+    classes: np.ndarray | None
+    judging: np.ndarray
+    judging_classes: np.ndarray | None
+
+    def lines(self) -> Iterator[str]:
+        """Yield what the user should know."""
+        if len(self.shared):
+            yield (
+                f"{_rows(len(self.shared))} of the validation CSV also in the training CSV (row"
+                f" {listed(self.shared.tolist(), _NAMED)}): not used for the advice"
+            )
+        if self.contradictory:
+            groups = (" and ".join(map(str, group)) for group in self.contradictory)
+            yield (
+                f"{sum(map(len, self.contradictory))} training rows have the inputs of another one"
+                f" and a different label (rows {listed(groups, _NAMED)}): at most one is right"
+            )
+        if self.lacking:
+            yield (
+                f"the validation CSV has no row of class {listed(self.lacking)}: the advice cannot"
+                " know what is good for it"
+            )
+
+
+def compare(training: Dataset, validation: Dataset, label: Label | None) -> Comparison:
+    """Compare a training with a validation CSV, by the inputs of their rows."""
+    trained, _ = row_digests(training, label)
+    validated, _ = row_digests(validation, label)
+    known = set(trained)
+    is_shared = np.array([digest in known for digest in validated])
+    judging = np.flatnonzero(~is_shared)
+    if label is None:
+        return Comparison(np.flatnonzero(is_shared), (), (), None, judging, None)
+    classes, of_validation = classes_of(training, label), classes_of(validation, label)
+    same: dict[bytes, list[int]] = {}
+    for row, digest in enumerate(trained):
+        same.setdefault(digest, []).append(row)
+    return Comparison(
+        shared=np.flatnonzero(is_shared),
+        contradictory=tuple(
+            tuple(group) for group in same.values() if len(set(classes[group].tolist())) > 1
+        ),
+        lacking=tuple(np.setdiff1d(classes, of_validation[judging]).tolist()),
+        classes=classes,
+        judging=judging,
+        judging_classes=of_validation[judging],
+    )
+
+
+def classes_of(dataset: Dataset, label: Label) -> np.ndarray:
+    """Return the class of each row, (N,) int64."""
+    return label.of(dataset.values(label.column, np.arange(len(dataset)))).astype(np.int64)
+
+
+def folds_of(comparison: Comparison, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return two halves of the validation rows to judge with, each class in both."""
+    rng = np.random.default_rng([seed, 3])
+    order = rng.permutation(len(comparison.judging))
+    if comparison.judging_classes is not None:
+        order = order[np.argsort(comparison.judging_classes[order], kind="stable")]
+    one, other = (np.sort(comparison.judging[order[half::2]]).tolist() for half in (0, 1))
+    return tuple(one), tuple(other)
+
+
+def _rows(n: int) -> str:
+    return "1 row" if n == 1 else f"{n} rows"

@@ -1,0 +1,99 @@
+"""The trainings of an advice: which are finished, and the others, done by the executor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nnabla_influence import __version__
+from nnabla_influence.advice.trainings import (
+    Judged,
+    Scored,
+    judge,
+    read_judged,
+    read_scored,
+    score_and_judge,
+)
+from nnabla_influence.errors import InfluenceError
+from nnabla_influence.execution import Executor, Task
+from nnabla_influence.influence.trace_file import fingerprint
+from nnabla_influence.progress import Progress
+from nnabla_influence.retraining.inputs import Config
+from nnabla_influence.retraining.seeded import NO_CHANGES, Changes
+
+Folds = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """Trainings whose results are kept in a folder, so that none is done twice.
+
+    Attributes:
+        config: What is trained on what, with the hashes of the files.
+        target: Of the scores.
+        folds: The validation rows of each half.
+        folder: Of the results; their names say what they depend on.
+        executor: Does what is missing.
+    """
+
+    config: Config
+    target: str
+    folds: Folds
+    folder: Path
+    executor: Executor
+
+    def scored(
+        self, seeds: Sequence[int], progress: Progress
+    ) -> tuple[list[Scored], list[Judged]]:
+        """Return the scores of the trainings of some seeds, and how these do."""
+        tasks = {}
+        for seed in seeds:
+            path, judged = self._path("scored", seed), self._path("judged", seed, NO_CHANGES)
+            given = (self.config, seed, self.target, self.folds, str(judged), str(path))
+            tasks[path] = Task(f"seed {seed}: train and score", score_and_judge, given)
+        self._run(tasks, "Train and score", progress)
+        return (
+            [read_scored(path) for path in tasks],
+            [read_judged(self._path("judged", seed, NO_CHANGES)) for seed in seeds],
+        )
+
+    def judged(
+        self, changes: Sequence[Changes], seeds: Sequence[int], what: str, progress: Progress
+    ) -> dict[Changes, np.ndarray]:
+        """Return by change the values of the V validation rows after trainings, (R, V)."""
+        tasks = {}
+        for number, change in enumerate(changes):
+            for seed in seeds:
+                path = self._path("judged", seed, change)
+                given = (self.config, seed, change, str(path))
+                tasks[path] = Task(f"seed {seed}: {what} ({number + 1})", judge, given)
+        self._run(tasks, what, progress)
+        return {
+            change: np.stack([read_judged(self._path("judged", s, change)).values for s in seeds])
+            for change in changes
+        }
+
+    def _path(self, kind: str, seed: int, changes: Changes | None = None) -> Path:
+        config = self.config
+        of = [__version__, config.hashes, config.device, seed, changes]
+        if kind == "scored":
+            of += [self.folds, self.target]
+        return self.folder / f"{kind}-{fingerprint(of)}.npz"
+
+    def _run(self, tasks: dict[Path, Task], what: str, progress: Progress) -> None:
+        missing = [task for path, task in tasks.items() if not path.exists()]
+        if not missing:
+            return
+        failures = self.executor.run(missing, _ignore, progress, what, "trainings")
+        if failures:
+            raise InfluenceError(
+                f"{len(failures)} of {len(missing)} trainings failed, the first one:"
+                f" {failures[0].task}: {failures[0].reason}; fix the cause and run again"
+            )
+
+
+def _ignore(task: Task, result: object) -> None:
+    """The results are in files."""
