@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import nnabla as nn
 
 from nnabla_influence.definition import Objective
-from nnabla_influence.engine.engine import Engine, Tangents
+from nnabla_influence.engine.engine import Engine, Evaluation, Tangents
 from nnabla_influence.engine.nnabla_engine import NnablaEngine
 from nnabla_influence.engine.numpy_engine import NumpyEngine, lacking_in_numpy
 from nnabla_influence.engine.refusals import check_differentiable, check_independence
 
 __all__ = [
     "Engine",
+    "Evaluation",
     "NnablaEngine",
     "NumpyEngine",
     "Tangents",

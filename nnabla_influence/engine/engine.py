@@ -64,6 +64,22 @@ class Tangents:
     outputs: np.ndarray | None
 
 
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a network gives for a mini-batch.
+
+    Attributes:
+        losses: Shape ``(n,)``, float64.
+        predictions: Shape ``(n,)``; None where ``objective.prediction`` is.
+        values: Of what the loss compares with its target, such as logits, shape ``(n, ...)``; None
+            where ``objective.outputs`` is.
+    """
+
+    losses: np.ndarray
+    predictions: np.ndarray | None
+    values: np.ndarray | None
+
+
 class Engine(ABC):
     r"""J u, H u, gradients and losses of mini-batches of one objective.
 
@@ -86,6 +102,8 @@ class Engine(ABC):
         self.objective = objective
         self.dtype = dtype
         self.size = sum(variable.size for variable in objective.parameters.values())
+        asked = (objective.losses, objective.prediction, objective.outputs)
+        self._evaluated = [variable for variable in asked if variable is not None]
 
     def zeros(self) -> nn.NdArray:
         """Return a zero vector over the parameters, of shape ``(size,)``."""
@@ -153,8 +171,21 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def outputs(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the losses and, where the network has them, the predictions; shapes ``(n,)``."""
+    def outputs(self, inputs: Mapping[str, np.ndarray]) -> Evaluation:
+        """Return the losses and, where the network has them, its predictions and outputs."""
+
+    def _no_evaluation(self, n: int) -> dict[nn.Variable, np.ndarray]:
+        """Return arrays for what `outputs` returns of n examples, to be filled."""
+        o = self.objective
+        return {
+            v: np.empty((n, *v.shape[1:]), self.dtype if v is o.outputs else np.float64)
+            for v in self._evaluated
+        }
+
+    def _evaluation(self, found: Mapping[nn.Variable, np.ndarray]) -> Evaluation:
+        o = self.objective
+        predictions, values = (None if v is None else found[v] for v in (o.prediction, o.outputs))
+        return Evaluation(found[o.losses], predictions, values)
 
     def _chunks(
         self, inputs: Mapping[str, np.ndarray], weights: np.ndarray, penalty: float

@@ -103,7 +103,7 @@ def _check_agreement(
     own_along, own_h = _products(own, inputs, even, u)
     for what, theirs, ours in (
         ("tangents", along, own_along),
-        ("losses", native.outputs(inputs)[0], own.outputs(inputs)[0]),
+        ("losses", native.outputs(inputs).losses, own.outputs(inputs).losses),
     ):
         agree &= np.abs(ours - theirs) <= TOLERANCE * np.abs(theirs).max()
         _check(what, float((~agree).sum()), n, OTHER_SIDE if np.isfinite(ours).all() else 0)
@@ -126,7 +126,7 @@ def _check_differences(own: NumpyEngine, inputs: Inputs, u: np.ndarray) -> None:
     for sign in (1, -1):
         moved_by = {name: theta[name] + sign * step * part for name, part in own.parts(u)}
         own.set_parameters({**theta, **moved_by})
-        losses.append(own.outputs(inputs)[0])
+        losses.append(own.outputs(inputs).losses)
         gradients.append(_gradient(own, inputs, even))
     moved, turned = ((a - b) / (2 * step) for a, b in (losses, gradients))
     _check("tangents", _norm(along - moved), _norm(moved), TOLERANCE)
@@ -185,7 +185,7 @@ _UNBOUNDED = {
 
 
 def _why_not_finite(engine: Engine, inputs: Mapping[str, np.ndarray]) -> str:
-    losses, _ = engine.outputs(inputs)
+    losses = engine.outputs(inputs).losses
     bad = int((~np.isfinite(losses)).sum())
     if bad:
         return (

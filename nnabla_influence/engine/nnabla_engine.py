@@ -11,7 +11,7 @@ import nnabla.functions as NF
 import numpy as np
 
 from nnabla_influence.definition import Objective
-from nnabla_influence.engine.engine import Chunk, Engine, Tangents, decay_rates
+from nnabla_influence.engine.engine import Chunk, Engine, Evaluation, Tangents, decay_rates
 from nnabla_influence.engine.graph import functions_of, key
 from nnabla_influence.engine.nnabla_functions import NN
 from nnabla_influence.engine.tangents import tangents_of
@@ -65,12 +65,9 @@ class NnablaEngine(Engine):
             self._loss = self._weighted(o.losses, o.penalty)
             # Once: nnabla views no part of an array twice.
             self._statistics = self._statistics_sum() if o.statistics else None
-            o.losses.persistent = True
-            outputs = [o.losses]
-            if o.prediction is not None:
-                o.prediction.persistent = True
-                outputs.append(o.prediction)
-            self._outputs = NF.sink(*outputs)
+            for variable in self._evaluated:
+                variable.persistent = True
+            self._outputs = NF.sink(*self._evaluated)
 
     def set_parameters(self, values: Mapping[str, np.ndarray]) -> None:
         """See `Engine`."""
@@ -135,19 +132,16 @@ class NnablaEngine(Engine):
                 self._loss.backward(clear_buffer=True)
             gradient.copy_from(self._gradient)
 
-    def outputs(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    def outputs(self, inputs: Mapping[str, np.ndarray]) -> Evaluation:
         """See `Engine`."""
         n = len(next(iter(inputs.values())))
-        losses = np.empty(n)
-        prediction = self.objective.prediction
-        predictions = None if prediction is None else np.empty(n)
+        found = self._no_evaluation(n)
         with nn.context_scope(self._context):
             for chunk in self._fed(inputs, np.ones(n), penalty=0):
                 self._outputs.forward(clear_buffer=True)
-                losses[chunk.part] = self.objective.losses.d[: chunk.n]
-                if predictions is not None and prediction is not None:
-                    predictions[chunk.part] = prediction.d[: chunk.n]
-        return losses, predictions
+                for variable, array in found.items():
+                    array[chunk.part] = variable.d[: chunk.n]
+        return self._evaluation(found)
 
     def _pass(self, gauss_newton: bool, with_statistics: bool) -> _Pass:
         """Return a pass; it is built when it is needed first."""

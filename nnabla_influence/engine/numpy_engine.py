@@ -10,7 +10,7 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence.definition import Objective
-from nnabla_influence.engine.engine import Chunk, Engine, Tangents, decay_rates
+from nnabla_influence.engine.engine import Chunk, Engine, Evaluation, Tangents, decay_rates
 from nnabla_influence.engine.graph import functions_of, key
 from nnabla_influence.engine.numpy_functions.layers import Pair
 from nnabla_influence.engine.numpy_functions.limits import computes
@@ -46,10 +46,9 @@ class NumpyEngine(Engine):
         penalty = [] if o.penalty is None else [o.penalty]
         statistics = [statistic.value for statistic in o.statistics]
         outputs = [] if o.outputs is None else [o.outputs]
-        prediction = [] if o.prediction is None else [o.prediction]
         self._products = Program([o.losses, *outputs, *penalty, *statistics])
         self._loss = Program([o.losses, *penalty])
-        self._outputs = Program([o.losses, *prediction])
+        self._outputs = Program(self._evaluated)
         self._parameters = {name: np.array(v.d, dtype) for name, v in o.parameters.items()}
         self._buffers = {name: np.array(v.d, dtype) for name, v in o.buffers.items()}
         self._rates = decay_rates(o) if o.statistics else None
@@ -150,20 +149,18 @@ class NumpyEngine(Engine):
             self._add(variables, total)
 
     @_on_one_blas_thread
-    def outputs(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    def outputs(self, inputs: Mapping[str, np.ndarray]) -> Evaluation:
         """See `Engine`."""
-        o, n = self.objective, len(next(iter(inputs.values())))
-        losses = np.empty(n)
-        predictions = None if o.prediction is None else np.empty(n)
+        n = len(next(iter(inputs.values())))
+        evaluation = self._no_evaluation(n)
 
         def forward(chunk: Chunk) -> tuple[Chunk, dict[Any, Pair]]:
             return chunk, self._outputs.run(self._leaves(chunk, self._parameters), {})
 
         for chunk, found in in_threads(forward, self._chunks(inputs, np.ones(n), penalty=0)):
-            losses[chunk.part] = found[self._of_losses].value[: chunk.n]
-            if predictions is not None:
-                predictions[chunk.part] = found[key(o.prediction)].value[: chunk.n]
-        return losses, predictions
+            for variable, array in evaluation.items():
+                array[chunk.part] = found[key(variable)].value[: chunk.n]
+        return self._evaluation(evaluation)
 
     def _statistics_seeds(self, found: Mapping[Any, Pair], r: np.ndarray) -> Seeds:
         r"""Return the seeds of :math:`-\sum_k (1 - d_k) \langle r_k, \sigma_k(\theta) \rangle`."""

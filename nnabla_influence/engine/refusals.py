@@ -104,7 +104,7 @@ def check_independence(engine: Engine, inputs: Mapping[str, np.ndarray]) -> None
     others = rows.copy()
     others[half:] = (rows[half:] + 1) % n
     before, after = (
-        engine.outputs({column: values[chosen] for column, values in inputs.items()})[0]
+        engine.outputs({column: values[chosen] for column, values in inputs.items()}).losses
         for chosen in (rows, others)
     )
     if np.abs(after[:half] - before[:half]).max() > _TOLERANCE * np.abs(before).max():

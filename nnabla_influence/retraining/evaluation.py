@@ -51,9 +51,10 @@ class Evaluator:
         for start in range(0, len(rows), size):
             block = slice(start, start + size)
             inputs = fetch(rows[block])
-            losses[block], predicted = self.engine.outputs(inputs)
-            if label is not None and predicted is not None:
-                right[block] = predicted == label.of(inputs[label.column])
+            found = self.engine.outputs(inputs)
+            losses[block] = found.losses
+            if label is not None and found.predictions is not None:
+                right[block] = found.predictions == label.of(inputs[label.column])
         return losses, None if label is None else right
 
     def mean_loss(

@@ -194,10 +194,10 @@ def _losses(
     with progress.stage("Losses and predictions", len(rows), "rows") as stage:
         for start in range(0, len(rows), block):
             some = rows[start : start + block]
-            loss, predicted = engine.outputs(dataset.batch(some))
-            losses.append(loss)
-            if predicted is not None:
-                predictions.append(predicted)
+            found = engine.outputs(dataset.batch(some))
+            losses.append(found.losses)
+            if found.predictions is not None:
+                predictions.append(found.predictions)
             stage.update(len(some))
     return np.concatenate(losses), np.concatenate(predictions) if predictions else None
 

@@ -249,7 +249,7 @@ def test_masks_go_with_their_examples(tmp_path):
     drawn = RandomLayers(definition, 7, CPU).draw(batch)
     objective = build_objective(definition, 3, CPU, values, Mode.TRAINING)
     assert not objective.whole_batch
-    losses, _ = build_engine(objective, CPU).outputs({**batch, **drawn})
+    losses = build_engine(objective, CPU).outputs({**batch, **drawn}).losses
     (mask,) = drawn.values()
     assert set(np.unique(mask)) == {0, np.float32(1 / np.float32(0.6))}
     h = np.tanh(batch["x"] @ values["a/affine/W"] + values["a/affine/b"]) * mask
@@ -317,5 +317,5 @@ def test_every_pass_of_a_loop_has_a_mask(tmp_path):
         batch = {c: rng.randn(N, 3).astype(np.float32) for c in ("x", "y")}
         expected = native.losses(Input=batch["x"], T=batch["y"])
         drawn = layers.draw(batch)
-        found, _ = engine.outputs({**batch, **drawn})
+        found = engine.outputs({**batch, **drawn}).losses
         np.testing.assert_allclose(found, expected, rtol=1e-5)

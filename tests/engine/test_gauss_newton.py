@@ -118,6 +118,8 @@ def test_products_agree_with_the_dense_matrix(build, tmp_path, name: str, n: int
     assert relative(tangents.outputs.reshape(along.shape), along) < 1e-5
     wanted = np.einsum("n,nkp,nkl,nl->p", weights, jacobian, bend, along)
     assert relative(h.data, wanted) < 1e-5
+    z = split.outputs(float64(case.parameters()), float64(inputs))
+    assert relative(engine.outputs(inputs).values, z) < 1e-5
     # Along the same u, the Hessian's tangents are the same, and its product is another.
     same = engine.add_products(inputs, weights, vector(engine, u), plain)
     np.testing.assert_allclose(same.losses, tangents.losses, rtol=1e-6, atol=1e-7)

@@ -227,5 +227,5 @@ def test_a_mean_of_data_that_training_moves_stays_in_use(tmp_path):
     assert lacking_in_numpy(objective) == []
     for engine in (NumpyEngine(objective), NnablaEngine(objective, CPU)):
         for _ in range(2):
-            losses, _ = engine.outputs({"x": x, "y": t})
+            losses = engine.outputs({"x": x, "y": t}).losses
             np.testing.assert_allclose(losses, ((out - t) ** 2).mean(axis=1), rtol=1e-5)
