@@ -77,9 +77,16 @@ def test_the_order_is_by_influence_then_by_number(project):
 def test_the_csv_has_every_column_in_order_and_the_results_behind(project):
     dataset = open_dataset(project, [])
     path = project.parent / "ranking.csv"
-    Ranking(
-        dataset, scores(influence_std=np.full(N, 0.1), loss=-INFLUENCE, predicted=[3] * N)
-    ).write(path)
+    own = scores(
+        influence_std=np.full(N, 0.1),
+        influence_se=np.arange(N) / 8,
+        harmful_in=range(N),
+        loss=-INFLUENCE,
+        predicted=[3] * N,
+        suggested_label=[1] * N,
+        relabel_gain=INFLUENCE / 2,
+    )
+    Ranking(dataset, own).write(path)
     header, *rows = read_cells(path)
     given = read_cells(project)
     assert header == [*given[0], *RESULT_COLUMNS[:-1]]
@@ -87,9 +94,14 @@ def test_the_csv_has_every_column_in_order_and_the_results_behind(project):
         # The same folder: cells unchanged, even the backslash and the line end within a cell.
         assert row[:6] == given[index + 1]
         assert float(row[6]) == INFLUENCE[index]  # exactly
-        assert row[7:10] == ["0.1", str(index), str(index % 3)]
-        assert float(row[10]) == -INFLUENCE[index]
-        assert row[11] == "3"
+        assert row[7:12] == ["0.1", str(index / 8), *[str(index)] * 2, str(index % 3)]
+        assert float(row[12]) == -INFLUENCE[index]
+        assert row[13:15] == ["3", "1"]
+        assert float(row[15]) == INFLUENCE[index] / 2
+    for row in read_ranking(path):
+        k = row.datasource_index
+        assert (row.influence_se, row.harmful_in) == (k / 8, k)
+        assert (row.suggested_label, row.relabel_gain) == (1, INFLUENCE[k] / 2)
 
 
 def test_whole_numbers_are_written_as_such_and_huge_ones_shortly(tmp_path):
@@ -302,10 +314,13 @@ BOTH = ["influence", "datasource_index"]
         (BOTH, ["1", "-1"], ", line 3, column 'datasource_index': '-1' "),
         (BOTH, ["1", "inf"], ", line 3, column 'datasource_index': 'inf' "),
         (BOTH, ["1", "0"], ", line 3, column 'datasource_index': 0 "),
+        ([*BOTH, "harmful_in"], ["1", "1", "1.5"], ", line 3, column 'harmful_in': '1.5' "),
+        ([*BOTH, "influence_se"], ["1", "1", "-0.1"], ", line 3, column 'influence_se': '-0.1' "),
+        ([*BOTH, "relabel_gain"], ["1", "1", ""], ", line 3, column 'relabel_gain': '' "),
     ],
 )
 def test_what_is_not_a_ranking_is_refused(tmp_path, header, row, message):
-    path = write_csv(tmp_path / "r.csv", header, [["1", "0"], row])
+    path = write_csv(tmp_path / "r.csv", header, [["1", "0", "0"][: len(header)], row])
     with pytest.raises(DatasetError, match=f"^{re.escape(str(path))}{message}"):
         read_ranking(path)
 
@@ -318,7 +333,10 @@ def test_a_ranking_with_other_separators_is_refused(tmp_path, separator, name):
         read_ranking(path)
 
 
-@pytest.mark.parametrize("field", ["influence", "influence_std", "loss", "predicted"])
+@pytest.mark.parametrize(
+    "field",
+    ["influence", "influence_std", "influence_se", "loss", "predicted", "relabel_gain"],
+)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_score_that_is_not_finite_is_refused(field, value):
     columns = {"influence": np.ones(4), field: np.ones(4)}

@@ -18,7 +18,7 @@ from nnabla_influence.ranking.ranking_csv import RESULT_COLUMNS, is_ranking, wri
 from nnabla_influence.ranking.scores import Orders, Scores, Verdict, parsed_orders
 
 # The least value of each column of whole numbers, and the largest of all.
-_WHOLE = {"datasource_index": 0, "times_seen": 0, "orders": 1}
+_WHOLE = {"datasource_index": 0, "times_seen": 0, "harmful_in": 0, "orders": 1}
 _MOST = 2**31 - 1
 
 
@@ -36,9 +36,13 @@ class RankedRow:
     datasource_index: int
     influence: float
     influence_std: float | None
+    influence_se: float | None
+    harmful_in: int | None
     times_seen: int | None
     loss: float | None
     predicted: float | None
+    suggested_label: float | None
+    relabel_gain: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,14 +132,8 @@ class Ranking:
             OutputError: It cannot be written, or it is the dataset itself.
             DatasetError: The dataset has changed meanwhile, or see `check_columns`.
         """
-        columns = {
-            "influence": self.scores.influence,
-            "influence_std": self.scores.influence_std,
-            "datasource_index": self._indices,
-            "times_seen": self.scores.times_seen,
-            "loss": self.scores.loss,
-            "predicted": self.scores.predicted,
-        }
+        results = {**vars(self.scores), "datasource_index": self._indices}
+        columns = {name: results[name] for name in RESULT_COLUMNS if name in results}
         if self.orders is not None:
             columns[f"orders:{self.orders.label}"] = np.full(len(self), self.orders.count)
         write_ranking(path, self.dataset, self.rows, columns, self.own_cells)
@@ -185,6 +183,8 @@ def _parsed(dataset: Dataset, row: int, name: str, cell: str) -> float:
     least = _WHOLE.get(name)
     if least is None:
         fits, wanted = bool(np.isfinite(value)), "finite number"
+        if name == "influence_se":
+            fits, wanted = fits and value >= 0, "finite number from 0"
     else:
         fits = least <= value <= _MOST and value.is_integer()
         wanted = f"whole number from {least} to {_MOST}"

@@ -22,10 +22,14 @@ from nnabla_influence.files import PathLike, check_output, replacing_file
 RESULT_COLUMNS = (
     "influence",
     "influence_std",
+    "influence_se",
+    "harmful_in",
     "datasource_index",
     "times_seen",
     "loss",
     "predicted",
+    "suggested_label",
+    "relabel_gain",
     "orders",
 )
 """The columns that a ranking adds; such columns of the input, itself a ranking, are replaced."""

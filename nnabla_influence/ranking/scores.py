@@ -14,6 +14,7 @@ RELIABLE, ROUGH = "reliable", "rough"
 _FORBIDDEN = frozenset(",:;\r\n")
 """What the header cell that holds the words must not contain."""
 
+_COUNTS = ("times_seen", "harmful_in")
 _EXACT_IN_A_FLOAT = 2.0**53
 # Without predictions, this many distinct whole numbers are classes in any case.
 _FEW = 100
@@ -111,8 +112,14 @@ class Scores:
             out; negative for a harmful row. Shape (N,), float64.
         times_seen: How often the window saw the row, (N,) int64; None if unknown.
         influence_std: Standard deviation of the influence over trials, (N,); None without trials.
+        influence_se: Standard error of the influence, a mean over several trainings, (N,); None
+            without such.
+        harmful_in: In how many of these trainings the row is harmful, (N,) int64.
         loss: The row's own loss, (N,); None if unknown.
         predicted: The label or value that the network predicts, (N,); None if there is none.
+        suggested_label: The best class other than the given one, (N,); None if there is none.
+        relabel_gain: First-order fall of the target if the row had that label, (N,); negative
+            where it would rise.
 
     Raises:
         ScoreError: A value is not finite, or every influence is zero.
@@ -122,8 +129,12 @@ class Scores:
     influence: np.ndarray
     times_seen: np.ndarray | None = None
     influence_std: np.ndarray | None = None
+    influence_se: np.ndarray | None = None
+    harmful_in: np.ndarray | None = None
     loss: np.ndarray | None = None
     predicted: np.ndarray | None = None
+    suggested_label: np.ndarray | None = None
+    relabel_gain: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.influence),)
@@ -131,7 +142,7 @@ class Scores:
             values = getattr(self, field.name)
             if values is None:
                 continue
-            kind = np.int64 if field.name == "times_seen" else np.float64
+            kind = np.int64 if field.name in _COUNTS else np.float64
             values = np.array(values, kind)
             if values.shape != shape:
                 raise ValueError(f"{field.name} has the shape {values.shape}, not {shape}")
