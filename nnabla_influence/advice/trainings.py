@@ -137,14 +137,11 @@ def _scored(
     inputs: CurveInputs, parameters: Parameters, target: str, folds: Sequence[Sequence[int]]
 ) -> Scored:
     engine = engine_at(inputs, parameters)
-    gradients = []
-    for fold in folds:
-        fetch, rows = inputs.validation.batch, np.asarray(fold, np.int64)
-        losses = _losses(engine, inputs, rows)
-        of = target_of(target, inputs.definition, losses)
-        gradients.append(
-            np.array(target_gradient(engine, fetch, rows, of, SilentProgress()).data, np.float64)
-        )
+    fetch, of = inputs.validation.batch, target_of(target, inputs.definition)
+    gradients = [
+        target_gradient(engine, fetch, np.asarray(fold, np.int64), of, SilentProgress()).data
+        for fold in folds
+    ]
     solved = solve(
         engine, inputs.training, np.stack(gradients), _CURVATURE, decay_of(inputs.definition)
     )
@@ -175,11 +172,6 @@ def engine_at(inputs: CurveInputs, parameters: Parameters) -> Engine:
     context = inputs.device.context
     size = default_chunk_size(inputs.definition, _BLOCK)
     return build_engine(build_objective(inputs.definition, size, context, parameters), context)
-
-
-def _losses(engine: Engine, inputs: CurveInputs, rows: np.ndarray) -> np.ndarray:
-    blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
-    return np.concatenate([engine.outputs(inputs.validation.batch(b)).losses for b in blocks])
 
 
 def _epochs(training: SeededTraining) -> Iterator[Parameters]:
