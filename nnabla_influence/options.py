@@ -14,6 +14,7 @@ RANDOM = "random"
 RANKINGS = ("final", "exact-last", "exact", "influence-functions", "loss", RANDOM)
 """Of a removal curve, in the order of its tables and figures."""
 PROTOCOLS = ("all", "last")
+TARGETS = ("loss", "error", "q-loss", "margin")
 
 Amount = Union[int, float]
 """Rows: a number from 1, or a fraction of all."""
