@@ -12,7 +12,8 @@ from nnabla_influence.engine import build_engine
 from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.influence.step_engines import StepEngines
 from nnabla_influence.influence.step_inputs import StepInputs
-from nnabla_influence.influence.trace import Trace, TraceInputs, trace_back, validation_gradient
+from nnabla_influence.influence.targets import LOSS, target_gradient
+from nnabla_influence.influence.trace import Trace, TraceInputs, trace_back
 from nnabla_influence.influence.trajectory import FinalTrajectory
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.checkpoint import Checkpoint
@@ -38,10 +39,11 @@ def influence_on(device: Device, case: Case, folder) -> np.ndarray:
         case.inputs(6),
         device.context,
     )
-    u = validation_gradient(
+    u = target_gradient(
         engine,
         lambda rows: {k: v[rows] for k, v in validation.items()},
         np.arange(9),
+        LOSS,
         SilentProgress(),
     )
     final = Checkpoint(8, definition.parameters, SolverState(8, {}))

@@ -7,6 +7,7 @@ from nnabla_influence.definition.losses import (
     Label,
     find_label,
     ignoring_columns,
+    is_cross_entropy,
     is_never_negative,
 )
 from nnabla_influence.definition.modes import Mode
@@ -39,6 +40,7 @@ __all__ = [
     "build_objective",
     "find_label",
     "ignoring_columns",
+    "is_cross_entropy",
     "is_never_negative",
     "load_definition",
     "running_statistics",

@@ -26,8 +26,10 @@ _ZERO_KEEPING = ("Identity", "MulScalar", "Mean", "Sum", "Reshape")
 _REGRESSIONS = ("SquaredError", "AbsoluteError", "HuberLoss", "EpsilonInsensitiveLoss")
 _BINARY = ("BinaryCrossEntropy", "SigmoidCrossEntropy")
 
+_CROSS_ENTROPIES = ("SoftmaxCrossEntropy", "CategoricalCrossEntropy", *_BINARY)
+
 # Losses that have no value below 0, for any data that they accept.
-_NEVER_NEGATIVE = ("SoftmaxCrossEntropy", "CategoricalCrossEntropy", *_BINARY, *_REGRESSIONS)
+_NEVER_NEGATIVE = (*_CROSS_ENTROPIES, *_REGRESSIONS)
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,13 @@ def is_never_negative(definition: Definition) -> bool:
         and all(term.factor >= 0 for term in terms.examples)
         and all(kind is not None and kind.type in _NEVER_NEGATIVE for kind in kinds)
     )
+
+
+def is_cross_entropy(definition: Definition) -> bool:
+    """Whether the loss is made of cross entropies of labels, and of nothing else."""
+    graph, examples = definition.graph, loss_terms(definition).examples
+    kinds = [graph.producers.get(graph.behind(term.variable, TRANSPARENT)) for term in examples]
+    return all(kind is not None and kind.type in _CROSS_ENTROPIES for kind in kinds)
 
 
 def ignoring_columns(definition: Definition) -> tuple[str, ...]:

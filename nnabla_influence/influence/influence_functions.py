@@ -29,7 +29,7 @@ from nnabla_influence.engine import Engine, build_engine
 from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.influence.step_engines import default_chunk_size
-from nnabla_influence.influence.trace import validation_gradient
+from nnabla_influence.influence.targets import LOSS, target_gradient
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.run import Run
 from nnabla_influence.solvers import FUSED_DECAY
@@ -100,7 +100,7 @@ def influence_functions(
     evenly = np.linspace(0, len(training) - 1, min(len(training), size))
     check_engines(objective, training.batch(evenly.astype(np.int64)), context)
     rows = np.arange(len(validation))
-    gradient = validation_gradient(engine, validation.batch, rows, SilentProgress())
+    gradient = target_gradient(engine, validation.batch, rows, LOSS, SilentProgress())
     v = np.array(gradient.data, np.float64)
     solver = definition.solver
     # AdamW and SgdW decay the parameters themselves: that is not part of an objective.

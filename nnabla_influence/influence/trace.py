@@ -31,13 +31,11 @@ from dataclasses import dataclass
 import nnabla as nn
 import numpy as np
 
-from nnabla_influence.engine import Engine
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.influence.step_engines import StepEngines
 from nnabla_influence.influence.step_inputs import StepInputs
 from nnabla_influence.influence.trajectory import Trajectory
-from nnabla_influence.progress import Progress
-from nnabla_influence.runs.steps import FetchRows, Step
+from nnabla_influence.runs.steps import Step
 from nnabla_influence.solvers import Adjoint
 
 GROWTH_LIMIT = 1e4
@@ -142,36 +140,3 @@ def _check_growth(step: Step, growth: float) -> None:
             " times; the learning rate is too large for the final parameters; lower it, or trace"
             " fewer epochs"
         )
-
-
-def validation_gradient(
-    engine: Engine,
-    fetch: FetchRows,
-    rows: np.ndarray,
-    progress: Progress,
-    block: int = 256,
-) -> nn.NdArray:
-    r"""Return u, the gradient of the mean loss over the given validation rows, shape ``(p,)``.
-
-    It has no weight decay, and the network is in test mode.
-
-    Raises:
-        ScoreError: The gradient is zero or not finite.
-    """
-    u = engine.zeros()
-    with progress.stage("Validation gradient", len(rows), "rows") as stage:
-        for start in range(0, len(rows), block):
-            some = rows[start : start + block]
-            engine.add_gradient(fetch(some), np.full(len(some), 1 / len(rows)), u)
-            stage.update(len(some))
-    if not np.isfinite(u.data).all():
-        raise ScoreError(
-            "the gradient of the validation loss is not finite; the training diverged, or the"
-            " validation data hold extreme values"
-        )
-    if not u.data.any():
-        raise ScoreError(
-            "the gradient of the validation loss is zero, so every influence would be zero too;"
-            " check the trained parameters and the validation data"
-        )
-    return u

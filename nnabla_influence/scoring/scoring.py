@@ -23,7 +23,8 @@ from nnabla_influence.engine import (
 from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.execution import Executor
-from nnabla_influence.influence.trace import DivergedError, Trace, validation_gradient
+from nnabla_influence.influence.targets import LOSS, target_gradient
+from nnabla_influence.influence.trace import DivergedError, Trace
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
@@ -129,7 +130,7 @@ class _Target:
 
 
 def _target(inputs: Inputs, method: Method, rows: np.ndarray, progress: Progress) -> _Target:
-    gradient = validation_gradient(method.at_end, inputs.validation.batch, rows, progress)
+    gradient = target_gradient(method.at_end, inputs.validation.batch, rows, LOSS, progress)
     row_losses, predicted = _losses(method.of_rows, inputs.train, progress)
     ignored = _ignored(inputs, rows, progress)
     losses, _ = _losses(method.at_end, inputs.validation, progress, rows)

@@ -13,7 +13,8 @@ from nnabla_influence.definition import validation_definition
 from nnabla_influence.errors import OutputError, ScoreError
 from nnabla_influence.execution import Executor, Task, open_executor
 from nnabla_influence.files import file_hash
-from nnabla_influence.influence.trace import Trace, TraceInputs, trace_back, validation_gradient
+from nnabla_influence.influence.targets import LOSS, target_gradient
+from nnabla_influence.influence.trace import Trace, TraceInputs, trace_back
 from nnabla_influence.influence.trace_file import TraceFile, fingerprint, trace_path
 from nnabla_influence.nnabla_cli.order import shuffled_steps
 from nnabla_influence.progress import Progress, SilentProgress
@@ -111,7 +112,7 @@ def trace_shuffled(request: Request, trial: int) -> Trace:
     )
     with without_futile_imports():
         fetch, rows = inputs.validation.batch, inputs.validation_rows
-        gradient = validation_gradient(method.at_end, fetch, rows, progress)
+        gradient = target_gradient(method.at_end, fetch, rows, LOSS, progress)
         return _trace(inputs, method, steps, trial, gradient, progress, save_end=True)
 
 

@@ -14,7 +14,8 @@ from nnabla_influence.device import cpu_device
 from nnabla_influence.engine import Engine, build_engine
 from nnabla_influence.influence.step_engines import StepEngines
 from nnabla_influence.influence.step_inputs import StepInputs
-from nnabla_influence.influence.trace import Trace, TraceInputs, trace_back, validation_gradient
+from nnabla_influence.influence.targets import LOSS, target_gradient
+from nnabla_influence.influence.trace import Trace, TraceInputs, trace_back
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.options import Options
 from nnabla_influence.progress import SilentProgress
@@ -93,10 +94,11 @@ def train_and_trace(
 
     at_end = engine(chunk, Mode.VALIDATION)
     n_rows, n_validation = (len(next(iter(a.values()))) for a in (train, validation))
-    gradient = validation_gradient(
+    gradient = target_gradient(
         at_end,
         lambda rows: {k: v[rows] for k, v in validation.items()},
         np.arange(n_validation),
+        LOSS,
         SilentProgress(),
     )
     p = sum(start[name].size for name in definition.trainable)
@@ -223,10 +225,11 @@ def test_final_parameters_with_either_statistics_in_the_steps(tmp_path, statisti
     )
     method = final_method(inputs)
     u, r = method.split(
-        validation_gradient(
+        target_gradient(
             method.at_end,
             lambda rows: {k: v[rows] for k, v in validation.items()},
             np.arange(9),
+            LOSS,
             SilentProgress(),
         )
     )

@@ -15,12 +15,12 @@ from nnabla_influence.device import cpu_device
 from nnabla_influence.engine import build_engine
 from nnabla_influence.influence.step_engines import StepEngines
 from nnabla_influence.influence.step_inputs import StepInputs
+from nnabla_influence.influence.targets import LOSS, target_gradient
 from nnabla_influence.influence.trace import (
     DivergedError,
     Trace,
     TraceInputs,
     trace_back,
-    validation_gradient,
 )
 from nnabla_influence.influence.trajectory import FinalTrajectory
 from nnabla_influence.progress import SilentProgress
@@ -66,10 +66,11 @@ def trace(
     )
     engine = build_engine(build_objective(definition, chunk, CONTEXT), CONTEXT)
     n_rows, n_validation = (len(next(iter(a.values()))) for a in (train, validation))
-    u = validation_gradient(
+    u = target_gradient(
         engine,
         lambda rows: {k: v[rows] for k, v in validation.items()},
         np.arange(n_validation),
+        LOSS,
         SilentProgress(),
         block=7,
     )
