@@ -32,7 +32,8 @@ class Class:
     Attributes:
         value: As a whole number's text, such as ``3``.
         name: Its name; None where that is not known.
-        rows: How many rows have it as their given label; 0 for one that is only predicted.
+        rows: How many rows have it as their given label; 0 for one that is only predicted or
+            suggested.
     """
 
     value: str
@@ -99,7 +100,10 @@ def _are_shifted(names: Mapping[int, str], counts: Mapping[int, int]) -> bool:
 
 
 def _class_counts(ranking: Ranking, label: Column | None) -> dict[int, int]:
-    """Return how often each class is given, those that are only predicted included; or nothing."""
+    """Return how often each class is given, or nothing.
+
+    Those that are only predicted or suggested are included.
+    """
     if label is None:
         return {}
     texts = Counter(cells[label.position] for cells in ranking.dataset.iter_cells())
@@ -107,8 +111,10 @@ def _class_counts(ranking: Ranking, label: Column | None) -> dict[int, int]:
     predicted = ranking.scores.predicted
     if not are_classes(set(values.values()), len(ranking), predicted):
         return {}
-    distinct = [] if predicted is None else np.unique(predicted).tolist()
-    counts = {int(value): 0 for value in distinct}
+    suggested = ranking.scores.suggested_label
+    columns = [values for values in (predicted, suggested) if values is not None]
+    distinct = np.unique(np.concatenate([*columns, []])).tolist()
+    counts = {int(value): 0 for value in distinct if is_whole(value)}
     for text, n in texts.items():
         counts[int(values[text])] = counts.get(int(values[text]), 0) + n
     return counts

@@ -58,6 +58,16 @@ Sorting
 The pictures go with their rows when you sort or filter by the arrows in the header.
 """
 
+_GUIDE_TO_TRAININGS = """
+influence_se, harmful_in
+The influence is a mean over several trainings: its standard error, and in how many of them the row
+is harmful. Trust a row that is harmful in all of them.
+
+suggested, relabel_gain
+The best class other than the given one, and by how much the target falls, to first order, if the
+row has that label. At 0 or below there is no label to suggest.
+"""
+
 
 def guide_lines(reviewed: Reviewed, notes: Sequence[str]) -> list[tuple[str, str]]:
     """Return the lines of the sheet that explains the others: each a title and a text."""
@@ -65,7 +75,10 @@ def guide_lines(reviewed: Reviewed, notes: Sequence[str]) -> list[tuple[str, str
     lines = [("Ranking", ranking)]
     if reviewed.verdict is not None:
         lines.append(("Verdict", as_text(reviewed.verdict.sentence)))
-    for paragraph in _GUIDE.strip().split("\n\n"):
+    guide = _GUIDE
+    if reviewed[0].influence_se is not None:
+        guide = _GUIDE_TO_TRAININGS + guide
+    for paragraph in guide.strip().split("\n\n"):
         title, _, text = paragraph.partition("\n")
         lines.append((title, text.replace("\n", " ")))
     return [*lines, *(("Note", as_text(note)) for note in notes)]

@@ -25,8 +25,11 @@ MOST_FEATURES = 32
 """The features of a row that the page shows at most."""
 
 _TEMPLATE = Path(__file__).resolve().parent / "template"
-_LABELS = ("given", "predicted")
-_COLUMNS = ("datasource_index", "influence", "influence_std", "loss", "times_seen", *_LABELS)
+_LABELS = ("given", "predicted", "suggested")
+_COLUMNS = (
+    *("datasource_index", "influence", "influence_std", "influence_se", "harmful_in", "loss"),
+    *("times_seen", *_LABELS, "relabel_gain"),
+)
 _REPORT_EVERY = 1000
 
 # What could end a script element, or start a comment in it; `json` escapes what is not ASCII, and
@@ -135,7 +138,7 @@ def _page_data(
             for name, values in columns.items():
                 value = getattr(row, name)
                 is_class = name in _LABELS and numbers and value is not None
-                values.append(numbers[value] if is_class else value)
+                values.append(numbers.get(value) if is_class else value)
             files.append(row.files)
             features.append(row.features[:MOST_FEATURES])
             comments.append(row.comments)

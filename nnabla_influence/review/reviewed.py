@@ -13,7 +13,7 @@ import numpy as np
 from nnabla_influence.cleansing.rows import picked
 from nnabla_influence.dataset.harmless import restored
 from nnabla_influence.files import PathLike
-from nnabla_influence.ranking import Ranking, Verdict, read_ranking
+from nnabla_influence.ranking import Orders, Ranking, Verdict, read_ranking
 from nnabla_influence.review.classes import Class, find_classes, number_text
 from nnabla_influence.review.columns import (
     Columns,
@@ -33,10 +33,14 @@ class ReviewedRow:
         datasource_index: Its number in the CSV that was trained with.
         influence: Change of the mean validation loss without the row; negative for a harmful row.
         influence_std: Its standard deviation over shuffled orders; None without such.
+        influence_se: Its standard error as a mean over several trainings; None without such.
+        harmful_in: In how many of these trainings the row is harmful, or None.
         loss: The row's own loss, or None.
         times_seen: How often the window saw the row, or None; 0 means that it is not judged.
         given: Its label: a class's value, or else the cell's text; None without a label column.
         predicted: The network's prediction in the same form, or None.
+        suggested: The best other label in the same form, or None.
+        relabel_gain: First-order fall of the target if the row had that label, or None.
         images: The files of its image columns, absolute, whether they exist or not.
         features: Its cells of the other columns.
         comments: Its cells of the comment columns, as the training CSV has them.
@@ -47,10 +51,14 @@ class ReviewedRow:
     datasource_index: int
     influence: float
     influence_std: float | None
+    influence_se: float | None
+    harmful_in: int | None
     loss: float | None
     times_seen: int | None
     given: str | None
     predicted: str | None
+    suggested: str | None
+    relabel_gain: float | None
     images: tuple[Path, ...]
     features: tuple[str, ...]
     comments: tuple[str, ...]
@@ -70,8 +78,8 @@ class Reviewed(Sequence[ReviewedRow]):
         classes: The values that labels and predictions have, ascending; none where they are not
             all whole numbers.
         orders: Which orders of the mini-batches were traced: ``recorded``, ``replayed`` or
-            ``shuffled``; None where it is not known.
-        method: ``final`` or ``exact``; None where it is not known.
+            ``shuffled``; or ``5 trainings``; None where it is not known.
+        method: ``final``, ``exact``, ``influence-function``; None where it is not known.
         why: Why it is that method, in a few words; empty where it is not known.
         verdict: How far the ranking can be trusted; None where it is not known.
     """
@@ -144,12 +152,14 @@ class Reviewed(Sequence[ReviewedRow]):
                 datasource_index=int(indices[place]),
                 influence=float(scores.influence[row]),
                 influence_std=_float(scores.influence_std, row),
+                influence_se=_float(scores.influence_se, row),
+                harmful_in=_count(scores.harmful_in, row),
                 loss=_float(scores.loss, row),
-                times_seen=None if scores.times_seen is None else int(scores.times_seen[row]),
+                times_seen=_count(scores.times_seen, row),
                 given=None if label is None else given_of(cells[label]),
-                predicted=None
-                if scores.predicted is None
-                else number_text(float(scores.predicted[row])),
+                predicted=_label(scores.predicted, row),
+                suggested=_label(scores.suggested_label, row),
+                relabel_gain=_float(scores.relabel_gain, row),
                 images=tuple(
                     Path(os.path.normpath(os.path.join(folder, cell.replace("\\", "/"))))
                     for cell in files
@@ -176,7 +186,7 @@ def read_reviewed(
     """
     read = read_ranking(ranking)
     columns = sort_columns(read.dataset, read.rows.tolist(), label_column)
-    origin = read.orders.origin.split() if read.orders is not None else []
+    orders, method = _words(read.orders)
     return Reviewed(
         path=read.dataset.path,
         image_columns=tuple(map(short_name, columns.images)),
@@ -184,13 +194,21 @@ def read_reviewed(
         comment_names=tuple(c.cell for c in columns.comments),
         label_column=None if columns.label is None else unique_name(columns.label, read.dataset),
         classes=find_classes(read, columns.label, class_names),
-        orders=origin[0] if origin else None,
-        method=None if not origin else "exact" if "exact" in origin else "final",
+        orders=orders,
+        method=method,
         why="" if read.orders is None else read.orders.why,
         verdict=read.verdict,
         _ranking=read,
         _columns=columns,
     )
+
+
+def _words(orders: Orders | None) -> tuple[str | None, str | None]:
+    """Return the source of the orders, and the method, which older rankings do not name."""
+    if orders is None:
+        return None, None
+    source, _, method = orders.origin.rpartition(" ")
+    return (source, method) if source else (method, "final")
 
 
 def _class_of(cell: str) -> str:
@@ -203,3 +221,11 @@ def _text_of(cell: str) -> str:
 
 def _float(values: np.ndarray | None, row: int) -> float | None:
     return None if values is None else float(values[row])
+
+
+def _count(values: np.ndarray | None, row: int) -> int | None:
+    return None if values is None else int(values[row])
+
+
+def _label(values: np.ndarray | None, row: int) -> str | None:
+    return None if values is None else number_text(float(values[row]))

@@ -71,8 +71,13 @@ def _of_every_ranking(reviewed: Reviewed) -> list[SheetColumn]:
         SheetColumn(LABEL, lambda _: None, 8),
         SheetColumn("rank", lambda row: row.rank, 7, "0"),
         SheetColumn(INFLUENCE, lambda row: row.influence, 22, "0.000E+00"),
-        SheetColumn("effect", effect, 11),
     ]
+    first = reviewed[0]
+    if first.influence_se is not None:
+        columns.append(SheetColumn("influence_se", lambda row: row.influence_se, 12, "0.0E+00"))
+    if first.harmful_in is not None:
+        columns.append(SheetColumn("harmful_in", lambda row: row.harmful_in, 11, "0"))
+    columns.append(SheetColumn("effect", effect, 11))
     if reviewed.label_column is not None:
         columns.append(SheetColumn("given", lambda row: _number_or_text(row.given), 9))
         if names:
@@ -85,9 +90,16 @@ def _of_every_ranking(reviewed: Reviewed) -> list[SheetColumn]:
             )
         if reviewed.classes:
             columns.append(SheetColumn("differs", _differs, 9))
+    if first.suggested is not None:
+        columns.append(SheetColumn("suggested", lambda row: _number_or_text(row.suggested), 11))
+        if names:
+            columns.append(
+                SheetColumn("suggested name", lambda row: names.get(row.suggested or ""), 16)
+            )
+    if first.relabel_gain is not None:
+        columns.append(SheetColumn("relabel_gain", lambda row: row.relabel_gain, 12, "0.0E+00"))
     if reviewed.has_losses:
         columns.append(SheetColumn("loss", lambda row: row.loss, 10, "0.0000"))
-    first = reviewed[0]
     if first.influence_std is not None:
         columns.append(SheetColumn("influence_std", lambda r: r.influence_std, 14, "0.0E+00"))
     if first.times_seen is not None:

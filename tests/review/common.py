@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nnabla_influence.dataset import open_dataset
+from nnabla_influence.ranking import Orders, Ranking, Scores
 from tests.dataset.common import save_image, write_csv
 
 RESULTS = ("influence", "datasource_index", "times_seen", "loss", "predicted", "orders:recorded")
@@ -31,6 +33,25 @@ def write_ranking(
         given = [made[name](k) for name in results if name in made]
         lines.append([*row[: len(header)], *given, *row[len(header) :]])
     return write_csv(path, [*header, *results], lines, **form)
+
+
+def write_trainings(folder: Path) -> Path:
+    """A ranking of five trainings: six rows of the classes 0, 1, 2, which the file has as 1.0.
+
+    The most harmful row is row 0; the suggestions of the first four rows are better labels.
+    """
+    train = write_csv(folder / "train.csv", ["x", "y"], [[k / 8, f"{k % 3}.0"] for k in range(6)])
+    scores = Scores(
+        np.arange(6) - 3.0,
+        influence_se=np.full(6, 0.125),
+        harmful_in=[4, 5, 3, 0, 1, 0],
+        predicted=[0, 0, 2, 0, 4, 2],
+        suggested_label=[2, 0, 1, 3, 0, 0],
+        relabel_gain=[0.5, 0.25, 0.125, 0.125, -0.5, 0],
+    )
+    orders = Orders("5 trainings influence-function", 5)
+    Ranking(open_dataset(train, []), scores, orders=orders).write(folder / "ranking.csv")
+    return folder / "ranking.csv"
 
 
 def write_pictures(folder: Path, n: int = 5) -> Path:

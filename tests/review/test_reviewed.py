@@ -14,7 +14,7 @@ from nnabla_influence.errors import DatasetError
 from nnabla_influence.ranking import Orders, Ranking, Scores
 from nnabla_influence.review.reviewed import Class, ReviewedRow, read_reviewed
 from tests.dataset.common import noise, save_image, write_csv
-from tests.review.common import write_pictures, write_ranking
+from tests.review.common import write_pictures, write_ranking, write_trainings
 
 
 def test_a_row_of_pictures(tmp_path):
@@ -24,10 +24,14 @@ def test_a_row_of_pictures(tmp_path):
         datasource_index=0,
         influence=-0.125,
         influence_std=None,
+        influence_se=None,
+        harmful_in=None,
         loss=5.0,
         times_seen=1,
         given="1",
         predicted="0",
+        suggested=None,
+        relabel_gain=None,
         images=(tmp_path / "画像" / "1.png",),
         features=(),
         comments=("note 1",),
@@ -81,6 +85,19 @@ def test_each_row_has_its_own_scores_however_the_file_is_sorted(tmp_path):
             }
             for row in rows
         ] == [{k: v for k, v in cells.items() if not k.startswith("orders")} for cells in wanted]
+
+
+def test_a_ranking_of_several_trainings(tmp_path):
+    reviewed = read_reviewed(write_trainings(tmp_path))
+    assert (reviewed.orders, reviewed.method) == ("5 trainings", "influence-function")
+    first = reviewed[0]
+    assert (first.influence_se, first.harmful_in) == (0.125, 4)
+    assert (first.predicted, first.suggested, first.relabel_gain) == ("0", "2", 0.5)
+    # Class 3 is only suggested, 4 only predicted.
+    assert [(c.value, c.rows) for c in reviewed.classes] == [
+        *[("0", 2), ("1", 2), ("2", 2)],
+        *[("3", 0), ("4", 0)],
+    ]
 
 
 def test_a_table_has_readable_feature_names(tmp_path):

@@ -18,6 +18,7 @@ from nnabla_influence.review import workbook
 from nnabla_influence.review.reviewed import Reviewed, read_reviewed
 from nnabla_influence.review.workbook import write_workbook
 from tests.dataset.common import noise, save_image, write_csv
+from tests.review.common import write_trainings
 
 # The bars of the scores are an extension that the library that reads it does not know.
 pytestmark = pytest.mark.filterwarnings("ignore:.*extension is not supported")
@@ -130,6 +131,16 @@ def test_a_picture_lies_wholly_in_a_cell_of_its_row(book, reviewed):
         shown.add((index, begin.col))
     assert sheet.sheet_format.defaultRowHeight == 51  # 68 pixels
     assert shown == set(itertools.product(ORDER[:5], (0, 1)))
+
+
+def test_a_ranking_of_several_trainings(tmp_path):
+    write_workbook(read_reviewed(write_trainings(tmp_path)), tmp_path / "r.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "r.xlsx")
+    assert column(book["Ranking"], "influence_se") == [0.125] * 6
+    assert column(book["Ranking"], "harmful_in") == [4, 5, 3, 0, 1, 0]
+    assert column(book["Ranking"], "suggested") == [2, 0, 1, 3, 0, 0]
+    assert column(book["Ranking"], "relabel_gain") == [0.5, 0.25, 0.125, 0.125, -0.5, 0]
+    assert "influence_se, harmful_in" in [line[0].value for line in book["Read me"]]
 
 
 def test_decisions_and_labels_are_picked_from_lists(book):

@@ -25,9 +25,13 @@ function readReview(element) {
     influence: Float64Array.from(columns.influence),
     loss: columns.loss && Float64Array.from(columns.loss, (value) => value ?? NaN),
     std: columns.influence_std,
+    standardError: columns.influence_se,
+    harmfulIn: columns.harmful_in,
     seen: columns.times_seen,
     given: readLabels(columns.given, hasClasses),
     predicted: readLabels(columns.predicted, hasClasses),
+    other: hasClasses ? readLabels(columns.suggested, true) : null,
+    gain: columns.relabel_gain,
     positionOf: new Map(),
   };
   for (let position = 0; position < rowCount; position += 1) {
@@ -38,6 +42,11 @@ function readReview(element) {
   review.classRows = countClassRows(review);
   review.canRelabel = mayRelabel(review);
   return review;
+}
+
+/** The label that a row had better have; NO_CLASS where none is known to be better. */
+function suggestedClass({ other, gain }, position) {
+  return other && gain?.[position] > 0 ? other[position] : NO_CLASS;
 }
 
 function readLabels(column, areClasses) {

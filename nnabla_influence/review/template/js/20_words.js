@@ -42,6 +42,12 @@ const CONSEQUENCES = {
   "not judged": "the traced steps never saw it",
 };
 
+/** In how many trainings a row is harmful: 4 of 5 trainings. */
+function trainingsText({ harmfulIn, orders }, position) {
+  const count = harmfulIn[position];
+  return orders?.endsWith(" trainings") ? `${count} of ${orders}` : plural(count, "training");
+}
+
 function className(review, label) {
   if (label === NO_CLASS || label === undefined) return "–";
   const { value, name } = review.classes[label];
@@ -78,9 +84,12 @@ function rowSentence(review, decisions, position) {
   if (review.given) parts.push(`given ${labelText(review, review.given, position)}`);
   if (review.predicted) parts.push(`predicted ${labelText(review, review.predicted, position)}`);
   if (review.differs?.[position]) parts.push("labels differ");
+  const suggested = suggestedClass(review, position);
+  if (suggested !== NO_CLASS) parts.push(`suggested ${className(review, suggested)}`);
   parts.push(
     `influence ${shortNumber(review.influence[position])}, ${word}: ${CONSEQUENCES[word]}`,
   );
+  if (review.harmfulIn) parts.push(`harmful in ${trainingsText(review, position)}`);
   if (review.loss) parts.push(`loss ${shortNumber(review.loss[position])}`);
   parts.push(decisionText(review, decisions, position));
   return parts.join(", ");

@@ -61,10 +61,11 @@ class Row {
   makeInfluence() {
     this.word = make("b");
     this.value = span("value");
+    this.spread = span("value small");
     this.fill = span("fill");
     this.consequence = span("small consequence");
     this.cells.influence.append(
-      span("line", this.word, " ", this.value),
+      span("line", this.word, " ", this.value, " ", this.spread),
       make("span", { className: "meter", "aria-hidden": "true" }, this.fill),
       this.consequence,
     );
@@ -109,7 +110,11 @@ class Row {
     this.word.textContent = word;
     this.word.className = word === "harmful" || word === "helpful" ? word : "neutral";
     this.value.textContent = shortNumber(value);
-    this.consequence.textContent = CONSEQUENCES[word];
+    if (review.standardError)
+      this.spread.textContent = `± ${shortNumber(review.standardError[position], 2)}`;
+    this.consequence.textContent = review.harmfulIn
+      ? `harmful in ${trainingsText(review, position)}`
+      : CONSEQUENCES[word];
     this.fill.className = `fill ${this.word.className}`;
     this.fill.style.width = `${50 * Math.sqrt(Math.abs(value) / review.largest)}%`;
   }
@@ -175,8 +180,12 @@ class Row {
       button.setAttribute("aria-pressed", kind === i + 1);
       button.setAttribute("aria-label", `${button.textContent} row ${review.index[position]}`);
     });
-    this.becomes.textContent =
-      kind === RELABEL ? `→ ${newLabelText(review, decisions.label(position))}` : "";
+    const suggested = suggestedClass(review, position);
+    let becomes = "";
+    if (kind === RELABEL) becomes = `→ ${newLabelText(review, decisions.label(position))}`;
+    else if (kind === UNDECIDED && suggested !== NO_CLASS)
+      becomes = `suggested ${className(review, suggested)}`;
+    this.becomes.textContent = becomes;
   }
 
   setState(isActive, isSelected) {

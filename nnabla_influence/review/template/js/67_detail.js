@@ -35,7 +35,16 @@ function mainFacts(review, decisions, position) {
     const sign = review.differs?.[position] ? " (differs)" : "";
     facts.push(["Predicted label", labelText(review, review.predicted, position) + sign]);
   }
+  if (review.other) {
+    const isFirm = suggestedClass(review, position) !== NO_CLASS;
+    const title = isFirm ? "Suggested label" : "Best other label";
+    facts.push([title, className(review, review.other[position])]);
+  }
+  if (review.gain) facts.push(["Gain by that label", fullNumber(review.gain[position])]);
   facts.push(["Influence", fullNumber(review.influence[position])]);
+  if (review.standardError)
+    facts.push(["Its standard error", fullNumber(review.standardError[position])]);
+  if (review.harmfulIn) facts.push(["Harmful in", trainingsText(review, position)]);
   if (review.std) facts.push(["Its std over trials", fullNumber(review.std[position])]);
   if (review.loss) facts.push(["Loss", fullNumber(review.loss[position])]);
   if (review.seen) facts.push(["Seen by the traced steps", plural(review.seen[position], "time")]);

@@ -25,7 +25,10 @@ class RelabelDialog {
         : `${plural(positions.length, "row")} get the same new label.`;
     this.text.value = "";
     this.text.placeholder = review.hasClasses ? "a class or its name" : "a number";
-    if (this.guess !== null) this.text.placeholder = `${className(review, this.guess)} (predicted)`;
+    if (this.guess) {
+      const { label, whose } = this.guess;
+      this.text.placeholder = `${className(review, label)} (${whose})`;
+    }
     openDialog(this.dialog);
     this.text.focus();
   }
@@ -36,17 +39,26 @@ class RelabelDialog {
       ? `, predicted ${labelText(review, review.predicted, position)}`
       : "";
     const given = labelText(review, review.given, position);
-    return `Row ${review.index[position]}: given ${given}${predicted}.`;
+    const label = suggestedClass(review, position);
+    const suggested = label === NO_CLASS ? "" : `, suggested ${className(review, label)}`;
+    return `Row ${review.index[position]}: given ${given}${predicted}${suggested}.`;
   }
 
-  /** The class that the network predicts for the rows, if it is one that can be given to them. */
+  /** What Enter alone takes: {label, whose} of the first one that can be given to all rows. */
   guessed() {
-    const { hasClasses, given, predicted } = this.review;
-    if (!hasClasses || !predicted) return null;
-    const label = predicted[this.positions[0]];
-    const isOne = this.positions.every((position) => predicted[position] === label);
-    const isNew = this.positions.some((position) => given[position] !== label);
-    return isOne && isNew && this.offered.includes(label) ? label : null;
+    const { review, positions } = this;
+    if (!review.hasClasses) return null;
+    const sources = {
+      suggested: (position) => suggestedClass(review, position),
+      predicted: (position) => review.predicted?.[position],
+    };
+    for (const [whose, labelOf] of Object.entries(sources)) {
+      const label = labelOf(positions[0]);
+      const isOne = positions.every((position) => labelOf(position) === label);
+      const isNew = positions.some((position) => review.given[position] !== label);
+      if (isOne && isNew && this.offered.includes(label)) return { label, whose };
+    }
+    return null;
   }
 
   /** The new label that is typed: {value} or {problem}. */
@@ -54,8 +66,8 @@ class RelabelDialog {
     const { review, guess } = this;
     const text = this.text.value.trim();
     if (!review.hasClasses) return checkLabel(review, text);
-    if (!text && guess === null) return { problem: "Type the new label." };
-    const found = text ? this.matching(plainWord(text)) : [guess];
+    if (!text && !guess) return { problem: "Type the new label." };
+    const found = text ? this.matching(plainWord(text)) : [guess.label];
     if (found.length === 1) return { value: review.classes[found[0]].value };
     if (!found.length) return { problem: `No class has “${text}” in it.` };
     const some = found.slice(0, 4).map((label) => className(review, label));
