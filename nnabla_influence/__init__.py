@@ -9,10 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nnabla_influence.advice import Advice, advise
     from nnabla_influence.cleansing import cleanse
     from nnabla_influence.errors import InfluenceError
     from nnabla_influence.nnabla_cli.training import train
     from nnabla_influence.options import (
+        AdviceOptions,
         CurveOptions,
         Options,
         RecorderOptions,
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Advice",
+    "AdviceOptions",
     "ConsoleProgress",
     "CurveOptions",
     "InfluenceError",
@@ -40,6 +44,7 @@ __all__ = [
     "SilentProgress",
     "TerminalProgress",
     "ValidationOptions",
+    "advise",
     "cleanse",
     "curve",
     "read_ranking",
@@ -49,6 +54,8 @@ __all__ = [
 ]
 
 _PACKAGES = {
+    "Advice": "advice",
+    "AdviceOptions": "options",
     "ConsoleProgress": "progress",
     "CurveOptions": "options",
     "InfluenceError": "errors",
@@ -60,6 +67,7 @@ _PACKAGES = {
     "SilentProgress": "progress",
     "TerminalProgress": "progress",
     "ValidationOptions": "options",
+    "advise": "advice",
     "cleanse": "cleansing",
     "curve": "retraining.removal_curve",
     "read_ranking": "ranking",

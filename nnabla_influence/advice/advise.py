@@ -19,12 +19,11 @@ from nnabla_influence.advice.comparison import compare, folds_of
 from nnabla_influence.advice.relabelling import Suggestions, has_pattern, suggest
 from nnabla_influence.advice.report import FILES, MARK, write_report
 from nnabla_influence.advice.result import RELABEL, REMOVE, Advice, Change, Cost
-from nnabla_influence.advice.trainings import Scored
+from nnabla_influence.advice.trainings import Judged, Scored
 from nnabla_influence.advice.work import Work
-from nnabla_influence.definition import build_objective, find_label, load_definition
-from nnabla_influence.definition.training_network import check_start, initial_parameters
+from nnabla_influence.definition import find_label, load_definition
+from nnabla_influence.definition.training_network import check_start
 from nnabla_influence.device import choose_device
-from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.execution import open_executor
 from nnabla_influence.files import PathLike, check_output_folder, file_hash
@@ -94,7 +93,8 @@ def advise(
     progress.say(f"Computing on {choose_device(device).description}")
     inputs = open_inputs(config)
     config = dataclasses.replace(config, hashes=tuple(map(file_hash, config.files)))
-    comparison = compare(inputs.training, inputs.validation, find_label(definition))
+    label = find_label(definition)
+    comparison = compare(inputs.training, inputs.validation, label)
     for line in comparison.lines():
         progress.say(f"Note: {line}")
     if len(comparison.judging) < LEAST_JUDGING:
@@ -102,11 +102,9 @@ def advise(
             f"{inputs.validation.path}: has {len(comparison.judging)} rows that are not in the"
             f" training CSV, too few to judge by; give at least {LEAST_JUDGING}"
         )
-    _check_network(inputs)
+    _ = inputs.evaluator  # refuses a network that mixes the examples of a mini-batch
     with _partial_folder(folder) as partial, open_executor(jobs) as executor:
-        work = Work(
-            config, options.target, folds_of(comparison, options.seed), partial, executor
-        )
+        work = Work(config, options.target, folds_of(comparison, options.seed), partial, executor)
         progress.say(_cost(options, inputs, executor.places))
         found = _found(work, options, comparison.classes, progress)
         advice = Advice(
@@ -115,8 +113,10 @@ def advise(
             relabelled=dict(found.changes.relabelled),
             confirmed=found.confirmed,
             tried=found.tried,
+            agreement=found.agreement,
             comparison=comparison,
             is_accuracy=comparison.classes is not None,
+            label_column=None if label is None else label.column,
             cost=Cost(found.n_trainings, time.monotonic() - began),
         )
         if folder is not None:
@@ -146,6 +146,7 @@ class _Found:
     rankings: _Rankings
     tried: dict[int, float]
     confirmed: dict[Change, Gain]
+    agreement: float | None
     changes: Changes
     n_trainings: int
 
@@ -158,31 +159,48 @@ def _found(
     scored, judged = work.scored(first, progress)
     rankings = _rankings(scored, work.folds, classes)
     tries = min(_TRIED, options.trainings)
-    base = np.stack([one.values for one in judged[:tries]])
+    one, other = work.folds  # each judges the ranking of the other
+    judging = [*other, *one]
 
-    def gain(change: Change, seeds: Sequence[int], base: np.ndarray) -> Gain:
+    def trained(change: Change, seeds: Sequence[int]) -> list[Judged]:
         both = [changes_of(change, *half) for half in rankings.of_half]
-        values = work.judged(list(dict.fromkeys(both)), seeds, f"Train: {change}", progress)
-        one, other = work.folds  # each judges the ranking of the other
-        changed = np.hstack([values[both[0]][:, other], values[both[1]][:, one]])
-        return gain_of(changed, base[:, [*other, *one]])
+        found = work.judged(list(dict.fromkeys(both)), seeds, f"Train: {change}", progress)
+        return [a.joined(other, b, one) for a, b in zip(found[both[0]], found[both[1]])]
 
+    unchanged = [each.at(judging) for each in judged[:tries]]
     numbers = amounts(rankings.influence)
-    tried = {n: gain(Change(n), first[:tries], base).mean for n in numbers}
+    tried = {n: _gain(trained(Change(n), first[:tries]), unchanged).mean for n in numbers}
     n_trainings = options.trainings + 2 * len(tried) * tries
     confirmed: dict[Change, Gain] = {}
-    changes = NO_CHANGES
+    changes, agreement = NO_CHANGES, None
     if tried and max(tried.values()) > 0:
         n = max(tried, key=lambda n: tried[n])
-        base = work.judged([NO_CHANGES], fresh, "Train: unchanged", progress)[NO_CHANGES]
+        found = work.judged([NO_CHANGES], fresh, "Train: unchanged", progress)[NO_CHANGES]
+        unchanged = [each.at(judging) for each in found]
         for change in _ways(n, rankings, classes):
-            confirmed[change] = gain(change, fresh, base)
+            changed = trained(change, fresh)
+            confirmed[change] = _gain(changed, unchanged)
+            if change.action == REMOVE:
+                both = [changes_of(change, *half) for half in rankings.of_half]
+                moves = work.foreseen(list(dict.fromkeys(both)), first, progress)
+                foreseen = np.hstack([moves[both[0]][[*other]], moves[both[1]][[*one]]])
+                agreement = agreement_of(foreseen, changed, unchanged)
         n_trainings += (1 + 2 * len(confirmed)) * options.retrainings
         best = max(confirmed, key=lambda change: confirmed[change].mean)
         if confirmed[best].is_sure:
             mean = rankings.influence.mean(axis=0)
             changes = changes_of(best, mean, rankings.suggestions)
-    return _Found(scored, rankings, tried, confirmed, changes, n_trainings)
+    return _Found(scored, rankings, tried, confirmed, agreement, changes, n_trainings)
+
+
+def agreement_of(
+    foreseen: np.ndarray, changed: Sequence[Judged], unchanged: Sequence[Judged]
+) -> float:
+    """Return the correlation over the validation rows of foreseen and real moves of the target."""
+    real = np.mean([a.targets - b.targets for a, b in zip(changed, unchanged)], axis=0)
+    if not real.any() or not foreseen.any():
+        return 0.0
+    return float(np.corrcoef(foreseen, real)[0, 1])
 
 
 def changes_of(change: Change, influence: np.ndarray, suggested: Suggestions | None) -> Changes:
@@ -259,18 +277,6 @@ def _ranking(inputs: CurveInputs, found: _Found) -> Ranking:
     )
 
 
-def _check_network(inputs: CurveInputs) -> None:
-    """Refuse a network that mixes examples, or of which derivatives are wrong."""
-    _ = inputs.evaluator  # checks the first
-    definition, context = inputs.definition, inputs.device.context
-    start = initial_parameters(definition, 0)
-    check_engines(
-        lambda size: build_objective(definition, size, context, start),
-        inputs.training.batch(np.arange(min(len(inputs.training), inputs.batch_size))),
-        context,
-    )
-
-
 def _cost(options: AdviceOptions, inputs: CurveInputs, places: int) -> str:
     """Say beforehand what it costs, from the time of some steps."""
     training = seeded_training(inputs, options.seed)
@@ -299,3 +305,7 @@ def _partial_folder(folder: Path | None) -> Iterator[Path]:
     partial = folder.with_name(f"{folder.name}.partial")
     partial.mkdir(exist_ok=True)
     yield partial
+
+
+def _gain(changed: Sequence[Judged], unchanged: Sequence[Judged]) -> Gain:
+    return gain_of(*(np.stack([one.values for one in of]) for of in (changed, unchanged)))

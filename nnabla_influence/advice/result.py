@@ -14,7 +14,8 @@ from nnabla_influence.text import seconds_text
 
 REMOVE, RELABEL = "remove", "relabel"
 
-_FEW = 10
+WELL, PARTLY = 0.5, 0.25
+"""Agreements from which the ranking foresees retraining well, or in part."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,11 @@ class Advice:
         confirmed: The changes that were confirmed or not, and what each gains on validation rows
             that the ranking did not see; empty where nothing looked better than no change.
         tried: The mean gain of removing each number of rows that was tried first.
+        agreement: The correlation over the validation rows of how the ranking says that the
+            confirmed removal moves them, and how retraining did; None where none was confirmed.
         comparison: Of the two CSVs.
         is_accuracy: Whether gains are of the accuracy; else they are falls of the loss.
+        label_column: The CSV's column of the classes; None where the network predicts none.
         cost: What it took.
     """
 
@@ -63,8 +67,10 @@ class Advice:
     relabelled: Mapping[int, int]
     confirmed: Mapping[Change, Gain]
     tried: Mapping[int, float]
+    agreement: float | None
     comparison: Comparison
     is_accuracy: bool
+    label_column: str | None
     cost: Cost
 
     @property
@@ -98,7 +104,10 @@ class Advice:
                 parts.append(f"remove {len(self.removed)}")
             if self.relabelled:
                 parts.append(f"relabel {len(self.relabelled)}")
-            yield f"Of {n_rows} rows, {' and '.join(parts)}: they are harmful in training after training."
+            yield (
+                f"Of {n_rows} rows, {' and '.join(parts)}: they are harmful in training after"
+                " training."
+            )
         if best is None or gain is None:
             yield (
                 "Trained without the most harmful rows, the network was no better on validation"
@@ -116,11 +125,14 @@ class Advice:
             for other, of_other in self.confirmed.items():
                 if other != best:
                     yield f"The alternative ({other}) moves it by {self.amount(of_other.mean)}."
+        if self.agreement is not None:
+            yield (
+                f"The ranking foresaw the effect on each validation row {_word(self.agreement)}"
+                f" (correlation {self.agreement:.2f})."
+            )
         for line in self.comparison.lines():
             yield f"Note: {line}."
-        yield (
-            f"This took {self.cost.trainings} trainings, {seconds_text(self.cost.seconds)}."
-        )
+        yield f"This took {self.cost.trainings} trainings, {seconds_text(self.cost.seconds)}."
 
     @property
     def _measure(self) -> str:
@@ -134,3 +146,7 @@ class Advice:
     def amount(self, gain: float) -> str:
         """Return a gain for a reader: points of accuracy, or the loss's change."""
         return f"{100 * gain:+.2f} points" if self.is_accuracy else f"{-gain:+.4g}"
+
+
+def _word(agreement: float) -> str:
+    return "well" if agreement >= WELL else "in part" if agreement >= PARTLY else "badly"

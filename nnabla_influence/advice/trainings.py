@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,18 @@ from pathlib import Path
 import nnabla as nn
 import numpy as np
 
+from nnabla_influence.advice.comparison import classes_of
 from nnabla_influence.advice.relabelling import class_scores, relabel_gains
 from nnabla_influence.definition import build_objective, find_label
 from nnabla_influence.engine import Engine, build_engine
+from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import replacing_file
-from nnabla_influence.influence.influence_functions import decay_of, solve
+from nnabla_influence.influence.influence_functions import (
+    InfluenceFunctions,
+    decay_in_objective,
+    solve,
+)
 from nnabla_influence.influence.step_engines import default_chunk_size
 from nnabla_influence.influence.targets import target_gradient, target_of
 from nnabla_influence.progress import SilentProgress
@@ -31,6 +36,7 @@ from nnabla_influence.retraining.seeded import Changes, SeededTraining, seeded_t
 
 _BLOCK = 256
 _CURVATURE = "gauss-newton"
+_OF = "of "
 
 Parameters = Mapping[str, np.ndarray]
 
@@ -43,17 +49,32 @@ class Judged:
         right: Of each validation row the share of these epochs that predict its class, (V,); None
             where the network predicts no class.
         losses: Its mean loss, (V,).
-        seconds: What the training took.
+        targets: What it adds to the target, the mean likewise, (V,).
     """
 
     right: np.ndarray | None
     losses: np.ndarray
-    seconds: float
+    targets: np.ndarray
 
     @property
     def values(self) -> np.ndarray:
         """What is to grow, (V,): the accuracy, or the loss with a minus where there is none."""
         return -self.losses if self.right is None else self.right
+
+    def at(self, rows: Sequence[int]) -> Judged:
+        """Return the same of some of the rows."""
+        right = None if self.right is None else self.right[list(rows)]
+        return Judged(right, self.losses[list(rows)], self.targets[list(rows)])
+
+    def joined(self, rows: Sequence[int], other: Judged, others: Sequence[int]) -> Judged:
+        """Return some rows of this one, followed by others of another one."""
+        one, two = self.at(rows), other.at(others)
+        right = None
+        if one.right is not None and two.right is not None:
+            right = np.hstack([one.right, two.right])
+        return Judged(
+            right, np.hstack([one.losses, two.losses]), np.hstack([one.targets, two.targets])
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,17 +100,15 @@ class Scored:
     residual: float
 
 
-def judge(config: Config, seed: int, changes: Changes, output: str) -> None:
+def judge(config: Config, seed: int, target: str, changes: Changes, output: str) -> None:
     """Train with changes, and write how that does on the validation rows; see `Judged`."""
-    began = time.perf_counter()
     inputs = open_inputs(config)
-    judged = []
-    n_epochs = inputs.definition.max_epoch
+    judges = _Judges(inputs, target)
     with without_futile_imports():
         for epoch, parameters in enumerate(_epochs(seeded_training(inputs, seed, changes))):
-            if _counts(epoch, n_epochs):
-                judged.append(_evaluated(inputs, parameters))
-    _write(output, _judged(judged, time.perf_counter() - began))
+            if judges.counts(epoch):
+                judges.add(*_evaluated(inputs, parameters))
+    _write(output, judges.judged())
 
 
 def score_and_judge(
@@ -97,30 +116,26 @@ def score_and_judge(
     seed: int,
     target: str,
     folds: tuple[Sequence[int], Sequence[int]],
-    judged: str,
-    output: str,
+    outputs: tuple[str, str, str],
 ) -> None:
-    """Train, score the rows for the target on each half of the validation rows, and judge.
+    """Train, judge, and score the rows for the target on each half of the validation rows.
 
     Args:
         config: What is trained on what.
         seed: Of the training.
         target: The name of a target.
         folds: The validation rows of each half.
-        judged: Where `Judged` goes.
-        output: Where `Scored` goes, the last one: with it the work is done.
+        outputs: Where `Judged`, the best epoch's parameters, and `Scored` go, in this order: with
+            the last one the work is done.
     """
-    began = time.perf_counter()
     inputs = open_inputs(config)
-    n_epochs = inputs.definition.max_epoch
     rows = np.concatenate([np.asarray(fold, np.int64) for fold in folds])
-    least, best, best_epoch = math.inf, None, 0
-    found = []
+    judges, least, best, best_epoch = _Judges(inputs, target), math.inf, None, 0
     with without_futile_imports():
         for epoch, parameters in enumerate(_epochs(seeded_training(inputs, seed))):
             right, losses = _evaluated(inputs, parameters)
-            if _counts(epoch, n_epochs):
-                found.append((right, losses))
+            if judges.counts(epoch):
+                judges.add(right, losses)
             if losses[rows].mean() < least:
                 least, best, best_epoch = float(losses[rows].mean()), parameters, epoch
         if best is None:
@@ -128,50 +143,85 @@ def score_and_judge(
                 f"{inputs.definition.path}: seed {seed}: the validation loss is not finite; train"
                 " with a lower learning rate"
             )
-        scored = _scored(inputs, best, target, folds)
-    _write(judged, _judged(found, time.perf_counter() - began))
-    _write(output, dataclasses.replace(scored, epoch=best_epoch))
+        scored = dataclasses.replace(_scored(inputs, best, target, folds), epoch=best_epoch)
+    for path, record in zip(outputs, (judges.judged(), best, scored)):
+        _write(path, record)
+
+
+def foresee(
+    config: Config, parameters: str, target: str, removed: tuple[int, ...], output: str
+) -> None:
+    r"""Write how the target of each validation row moves to first order without some rows, (V,).
+
+    .. math:: \varphi'(l_i) \langle \nabla l_i, s \rangle, \qquad
+        (G + \lambda I) s = \frac1N \sum_{j \in S} \nabla l_j.
+    """
+    inputs = open_inputs(config)
+    with without_futile_imports():
+        engine = _engine_at(inputs, read(Path(parameters)))
+        training, validation = inputs.training, inputs.validation
+        v = engine.zeros()
+        for rows in _blocks(np.array(removed, np.int64)):
+            each = np.full(len(rows), 1 / len(training))
+            engine.add_gradient(training.batch(rows), each, v)
+        solved = _solved(engine, inputs, v.data[None])
+        s, unused = nn.NdArray.from_numpy_array(solved.solutions[0]), engine.zeros()
+        along, losses = [], []
+        for rows in _blocks(np.arange(len(validation))):
+            batch = validation.batch(rows)
+            losses.append(engine.outputs(batch).losses)
+            along.append(engine.add_products(batch, np.zeros(len(rows)), s, unused).losses)
+        slopes = target_of(target, inputs.definition).phi(np.concatenate(losses))[1]
+    _write(output, {"moves": slopes * np.concatenate(along)})
 
 
 def _scored(
     inputs: CurveInputs, parameters: Parameters, target: str, folds: Sequence[Sequence[int]]
 ) -> Scored:
-    engine = engine_at(inputs, parameters)
-    fetch, of = inputs.validation.batch, target_of(target, inputs.definition)
+    definition, training = inputs.definition, inputs.training
+    engine = _engine_at(inputs, parameters)
+    check_engines(
+        lambda size: build_objective(definition, size, inputs.device.context, parameters),
+        training.batch(np.arange(min(len(training), inputs.batch_size))),
+        inputs.device.context,
+    )
+    fetch, of = inputs.validation.batch, target_of(target, definition)
     gradients = [
         target_gradient(engine, fetch, np.asarray(fold, np.int64), of, SilentProgress()).data
         for fold in folds
     ]
-    solved = solve(
-        engine, inputs.training, np.stack(gradients), _CURVATURE, decay_of(inputs.definition)
-    )
-    losses, scores = [], []
-    for start in range(0, len(inputs.training), _BLOCK):
-        some = np.arange(start, min(start + _BLOCK, len(inputs.training)))
-        evaluation = engine.outputs(inputs.training.batch(some))
-        losses.append(evaluation.losses)
-        scores.append(class_scores(inputs.definition, evaluation.values))
-    label = find_label(inputs.definition)
-    gains = None
+    solved = _solved(engine, inputs, np.stack(gradients))
+    found = [engine.outputs(training.batch(rows)) for rows in _blocks(np.arange(len(training)))]
+    scores = [class_scores(definition, each.values) for each in found]
+    label, gains = find_label(definition), None
     if label is not None and solved.outputs is not None:
-        given = label.of(inputs.training.values(label.column, np.arange(len(inputs.training))))
-        gains = relabel_gains(inputs.definition, solved.outputs, given.astype(np.int64))
+        gains = relabel_gains(definition, solved.outputs, classes_of(training, label))
     return Scored(
         influence=solved.influence,
         gains=gains,
         scores=None if scores[0] is None else np.concatenate(scores),
-        losses=np.concatenate(losses),
+        losses=np.concatenate([each.losses for each in found]),
         epoch=0,
         damping=solved.damping,
-        residual=solved.residual,
+        residual=float(solved.residual.max()),
     )
 
 
-def engine_at(inputs: CurveInputs, parameters: Parameters) -> Engine:
+def _solved(engine: Engine, inputs: CurveInputs, v: np.ndarray) -> InfluenceFunctions:
+    training = inputs.training
+    decay = decay_in_objective(inputs.definition.solver)
+    return solve(engine, training.batch, np.arange(len(training)), v, _CURVATURE, decay)
+
+
+def _engine_at(inputs: CurveInputs, parameters: Parameters) -> Engine:
     """Return the engine of the network in test mode at some parameters."""
     context = inputs.device.context
     size = default_chunk_size(inputs.definition, _BLOCK)
     return build_engine(build_objective(inputs.definition, size, context, parameters), context)
+
+
+def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    return (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
 
 
 def _epochs(training: SeededTraining) -> Iterator[Parameters]:
@@ -184,45 +234,65 @@ def _epochs(training: SeededTraining) -> Iterator[Parameters]:
             yield trainer.checkpoint().parameters
 
 
-def _counts(epoch: int, n_epochs: int) -> bool:
-    return epoch >= n_epochs - max(n_epochs // 4, 1)
+class _Judges:
+    """The epochs of a training that judge it: the last quarter."""
+
+    def __init__(self, inputs: CurveInputs, target: str):
+        self._definition, self._target = inputs.definition, target
+        self._found: list[tuple[np.ndarray | None, np.ndarray]] = []
+
+    def counts(self, epoch: int) -> bool:
+        n_epochs = self._definition.max_epoch
+        return epoch >= n_epochs - max(n_epochs // 4, 1)
+
+    def add(self, right: np.ndarray | None, losses: np.ndarray) -> None:
+        self._found.append((right, losses))
+
+    def judged(self) -> Judged:
+        of = target_of(self._target, self._definition)
+        right = [r for r, _ in self._found if r is not None]
+        return Judged(
+            right=np.mean(right, axis=0) if right else None,
+            losses=np.mean([losses for _, losses in self._found], axis=0),
+            targets=np.mean([of.phi(losses)[0] for _, losses in self._found], axis=0),
+        )
 
 
-def _evaluated(
-    inputs: CurveInputs, parameters: Parameters
-) -> tuple[np.ndarray | None, np.ndarray]:
+def _evaluated(inputs: CurveInputs, parameters: Parameters) -> tuple[np.ndarray | None, np.ndarray]:
     rows = np.arange(len(inputs.validation))
     losses, right = inputs.evaluator.evaluate(parameters, inputs.validation.batch, rows)
     return right, losses
 
 
-def _judged(found: Sequence[tuple[np.ndarray | None, np.ndarray]], seconds: float) -> Judged:
-    right = [r for r, _ in found if r is not None]
-    losses = np.mean([losses for _, losses in found], axis=0)
-    return Judged(np.mean(right, axis=0) if right else None, losses, seconds)
-
-
-def _write(path: str | Path, record: Judged | Scored) -> None:
-    values = {name: value for name, value in vars(record).items() if value is not None}
+def _write(path: str, record: Judged | Scored | Parameters) -> None:
+    values = dict(record) if isinstance(record, Mapping) else vars(record)
+    # A parameter may be called ``file``, which is an argument of numpy's.
+    named = {f"{_OF}{name}": value for name, value in values.items() if value is not None}
     with replacing_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **values)
+        np.savez(file, **named)
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of a file by name."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name[len(_OF) :]: file[name] for name in file.files}
 
 
 def read_judged(path: Path) -> Judged:
     """Read what `judge` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        return Judged(file.get("right"), file["losses"], float(file["seconds"]))
+    found = read(path)
+    return Judged(found.get("right"), found["losses"], found["targets"])
 
 
 def read_scored(path: Path) -> Scored:
     """Read what `score_and_judge` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        return Scored(
-            influence=file["influence"],
-            gains=file.get("gains"),
-            scores=file.get("scores"),
-            losses=file["losses"],
-            epoch=int(file["epoch"]),
-            damping=float(file["damping"]),
-            residual=float(file["residual"]),
-        )
+    found = read(path)
+    return Scored(
+        influence=found["influence"],
+        gains=found.get("gains"),
+        scores=found.get("scores"),
+        losses=found["losses"],
+        epoch=int(found["epoch"]),
+        damping=float(found["damping"]),
+        residual=float(found["residual"]),
+    )

@@ -12,7 +12,9 @@ from nnabla_influence import __version__
 from nnabla_influence.advice.trainings import (
     Judged,
     Scored,
+    foresee,
     judge,
+    read,
     read_judged,
     read_scored,
     score_and_judge,
@@ -45,15 +47,14 @@ class Work:
     folder: Path
     executor: Executor
 
-    def scored(
-        self, seeds: Sequence[int], progress: Progress
-    ) -> tuple[list[Scored], list[Judged]]:
+    def scored(self, seeds: Sequence[int], progress: Progress) -> tuple[list[Scored], list[Judged]]:
         """Return the scores of the trainings of some seeds, and how these do."""
         tasks = {}
         for seed in seeds:
-            path, judged = self._path("scored", seed), self._path("judged", seed, NO_CHANGES)
-            given = (self.config, seed, self.target, self.folds, str(judged), str(path))
-            tasks[path] = Task(f"seed {seed}: train and score", score_and_judge, given)
+            kinds = ("judged", "parameters", "scored")
+            paths = [self._path(kind, seed, NO_CHANGES) for kind in kinds]
+            given = (self.config, seed, self.target, self.folds, tuple(map(str, paths)))
+            tasks[paths[-1]] = Task(f"seed {seed}: train and score", score_and_judge, given)
         self._run(tasks, "Train and score", progress)
         return (
             [read_scored(path) for path in tasks],
@@ -62,25 +63,45 @@ class Work:
 
     def judged(
         self, changes: Sequence[Changes], seeds: Sequence[int], what: str, progress: Progress
-    ) -> dict[Changes, np.ndarray]:
-        """Return by change the values of the V validation rows after trainings, (R, V)."""
+    ) -> dict[Changes, list[Judged]]:
+        """Return by change how trainings from each seed do with it."""
         tasks = {}
         for number, change in enumerate(changes):
             for seed in seeds:
                 path = self._path("judged", seed, change)
-                given = (self.config, seed, change, str(path))
+                given = (self.config, seed, self.target, change, str(path))
                 tasks[path] = Task(f"seed {seed}: {what} ({number + 1})", judge, given)
         self._run(tasks, what, progress)
         return {
-            change: np.stack([read_judged(self._path("judged", s, change)).values for s in seeds])
+            change: [read_judged(self._path("judged", seed, change)) for seed in seeds]
             for change in changes
         }
 
-    def _path(self, kind: str, seed: int, changes: Changes | None = None) -> Path:
+    def foreseen(
+        self, changes: Sequence[Changes], seeds: Sequence[int], progress: Progress
+    ) -> dict[Changes, np.ndarray]:
+        """Return how the removals move each validation row's target to first order, (V,).
+
+        It is the mean over the trainings of some seeds, which were scored.
+        """
+        tasks = {}
+        for number, change in enumerate(changes):
+            for seed in seeds:
+                path = self._path("moves", seed, change)
+                parameters = str(self._path("parameters", seed, NO_CHANGES))
+                given = (self.config, parameters, self.target, change.removed, str(path))
+                tasks[path] = Task(f"seed {seed}: foresee ({number + 1})", foresee, given)
+        self._run(tasks, "Foresee", progress)
+        return {
+            change: np.mean(
+                [read(self._path("moves", seed, change))["moves"] for seed in seeds], axis=0
+            )
+            for change in changes
+        }
+
+    def _path(self, kind: str, seed: int, changes: Changes) -> Path:
         config = self.config
-        of = [__version__, config.hashes, config.device, seed, changes]
-        if kind == "scored":
-            of += [self.folds, self.target]
+        of = [__version__, config.hashes, config.device, self.folds, self.target, seed, changes]
         return self.folder / f"{kind}-{fingerprint(of)}.npz"
 
     def _run(self, tasks: dict[Path, Task], what: str, progress: Progress) -> None:

@@ -15,7 +15,17 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from nnabla_influence import __version__
-from nnabla_influence.commands import cleanse, curve, demo, install, review, score, train, validate
+from nnabla_influence.commands import (
+    advise,
+    cleanse,
+    curve,
+    demo,
+    install,
+    review,
+    score,
+    train,
+    validate,
+)
 from nnabla_influence.commands.options import without_aliases
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.process import INTERRUPTED, import_nnabla, tidy_process
@@ -24,6 +34,7 @@ from nnabla_influence.text import one_line, printable
 # nnabla needs most of a second to import; the commands import what they need when they run.
 COMMANDS = {
     "demo": demo,
+    "advise": advise,
     "train": train,
     "score": score,
     "validate": validate,
