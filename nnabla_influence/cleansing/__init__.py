@@ -2,5 +2,6 @@
 
 from nnabla_influence.cleansing.cleanse import ClassChange, Cleansed, cleanse
 from nnabla_influence.cleansing.decisions import Decision
+from nnabla_influence.cleansing.output import write_decisions
 
-__all__ = ["ClassChange", "Cleansed", "Decision", "cleanse"]
+__all__ = ["ClassChange", "Cleansed", "Decision", "cleanse", "write_decisions"]

@@ -27,6 +27,9 @@ INDEX, DECISION, LABEL = "datasource_index", "decision", "label"
 RANKING, INFLUENCE = "ranking", "influence"
 """The columns by which decisions are known to be about a ranking."""
 
+ADVICE = ("influence.csv", "decisions.csv")
+"""The files of an advice's folder: the ranking, and the decisions about it."""
+
 _ID = re.compile(r"r[0-9a-f]{16}")
 _ROW = re.compile(r"[0-9]{1,15}(?:\.0)?")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TextIO
 
 from nnabla_influence.cleansing.decisions import DECISION, RANKING, REMOVE, Decision, ranking_id
-from nnabla_influence.cleansing.rows import TrainingRows, picked
+from nnabla_influence.cleansing.labels import find_label
+from nnabla_influence.cleansing.rows import TrainingRows, open_rows, picked
 from nnabla_influence.dataset.csv_output import (
     Relocation,
     line_writer,
@@ -100,43 +101,97 @@ def write_cleansed(
         OutputError: One of them cannot be written; neither of them is changed then.
         DatasetError: A file that is read has changed meanwhile.
     """
-    listed = _listed_columns(rows)
     first = _first_line(rows.dataset.path)
     is_ascii = rows.dataset.is_ascii and not first.startswith(_BOM)
     end = "\r\n" if first.endswith(b"\r\n") else "\n"
-    ranking = rows.ranking.dataset.path
-    id_ = ranking_id(ranking)
-    lines: dict[int, str] = {}
     with ExitStack() as stack:
         # Both are whole before the first one is put in its place.
         temporaries = [stack.enter_context(replacing_file(p)) for p in (output, removed_list)]
-        kept, aside = _Cells(rows, rows.columns, output), _Cells(rows, listed, removed_list)
+        kept, aside = _Cells(rows, rows.columns, output), _List(rows, removed_list, label, end)
         line = _with_line_end(line_writer(), end)
-        # The list is opened in a spreadsheet; the dataset's cells stay as they were.
-        listed_line = _with_line_end(spreadsheet_line_writer(), end)
         with _opened(temporaries[0], is_ascii and kept.is_ascii) as file:
             file.write(line([column.cell for column in rows.columns]))
             for index, cells in enumerate(rows.iter_cells()):
                 change = changes.get(index)
                 if change is not None:
-                    before = "" if label is None else harmless(label, cells[label.position])
-                    described = [change.action, before, change.label or "", id_]
-                    shown = harmless_row(listed, aside(cells))
-                    lines[index] = listed_line([*described, *shown])
+                    aside.add(index, cells, change)
                     if change.action == REMOVE:
                         continue
                     if label is not None and change.label is not None:
                         cells[label.position] = change.label
                 file.write(line(kept(cells)))
-        with _opened(temporaries[1], is_ascii and aside.is_ascii) as file:
-            header = [*_LIST_COLUMNS, *(column.cell for column in listed)]
-            if all(change.action != REMOVE for change in changes.values()):
-                header.append(_made_of(ranking, temporaries[0]))
-                # Its column is empty.
-                lines = {index: f"{text.removesuffix(end)},{end}" for index, text in lines.items()}
-            file.write(listed_line(header))
-            for index in changes:
-                file.write(f"{index},{float(rows.influence[index])!r},{lines[index]}")
+        nothing_removed = all(change.action != REMOVE for change in changes.values())
+        made_of = _made_of(rows.ranking.dataset.path, temporaries[0]) if nothing_removed else None
+        aside.write(temporaries[1], changes, is_ascii, made_of)
+
+
+def write_decisions(
+    path: PathLike,
+    ranking: PathLike,
+    decisions: Mapping[int, Decision],
+    *,
+    label_column: str | None = None,
+) -> None:
+    """Write decisions about a ranking as a CSV, whole or not at all, the most harmful row first.
+
+    It has the form of the list of removed rows, and an earlier one is replaced.
+
+    Args:
+        path: The CSV.
+        ranking: The ranking CSV, whole, as `score` wrote it.
+        decisions: By datasource_index.
+        label_column: As for `cleanse`.
+
+    Raises:
+        OutputError: It cannot be written, or is another file.
+        DatasetError: The ranking cannot be used.
+    """
+    path = Path(path)
+    check_output(path, [ranking], _may_be_list, "a list of decisions")
+    rows = open_rows(ranking, None)
+    made = _List(rows, path, find_label(rows.dataset, rows.columns, label_column), "\n")
+    for index, cells in enumerate(rows.iter_cells()):
+        if index in decisions:
+            made.add(index, cells, decisions[index])
+    order = [index for index in rows.ranking.order.tolist() if index in decisions]
+    with replacing_file(path) as temporary:
+        made.write(temporary, order, rows.dataset.is_ascii)
+
+
+class _List:
+    """Describes decisions about rows, each with the ranking's id and the row's own cells."""
+
+    def __init__(self, rows: TrainingRows, target: Path, label: Column | None, end: str):
+        self._rows, self._label, self._end = rows, label, end
+        self._columns = _listed_columns(rows)
+        self._cells = _Cells(rows, self._columns, target)
+        self._id = ranking_id(rows.ranking.dataset.path)
+        # It is opened in a spreadsheet.
+        self._line = _with_line_end(spreadsheet_line_writer(), end)
+        self._lines: dict[int, str] = {}
+
+    def add(self, index: int, cells: list[str], change: Decision) -> None:
+        """Describe a decision about a row, whose cells are still the old ones."""
+        label = self._label
+        before = "" if label is None else harmless(label, cells[label.position])
+        described = [change.action, before, change.label or "", self._id]
+        shown = harmless_row(self._columns, self._cells(cells))
+        self._lines[index] = self._line([*described, *shown])
+
+    def write(
+        self, path: Path, order: Iterable[int], is_ascii: bool, made_of: str | None = None
+    ) -> None:
+        """Write the rows in an order; ``made_of`` is the header of an empty column at the end."""
+        header = [*_LIST_COLUMNS, *(column.cell for column in self._columns)]
+        end = self._end
+        if made_of is not None:
+            header.append(made_of)
+            end = f",{end}"
+        with _opened(path, is_ascii and self._cells.is_ascii) as file:
+            file.write(self._line(header))
+            for index in order:
+                text = self._lines[index].removesuffix(self._end) + end
+                file.write(f"{index},{float(self._rows.influence[index])!r},{text}")
 
 
 # -------------------------------------------------------------------- earlier results

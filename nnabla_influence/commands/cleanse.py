@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 
 from nnabla_influence.arguments import count_or_fraction
@@ -19,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add every option."""
     # argparse takes -1e-5 for an option; later versions of Python do not.
     parser._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
-    options.add_ranking(parser)
+    options.add_ranking(parser, required=False)
     options.add(
         parser,
         "output",
@@ -46,6 +47,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="apply the decisions in this file, with the columns datasource_index, decision (keep,"
         " remove or relabel) and label (the new one)",
     )
+    choice.add_argument(
+        "--advice",
+        metavar="FOLDER",
+        help="apply what `advise` wrote into this folder: its influence.csv in place of -i, and its"
+        " decisions.csv",
+    )
     options.add(
         parser,
         "train",
@@ -64,18 +71,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="allow the removal of every row of a class",
     )
+    parser.set_defaults(usage_error=parser.error)
 
 
 def run(parsed: argparse.Namespace) -> None:
     """Cleanse, and print the changes."""
-    from nnabla_influence.cleansing import cleanse
+    if (parsed.ranking is None) == (parsed.advice is None):
+        parsed.usage_error("give either -i, a ranking, or --advice, a folder with a ranking in it")
 
+    from nnabla_influence.cleansing import cleanse
+    from nnabla_influence.cleansing.decisions import ADVICE
+
+    ranking, decisions = parsed.ranking, parsed.decisions
+    if parsed.advice is not None:
+        ranking, decisions = (os.path.join(parsed.advice, name) for name in ADVICE)
     cleansed = cleanse(
-        parsed.ranking,
+        ranking,
         output=parsed.output,
         n=parsed.n,
         below=parsed.below,
-        decisions=parsed.decisions,
+        decisions=decisions,
         train=parsed.train,
         removed=parsed.removed,
         label_column=parsed.label_column,

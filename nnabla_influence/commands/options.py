@@ -64,9 +64,9 @@ def add_datasets(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_ranking(parser: argparse.ArgumentParser) -> None:
+def add_ranking(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add ``-i``."""
-    add(parser, "ranking", "RANKING", "ranking written by `score`", required=True)
+    add(parser, "ranking", "RANKING", "ranking written by `score`", required=required)
 
 
 def add_window(parser: argparse.ArgumentParser, default: str, text: str) -> None:

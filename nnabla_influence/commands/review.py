@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from nnabla_influence.process import show
 from nnabla_influence.text import listed
 
 if TYPE_CHECKING:
+    from nnabla_influence.cleansing import Decision
     from nnabla_influence.review.reviewed import Reviewed
     from nnabla_influence.review.thumbnails import Pictures
 
@@ -50,6 +51,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     options.add_label_column(parser)
     parser.add_argument(
+        "--proposals",
+        metavar="CSV|XLSX",
+        help="show the decisions in this file as proposals, each for the reviewer to accept",
+    )
+    parser.add_argument(
         "--title", metavar="TEXT", help="heading of the page (default: the ranking's name)"
     )
     parser.set_defaults(usage_error=parser.error)
@@ -64,28 +70,48 @@ def run(parsed: argparse.Namespace) -> None:
     from nnabla_influence.review.page import check_outputs
     from nnabla_influence.review.reviewed import read_reviewed
 
-    check_outputs(parsed.ranking, page=parsed.output, workbook=parsed.xlsx)
+    check_outputs(
+        parsed.ranking, page=parsed.output, workbook=parsed.xlsx, proposals=parsed.proposals
+    )
     reviewed = read_reviewed(
         parsed.ranking, label_column=parsed.label_column, class_names=parsed.class_names
     )
+    proposals = None if parsed.proposals is None else _proposals(parsed)
     thumbnails = len(reviewed) if parsed.thumbnails == _ALL else parsed.thumbnails
     progress = TerminalProgress()
     if parsed.output is not None:
         from nnabla_influence.review.page import write_page
 
         pictures = write_page(
-            reviewed, parsed.output, thumbnails=thumbnails, title=parsed.title, progress=progress
+            reviewed,
+            parsed.output,
+            thumbnails=thumbnails,
+            title=parsed.title,
+            proposals=proposals,
+            progress=progress,
         )
         for line in _about_page(parsed.output, pictures, reviewed):
             show(line)
     if parsed.xlsx is not None:
         from nnabla_influence.review.workbook import write_workbook
 
-        write_workbook(reviewed, parsed.xlsx, thumbnails=thumbnails, progress=progress)
+        write_workbook(
+            reviewed, parsed.xlsx, thumbnails=thumbnails, proposals=proposals, progress=progress
+        )
         shown = min(thumbnails, len(reviewed)) if reviewed.image_columns else 0
         show(f"{parsed.xlsx}: {len(reviewed)} rows, the most harmful first; {_pictured(shown)}")
     for line in (*_notes(reviewed), *_next_command(parsed)):
         show(line)
+
+
+def _proposals(parsed: argparse.Namespace) -> Mapping[int, Decision]:
+    from nnabla_influence.cleansing.decisions import read_decisions
+    from nnabla_influence.cleansing.labels import read_labels
+    from nnabla_influence.cleansing.rows import open_rows
+
+    rows = open_rows(parsed.ranking, None)
+    labels = read_labels(rows, parsed.label_column)
+    return read_decisions(parsed.proposals, rows, labels).by_row
 
 
 def _about_page(page: str, made: Pictures, reviewed: Reviewed) -> Iterator[str]:

@@ -68,8 +68,16 @@ The best class other than the given one, and by how much the target falls, to fi
 row has that label. At 0 or below there is no label to suggest.
 """
 
+_GUIDE_TO_PROPOSALS = """
+proposed, proposed label
+What a program proposes; cleanse does not read it. To accept it, copy the two cells over decision
+and label beside them, for one row or for many.
+"""
 
-def guide_lines(reviewed: Reviewed, notes: Sequence[str]) -> list[tuple[str, str]]:
+
+def guide_lines(
+    reviewed: Reviewed, notes: Sequence[str], has_proposals: bool
+) -> list[tuple[str, str]]:
     """Return the lines of the sheet that explains the others: each a title and a text."""
     ranking = f"{as_text(reviewed.path.name)}: {len(reviewed):,} rows, most harmful first"
     lines = [("Ranking", ranking)]
@@ -78,6 +86,8 @@ def guide_lines(reviewed: Reviewed, notes: Sequence[str]) -> list[tuple[str, str
     guide = _GUIDE
     if reviewed[0].influence_se is not None:
         guide = _GUIDE_TO_TRAININGS + guide
+    if has_proposals:
+        guide = _GUIDE_TO_PROPOSALS + guide
     for paragraph in guide.strip().split("\n\n"):
         title, _, text = paragraph.partition("\n")
         lines.append((title, text.replace("\n", " ")))

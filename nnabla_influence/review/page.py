@@ -8,14 +8,17 @@ import html
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from nnabla_influence.cleansing.decisions import ranking_id
+from nnabla_influence.cleansing.decisions import Decision, ranking_id
+from nnabla_influence.cleansing.labels import number
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import PathLike, check_output, replacing_file
 from nnabla_influence.progress import Progress, SilentProgress
+from nnabla_influence.review.classes import number_text
 from nnabla_influence.review.reviewed import Reviewed
 from nnabla_influence.review.thumbnails import Pictures, make_pictures
 
@@ -43,6 +46,7 @@ def write_page(
     *,
     thumbnails: int = DEFAULT_THUMBNAILS,
     title: str | None = None,
+    proposals: Mapping[int, Decision] | None = None,
     progress: Progress | None = None,
 ) -> Pictures:
     """Write the review page of a ranking, whole or not at all.
@@ -54,6 +58,8 @@ def write_page(
         output: The HTML file. An existing one is replaced.
         thumbnails: How many rows, the most harmful first, have their pictures on the page.
         title: Heading of the page; by default the ranking's file name.
+        proposals: By datasource_index what is proposed. The page exports a proposal only when
+            the reviewer has accepted it.
         progress: Where progress is reported.
 
     Returns:
@@ -66,7 +72,7 @@ def write_page(
     progress = progress or SilentProgress()
     pictures = make_pictures([row.images for row in reviewed[:thumbnails]], progress)
     title = reviewed.path.name if title is None else title
-    data = script_json(_page_data(reviewed, pictures, title, progress))
+    data = script_json(_page_data(reviewed, pictures, title, proposals or {}, progress))
     text = _rendered(title, data)
     with replacing_file(output) as temporary:
         temporary.write_bytes(text.encode("utf-8", errors="replace"))
@@ -74,7 +80,11 @@ def write_page(
 
 
 def check_outputs(
-    ranking: PathLike, *, page: PathLike | None = None, workbook: PathLike | None = None
+    ranking: PathLike,
+    *,
+    page: PathLike | None = None,
+    workbook: PathLike | None = None,
+    proposals: PathLike | None = None,
 ) -> None:
     """Check, before the work begins, that the outputs can be written and overwrite no data.
 
@@ -82,12 +92,12 @@ def check_outputs(
     which the outputs must have, also where they are links.
 
     Raises:
-        OutputError: An output is the ranking, has another kind of name, or cannot be written.
+        OutputError: An output is read, has another kind of name, or cannot be written.
     """
     for output, suffixes in ((page, (".html", ".htm")), (workbook, (".xlsx",))):
         if output is None:
             continue
-        check_output(output, [ranking])
+        check_output(output, [ranking, proposals])
         names = (os.fspath(output), os.path.realpath(output))
         if not all(name.lower().endswith(suffixes) for name in names):
             raise OutputError(
@@ -125,10 +135,15 @@ def _content_hash(text: str) -> str:
 
 
 def _page_data(
-    reviewed: Reviewed, pictures: Pictures, title: str, progress: Progress
+    reviewed: Reviewed,
+    pictures: Pictures,
+    title: str,
+    proposals: Mapping[int, Decision],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Return the data of the page, all columns in the order of harm."""
-    numbers = {c.value: number for number, c in enumerate(reviewed.classes)}
+    numbers = {c.value: place for place, c in enumerate(reviewed.classes)}
+    proposed: list[tuple[int, str, str | None]] = []
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     files: list[tuple[str, ...]] = []
     features: list[tuple[str, ...]] = []
@@ -142,6 +157,12 @@ def _page_data(
             files.append(row.files)
             features.append(row.features[:MOST_FEATURES])
             comments.append(row.comments)
+            made = proposals.get(row.datasource_index)
+            if made is not None:
+                label = made.label
+                if label is not None and reviewed.classes:
+                    label = number_text(number(label))  # a class's value, where the file has 3.0
+                proposed.append((row.rank - 1, made.action, label))
             if row.rank % _REPORT_EVERY == 0:
                 stage.update(_REPORT_EVERY)
         stage.update(len(reviewed) % _REPORT_EVERY)
@@ -160,6 +181,7 @@ def _page_data(
         else {"word": reviewed.verdict.word, "sentence": reviewed.verdict.sentence},
         "label": reviewed.label_column,
         "classes": [{"value": c.value, "name": c.name} for c in reviewed.classes],
+        "proposals": proposed,
         "columns": {name: _unless_empty(values) for name, values in columns.items()},
         "thumbnails": pictures.rows,
         "image_columns": reviewed.image_columns,

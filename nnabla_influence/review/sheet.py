@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nnabla_influence.cleansing.decisions import RANKING, ranking_id
+from nnabla_influence.cleansing.decisions import RANKING, Decision, ranking_id
 from nnabla_influence.dataset.harmless import harmless, restored
 from nnabla_influence.dataset.header import parse_column
 from nnabla_influence.review.reviewed import Reviewed, ReviewedRow
@@ -43,14 +43,18 @@ class SheetColumn:
     number_format: str = ""
 
 
-def columns_of(reviewed: Reviewed) -> tuple[list[SheetColumn], int]:
+def columns_of(
+    reviewed: Reviewed, proposals: Mapping[int, Decision] | None = None
+) -> tuple[list[SheetColumn], int]:
     """Return the sheet's columns, and how many features are left out.
 
     ``label`` follows ``decision``, and neither name occurs twice, so that the sheet is a decisions
     table (docs/cleanse.md).
     """
     features = reviewed.feature_names[:MOST_FEATURES]
-    columns = [*_of_every_ranking(reviewed)]
+    columns = _of_every_ranking(reviewed)
+    if proposals is not None:
+        columns[2:2] = _of_proposals(proposals)
     taken = {column.title for column in columns}
     files = [f"file {name}" for name in reviewed.image_columns]
     for kind, names, value, width in (
@@ -108,6 +112,18 @@ def _of_every_ranking(reviewed: Reviewed) -> list[SheetColumn]:
     columns.append(SheetColumn("datasource_index", lambda row: row.datasource_index, 17, "0"))
     columns.append(SheetColumn(RANKING, lambda _: id_, 20))
     return columns
+
+
+def _of_proposals(proposals: Mapping[int, Decision]) -> list[SheetColumn]:
+    def action(row: ReviewedRow) -> str | None:
+        made = proposals.get(row.datasource_index)
+        return None if made is None else made.action
+
+    def label(row: ReviewedRow) -> str | float | None:
+        made = proposals.get(row.datasource_index)
+        return None if made is None else _number_or_text(made.label)
+
+    return [SheetColumn("proposed", action, 11), SheetColumn("proposed label", label, 10)]
 
 
 def effect(row: ReviewedRow) -> str:

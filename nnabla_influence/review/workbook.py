@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnabla_influence.cleansing.decisions import Decision
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.files import PathLike, replacing_file, working_folder
 from nnabla_influence.progress import Progress, SilentProgress
@@ -50,6 +51,7 @@ def write_workbook(
     output: PathLike,
     *,
     thumbnails: int = 1000,
+    proposals: Mapping[int, Decision] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write a workbook to review the ranking and decide in, whole or not at all.
@@ -61,6 +63,8 @@ def write_workbook(
         reviewed: The ranking.
         output: The .xlsx file. An existing one is replaced.
         thumbnails: For how many of the most harmful rows pictures are shown.
+        proposals: By datasource_index what is proposed, in columns of its own: the decisions stay
+            empty for the reviewer to fill in.
         progress: Where progress is reported.
 
     Raises:
@@ -74,7 +78,7 @@ def write_workbook(
         working_folder(output) as folder,
         _workbook(temporary, folder) as book,
     ):
-        sheet = _RankingSheet(book, reviewed, thumbnails)
+        sheet = _RankingSheet(book, reviewed, thumbnails, proposals)
         guide = book.add_worksheet("Read me")
         counts = ClassCounts(reviewed.classes)
         name = f"Writing {Path(output).name}"
@@ -95,7 +99,7 @@ def write_workbook(
                 f"A sheet holds {MOST_ROWS:,} rows: the {len(reviewed) - total:,} least harmful"
                 " ones are left out."
             )
-        write_guide(book, guide, guide_lines(reviewed, notes))
+        write_guide(book, guide, guide_lines(reviewed, notes, proposals is not None))
         if reviewed.classes:
             write_classes(book, counts)
     for note in notes:
@@ -130,11 +134,17 @@ def _workbook(path: Path, folder: Path) -> Iterator[xlsxwriter.Workbook]:
 class _RankingSheet:
     """The sheet of the rows."""
 
-    def __init__(self, book: xlsxwriter.Workbook, reviewed: Reviewed, thumbnails: int):
+    def __init__(
+        self,
+        book: xlsxwriter.Workbook,
+        reviewed: Reviewed,
+        thumbnails: int,
+        proposals: Mapping[int, Decision] | None,
+    ):
         self._sheet = book.add_worksheet("Ranking")
         self._reviewed, self._thumbnails = reviewed, thumbnails
         self._n_images = len(reviewed.image_columns) if thumbnails else 0
-        self._columns, self._n_left_out = columns_of(reviewed)
+        self._columns, self._n_left_out = columns_of(reviewed, proposals)
         formats = {
             column.number_format: book.add_format(
                 {"num_format": column.number_format or "General", "valign": "vcenter"}

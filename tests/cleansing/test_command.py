@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cleansing.common import read_cells
+from nnabla_influence.cleansing import Decision, write_decisions
+from tests.cleansing.common import read_cells, write_ranking
 from tests.commands.common import run
 
 
@@ -45,6 +46,25 @@ def test_every_option(table, capsys):
     assert lines[0].startswith(f"{table.output}: 11 of 12 rows; 1 removed, 1 relabelled")
     assert str(removed) in lines[0]
     assert not table.removed.exists()
+
+
+def test_an_advice_is_its_ranking_and_its_decisions(table, capsys):
+    advice = table.folder / "advice"
+    advice.mkdir()
+    ranking = write_ranking(table.train, advice / "influence.csv")
+    write_decisions(advice / "decisions.csv", ranking, {7: Decision("remove")})
+    code, lines, _ = command(capsys, "--advice", advice, "-o", table.output)
+    assert code == 0
+    assert lines[0].startswith(f"{table.output}: 11 of 12 rows; 1 removed, 0 relabelled")
+    for words in (["-i", table.ranking, "--advice", advice], ["-n", 2]):
+        code, _, err = command(capsys, "-o", table.output, *words)
+        assert code == 2
+        assert "-i" in err
+        assert "--advice" in err
+    (advice / "decisions.csv").unlink()
+    code, _, err = command(capsys, "--advice", advice, "-o", table.output)
+    assert code == 1
+    assert f"{advice / 'decisions.csv'}: " in err
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,25 @@ def test_page_and_workbook_at_once_with_every_option(ranking, capsys):
     assert load_workbook(workbook).worksheets[0].max_row == 6
 
 
+def test_proposals_are_read_as_decisions_are(ranking, capsys):
+    page, proposals = ranking.with_name("r.html"), ranking.with_name("d.csv")
+    write_csv(proposals, ["datasource_index", "decision", "label"], [[3, "relabel", 1]])
+    words = ["-i", ranking, "-o", page, "--proposals", proposals]
+    assert command(capsys, *words)[0] == 0
+    assert data_of(page_of(page))["proposals"] == [[0, "relabel", "1"]]
+    write_csv(proposals, ["datasource_index", "decision", "ranking"], [[3, "keep", f"r{7:016}"]])
+    code, _, err = command(capsys, *words)
+    assert code == 1
+    assert f"{proposals}, line 2, column 'ranking'" in err[0]
+
+
+def test_proposals_are_not_overwritten(ranking, capsys):
+    book = ranking.with_name("r.xlsx")
+    book.write_bytes(b"decisions")
+    code, _, _ = command(capsys, "-i", ranking, "--xlsx", book, "--proposals", book)
+    assert (code, book.read_bytes()) == (1, b"decisions")
+
+
 def test_pictures_that_cannot_be_shown_are_reported(ranking, capsys):
     for name in ("1.png", "3.png"):
         (ranking.parent / "画像" / name).unlink()

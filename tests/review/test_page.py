@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from nnabla_influence.cleansing import Decision
 from nnabla_influence.review.page import script_json, write_page
 from nnabla_influence.review.reviewed import read_reviewed
-from tests.review.common import write_pictures, write_ranking
+from tests.review.common import write_pictures, write_ranking, write_trainings
 
 
 class Parsed(HTMLParser):
@@ -80,6 +81,7 @@ def test_the_data_of_pictures(tmp_path):
         "verdict": None,
         "label": "y",
         "classes": [{"value": "0", "name": "cat"}, {"value": "1", "name": "dog"}],
+        "proposals": [],
         "columns": {
             "datasource_index": [3, 0, 2, 4, 1],
             "influence": [-0.25, -0.125, 0.0, 0.125, 0.25],
@@ -128,6 +130,12 @@ def test_the_data_of_a_table(tmp_path):
     assert data["columns"]["predicted"] == ["0.25", "1.25", "2.25"]
     assert data["columns"]["loss"] is data["columns"]["times_seen"] is None
     assert (data["orders"], data["method"]) == (None, None)
+
+
+def test_proposals_are_by_rank_with_labels_as_the_page_names_classes(tmp_path):
+    proposals = {4: Decision("remove"), 1: Decision("relabel", "2.0"), 99: Decision("keep")}
+    data = written(write_trainings(tmp_path), proposals=proposals)
+    assert data["proposals"] == [[1, "relabel", "2"], [4, "remove", None]]
 
 
 def test_missing_and_broken_pictures_do_not_prevent_the_page(tmp_path):

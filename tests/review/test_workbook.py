@@ -11,6 +11,7 @@ import openpyxl
 import pytest
 from PIL import Image
 
+from nnabla_influence.cleansing import Decision, cleanse
 from nnabla_influence.cleansing.decisions import ranking_id
 from nnabla_influence.dataset import open_dataset
 from nnabla_influence.ranking import Orders, Ranking, Scores, Verdict
@@ -141,6 +142,25 @@ def test_a_ranking_of_several_trainings(tmp_path):
     assert column(book["Ranking"], "suggested") == [2, 0, 1, 3, 0, 0]
     assert column(book["Ranking"], "relabel_gain") == [0.5, 0.25, 0.125, 0.125, -0.5, 0]
     assert "influence_se, harmful_in" in [line[0].value for line in book["Read me"]]
+
+
+def test_proposals_are_beside_decisions_that_stay_empty(tmp_path):
+    reviewed = read_reviewed(write_trainings(tmp_path))
+    proposals = {0: Decision("relabel", "2.0"), 1: Decision("remove")}
+    write_workbook(reviewed, tmp_path / "r.xlsx", proposals=proposals)
+    book = openpyxl.load_workbook(tmp_path / "r.xlsx")
+    titles = [cell.value for cell in book["Ranking"][1]]
+    assert titles[:4] == ["decision", "label", "proposed", "proposed label"]
+    assert column(book["Ranking"], "proposed") == ["relabel", "remove", *[None] * 4]
+    assert column(book["Ranking"], "proposed label") == [2, *[None] * 5]
+    output = tmp_path / "clean.csv"
+    assert not cleanse(reviewed.path, output=output, decisions=tmp_path / "r.xlsx").removed
+    # Copied over the decisions, they are accepted.
+    for line in book["Ranking"].iter_rows(min_row=2, max_col=4):
+        line[0].value, line[1].value = line[2].value, line[3].value
+    book.save(tmp_path / "r.xlsx")
+    done = cleanse(reviewed.path, output=output, decisions=tmp_path / "r.xlsx")
+    assert (done.removed, done.relabelled) == ((1,), {0: "2.0"})
 
 
 def test_decisions_and_labels_are_picked_from_lists(book):

@@ -7,6 +7,8 @@ const UNDECIDED = 0;
 const KEEP = 1;
 const REMOVE = 2;
 const RELABEL = 3;
+// No decision yet, but one is proposed: a choice of the filter, and what a button accepts.
+const PROPOSED = 4;
 const DECISION_WORDS = ["undecided", "keep", "remove", "relabel"];
 const NO_CLASS = -1;
 
@@ -33,6 +35,7 @@ function readReview(element) {
     other: hasClasses ? readLabels(columns.suggested, true) : null,
     gain: columns.relabel_gain,
     positionOf: new Map(),
+    proposed: readProposals(raw.proposals),
   };
   for (let position = 0; position < rowCount; position += 1) {
     review.positionOf.set(review.index[position], position);
@@ -42,6 +45,16 @@ function readReview(element) {
   review.classRows = countClassRows(review);
   review.canRelabel = mayRelabel(review);
   return review;
+}
+
+/** What is proposed for rows, by position: changes as `Decisions.decide` takes them. */
+function readProposals(proposals) {
+  return new Map(
+    proposals.map(([position, word, label]) => [
+      position,
+      [position, DECISION_WORDS.indexOf(word), label],
+    ]),
+  );
 }
 
 /** The label that a row had better have; NO_CLASS where none is known to be better. */

@@ -42,10 +42,10 @@ const CONSEQUENCES = {
   "not judged": "the traced steps never saw it",
 };
 
-/** In how many trainings a row is harmful: 4 of 5 trainings. */
+/** In how many trainings a row is harmful: harmful in 4 of 5. */
 function trainingsText({ harmfulIn, orders }, position) {
-  const count = harmfulIn[position];
-  return orders?.endsWith(" trainings") ? `${count} of ${orders}` : plural(count, "training");
+  const [, all] = /^(\d+) trainings$/.exec(orders) ?? [];
+  return `harmful in ${harmfulIn[position]}${all ? ` of ${all}` : ""}`;
 }
 
 function className(review, label) {
@@ -71,10 +71,15 @@ function newLabelText(review, value) {
   return found?.name ? `${value} · ${found.name}` : value;
 }
 
+/** A change in words, such as relabel to 3. */
+function changeText(review, [, kind, label]) {
+  return kind === RELABEL ? `relabel to ${newLabelText(review, label)}` : DECISION_WORDS[kind];
+}
+
 function decisionText(review, decisions, position) {
-  const kind = decisions.kind[position];
-  if (kind !== RELABEL) return DECISION_WORDS[kind];
-  return `relabel to ${newLabelText(review, decisions.label(position))}`;
+  const text = changeText(review, decisions.entry(position));
+  const proposal = decisions.proposal(position);
+  return proposal ? `${text} (proposed: ${changeText(review, proposal)})` : text;
 }
 
 /** The whole row in one sentence, for screen readers. */
@@ -89,7 +94,7 @@ function rowSentence(review, decisions, position) {
   parts.push(
     `influence ${shortNumber(review.influence[position])}, ${word}: ${CONSEQUENCES[word]}`,
   );
-  if (review.harmfulIn) parts.push(`harmful in ${trainingsText(review, position)}`);
+  if (review.harmfulIn) parts.push(trainingsText(review, position));
   if (review.loss) parts.push(`loss ${shortNumber(review.loss[position])}`);
   parts.push(decisionText(review, decisions, position));
   return parts.join(", ");

@@ -78,6 +78,17 @@ class Decisions {
     return [position, this.kind[position], this.label(position)];
   }
 
+  /** What is proposed for a row that is still undecided, as a change; else null. */
+  proposal(position) {
+    if (this.kind[position] !== UNDECIDED) return null;
+    return this.review.proposed.get(position) ?? null;
+  }
+
+  /** The proposals that are neither accepted nor decided otherwise. */
+  openProposals() {
+    return [...this.review.proposed.keys()].map((p) => this.proposal(p)).filter(Boolean);
+  }
+
   /** The decided rows in the order of their numbers. */
   decided() {
     const rows = [];

@@ -99,7 +99,8 @@ class View {
     if (given !== null) tests.push((p) => review.given[p] === given);
     if (predicted !== null) tests.push((p) => review.predicted[p] === predicted);
     if (differs) tests.push((p) => review.differs[p] === 1);
-    if (decision !== null) tests.push((p) => decisions.kind[p] === decision);
+    if (decision === PROPOSED) tests.push((p) => decisions.proposal(p) !== null);
+    else if (decision !== null) tests.push((p) => decisions.kind[p] === decision);
     const text = this.filter.text.trim().toLowerCase();
     if (text) tests.push(this.textTest(text));
     return (position) => tests.every((test) => test(position));

@@ -80,9 +80,16 @@ class Row {
     });
     this.buttons[2].hidden = !this.review.canRelabel;
     this.becomes = span("small becomes");
+    this.accept = make("button", {
+      type: "button",
+      tabIndex: -1,
+      className: "decide proposal",
+      "data-decide": PROPOSED,
+    });
     this.cells.decision.append(
       make("div", { className: "decide-buttons" }, ...this.buttons),
       this.becomes,
+      this.accept,
     );
   }
 
@@ -113,7 +120,7 @@ class Row {
     if (review.standardError)
       this.spread.textContent = `± ${shortNumber(review.standardError[position], 2)}`;
     this.consequence.textContent = review.harmfulIn
-      ? `harmful in ${trainingsText(review, position)}`
+      ? trainingsText(review, position)
       : CONSEQUENCES[word];
     this.fill.className = `fill ${this.word.className}`;
     this.fill.style.width = `${50 * Math.sqrt(Math.abs(value) / review.largest)}%`;
@@ -180,12 +187,25 @@ class Row {
       button.setAttribute("aria-pressed", kind === i + 1);
       button.setAttribute("aria-label", `${button.textContent} row ${review.index[position]}`);
     });
+    this.fillProposal(kind);
+  }
+
+  /** Below the buttons: the new label, or what is proposed or suggested. */
+  fillProposal(kind) {
+    const { decisions, position, review } = this;
+    const proposal = decisions.proposal(position);
     const suggested = suggestedClass(review, position);
     let becomes = "";
     if (kind === RELABEL) becomes = `→ ${newLabelText(review, decisions.label(position))}`;
     else if (kind === UNDECIDED && suggested !== NO_CLASS)
       becomes = `suggested ${className(review, suggested)}`;
-    this.becomes.textContent = becomes;
+    this.becomes.textContent = proposal ? "" : becomes;
+    this.accept.hidden = !proposal;
+    if (!proposal) return;
+    const text = changeText(review, proposal);
+    this.accept.textContent = `Proposed: ${text.replace("relabel to", "→")}`;
+    this.accept.title = `Accept: ${text}`;
+    this.accept.setAttribute("aria-label", `Accept for row ${review.index[position]}: ${text}`);
   }
 
   setState(isActive, isSelected) {
@@ -193,7 +213,7 @@ class Row {
     this.element.classList.toggle("active", isActive);
     this.element.setAttribute("aria-selected", isSelected);
     this.mark.textContent = isSelected ? "✓" : "";
-    for (const button of this.buttons) button.tabIndex = isActive ? 0 : -1;
+    for (const button of [...this.buttons, this.accept]) button.tabIndex = isActive ? 0 : -1;
   }
 }
 

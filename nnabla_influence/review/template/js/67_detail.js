@@ -44,7 +44,7 @@ function mainFacts(review, decisions, position) {
   facts.push(["Influence", fullNumber(review.influence[position])]);
   if (review.standardError)
     facts.push(["Its standard error", fullNumber(review.standardError[position])]);
-  if (review.harmfulIn) facts.push(["Harmful in", trainingsText(review, position)]);
+  if (review.harmfulIn) facts.push(["Trainings", trainingsText(review, position)]);
   if (review.std) facts.push(["Its std over trials", fullNumber(review.std[position])]);
   if (review.loss) facts.push(["Loss", fullNumber(review.loss[position])]);
   if (review.seen) facts.push(["Seen by the traced steps", plural(review.seen[position], "time")]);

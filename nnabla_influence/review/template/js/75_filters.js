@@ -16,6 +16,8 @@ class Filters {
     byId("predicted-field").hidden = !classed(review.predicted);
     byId("differs-field").hidden = !review.differs;
     byId("classes-section").hidden = !classed(review.given);
+    if (review.proposed.size)
+      byId("decision").append(make("option", { value: PROPOSED }, "proposed"));
     for (const [id, labels] of [
       ["given", review.given],
       ["predicted", review.predicted],

@@ -49,6 +49,8 @@ class RelabelDialog {
     const { review, positions } = this;
     if (!review.hasClasses) return null;
     const sources = {
+      proposed: (position) =>
+        review.classes.findIndex(({ value }) => value === review.proposed.get(position)?.[2]),
       suggested: (position) => suggestedClass(review, position),
       predicted: (position) => review.predicted?.[position],
     };

@@ -71,6 +71,8 @@ function setUpNext(review, decisions, classTable) {
         ? `${EXPORT_NAME} holds ${plural(decided, "decision")}; ` +
           "your browser has saved it in its downloads."
         : "Nothing is decided yet.";
+    const open = decisions.openProposals().length;
+    if (open) byId("next-done").append(` ${plural(open, "proposal is", "proposals are")} not accepted.`);
     const emptied = classTable?.emptied() ?? [];
     byId("next-warning").hidden = !emptied.length;
     const more = emptied.length > 8 ? ` and ${grouped(emptied.length - 8)} more` : "";

@@ -13,9 +13,22 @@ class Actions {
   /** Decides for the selected rows or the one in focus. */
   decide(kind, positions = this.list.targets()) {
     if (!positions.length || this.broughtIntoSight()) return;
+    if (kind === PROPOSED) {
+      this.accept(positions);
+      return;
+    }
     const changes = positions.map((position) => [position, kind, null]);
     if (kind === RELABEL) this.askForLabel(positions);
     else this.commit(changes, DECISION_WORDS[kind]);
+  }
+
+  /** Decides as is proposed for those of the rows that are undecided. */
+  accept(positions) {
+    const { decisions, review } = this;
+    const changes = positions.map((position) => decisions.proposal(position)).filter(Boolean);
+    if (!changes.length) announce("Nothing is proposed here.");
+    else if (changes.length === 1) this.commit(changes, changeText(review, changes[0]));
+    else this.commit(changes, "as proposed");
   }
 
   /** A row that was scrolled out of sight is brought back before it can be decided. */

@@ -6,6 +6,7 @@ const KEYS = [
   ["K", "keep"],
   ["X", "remove"],
   ["R", "relabel: choose the new label"],
+  ["A", "accept what is proposed"],
   ["Delete", "undecided again"],
   ["U, Ctrl+Z", "undo the last decision"],
   ["Space", "select or deselect the row"],
@@ -20,13 +21,15 @@ const KEYS = [
 
 function setUpKeys(actions, list, { openHelp, openRow, runExport }) {
   const shown = (keys) => keys.split(", ").flatMap((key) => [make("kbd", {}, key), " "]);
-  const lines = KEYS.map(([keys, words]) => [shown(keys), words]);
+  const used = KEYS.filter(([key]) => key !== "A" || actions.review.proposed.size);
+  const lines = used.map(([keys, words]) => [shown(keys), words]);
   fillTable(byId("keys"), ["key", "does"], lines);
 
   const letters = {
     k: () => actions.decide(KEEP),
     x: () => actions.decide(REMOVE),
     r: () => actions.decide(RELABEL),
+    a: () => actions.decide(PROPOSED),
     u: () => actions.undo(),
     n: () => list.moveTo(list.active + 1),
     p: () => list.moveTo(list.active - 1),

@@ -76,6 +76,18 @@ function showProgress(review, decisions) {
   byId("export").disabled = decided === 0;
 }
 
+/** Says how many proposals wait; gone when each is accepted or decided otherwise. */
+function showProposals(decisions) {
+  const open = decisions.openProposals();
+  byId("proposals").hidden = !open.length;
+  const counted = [KEEP, REMOVE, RELABEL]
+    .map((kind) => [open.filter((change) => change[1] === kind).length, DECISION_WORDS[kind]])
+    .filter(([count]) => count);
+  byId("proposals-count").textContent =
+    `${plural(open.length, "proposal")} to decide on: ` +
+    counted.map(([count, word]) => `${grouped(count)} ${word}`).join(", ");
+}
+
 function start() {
   const review = readReview(byId("review-data"));
   review.largest =
@@ -125,6 +137,7 @@ function start() {
     } else list.refreshDecisions();
     classTable?.refresh();
     showProgress(review, decisions);
+    showProposals(decisions);
     showDetail(review, decisions, list.activePosition);
   };
   decisions.whenLost = () => showKeeping(decisions);
@@ -157,6 +170,11 @@ function start() {
   onClick("open-next", openNext);
   onClick("export", runExport);
   onClick("undo", () => actions.undo());
+  onClick("show-proposals", () => {
+    view.filter.decision = PROPOSED;
+    filters.changed();
+  });
+  onClick("accept-all", inList(() => actions.accept(decisions.openProposals().map(([p]) => p))));
   onClick("select-all", inList(() => list.selectAll()));
   onClick("select-none", inList(() => list.selectNone()));
   onClick("skip", (event) => {
@@ -177,6 +195,7 @@ function start() {
   });
   for (const button of byId("bulk").querySelectorAll('[data-decide="3"]'))
     button.hidden = !review.canRelabel;
+  byId("bulk-accept").hidden = !review.proposed.size;
   setUpForgetting(decisions, list);
   setUpMeaning(storage);
   setUpLetters(storage);
@@ -188,6 +207,7 @@ function start() {
 
   showKeeping(decisions);
   showProgress(review, decisions);
+  showProposals(decisions);
   filters.changed();
   clearTimeout(filters.saying);
   document.documentElement.dataset.ready = "yes";
