@@ -1,30 +1,33 @@
-r"""Influence functions of Koh and Liang (ICML 2017).
+r"""Influence functions of Koh and Liang (ICML 2017), of several targets at once.
 
-At the final parameters, in test mode, with the gradient v of the mean validation loss and the
-Hessian H of the training objective, that is of the mean loss, its penalties and the weight decay,
+At parameters in test mode, with the gradient v of a target of the validation rows and the curvature
+A of the training objective,
 
-.. math:: I_j = \frac1N \langle \nabla l_j, (H + \lambda I)^{-1} v \rangle,
+.. math:: I_j = \frac1N \langle \nabla l_j, s \rangle, \qquad (A + \lambda I) \, s = v,
 
-the first-order change of the validation loss without row j if training went to the optimum.
-Negative: harmful, as everywhere here.
+the first-order change of the target without row j if training went to the optimum. Negative:
+harmful, as everywhere here. A is one of
 
-The system is solved by conjugate gradients, which need H + lambda I to be positive definite. At the
-end of a network's training H seldom is, so :math:`\lambda` is the first of `DAMPINGS` at which they
-meet no negative curvature and arrive within `MAX_PRODUCTS` products. A product is a pass over all
-training rows with two backwards, about what an epoch of an exact trace takes; a small network needs
-some ten to a hundred of them.
+- the Hessian of the objective: of the mean loss, its penalties and the weight decay. At the end of
+  a network's training it seldom is positive definite, so :math:`\lambda` is the first of `DAMPINGS`
+  at which conjugate gradients meet no negative curvature and arrive within `MAX_STEPS`.
+- the Gauss-Newton matrix G in place of the loss's Hessian, which has no negative curvature where
+  the loss is convex in the outputs. :math:`\lambda` is the mean eigenvalue, tr(G)/p, by random
+  vectors of signs (Hutchinson); `STEPS` steps suffice for a ranking.
+
+A product is a pass over all training rows with two backwards, about an epoch of an exact trace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import nnabla as nn
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.definition import Definition, Objective, build_objective
+from nnabla_influence.definition import Definition, Objective, SolverSettings, build_objective
 from nnabla_influence.engine import Engine, build_engine
 from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.errors import ScoreError
@@ -32,40 +35,114 @@ from nnabla_influence.influence.step_engines import default_chunk_size
 from nnabla_influence.influence.targets import LOSS, target_gradient
 from nnabla_influence.progress import SilentProgress
 from nnabla_influence.runs.run import Run
+from nnabla_influence.runs.steps import FetchRows
 from nnabla_influence.solvers import FUSED_DECAY
 
 DAMPINGS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """From Koh and Liang's own for a network on; Hara et al. took 1.0 for theirs."""
 
+MAX_STEPS = 100
+"""With the Hessian, in which a system that is not solved gives nothing."""
+
+STEPS = 20
+"""With the Gauss-Newton matrix; more did not make better rankings."""
+
 TOLERANCE = 1e-3
 """Of the residual, relative to v: far below what changes a ranking."""
 
-MAX_PRODUCTS = 100
+SIGNS, AT_ONCE, SIGN_ROWS = 16, 4, 1000
+"""Random vectors, and training rows, that estimate the mean eigenvalue."""
 
-BLOCK = 256
+BLOCK_BYTES = 2**26
+"""Of inputs that are in memory at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class InfluenceFunctions:
-    r"""Influence functions, and how they were solved for.
+    r"""Influence functions of N rows for k targets, and how they were solved for.
 
     Attributes:
-        influence: (N,).
+        influence: Shape ``(k, N)``.
+        outputs: The tangents of the rows' outputs along s, shape ``(k, N, ...)``; without the 1/N
+            of the influence. None where the network has no outputs in this sense.
         damping: :math:`\lambda`.
-        n_products: Products with H, in all.
+        residual: :math:`|(A + \lambda I) s - v| / |v|`, shape ``(k,)``.
+        n_products: Products of A with a vector, in all.
     """
 
     influence: np.ndarray
+    outputs: np.ndarray | None
     damping: float
+    residual: np.ndarray
     n_products: int
 
 
 class _NotSolvedError(Exception):
-    """Conjugate gradients met a curvature that is not positive, or (None) did not arrive."""
+    """Conjugate gradients met a curvature that is not positive."""
 
-    def __init__(self, curvature: float | None = None):
+    def __init__(self, curvature: float):
         super().__init__(curvature)
         self.curvature = curvature
+
+
+def solve(
+    engine: Engine,
+    fetch: FetchRows,
+    rows: np.ndarray,
+    v: np.ndarray,
+    curvature: str,
+    decay: float = 0.0,
+) -> InfluenceFunctions:
+    """Compute the influence functions of training rows at the engine's parameters.
+
+    Args:
+        engine: Of the training objective, in test mode.
+        fetch: Gives training rows.
+        rows: Those that were trained on, shape ``(N,)``.
+        v: The targets' gradients, shape ``(k, p)``.
+        curvature: ``hessian`` or ``gauss-newton``.
+        decay: The weight decay that belongs to the objective; see `decay_in_objective`.
+
+    Raises:
+        ScoreError: The system cannot be solved.
+        UnsupportedError: There is no Gauss-Newton matrix of such a loss.
+    """
+    gauss_newton = curvature == "gauss-newton"
+    matrix, v = _Matrix(engine, fetch, rows, gauss_newton), np.array(v, np.float64)
+    dampings = (matrix.mean_eigenvalue(),) if gauss_newton else DAMPINGS
+    steps = STEPS if gauss_newton else MAX_STEPS
+    least = 0.0
+    for damping in dampings:
+        if not damping > least:
+            continue
+        ridge = damping + decay
+        try:
+            s, arrived = _conjugate_gradients(matrix, ridge, v, steps)
+        except _NotSolvedError as error:
+            # A has an eigenvalue below this: less damping than its negative cannot help.
+            least = max(least, damping - error.curvature)
+            continue
+        if arrived or gauss_newton:
+            along = matrix.times(s, with_outputs=True)
+            left = v - along.products - ridge * s
+            return InfluenceFunctions(
+                along.losses / len(rows),
+                along.outputs,
+                damping,
+                np.sqrt(_squares(left) / _squares(v)),
+                matrix.n_products,
+            )
+    path, least_word = engine.objective.definition.path, f"{dampings[-1]:g}"
+    if gauss_newton:
+        raise ScoreError(
+            f"{path}: influence functions cannot be computed, as the Gauss-Newton matrix of the"
+            f" training loss has the mean eigenvalue {least_word}; use the Hessian"
+        )
+    raise ScoreError(
+        f"{path}: influence functions cannot be computed, as the training loss's Hessian is not"
+        f" positive definite even with {least_word} added to its diagonal, or too ill-conditioned;"
+        " train longer or with a lower learning rate, or use the Gauss-Newton matrix"
+    )
 
 
 def influence_functions(
@@ -75,8 +152,8 @@ def influence_functions(
     validation: Dataset,
     batch_size: int,
     context: nn.Context,
-) -> InfluenceFunctions:
-    """Compute the influence functions of N training rows at a run's final parameters.
+) -> np.ndarray:
+    """Return the influence functions with the Hessian at a run's final parameters, (N,).
 
     Args:
         definition: Of the training; its weight decay belongs to the objective.
@@ -101,74 +178,119 @@ def influence_functions(
     check_engines(objective, training.batch(evenly.astype(np.int64)), context)
     rows = np.arange(len(validation))
     gradient = target_gradient(engine, validation.batch, rows, LOSS, SilentProgress())
-    v = np.array(gradient.data, np.float64)
-    solver = definition.solver
-    # AdamW and SgdW decay the parameters themselves: that is not part of an objective.
-    decay = 0.0 if solver.name in FUSED_DECAY else solver.weight_decay
-    n_products, least = 0, 0.0
-
-    def product(u: np.ndarray) -> np.ndarray:
-        nonlocal n_products
-        n_products += 1
-        return _products(training, engine, u)[0] + decay * u
-
-    import scipy.sparse.linalg  # noqa: F401 - its BLAS is limited too
-    from threadpoolctl import threadpool_limits
-
-    # BLAS sums in another order where it has another number of threads, as workers may have.
-    with threadpool_limits(limits=1):
-        for damping in DAMPINGS:
-            if damping <= least:
-                continue
-            try:
-                solution = _solve(product, damping, v)
-            except _NotSolvedError as error:
-                if error.curvature is not None:
-                    # H has an eigenvalue below this: less damping than its negative cannot help.
-                    least = max(least, damping - error.curvature)
-                continue
-            influence = _products(training, engine, solution)[1] / len(training)
-            return InfluenceFunctions(influence, damping, n_products)
-    raise ScoreError(
-        f"{run.folder}: influence functions cannot be computed, as the training loss's Hessian is"
-        f" not positive definite even with {DAMPINGS[-1]:g} added to its diagonal, or too"
-        " ill-conditioned; train longer or with a lower learning rate, or omit the ranking"
-        " influence-functions"
-    )
+    decay = decay_in_objective(definition.solver)
+    v, rows = gradient.data[None], np.arange(len(training))
+    try:
+        return solve(engine, training.batch, rows, v, "hessian", decay).influence[0]
+    except ScoreError as error:
+        raise ScoreError(f"{run.folder}: {error}; or omit the ranking") from error
 
 
-def _solve(
-    product: Callable[[np.ndarray], np.ndarray], damping: float, v: np.ndarray
-) -> np.ndarray:
-    """Return the solution u of ``product(u) + damping * u = v``."""
-    from scipy.sparse.linalg import LinearOperator, cg  # takes half a second to import
+def decay_in_objective(solver: SolverSettings) -> float:
+    """Return the weight decay that belongs to the objective that a solver descends on.
 
-    def damped(u: np.ndarray) -> np.ndarray:
-        # As the start is 0, these are the search directions themselves.
-        u = u.ravel()
-        along = product(u) + damping * u
-        curvature = float(u @ along) / float(u @ u)
-        if not curvature > 0:
-            raise _NotSolvedError(curvature)
-        return along
-
-    operator = LinearOperator((v.size, v.size), matvec=damped, dtype=np.float64)
-    solution, not_arrived = cg(operator, v, rtol=TOLERANCE, atol=0.0, maxiter=MAX_PRODUCTS)
-    if not_arrived:
-        raise _NotSolvedError
-    return np.asarray(solution)
+    AdamW and SgdW decay the parameters themselves: that is not part of an objective.
+    """
+    return 0.0 if solver.name in FUSED_DECAY else solver.weight_decay
 
 
-def _products(dataset: Dataset, engine: Engine, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return H u, (p,), without weight decay, and <grad l_j, u> of each training row, (N,)."""
-    # Of unit length, since what comes in between is float32; the products are linear.
-    length = float(np.linalg.norm(u)) or 1.0
-    a = nn.NdArray.from_numpy_array((u / length).astype(np.float32))
-    total, of_rows = np.zeros(engine.size), np.empty(len(dataset))
-    for start in range(0, len(dataset), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(dataset)))
-        h, each = engine.zeros(), np.full(len(rows), 1 / len(rows))
-        of_rows[rows] = engine.add_products(dataset.batch(rows), each, a, h).losses
-        # A block's own mean, since each has the Hessian of the penalties, which belongs there once.
-        total += h.data * (len(rows) / len(dataset))
-    return total * length, of_rows * length
+@dataclass(frozen=True, eq=False)
+class _Along:
+    """Of k directions u: A u without weight decay, (k, p), and the rows' tangents."""
+
+    products: np.ndarray
+    losses: np.ndarray
+    outputs: np.ndarray | None
+
+
+class _Matrix:
+    """The Hessian of the mean loss and its penalties, or the Gauss-Newton matrix, of N rows."""
+
+    def __init__(self, engine: Engine, fetch: FetchRows, rows: np.ndarray, gauss_newton: bool):
+        self._engine, self._fetch, self._rows = engine, fetch, rows
+        self._gauss_newton = gauss_newton
+        o = engine.objective
+        of_row = 4 * sum(variable.size for variable in o.inputs.values()) // o.batch_size
+        self._block = max(BLOCK_BYTES // max(of_row, 1), o.batch_size)
+        self._all = fetch(rows) if len(rows) <= self._block else None
+        self.n_products = 0
+
+    def mean_eigenvalue(self) -> float:
+        """Return an estimate of tr(A)/p, always the same."""
+        some = np.linspace(0, len(self._rows) - 1, min(len(self._rows), SIGN_ROWS))
+        of_some = _Matrix(
+            self._engine, self._fetch, self._rows[some.astype(np.int64)], self._gauss_newton
+        )
+        rng, total = np.random.default_rng(0), 0.0
+        for _ in range(0, SIGNS, AT_ONCE):
+            signs = rng.integers(0, 2, (AT_ONCE, self._engine.size)) * 2.0 - 1
+            total += float((signs * of_some.times(signs).products).sum())
+        self.n_products += of_some.n_products
+        return total / (SIGNS * self._engine.size)
+
+    def times(self, u: np.ndarray, *, with_outputs: bool = False) -> _Along:
+        """Return the products with k directions, and the tangents along them."""
+        engine, n_rows, k = self._engine, len(self._rows), len(u)
+        self.n_products += k
+        # Of unit length, since what comes in between is float32; the products are linear.
+        length = np.sqrt(_squares(u))[:, None]
+        length[length == 0] = 1
+        a = nn.NdArray.from_numpy_array((u / length).astype(engine.dtype))
+        total, losses, outputs = np.zeros(u.shape), [], []
+        for batch, n in self._batches():
+            h = nn.NdArray.from_numpy_array(np.zeros(u.shape, engine.dtype))
+            found = engine.add_products(
+                batch, np.full(n, 1 / n), a, h, gauss_newton=self._gauss_newton
+            )
+            # A block's own mean, since each has the Hessian of the penalties, which belongs there
+            # once.
+            total += h.data * (n / n_rows)
+            losses.append(found.losses)
+            if with_outputs and found.outputs is not None:
+                outputs.append(found.outputs)
+        of_outputs = None
+        if outputs:
+            of_outputs = np.concatenate(outputs, axis=1)
+            of_outputs *= length.reshape(k, *[1] * (of_outputs.ndim - 1))
+        return _Along(total * length, np.concatenate(losses, axis=1) * length, of_outputs)
+
+    def _batches(self) -> Iterator[tuple[Mapping[str, np.ndarray], int]]:
+        if self._all is not None:
+            yield self._all, len(self._rows)
+            return
+        for start in range(0, len(self._rows), self._block):
+            part = self._rows[start : start + self._block]
+            yield self._fetch(part), len(part)
+
+
+def _conjugate_gradients(
+    matrix: _Matrix, ridge: float, v: np.ndarray, steps: int
+) -> tuple[np.ndarray, bool]:
+    """Solve (A + ridge I) s = v, k systems at once, each by itself; return s, and if all arrived.
+
+    Raises:
+        _NotSolvedError: The matrix is not positive definite.
+    """
+    s, r, d = np.zeros_like(v), v.copy(), v.copy()
+    squares = _squares(r)
+    goal = TOLERANCE**2 * squares
+    for _ in range(steps):
+        open_ = squares > goal
+        if not open_.any():
+            break
+        along = d[open_]
+        bent = matrix.times(along).products + ridge * along
+        curvature = (along * bent).sum(axis=1)
+        if not (curvature > 0).all():
+            raise _NotSolvedError(float((curvature / _squares(along)).min()))
+        step = (squares[open_] / curvature)[:, None]
+        s[open_] += step * along
+        r[open_] -= step * bent
+        new = _squares(r[open_])
+        d[open_] = r[open_] + (new / squares[open_])[:, None] * along
+        squares[open_] = new
+    return s, bool((squares <= goal).all())
+
+
+def _squares(vectors: np.ndarray) -> np.ndarray:
+    return (vectors * vectors).sum(axis=1)

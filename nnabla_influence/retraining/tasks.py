@@ -184,7 +184,7 @@ def _scores(inputs: CurveInputs, seed: int, ranking: str, run: Run) -> np.ndarra
             inputs.validation,
             inputs.batch_size,
             inputs.device.context,
-        ).influence
+        )
     method, window = _TRACED[ranking]
     config = inputs.config
     return score(
