@@ -273,7 +273,9 @@ def _ranking(inputs: CurveInputs, found: _Found) -> Ranking:
     )
     verdict = Verdict(ROUGH, "influence functions")
     return Ranking(
-        inputs.training, scores, orders=Orders(f"{k} trainings influence-function", k, "advise", verdict)
+        inputs.training,
+        scores,
+        orders=Orders(f"{k} trainings influence-function", k, "advise", verdict),
     )
 
 

@@ -77,11 +77,12 @@ def _page(advice: Advice) -> Iterator[str]:
         yield "<h2>What was tried</h2>\n<table>"
         yield "<tr><th>Change</th><th>Gain</th><th>95 % interval</th></tr>"
         for n, mean in advice.tried.items():
-            yield f"<tr><td>remove {n} rows, first try</td><td>{advice.amount(mean)}</td><td></td></tr>"
-        for change, gain in advice.confirmed.items():
-            low, high = map(advice.amount, gain.interval())
+            gain = advice.amount(mean)
+            yield f"<tr><td>remove {n} rows, first try</td><td>{gain}</td><td></td></tr>"
+        for change, confirmed in advice.confirmed.items():
+            low, high = map(advice.amount, confirmed.interval())
             yield (
-                f"<tr><td>{change}, confirmed</td><td>{advice.amount(gain.mean)}</td>"
+                f"<tr><td>{change}, confirmed</td><td>{advice.amount(confirmed.mean)}</td>"
                 f"<td>{low} to {high}</td></tr>"
             )
         yield "</table>"

@@ -63,6 +63,7 @@ class InfluenceFunctions:
 
     Attributes:
         influence: Shape ``(k, N)``.
+        solutions: s, shape ``(k, p)``.
         outputs: The tangents of the rows' outputs along s, shape ``(k, N, ...)``; without the 1/N
             of the influence. None where the network has no outputs in this sense.
         damping: :math:`\lambda`.
@@ -71,6 +72,7 @@ class InfluenceFunctions:
     """
 
     influence: np.ndarray
+    solutions: np.ndarray
     outputs: np.ndarray | None
     damping: float
     residual: np.ndarray
@@ -127,6 +129,7 @@ def solve(
             left = v - along.products - ridge * s
             return InfluenceFunctions(
                 along.losses / len(rows),
+                s,
                 along.outputs,
                 damping,
                 np.sqrt(_squares(left) / _squares(v)),

@@ -160,7 +160,8 @@ def seeded_steps(
     if size != defined_size:
         iter_per_epoch = max(n_rows // size, 1)
     elif defined_rows is not None:
-        iter_per_epoch = max(defined * n_rows // defined_rows, 1)
+        whole = max(defined_rows // size, 1)
+        iter_per_epoch = max(defined * (n_rows // size) // whole, 1)
     interval = definition.solver.update_interval
     if definition.max_epoch * iter_per_epoch < interval:
         raise RunError(

@@ -14,7 +14,7 @@ from network_defs.samples import Training, load_small_digits, mlp, write_definit
 from nnabla_influence.commands.digits import Labels, write_csv
 from nnabla_influence.retraining.inputs import Config, CurveInputs, open_inputs
 
-N, V, BATCH, EPOCHS = 300, 160, 16, 8
+N, V, BATCH, EPOCHS = 300, 160, 16, 12
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Table:
 def digits() -> tuple[np.ndarray, np.ndarray]:
     table = load_small_digits()
     order = np.random.default_rng(0).permutation(len(table.labels))
-    return table.features[order].astype(np.float64), table.labels[order]
+    return table.features[order] / 16.0, table.labels[order]
 
 
 def write_table(folder: Path, features: np.ndarray, labels: Labels, name: str) -> None:

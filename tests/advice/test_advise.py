@@ -13,7 +13,7 @@ from nnabla_influence.advice import work
 from nnabla_influence.advice.report import FILES
 from nnabla_influence.commands.digits import Labels
 from nnabla_influence.errors import DatasetError, InfluenceError, OutputError
-from tests.advice.conftest import N, V, Table, digits, write_project, write_table
+from tests.advice.conftest import N, Table, V, digits, write_project, write_table
 
 FEW = AdviceOptions(trainings=3, retrainings=3)
 

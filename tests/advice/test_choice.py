@@ -50,7 +50,8 @@ def test_no_difference_at_all_is_not_sure():
 def test_amounts_stay_within_the_harmful_rows():
     influence = np.tile(np.linspace(-0.1, 1, 400), (5, 1))
     n_harmful = int((influence[0] < 0).sum())
-    assert amounts(influence) == (10, 20, n_harmful)
+    assert amounts(influence) == (10, 20)  # 37 are harmful in all trainings, near 40
+    assert 20 < n_harmful < 40
     assert amounts(np.ones((3, 100))) == ()
 
 

@@ -10,13 +10,13 @@ from nnabla_influence.advice.relabelling import relabel_gains
 from nnabla_influence.commands.digits import Labels
 from nnabla_influence.influence.influence_functions import solve
 from nnabla_influence.retraining.inputs import open_inputs
-from nnabla_influence.retraining.seeded import Changes, seeded_training
+from nnabla_influence.retraining.seeded import NO_CHANGES, Changes, seeded_training
 from tests.advice.conftest import N, digits, write_project, write_table
 
 REMOVED, RELABELLED = tuple(range(5, 60, 3)), ((0, 7), (100, 2))
 
 
-def trained(inputs, changes=Changes()):
+def trained(inputs, changes=NO_CHANGES):
     *_, parameters = trainings._epochs(seeded_training(inputs, 3, changes))
     return parameters
 
