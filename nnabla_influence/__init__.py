@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nnabla_influence.advice import Advice, advise
+    from nnabla_influence.advice.advise import advise
+    from nnabla_influence.advice.result import Advice
     from nnabla_influence.cleansing import cleanse
     from nnabla_influence.errors import InfluenceError
     from nnabla_influence.nnabla_cli.training import train

@@ -131,11 +131,13 @@ class _Rankings:
 
     Attributes:
         influence: By training, for all validation rows (K, N).
+        predicted: The class that the trainings predict together, (N,); None without classes.
         suggestions: For all validation rows; None where there are no classes.
         of_half: Both, for each half alone.
     """
 
     influence: np.ndarray
+    predicted: np.ndarray | None
     suggestions: Suggestions | None
     of_half: tuple[tuple[np.ndarray, Suggestions | None], ...]
 
@@ -236,20 +238,20 @@ def _rankings(
 ) -> _Rankings:
     by_half = np.stack([one.influence for one in scored], axis=1)  # (2, K, N)
     part = np.array([len(fold) for fold in folds]) / sum(map(len, folds))
-    gains = None
-    if all(one.gains is not None for one in scored):
-        gains = np.mean([one.gains for one in scored], axis=0)  # (2, N, C)
+    of_gains = [one.gains for one in scored if one.gains is not None]
+    of_scores = [one.scores for one in scored if one.scores is not None]
+    gains = np.mean(of_gains, axis=0) if of_gains else None  # (2, N, C)
+    scores = np.mean(of_scores, axis=0) if of_scores else None
 
     def suggestions(weights: np.ndarray) -> Suggestions | None:
-        if classes is None or any(one.scores is None for one in scored):
+        if classes is None or scores is None:
             return None
-        scores = np.mean([one.scores for one in scored], axis=0)
-        return suggest(
-            scores, None if gains is None else np.tensordot(weights, gains, axes=1), classes
-        )
+        of_half = None if gains is None else np.tensordot(weights, gains, axes=1)
+        return suggest(scores, of_half, classes)
 
     return _Rankings(
         influence=np.tensordot(part, by_half, axes=1),
+        predicted=None if scores is None else scores.argmax(axis=1),
         suggestions=suggestions(part),
         of_half=tuple(
             (by_half[half].mean(axis=0), suggestions(np.eye(2)[half])) for half in (0, 1)
@@ -265,9 +267,7 @@ def _ranking(inputs: CurveInputs, found: _Found) -> Ranking:
         influence_se=influence.std(axis=0, ddof=1) / np.sqrt(k),
         harmful_in=(influence < 0).sum(axis=0),
         loss=np.mean([one.losses for one in scored], axis=0),
-        predicted=None
-        if suggestions is None
-        else np.mean([one.scores for one in scored], axis=0).argmax(axis=1),
+        predicted=found.rankings.predicted,
         suggested_label=None if suggestions is None else suggestions.labels,
         relabel_gain=None if suggestions is None else suggestions.gains,
     )

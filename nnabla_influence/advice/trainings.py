@@ -144,7 +144,8 @@ def score_and_judge(
                 " with a lower learning rate"
             )
         scored = dataclasses.replace(_scored(inputs, best, target, folds), epoch=best_epoch)
-    for path, record in zip(outputs, (judges.judged(), best, scored)):
+    records: tuple[Judged | Parameters | Scored, ...] = (judges.judged(), best, scored)
+    for path, record in zip(outputs, records):
         _write(path, record)
 
 
@@ -192,14 +193,14 @@ def _scored(
     ]
     solved = _solved(engine, inputs, np.stack(gradients))
     found = [engine.outputs(training.batch(rows)) for rows in _blocks(np.arange(len(training)))]
-    scores = [class_scores(definition, each.values) for each in found]
+    values = [each.values for each in found if each.values is not None]
     label, gains = find_label(definition), None
     if label is not None and solved.outputs is not None:
         gains = relabel_gains(definition, solved.outputs, classes_of(training, label))
     return Scored(
         influence=solved.influence,
         gains=gains,
-        scores=None if scores[0] is None else np.concatenate(scores),
+        scores=class_scores(definition, np.concatenate(values)) if values else None,
         losses=np.concatenate([each.losses for each in found]),
         epoch=0,
         damping=solved.damping,
