@@ -62,7 +62,8 @@ class Baselines:
 
     @functools.cached_property
     def _trained(self) -> _Trained:
-        losses, features, margins, ends = [], [], [], []
+        losses, margins, ends = [], [], []
+        features: list[np.ndarray] = []
         for seed in range(SEEDS, SEEDS + TRAININGS):
             for parameters in self._network.train(self._training, seed):
                 logits = self._network.logits(parameters, self._training)

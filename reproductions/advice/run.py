@@ -126,6 +126,7 @@ def compute(case: Case, sources: Sources, size: Size, output: Path) -> None:
     logger.setLevel("WARNING")  # nnabla tells of every file that it reads
     results = Results(output / "results.csv", case)
     with tempfile.TemporaryDirectory() as folder, without_futile_imports():
+        os.environ["XDG_CACHE_HOME"] = folder  # what the package keeps of a dataset goes with it
         written = write_case(Path(folder), case, sources)
         network = Network(written.folder / "net.nntxt")
         judge = Judge(written.folder, network, size.seeds)

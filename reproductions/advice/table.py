@@ -24,6 +24,8 @@ GRID = (0.025, 0.05, 0.1, 0.15, 0.2)
 RIVALS = (*BASELINES, "validation too")
 COLUMNS = ("truth", "truth, relabelled", "advice", "order, as many", *RIVALS)
 """Changes whose gains are shown."""
+OWN = ("advice, removed", "advice, relabelled")
+"""The rows that the advice would change, all treated alike."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,18 @@ def write_table(results: Path, path: Path) -> None:
         " rows as they are, in points: mean over the cases and its 95 % interval.",
         "## The bars",
         _markdown(["", *parts], _bars(list(parts.values()))),
+        "## The advice against its rivals, all data sets",
+        _by_noise(cases, [("advice", other) for other in ("order, as many", *RIVALS)]),
+        "## Removed or relabelled: the advice's own rows",
+        _by_noise(cases, [(OWN[1], OWN[0]), ("advice", OWN[0]), ("advice", OWN[1])]),
+        "## Of the gain of the best n in hindsight",
+        _markdown(
+            ["", *parts],
+            [
+                [noise, *(_of_best(_where(part, noise=noise)) for part in parts.values())]
+                for noise in NOISES[1:]
+            ],
+        ),
     ]
     for title, some in (("the data sets that confirm", confirming), ("all data sets", cases)):
         groups = {noise: _where(some, noise=noise) for noise in NOISES}
@@ -166,83 +180,79 @@ def _where(
     ]
 
 
-def _bars(parts: Sequence[Cases]) -> Iterator[list[str]]:
-    def row(name: str, figure: Callable[[Cases], str]) -> list[str]:
-        return [name, *map(figure, parts)]
-
-    yield row("cases", lambda cases: str(len(cases)))
-    yield row("advice gains 0 or more", lambda cases: _share(cases, lambda c, _: c >= 0))
-    yield row(
-        "advice is not worse beyond the judge's chance (97.5 %)",
-        lambda cases: _share(cases, lambda gain, error: gain >= -1.96 * error),
-    )
-    for noise in (*NOISES[1:], None):
-        yield row(
-            f"of the best n's gain: {noise or 'all that are not clean'}",
-            lambda cases, noise=noise: _of_best(_where(cases, noise=noise, clean=False)),
-        )
-    yield row(
-        '"none" where nothing is bad',
-        lambda cases: _percent(
-            [c.n["advice"] == 0 for c in _advised(_where(cases, noise="clean"))]
+def _bars(parts: Sequence[Cases]) -> list[list[str]]:
+    figures: dict[str, Callable[[Cases], str]] = {
+        "cases": lambda cases: str(len(cases)),
+        "advice gains 0 or more": lambda cases: _not_worse(cases, allowed=0),
+        "advice is not worse beyond the judge's chance (97.5 %)": _not_worse,
+        '"none" where nothing is bad': _none_where_clean,
+        "of the best n's gain, all that are not clean": _of_best,
+        "the gain that it claims minus the real one": _overclaimed,
+        "advice minus all rows, both with the validation rows in training": (
+            lambda cases: _mean(_differences(cases, "advice, validation too", "validation too"))
         ),
-    )
-    for noise in (*NOISES, None):
-        yield row(
-            f"its rows relabelled minus removed: {noise or 'all'}",
-            lambda cases, noise=noise: _mean(
-                c.gain("advice, relabelled", over="advice, removed")
-                for c in _where(cases, noise=noise)
-            ),
-        )
-    for other in ("order, as many", *RIVALS):
-        yield row(
-            f"advice minus {other}",
-            lambda cases, other=other: _mean(c.gain("advice", over=other) for c in cases),
-        )
-    yield row(
-        "the same with the validation rows in training: advice minus all rows",
-        lambda cases: _mean(c.gain("advice, validation too", over="validation too") for c in cases),
-    )
-    yield row(
-        "the gain that it claims minus the real one",
-        lambda cases: _mean(
-            None if c.claimed is None else c.claimed - (c.gain("advice") or 0)
-            for c in _advised(cases)
-            if c.n["advice"]
+        "its rows relabelled minus removed, systematic noise": lambda cases: _mean(
+            _differences(_where(cases, noise="systematic"), *OWN[::-1])
         ),
-    )
-    yield row(
-        "seconds of an advice, median",
-        lambda cases: (
-            f"{np.median([c.seconds for c in _advised(cases)]):.0f}" if _advised(cases) else "-"
-        ),
-    )
+        "seconds of an advice, median": _seconds,
+    }
+    return [[name, *map(figure, parts)] for name, figure in figures.items()]
 
 
 def _advised(cases: Cases) -> list[CaseResult]:
     return [case for case in cases if case.seconds is not None]
 
 
-def _share(cases: Cases, holds: Callable[[float, float], bool]) -> str:
-    """Return for how many a condition holds, of the gain and the standard error of such gains."""
+def _differences(cases: Cases, change: str, other: str) -> Iterator[float | None]:
+    return (case.gain(change, over=other) for case in cases)
+
+
+def _not_worse(cases: Cases, allowed: float = 1.96) -> str:
+    """Return for how many the gain is above -``allowed`` standard errors of such gains."""
     gains = [gains for case in cases if (gains := case.gains("advice")) is not None]
-    if not gains:
-        return "-"
     # Of all changed cases together, since three trainings say little of their own spread.
     spreads = [each.var(ddof=1) / len(each) for each in gains if len(each) > 1 and each.any()]
     error = float(np.sqrt(np.mean(spreads))) if spreads else 0.0
-    return _percent([holds(float(each.mean()), error) for each in gains])
+    return _percent([bool(each.mean() >= -allowed * error) for each in gains])
+
+
+def _none_where_clean(cases: Cases) -> str:
+    return _percent([case.n["advice"] == 0 for case in _advised(_where(cases, noise="clean"))])
 
 
 def _of_best(cases: Cases) -> str:
-    pairs = [(c.gain("advice"), c.best_gain()) for c in cases]
+    pairs = [(c.gain("advice"), c.best_gain()) for c in _where(cases, clean=False)]
     known = np.array([pair for pair in pairs if None not in pair], float)
     if not len(known):
         return "-"
-    advice, best = known.sum(0)
+    advice, best = known.mean(0)
     share = f"{100 * advice / best:.0f} %" if best > 0 else "-"
-    return f"{share} ({advice / len(known):+.2f} of {best / len(known):+.2f})"
+    return f"{share} ({advice:+.2f} of {best:+.2f})"
+
+
+def _overclaimed(cases: Cases) -> str:
+    claims = [(c.claimed, c.gain("advice")) for c in _advised(cases) if c.n["advice"]]
+    return _mean(
+        None if claimed is None or real is None else claimed - real for claimed, real in claims
+    )
+
+
+def _seconds(cases: Cases) -> str:
+    known = [case.seconds for case in cases if case.seconds is not None]
+    return f"{np.median(known):.0f}" if known else "-"
+
+
+def _by_noise(cases: Cases, pairs: Sequence[tuple[str, str]]) -> str:
+    """Return a table of the differences of pairs of changes."""
+    groups = {noise: _where(cases, noise=noise) for noise in NOISES}
+    groups["all"] = list(cases)
+    return _markdown(
+        ["", *(f"{one} minus {other}" for one, other in pairs)],
+        [
+            [name, *(_mean(_differences(some, *pair)) for pair in pairs)]
+            for name, some in groups.items()
+        ],
+    )
 
 
 def _gains(groups: Mapping[str, Cases]) -> str:

@@ -72,6 +72,8 @@ class Network:
         start = initial_parameters(self._definition, 0)
         self._trainer = Trainer(self._definition, self._definition.solver, self._context)
         self._objective = build_objective(self._definition, BLOCK, self._context, start)
+        assert self._objective.outputs is not None
+        self._outputs: nn.Variable = self._objective.outputs
 
     def train(self, rows: Rows, seed: int, n_steps: int | None = None) -> Iterator[Parameters]:
         """Train from the start of a seed, and yield the parameters after each epoch.
@@ -95,12 +97,12 @@ class Network:
 
     def logits(self, parameters: Parameters, rows: Rows) -> np.ndarray:
         """Return the outputs before the softmax, float64 (n, classes)."""
-        return self._forward(self._objective.outputs, parameters, rows)
+        return self._forward(self._outputs, parameters, rows)
 
     def features(self, parameters: Parameters, rows: Rows) -> np.ndarray:
         """Return what the last layer reads, float64 (n, ...)."""
-        outputs = self._objective.outputs
-        return self._forward(outputs.parent.inputs[0], parameters, rows).reshape(len(rows), -1)
+        last_hidden = self._outputs.parent.inputs[0]
+        return self._forward(last_hidden, parameters, rows).reshape(len(rows), -1)
 
     def _forward(self, variable: nn.Variable, parameters: Parameters, rows: Rows) -> np.ndarray:
         self._objective.set_parameters(parameters)
