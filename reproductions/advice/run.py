@@ -19,6 +19,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))  # started as a script, it would see this folder only
@@ -125,8 +126,12 @@ def compute(case: Case, sources: Sources, size: Size, output: Path) -> None:
     """Add the lines of a case that are missing."""
     logger.setLevel("WARNING")  # nnabla tells of every file that it reads
     results = Results(output / "results.csv", case)
-    with tempfile.TemporaryDirectory() as folder, without_futile_imports():
-        os.environ["XDG_CACHE_HOME"] = folder  # what the package keeps of a dataset goes with it
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        # What the package keeps of the datasets goes with them.
+        mock.patch.dict(os.environ, {"NNABLA_INFLUENCE_CACHE": f"{folder}/cache"}),
+        without_futile_imports(),
+    ):
         written = write_case(Path(folder), case, sources)
         network = Network(written.folder / "net.nntxt")
         judge = Judge(written.folder, network, size.seeds)
