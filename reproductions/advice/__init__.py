@@ -1,0 +1,1 @@
+"""Whether the advice to remove or relabel rows makes a network better."""
