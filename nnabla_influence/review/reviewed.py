@@ -71,7 +71,8 @@ class Reviewed(Sequence[ReviewedRow]):
             all whole numbers.
         orders: Which orders of the mini-batches were traced: ``recorded``, ``replayed`` or
             ``shuffled``; None where it is not known.
-        method: ``final`` or ``exact``; None where it is not known.
+        method: ``final``, ``exact`` or ``influence-function``, with what else it was asked, such
+            as ``final gauss-newton error``; None where it is not known.
         why: Why it is that method, in a few words; empty where it is not known.
         verdict: How far the ranking can be trusted; None where it is not known.
     """
@@ -176,7 +177,7 @@ def read_reviewed(
     """
     read = read_ranking(ranking)
     columns = sort_columns(read.dataset, read.rows.tolist(), label_column)
-    origin = read.orders.origin.split() if read.orders is not None else []
+    orders, method = _origin([] if read.orders is None else read.orders.origin.split())
     return Reviewed(
         path=read.dataset.path,
         image_columns=tuple(map(short_name, columns.images)),
@@ -184,13 +185,20 @@ def read_reviewed(
         comment_names=tuple(c.cell for c in columns.comments),
         label_column=None if columns.label is None else unique_name(columns.label, read.dataset),
         classes=find_classes(read, columns.label, class_names),
-        orders=origin[0] if origin else None,
-        method=None if not origin else "exact" if "exact" in origin else "final",
+        orders=orders,
+        method=method,
         why="" if read.orders is None else read.orders.why,
         verdict=read.verdict,
         _ranking=read,
         _columns=columns,
     )
+
+
+def _origin(words: list[str]) -> tuple[str | None, str | None]:
+    """Return the orders and the method in the words of `Orders.origin`."""
+    if not words or words[0] == "influence-function":
+        return None, " ".join(words) or None
+    return words[0], " ".join(words[1:]) or "final"
 
 
 def _class_of(cell: str) -> str:
