@@ -34,6 +34,15 @@ def window(text: str) -> str | int:
     return int(text)
 
 
+def class_or_worst(text: str) -> str | int:
+    """Read ``worst`` or the number of a class."""
+    if text == "worst":
+        return text
+    if not _is_count(text, 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not worst or the number of a class from 0")
+    return int(text)
+
+
 def minutes(text: str) -> float:
     """Read a time in minutes, from 0."""
     if not 0 <= _number(text) < math.inf:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -14,7 +14,9 @@ RANDOM = "random"
 RANKINGS = ("final", "exact-last", "exact", "influence-functions", "loss", RANDOM)
 """Of a removal curve, in the order of its tables and figures."""
 PROTOCOLS = ("all", "last")
+METHODS = ("auto", "exact", "final", "influence-function")
 TARGETS = ("loss", "error", "q-loss", "margin")
+CURVATURES = ("hessian", "gauss-newton")
 
 Amount = Union[int, float]
 """Rows: a number from 1, or a fraction of all."""
@@ -28,9 +30,19 @@ class Options:
         method: ``final``: every step at the final parameters (Suzuki et al.); ``exact``: each step
             at its own, as the training had them (Hara et al., for any solver); ``auto``: exact
             where the run has checkpoints or the training can be replayed within
-            ``replay_budget``, else final.
+            ``replay_budget``, else final; ``influence-function``: of the optimum that the final
+            parameters stand for (Koh and Liang), without window and steps.
         window: ``last`` epoch, ``all`` known epochs of the training, or a number of last epochs.
         validation_rows: Rows of the validation CSV whose mean loss is the target; None for all.
+        target: What the mean over the validation rows is taken of, one of `TARGETS`
+            (`nnabla_influence.influence.targets`): ``loss``, or a bounded part of it that a few
+            hopeless rows do not decide. Or a function of losses (n,) that returns the value and the
+            slope of each.
+        target_class: Only the validation rows of this class; ``worst`` for the class with the
+            highest mean loss.
+        curvature: ``hessian`` or ``gauss-newton``, the matrix by which a row's effect spreads; None
+            for the method's own: Gauss-Newton for ``influence-function``, else the Hessian, to
+            which ``exact`` and ``auto`` are bound.
         batch_size: Of the training, if the model file does not give it.
         n_trials: Shuffled orders to average if the order of training is not known.
         running_statistics: For ``final``: batch normalisations with their running statistics, as
@@ -50,6 +62,9 @@ class Options:
     method: str = "auto"
     window: str | int = "last"
     validation_rows: Sequence[int] | None = None
+    target: str | Callable[[Any], Any] = "loss"
+    target_class: int | str | None = None
+    curvature: str | None = None
     batch_size: int | None = None
     n_trials: int | None = None
     running_statistics: bool = False
@@ -58,8 +73,20 @@ class Options:
     chunk_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.method not in ("auto", "final", "exact"):
-            raise InfluenceError(f"method {self.method!r} is unknown; use auto, final or exact")
+        for name, value, known in (
+            ("method", self.method, METHODS),
+            ("target", TARGETS[0] if callable(self.target) else self.target, TARGETS),
+            ("curvature", self.curvature or CURVATURES[0], CURVATURES),
+        ):
+            if value not in known:
+                raise InfluenceError(f"{name} {value!r} is unknown; use one of {', '.join(known)}")
+        if self.curvature is not None and self.method in ("auto", "exact"):
+            raise InfluenceError(
+                f"curvature {self.curvature!r} does not go with method {self.method}; use method"
+                " final or influence-function"
+            )
+        if self.target_class not in (None, "worst"):
+            check_count("target_class", self.target_class, 0)
         if not self.replay_budget >= 0:
             raise InfluenceError(f"replay_budget {self.replay_budget!r} is not a time in minutes")
         _check_target(self.window, self.validation_rows)
@@ -72,6 +99,12 @@ class Options:
     def epochs(self) -> int | None:
         """The window as a number of last epochs; None for all."""
         return _epochs(self.window)
+
+    @property
+    def gauss_newton(self) -> bool:
+        """Whether the Gauss-Newton matrix takes the Hessian's place."""
+        own = "gauss-newton" if self.method == "influence-function" else "hessian"
+        return (self.curvature or own) == "gauss-newton"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -121,7 +120,7 @@ def advise(
         )
         if folder is not None:
             write_report(folder, advice, progress)
-            shutil.rmtree(partial, ignore_errors=True)
+            work.remove()
     return advice
 
 

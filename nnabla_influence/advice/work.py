@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from nnabla_influence.influence.trace_file import fingerprint
 from nnabla_influence.progress import Progress
 from nnabla_influence.retraining.inputs import Config
 from nnabla_influence.retraining.seeded import NO_CHANGES, Changes
+
+_KINDS = ("judged", "parameters", "scored", "moves")
 
 Folds = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -51,8 +54,7 @@ class Work:
         """Return the scores of the trainings of some seeds, and how these do."""
         tasks = {}
         for seed in seeds:
-            kinds = ("judged", "parameters", "scored")
-            paths = [self._path(kind, seed, NO_CHANGES) for kind in kinds]
+            paths = [self._path(kind, seed, NO_CHANGES) for kind in _KINDS[:3]]
             given = (self.config, seed, self.target, self.folds, tuple(map(str, paths)))
             tasks[paths[-1]] = Task(f"seed {seed}: train and score", score_and_judge, given)
         self._run(tasks, "Train and score", progress)
@@ -98,6 +100,14 @@ class Work:
             )
             for change in changes
         }
+
+    def remove(self) -> None:
+        """Remove the results, and the folder if nothing else is in it."""
+        with contextlib.suppress(OSError):
+            for kind in _KINDS:
+                for path in self.folder.glob(f"{kind}-*.npz"):
+                    path.unlink()
+            self.folder.rmdir()
 
     def _path(self, kind: str, seed: int, changes: Changes) -> Path:
         config = self.config

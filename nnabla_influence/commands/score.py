@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from nnabla_influence.arguments import count, minutes
+from nnabla_influence.arguments import class_or_worst, count, minutes
 from nnabla_influence.commands import options
+from nnabla_influence.options import CURVATURES, METHODS, TARGETS
 from nnabla_influence.process import show
 
 DESCRIPTION = "Rank the rows of a training CSV by SGD-influence, the most harmful first."
@@ -20,11 +21,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add(parser, "output", "CSV", "ranking to write, such as influence.csv", required=True)
     parser.add_argument(
         "--method",
-        choices=["auto", "exact", "final"],
+        choices=METHODS,
         default="auto",
         help="exact: each step at its own parameters; final: each step at the final parameters;"
         " auto: exact if the run has checkpoints or can be replayed within --replay-budget, else"
-        " final (default: %(default)s)",
+        " final; influence-function: of the final parameters alone, without a window (default:"
+        " %(default)s)",
+    )
+    parser.add_argument(
+        "--target",
+        choices=TARGETS,
+        default="loss",
+        help="what is averaged over the validation rows: their loss; error or q-loss, which a few"
+        " hopeless rows do not decide, or the margin of their class (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--target-class",
+        metavar="N|worst",
+        type=class_or_worst,
+        help="only the validation rows of this class; worst: of the class with the highest loss",
+    )
+    parser.add_argument(
+        "--curvature",
+        choices=CURVATURES,
+        help="methods final and influence-function: the matrix by which a row's effect spreads"
+        " (default: gauss-newton for influence-function, hessian for final)",
     )
     parser.add_argument(
         "--replay-budget",
@@ -79,6 +100,9 @@ def run(parsed: argparse.Namespace) -> None:
             method=parsed.method,
             window=parsed.window,
             validation_rows=parsed.validation_rows,
+            target=parsed.target,
+            target_class=parsed.target_class,
+            curvature=parsed.curvature,
             batch_size=parsed.batch_size,
             n_trials=parsed.n_trials,
             running_statistics=parsed.running_statistics,

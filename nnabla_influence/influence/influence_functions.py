@@ -26,15 +26,10 @@ from dataclasses import dataclass
 import nnabla as nn
 import numpy as np
 
-from nnabla_influence.dataset import Dataset
-from nnabla_influence.definition import Definition, Objective, SolverSettings, build_objective
-from nnabla_influence.engine import Engine, build_engine
-from nnabla_influence.engine.guard import check_engines
+from nnabla_influence.definition import SolverSettings
+from nnabla_influence.engine import Engine
 from nnabla_influence.errors import ScoreError
-from nnabla_influence.influence.step_engines import default_chunk_size
-from nnabla_influence.influence.targets import LOSS, target_gradient
-from nnabla_influence.progress import SilentProgress
-from nnabla_influence.runs.run import Run
+from nnabla_influence.progress import Progress, SilentProgress, Stage
 from nnabla_influence.runs.steps import FetchRows
 from nnabla_influence.solvers import FUSED_DECAY
 
@@ -94,6 +89,9 @@ def solve(
     v: np.ndarray,
     curvature: str,
     decay: float = 0.0,
+    *,
+    with_outputs: bool = True,
+    progress: Progress | None = None,
 ) -> InfluenceFunctions:
     """Compute the influence functions of training rows at the engine's parameters.
 
@@ -104,15 +102,26 @@ def solve(
         v: The targets' gradients, shape ``(k, p)``.
         curvature: ``hessian`` or ``gauss-newton``.
         decay: The weight decay that belongs to the objective; see `decay_in_objective`.
+        with_outputs: Whether to return the outputs' tangents, too.
+        progress: Where to show the progress; silent by default.
 
     Raises:
         ScoreError: The system cannot be solved.
         UnsupportedError: There is no Gauss-Newton matrix of such a loss.
     """
-    gauss_newton = curvature == "gauss-newton"
-    matrix, v = _Matrix(engine, fetch, rows, gauss_newton), np.array(v, np.float64)
-    dampings = (matrix.mean_eigenvalue(),) if gauss_newton else DAMPINGS
+    v, gauss_newton = np.array(v, np.float64), curvature == "gauss-newton"
     steps = STEPS if gauss_newton else MAX_STEPS
+    most = len(v) * (steps + 1) + gauss_newton * SIGNS
+    with (progress or SilentProgress()).stage("Influence functions", most, "products") as stage:
+        matrix = _Matrix(engine, fetch, rows, gauss_newton, stage)
+        return _solved(matrix, v, decay, steps, with_outputs)
+
+
+def _solved(
+    matrix: _Matrix, v: np.ndarray, decay: float, steps: int, with_outputs: bool
+) -> InfluenceFunctions:
+    gauss_newton = matrix.gauss_newton
+    dampings = (matrix.mean_eigenvalue(),) if gauss_newton else DAMPINGS
     least = 0.0
     for damping in dampings:
         if not damping > least:
@@ -125,68 +134,31 @@ def solve(
             least = max(least, damping - error.curvature)
             continue
         if arrived or gauss_newton:
-            along = matrix.times(s, with_outputs=True)
+            along = matrix.times(s, with_outputs=with_outputs)
             left = v - along.products - ridge * s
             return InfluenceFunctions(
+<<<<<<< HEAD
                 along.losses / len(rows),
                 s,
+=======
+                along.losses / matrix.n_rows,
+>>>>>>> wt-A
                 along.outputs,
                 damping,
                 np.sqrt(_squares(left) / _squares(v)),
                 matrix.n_products,
             )
-    path, least_word = engine.objective.definition.path, f"{dampings[-1]:g}"
+    path, most = matrix.engine.objective.definition.path, f"{dampings[-1]:g}"
     if gauss_newton:
         raise ScoreError(
             f"{path}: influence functions cannot be computed, as the Gauss-Newton matrix of the"
-            f" training loss has the mean eigenvalue {least_word}; use the Hessian"
+            f" training loss has the mean eigenvalue {most}; use the Hessian"
         )
     raise ScoreError(
         f"{path}: influence functions cannot be computed, as the training loss's Hessian is not"
-        f" positive definite even with {least_word} added to its diagonal, or too ill-conditioned;"
+        f" positive definite even with {most} added to its diagonal, or too ill-conditioned;"
         " train longer or with a lower learning rate, or use the Gauss-Newton matrix"
     )
-
-
-def influence_functions(
-    definition: Definition,
-    run: Run,
-    training: Dataset,
-    validation: Dataset,
-    batch_size: int,
-    context: nn.Context,
-) -> np.ndarray:
-    """Return the influence functions with the Hessian at a run's final parameters, (N,).
-
-    Args:
-        definition: Of the training; its weight decay belongs to the objective.
-        run: Its parameters count.
-        training: The rows that are scored.
-        validation: The rows whose mean loss is the target.
-        batch_size: Of the training; the default chunk size follows from it.
-        context: Where to compute.
-
-    Raises:
-        ScoreError: The system cannot be solved at any of `DAMPINGS`.
-        InfluenceError: The network has a function without a tangent, or does not fit the run.
-    """
-    size = default_chunk_size(definition, batch_size)
-    parameters = run.parameters()
-
-    def objective(size: int) -> Objective:
-        return build_objective(definition, size, context, parameters)
-
-    engine = build_engine(objective(size), context)
-    evenly = np.linspace(0, len(training) - 1, min(len(training), size))
-    check_engines(objective, training.batch(evenly.astype(np.int64)), context)
-    rows = np.arange(len(validation))
-    gradient = target_gradient(engine, validation.batch, rows, LOSS, SilentProgress())
-    decay = decay_in_objective(definition.solver)
-    v, rows = gradient.data[None], np.arange(len(training))
-    try:
-        return solve(engine, training.batch, rows, v, "hessian", decay).influence[0]
-    except ScoreError as error:
-        raise ScoreError(f"{run.folder}: {error}; or omit the ranking") from error
 
 
 def decay_in_objective(solver: SolverSettings) -> float:
@@ -209,9 +181,11 @@ class _Along:
 class _Matrix:
     """The Hessian of the mean loss and its penalties, or the Gauss-Newton matrix, of N rows."""
 
-    def __init__(self, engine: Engine, fetch: FetchRows, rows: np.ndarray, gauss_newton: bool):
-        self._engine, self._fetch, self._rows = engine, fetch, rows
-        self._gauss_newton = gauss_newton
+    def __init__(
+        self, engine: Engine, fetch: FetchRows, rows: np.ndarray, gauss_newton: bool, stage: Stage
+    ):
+        self.engine, self._fetch, self._rows = engine, fetch, rows
+        self.gauss_newton, self._stage, self.n_rows = gauss_newton, stage, len(rows)
         o = engine.objective
         of_row = 4 * sum(variable.size for variable in o.inputs.values()) // o.batch_size
         self._block = max(BLOCK_BYTES // max(of_row, 1), o.batch_size)
@@ -220,19 +194,29 @@ class _Matrix:
 
     def mean_eigenvalue(self) -> float:
         """Return an estimate of tr(A)/p, always the same."""
-        some = np.linspace(0, len(self._rows) - 1, min(len(self._rows), SIGN_ROWS))
+        some = np.linspace(0, self.n_rows - 1, min(self.n_rows, SIGN_ROWS)).astype(np.int64)
         of_some = _Matrix(
-            self._engine, self._fetch, self._rows[some.astype(np.int64)], self._gauss_newton
+            self.engine, self._fetch, self._rows[some], self.gauss_newton, self._stage
         )
+<<<<<<< HEAD
         signs = np.random.default_rng(0).integers(0, 2, (SIGNS, self._engine.size)) * 2.0 - 1
         products = of_some.times(signs).products
         self.n_products += of_some.n_products
         return float((signs * products).sum() / signs.size)
+=======
+        rng, total = np.random.default_rng(0), 0.0
+        for _ in range(0, SIGNS, AT_ONCE):
+            signs = rng.integers(0, 2, (AT_ONCE, self.engine.size)) * 2.0 - 1
+            total += float((signs * of_some.times(signs).products).sum())
+        self.n_products += of_some.n_products
+        return total / (SIGNS * self.engine.size)
+>>>>>>> wt-A
 
     def times(self, u: np.ndarray, *, with_outputs: bool = False) -> _Along:
         """Return the products with k directions, and the tangents along them."""
-        engine, n_rows, k = self._engine, len(self._rows), len(u)
+        engine, k = self.engine, len(u)
         self.n_products += k
+        self._stage.update(k)
         # Of unit length, since what comes in between is float32; the products are linear.
         length = np.sqrt(_squares(u))[:, None]
         length[length == 0] = 1
@@ -241,11 +225,11 @@ class _Matrix:
         for batch, n in self._batches():
             h = nn.NdArray.from_numpy_array(np.zeros(u.shape, engine.dtype))
             found = engine.add_products(
-                batch, np.full(n, 1 / n), a, h, gauss_newton=self._gauss_newton
+                batch, np.full(n, 1 / n), a, h, gauss_newton=self.gauss_newton
             )
             # A block's own mean, since each has the Hessian of the penalties, which belongs there
             # once.
-            total += h.data * (n / n_rows)
+            total += h.data * (n / self.n_rows)
             losses.append(found.losses)
             if with_outputs and found.outputs is not None:
                 outputs.append(found.outputs)
@@ -257,9 +241,9 @@ class _Matrix:
 
     def _batches(self) -> Iterator[tuple[Mapping[str, np.ndarray], int]]:
         if self._all is not None:
-            yield self._all, len(self._rows)
+            yield self._all, self.n_rows
             return
-        for start in range(0, len(self._rows), self._block):
+        for start in range(0, self.n_rows, self._block):
             part = self._rows[start : start + self._block]
             yield self._fetch(part), len(part)
 

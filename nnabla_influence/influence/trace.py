@@ -59,6 +59,7 @@ class TraceInputs:
         step_inputs: Gives the training data of each step.
         r: Gradient of the validation loss with respect to the running statistics of batch
             normalisations, shape ``(q,)``, taken back too; None where none are trained.
+        gauss_newton: Whether the Gauss-Newton matrix takes the Hessian's place.
     """
 
     steps: Sequence[Step]
@@ -67,6 +68,7 @@ class TraceInputs:
     adjoint: Adjoint
     step_inputs: StepInputs
     r: nn.NdArray | None = None
+    gauss_newton: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,9 @@ def trace_back(inputs: TraceInputs, trace: Trace) -> Iterator[Trace]:
         h.zero()
         for rows, batch in reversed(list(zip(step.batches, batches))):  # S_t
             weights = np.full(len(rows), 1 / len(rows))
-            along = engines.of_size(len(rows)).add_products(batch, weights, a, h, inputs.r).losses
+            engine = engines.of_size(len(rows))
+            found = engine.add_products(batch, weights, a, h, inputs.r, inputs.gauss_newton)
+            along = found.losses
             _check_finite(step, along)
             # add.at, since a mini-batch that straddles two epochs can hold a row twice.
             np.add.at(trace.influence, rows, weights * along)  # L_j += <a, grad l_j> / |S_t|

@@ -16,7 +16,6 @@ import numpy as np
 
 from nnabla_influence.errors import RunError, ScoreError
 from nnabla_influence.files import file_hash, replacing_file
-from nnabla_influence.influence.influence_functions import influence_functions
 from nnabla_influence.options import Options
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.retraining.inputs import Config, CurveInputs, open_inputs
@@ -28,7 +27,12 @@ from nnabla_influence.scoring import score
 from nnabla_influence.solvers import STATE_NAMES
 
 _OF_RANDOM_RANKINGS = 2
-_TRACED = {"final": ("final", "last"), "exact-last": ("exact", "last"), "exact": ("exact", "all")}
+_SCORED = {
+    "final": ("final", "last"),
+    "exact-last": ("exact", "last"),
+    "exact": ("exact", "all"),
+    "influence-functions": ("influence-function", "last"),
+}
 """Method and window of each."""
 
 
@@ -176,16 +180,7 @@ def _scores(inputs: CurveInputs, seed: int, ranking: str, run: Run) -> np.ndarra
     if ranking == "loss":
         rows = np.arange(n_rows)
         return -inputs.evaluator.evaluate(run.parameters(), inputs.training.batch, rows)[0]
-    if ranking == "influence-functions":
-        return influence_functions(
-            inputs.definition,
-            run,
-            inputs.training,
-            inputs.validation,
-            inputs.batch_size,
-            inputs.device.context,
-        )
-    method, window = _TRACED[ranking]
+    method, window = _SCORED[ranking]
     config = inputs.config
     return score(
         config.model,
@@ -195,6 +190,7 @@ def _scores(inputs: CurveInputs, seed: int, ranking: str, run: Run) -> np.ndarra
         options=Options(
             method=method,
             window=window,
+            curvature="hessian" if method == "influence-function" else None,
             running_statistics=config.running_statistics and method == "final",
             any_verdict=True,
         ),

@@ -112,6 +112,16 @@ def _exact(
         raise
 
 
+def check_trained_on(inputs: Inputs) -> None:
+    """Refuse a training CSV that is not the run's, as a window would.
+
+    Raises:
+        RunError: It is another one, or has changed since.
+    """
+    if inputs.run is not None:
+        _window(inputs)
+
+
 def _window(inputs: Inputs) -> Window:
     train, options = inputs.train, inputs.options
     if inputs.run is not None:

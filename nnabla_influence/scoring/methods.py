@@ -40,6 +40,8 @@ from nnabla_influence.scoring.inputs import Inputs
 from nnabla_influence.solvers import SolverState, read_solver_state, with_still_elements
 from nnabla_influence.text import size_text, with_option
 
+BLOCK = 256
+
 
 @dataclass(frozen=True, eq=False)
 class Method:
@@ -100,7 +102,8 @@ def final_method(inputs: Inputs) -> Method:
     final = final_checkpoint(inputs)
     chunk_size = _chunk_size(inputs)
     normalized = running_statistics(definition) != ()
-    batch_statistics = normalized and not options.running_statistics
+    in_test_mode = options.running_statistics or options.method == "influence-function"
+    batch_statistics = normalized and not in_test_mode
     mode = Mode.VALIDATION if batch_statistics else Mode.TEST
     at_end, of_rows = _at_end(inputs, final, chunk_size, mode)
     steps_mode = Mode.BATCH if batch_statistics else Mode.TEST
@@ -244,6 +247,8 @@ def _chunk_size(inputs: Inputs) -> int:
     definition, options = inputs.definition, inputs.options
     if options.chunk_size is not None:
         return max(options.chunk_size, LEAST_CHUNK)
+    if options.method == "influence-function":
+        return default_chunk_size(definition, BLOCK)  # it has no mini-batches
     if inputs.run is not None:
         batch_size = max(len(batch) for step in inputs.run.steps for batch in step.batches)
     else:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import nnabla as nn
 import numpy as np
 
-from nnabla_influence.dataset import Dataset
 from nnabla_influence.definition import (
     is_never_negative,
     validation_definition,
 )
 from nnabla_influence.engine import (
-    Engine,
     check_independence,
     is_cpu,
     lacking_in_numpy,
@@ -23,13 +21,13 @@ from nnabla_influence.engine import (
 from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.execution import Executor
-from nnabla_influence.influence.targets import LOSS, target_gradient
+from nnabla_influence.influence.influence_functions import decay_in_objective, solve
 from nnabla_influence.influence.trace import DivergedError, Trace
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
-from nnabla_influence.ranking import Orders, Ranking, Scores, Verdict
-from nnabla_influence.scoring.choice import choose
+from nnabla_influence.ranking import ROUGH, Orders, Ranking, Scores, Verdict
+from nnabla_influence.scoring.choice import check_trained_on, choose
 from nnabla_influence.scoring.inputs import (
     Inputs,
     PathLike,
@@ -39,12 +37,16 @@ from nnabla_influence.scoring.inputs import (
     ignored_rows,
     read_inputs,
 )
-from nnabla_influence.scoring.methods import Method
+from nnabla_influence.scoring.methods import Method, final_method
 from nnabla_influence.scoring.replay import remove_replay
+from nnabla_influence.scoring.target import ChosenTarget, choose_target, losses_of
 from nnabla_influence.scoring.traces import trace_all, trace_files, trace_in_workers, workers_for
 from nnabla_influence.scoring.verdict import advice, judge, signs_of
 from nnabla_influence.scoring.window import Window
 from nnabla_influence.text import listed
+
+FEW = 32
+"""Training rows that a network is checked with where there are no mini-batches."""
 
 
 def score(
@@ -90,54 +92,101 @@ def score(
     check_request(request)
     inputs = read_inputs(request, progress)
     check_output(inputs)
-    rows = inputs.validation_rows
     # The stack removes a replayed training and the traces' files once the ranking is written.
     with contextlib.ExitStack() as stack:
-        method, window = choose(inputs, progress, stack)
-        n_trials = len(window.trials)
-        executor = stack.enter_context(workers_for(n_trials, jobs, progress))
-        _check_network(inputs, method, window, progress)
-        stack.enter_context(without_futile_imports())
-        target = _target(inputs, method, rows, progress)
-        stack.enter_context(trace_files(output, n_trials, progress))
-        traces = _trace(inputs, method, window, target, executor, progress)
-        verdict = _judge(inputs, method, traces, target)
-        orders = Orders(f"{window.order.value} {method.name}", n_trials, method.why, verdict)
-        ranking = Ranking(inputs.train, _scores(traces, target), orders=orders)
+        if inputs.options.method == "influence-function":
+            ranking = _of_parameters(inputs, progress)
+        else:
+            ranking = _of_steps(inputs, jobs, progress, stack)
         if output is not None:
             ranking.write(output)
             remove_replay(output)  # of an earlier command that was killed
     return ranking
 
 
+def _of_steps(
+    inputs: Inputs, jobs: int | str, progress: Progress, stack: contextlib.ExitStack
+) -> Ranking:
+    """Trace the steps of the window back."""
+    method, window = choose(inputs, progress, stack)
+    n_trials = len(window.trials)
+    executor = stack.enter_context(workers_for(n_trials, jobs, progress))
+    _check_network(inputs, method, method.step_inputs.of(window.trials[0][-1])[-1], progress)
+    stack.enter_context(without_futile_imports())
+    target = choose_target(inputs, method.at_end, progress)
+    of_rows = _of_rows(inputs, method, target.rows, progress)
+    stack.enter_context(trace_files(inputs.output, n_trials, progress))
+    traces = _trace(inputs, method, window, target.gradient, executor, progress)
+    verdict = _judge(inputs, method, traces, target)
+    words = [window.order.value, method.name]
+    if inputs.options.gauss_newton:
+        words.append("gauss-newton")
+    if target.words != "loss":
+        words.append(target.words)
+    orders = Orders(" ".join(words), n_trials, method.why, verdict)
+    return Ranking(inputs.train, _scores(traces, of_rows), orders=orders)
+
+
+def _of_parameters(inputs: Inputs, progress: Progress) -> Ranking:
+    """Solve for the influence functions at the final parameters."""
+    options, n_rows = inputs.options, len(inputs.train)
+    check_trained_on(inputs)
+    method = final_method(inputs)
+    with without_futile_imports():
+        few = np.linspace(0, n_rows - 1, min(n_rows, FEW)).astype(np.int64)
+        _check_network(inputs, method, inputs.train.batch(few), progress)
+        target = choose_target(inputs, method.at_end, progress)
+        of_rows = _of_rows(inputs, method, target.rows, progress)
+        curvature = "gauss-newton" if options.gauss_newton else "hessian"
+        found = solve(
+            method.of_rows,
+            inputs.train.batch,
+            np.arange(n_rows),
+            target.gradient.data[None],
+            curvature,
+            decay_in_objective(inputs.solver),
+            with_outputs=False,
+            progress=progress,
+        )
+    progress.say(
+        f"Method influence-function at the final parameters: {curvature}, damping"
+        f" {found.damping:.2g}, relative residual {found.residual[0]:.1g}"
+    )
+    scores = Scores(
+        influence=found.influence[0],
+        times_seen=np.where(of_rows.ignored, 0, 1),  # each row is once in the mean loss
+        loss=of_rows.losses,
+        predicted=of_rows.predicted,
+    )
+    words = f"influence-function {curvature} {target.words}"
+    verdict = Verdict(ROUGH, "one training - not checked by retraining")
+    return Ranking(inputs.train, scores, orders=Orders(words, 1, method.why, verdict))
+
+
 @dataclass(frozen=True, eq=False)
-class _Target:
-    """What is computed at the final parameters.
+class _OfRows:
+    """What the training rows have at the final parameters, shape ``(N,)`` each.
 
     Attributes:
-        gradient: Of the validation loss, with respect to parameters and running statistics.
-        loss: The validation loss, the mean over the chosen rows.
-        row_losses: Of the training rows, shape ``(N,)``.
-        predicted: Their predictions, shape ``(N,)``, if the network has such.
-        ignored: Which of them the loss ignores, shape ``(N,)``.
+        losses: Their own.
+        predicted: What the network predicts of them, if it predicts.
+        ignored: Whether the loss ignores them.
     """
 
-    gradient: nn.NdArray
-    loss: float
-    row_losses: np.ndarray
+    losses: np.ndarray
     predicted: np.ndarray | None
     ignored: np.ndarray
 
 
-def _target(inputs: Inputs, method: Method, rows: np.ndarray, progress: Progress) -> _Target:
-    gradient = target_gradient(method.at_end, inputs.validation.batch, rows, LOSS, progress)
-    row_losses, predicted = _losses(method.of_rows, inputs.train, progress)
-    ignored = _ignored(inputs, rows, progress)
-    losses, _ = _losses(method.at_end, inputs.validation, progress, rows)
-    return _Target(gradient, float(losses.mean()), row_losses, predicted, ignored)
+def _of_rows(inputs: Inputs, method: Method, rows: np.ndarray, progress: Progress) -> _OfRows:
+    every = np.arange(len(inputs.train))
+    losses, predicted = losses_of(method.of_rows, inputs.train, every, progress)
+    return _OfRows(losses, predicted, _ignored(inputs, rows, progress))
 
 
-def _check_network(inputs: Inputs, method: Method, window: Window, progress: Progress) -> None:
+def _check_network(
+    inputs: Inputs, method: Method, last: Mapping[str, np.ndarray], progress: Progress
+) -> None:
     """Refuse a network that mixes examples in test mode, or of which derivatives are wrong."""
     n, size = len(inputs.train), method.of_rows.objective.batch_size
     batch = inputs.train.batch(np.linspace(0, n - 1, min(n, size)).astype(np.int64))
@@ -146,7 +195,6 @@ def _check_network(inputs: Inputs, method: Method, window: Window, progress: Pro
     if lacking and is_cpu(inputs.device.context):
         progress.say(f"nnabla computes this network, more slowly: NumPy lacks {listed(lacking)}")
     with progress.stage("Checking derivatives", 1, "network") as stage:
-        last = method.step_inputs.of(window.trials[0][-1])[-1]
         check_engines(method.objective, last, inputs.device.context)
         stage.update()
 
@@ -155,14 +203,14 @@ def _trace(
     inputs: Inputs,
     method: Method,
     window: Window,
-    target: _Target,
+    gradient: nn.NdArray,
     executor: Executor | None,
     progress: Progress,
 ) -> list[Trace]:
     """Trace each order of the mini-batches, here or in the executor's workers."""
     try:
         if executor is None:
-            traces = trace_all(inputs, method, window.trials, target.gradient, progress)
+            traces = trace_all(inputs, method, window.trials, gradient, progress)
         else:
             traces = trace_in_workers(executor, inputs, len(window.trials), progress)
     except DivergedError as error:
@@ -171,36 +219,20 @@ def _trace(
     return traces
 
 
-def _judge(inputs: Inputs, method: Method, traces: Sequence[Trace], target: _Target) -> Verdict:
+def _judge(
+    inputs: Inputs, method: Method, traces: Sequence[Trace], target: ChosenTarget
+) -> Verdict:
+    options = inputs.options
     signs = signs_of(
         traces,
-        target.loss,
+        target.value,
         exact=method.trajectory.exact,
-        chosen=inputs.options.validation_rows is not None,
-        never_negative=is_never_negative(inputs.definition),
+        chosen=options.validation_rows is not None or target.class_ is not None,
+        never_negative=options.target in ("loss", "error", "q-loss")
+        and is_never_negative(inputs.definition),
     )
-    ways = advice(inputs.definition, inputs.options, method.why)
-    return judge(signs, ways, any_verdict=inputs.options.any_verdict)
-
-
-def _losses(
-    engine: Engine,
-    dataset: Dataset,
-    progress: Progress,
-    rows: np.ndarray | None = None,
-    block: int = 256,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    losses, predictions = [], []
-    rows = np.arange(len(dataset)) if rows is None else rows
-    with progress.stage("Losses and predictions", len(rows), "rows") as stage:
-        for start in range(0, len(rows), block):
-            some = rows[start : start + block]
-            found = engine.outputs(dataset.batch(some))
-            losses.append(found.losses)
-            if found.predictions is not None:
-                predictions.append(found.predictions)
-            stage.update(len(some))
-    return np.concatenate(losses), np.concatenate(predictions) if predictions else None
+    ways = advice(inputs.definition, options, method.why)
+    return judge(signs, ways, any_verdict=options.any_verdict)
 
 
 def _ignored(inputs: Inputs, rows: np.ndarray, progress: Progress) -> np.ndarray:
@@ -223,13 +255,13 @@ def _ignored(inputs: Inputs, rows: np.ndarray, progress: Progress) -> np.ndarray
     return ignored
 
 
-def _scores(traces: Sequence[Trace], target: _Target) -> Scores:
+def _scores(traces: Sequence[Trace], of_rows: _OfRows) -> Scores:
     influence = np.stack([trace.influence for trace in traces])
     times_seen = np.stack([trace.times_seen for trace in traces])
     return Scores(
         influence=influence.mean(axis=0),
         influence_std=influence.std(axis=0, ddof=1) if len(traces) > 1 else None,
-        times_seen=times_seen.sum(axis=0) * ~target.ignored,
-        loss=target.row_losses,
-        predicted=target.predicted,
+        times_seen=times_seen.sum(axis=0) * ~of_rows.ignored,
+        loss=of_rows.losses,
+        predicted=of_rows.predicted,
     )

@@ -13,7 +13,6 @@ from nnabla_influence.definition import validation_definition
 from nnabla_influence.errors import OutputError, ScoreError
 from nnabla_influence.execution import Executor, Task, open_executor
 from nnabla_influence.files import file_hash
-from nnabla_influence.influence.targets import LOSS, target_gradient
 from nnabla_influence.influence.trace import Trace, TraceInputs, trace_back
 from nnabla_influence.influence.trace_file import TraceFile, fingerprint, trace_path
 from nnabla_influence.nnabla_cli.order import shuffled_steps
@@ -22,6 +21,7 @@ from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.inputs import Inputs, PathLike, Request, read_inputs
 from nnabla_influence.scoring.methods import Method, final_method
+from nnabla_influence.scoring.target import choose_target
 from nnabla_influence.solvers import STATE_NAMES, Adjoint, build_adjoint
 from nnabla_influence.text import seconds_text
 
@@ -111,8 +111,7 @@ def trace_shuffled(request: Request, trial: int) -> Trace:
         batch_size=options.batch_size,
     )
     with without_futile_imports():
-        fetch, rows = inputs.validation.batch, inputs.validation_rows
-        gradient = target_gradient(method.at_end, fetch, rows, LOSS, progress)
+        gradient = choose_target(inputs, method.at_end, progress).gradient
         return _trace(inputs, method, steps, trial, gradient, progress, save_end=True)
 
 
@@ -165,7 +164,15 @@ def _trace(
     if file is not None and saved is not None:
         trace = saved
         progress.say(f"Resumed after {trace.n_steps} steps from {file.path.name}")
-    whole = TraceInputs(steps, method.trajectory, method.of_steps, adjoint, method.step_inputs, r)
+    whole = TraceInputs(
+        steps,
+        method.trajectory,
+        method.of_steps,
+        adjoint,
+        method.step_inputs,
+        r,
+        inputs.options.gauss_newton,
+    )
     with progress.stage("Trace back", len(steps) - trace.n_steps, "steps") as stage:
         for so_far in trace_back(whole, trace):
             trace = so_far
@@ -198,8 +205,8 @@ def _trace_file(
     inputs: Inputs, method: Method, steps: Sequence[Step], trial: int
 ) -> TraceFile | None:
     """Return the trial's file, whose fingerprint is of all that its scores depend on."""
-    if inputs.output is None:
-        return None
+    if inputs.output is None or callable(inputs.options.target):
+        return None  # what a function computes has no fingerprint
     path = trace_path(inputs.output, trial)
     if not path.parent.is_dir():
         return None  # in a worker of another machine

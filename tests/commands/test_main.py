@@ -158,7 +158,7 @@ def test_the_spellings_of_sony_and_of_older_versions_are_accepted(older: str, pr
         ("score -m a -o b --validation-rows 1,,2", "--validation-rows: '1,,2'"),
         ("score -m a -o b --validation-rows -1", "--validation-rows: '-1'"),
         ("score -m a -o b --jobs 2 --scheduler c", "not allowed with argument --jobs"),
-        ("score -m a -o b --method best", "'best' (choose from 'auto', 'exact', 'final')"),
+        ("score -m a -o b --method best", "'best' (choose from 'auto', 'exact', 'final', "),
     ],
 )
 def test_wrong_usage(capsys, words: str, named: str):
