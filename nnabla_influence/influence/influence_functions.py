@@ -137,12 +137,8 @@ def _solved(
             along = matrix.times(s, with_outputs=with_outputs)
             left = v - along.products - ridge * s
             return InfluenceFunctions(
-<<<<<<< HEAD
-                along.losses / len(rows),
-                s,
-=======
                 along.losses / matrix.n_rows,
->>>>>>> wt-A
+                s,
                 along.outputs,
                 damping,
                 np.sqrt(_squares(left) / _squares(v)),
@@ -198,19 +194,10 @@ class _Matrix:
         of_some = _Matrix(
             self.engine, self._fetch, self._rows[some], self.gauss_newton, self._stage
         )
-<<<<<<< HEAD
-        signs = np.random.default_rng(0).integers(0, 2, (SIGNS, self._engine.size)) * 2.0 - 1
+        signs = np.random.default_rng(0).integers(0, 2, (SIGNS, self.engine.size)) * 2.0 - 1
         products = of_some.times(signs).products
         self.n_products += of_some.n_products
         return float((signs * products).sum() / signs.size)
-=======
-        rng, total = np.random.default_rng(0), 0.0
-        for _ in range(0, SIGNS, AT_ONCE):
-            signs = rng.integers(0, 2, (AT_ONCE, self.engine.size)) * 2.0 - 1
-            total += float((signs * of_some.times(signs).products).sum())
-        self.n_products += of_some.n_products
-        return total / (SIGNS * self.engine.size)
->>>>>>> wt-A
 
     def times(self, u: np.ndarray, *, with_outputs: bool = False) -> _Along:
         """Return the products with k directions, and the tangents along them."""

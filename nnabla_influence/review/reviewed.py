@@ -13,7 +13,7 @@ import numpy as np
 from nnabla_influence.cleansing.rows import picked
 from nnabla_influence.dataset.harmless import restored
 from nnabla_influence.files import PathLike
-from nnabla_influence.ranking import Orders, Ranking, Verdict, read_ranking
+from nnabla_influence.ranking import Ranking, Verdict, read_ranking
 from nnabla_influence.review.classes import Class, find_classes, number_text
 from nnabla_influence.review.columns import (
     Columns,
@@ -78,14 +78,9 @@ class Reviewed(Sequence[ReviewedRow]):
         classes: The values that labels and predictions have, ascending; none where they are not
             all whole numbers.
         orders: Which orders of the mini-batches were traced: ``recorded``, ``replayed`` or
-<<<<<<< HEAD
             ``shuffled``; or ``5 trainings``; None where it is not known.
-        method: ``final``, ``exact``, ``influence-function``; None where it is not known.
-=======
-            ``shuffled``; None where it is not known.
         method: ``final``, ``exact`` or ``influence-function``, with what else it was asked, such
             as ``final gauss-newton error``; None where it is not known.
->>>>>>> wt-A
         why: Why it is that method, in a few words; empty where it is not known.
         verdict: How far the ranking can be trusted; None where it is not known.
     """
@@ -192,11 +187,7 @@ def read_reviewed(
     """
     read = read_ranking(ranking)
     columns = sort_columns(read.dataset, read.rows.tolist(), label_column)
-<<<<<<< HEAD
-    orders, method = _words(read.orders)
-=======
     orders, method = _origin([] if read.orders is None else read.orders.origin.split())
->>>>>>> wt-A
     return Reviewed(
         path=read.dataset.path,
         image_columns=tuple(map(short_name, columns.images)),
@@ -213,20 +204,12 @@ def read_reviewed(
     )
 
 
-<<<<<<< HEAD
-def _words(orders: Orders | None) -> tuple[str | None, str | None]:
-    """Return the source of the orders, and the method, which older rankings do not name."""
-    if orders is None:
-        return None, None
-    source, _, method = orders.origin.rpartition(" ")
-    return (source, method) if source else (method, "final")
-=======
 def _origin(words: list[str]) -> tuple[str | None, str | None]:
-    """Return the orders and the method in the words of `Orders.origin`."""
+    """Return the orders, or trainings, and the method in the words of `Orders.origin`."""
     if not words or words[0] == "influence-function":
         return None, " ".join(words) or None
-    return words[0], " ".join(words[1:]) or "final"
->>>>>>> wt-A
+    n = 2 if words[1:2] == ["trainings"] else 1
+    return " ".join(words[:n]), " ".join(words[n:]) or "final"
 
 
 def _class_of(cell: str) -> str:
