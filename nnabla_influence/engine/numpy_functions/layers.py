@@ -130,7 +130,7 @@ def convolution_pair(
         )
 
     pair = paired((*x, *weight), images.back(y), images.back(dy, lead), pullback, stacked=True)
-    return with_bias(pair, bias, images.base_axis)
+    return with_bias(pair, bias, images)
 
 
 def _each(v: Any, lead: tuple[int, ...]) -> list[Any]:
@@ -235,28 +235,28 @@ def paired(
     return Pair(*tape.record(inputs, [y, dy], pullback, stacked))
 
 
-def with_bias(y: Pair, bias: Pair, axis: int) -> Pair:
-    """Add a bias along the axes from ``axis`` on, or along the one axis of the channels."""
+def with_bias(y: Pair, bias: Pair, images: Images) -> Pair:
+    """Add a bias to the channels."""
     if bias.value is None:
         return y
-
-    shape, ndim = bias.value.shape, y.value.ndim
-    along = axis % ndim
-    aligned = (*[1] * along, *shape, *[1] * (ndim - along - len(shape)))
-    summed = tuple(i - ndim for i, size in enumerate(aligned) if size == 1)
 
     def added(part: Array | None, b: Array | None) -> Any:
         if b is None:
             return part
-        lead = b.shape[: b.ndim - len(shape)]
-        view = values(b).reshape(*lead, *aligned)
-        data = np.zeros((*lead, *y.value.shape), view.dtype) if part is None else values(part)
-        data += view  # nothing else has seen it
+        lead, n = b.shape[:-1], b.shape[-1]
+        zeros = np.zeros((*lead, *y.value.shape), values(b).dtype) if part is None else None
+        data = images.of(values(part) if zeros is None else zeros, lead)
+        # Whole rows at once, since NumPy is slow along a short last axis.
+        rows = data.reshape(*lead, -1, data.shape[2] * n)
+        rows += np.tile(values(b)[..., None, :], data.shape[2])  # nothing else has seen it
+        data = images.back(rows.reshape(data.shape), lead)
 
         def pullback(g: np.ndarray) -> Sequence[Gradient]:
             if not isinstance(b, Tensor):
                 return g, None
-            return g, g.sum(axis=summed).reshape(*g.shape[: g.ndim - ndim], *shape)
+            targets = g.shape[: g.ndim - y.value.ndim]
+            flat = images.of(g, targets).reshape(*targets, -1, n)
+            return g, np.ones(flat.shape[-2], flat.dtype) @ flat
 
         tape = next((v.tape for v in (part, b) if isinstance(v, Tensor)), None)
         return data if tape is None else tape.record((part, b), [data], pullback, True)[0]
