@@ -213,7 +213,8 @@ def padded(x: np.ndarray, pad: Size) -> np.ndarray:
     if pad == (0, 0):
         return np.ascontiguousarray(x)
     (ph, pw), (b, h, w, c) = pad, x.shape
-    y = np.zeros((b, h + 2 * ph, w + 2 * pw, c), x.dtype)
+    y = scratch("padded", (b, h + 2 * ph, w + 2 * pw, c), x.dtype)
+    y[...] = 0
     y[:, ph : ph + h, pw : pw + w] = x
     return y
 

@@ -35,40 +35,63 @@ NO_BIAS = Pair(None)
 
 def affine_pair(x: Pair, weight: Pair, bias: Pair = NO_BIAS, base_axis: int = 1) -> Pair:
     """Y = x W + b, with x and W as matrices."""
-    out = x.value.shape[: base_axis % x.value.ndim] + weight.value.shape[1:]
-    n, shape = weight.value.shape[0], weight.value.shape
-    lead = targets_of(x, weight, bias)
-    w, x_ = values(weight.value).reshape(n, -1), values(x.value).reshape(-1, n)
-    dw = None if weight.tangent is None else values(weight.tangent).reshape(*lead, n, -1)
-    dx = None if x.tangent is None else values(x.tangent).reshape(*lead, -1, n)
-    y = x_ @ w
-    if bias.value is not None:
-        y += values(bias.value).reshape(-1)
-    dy = None if dw is None else x_ @ dw
-    if dx is not None:
-        along_x = (dx.reshape(-1, n) @ w).reshape(*lead, *y.shape)
-        dy = along_x if dy is None else np.add(dy, along_x, out=dy)
-    if bias.tangent is not None:
-        db = values(bias.tangent).reshape(*lead, 1, -1)
-        dy = np.broadcast_to(db, (*lead, *y.shape)) if dy is None else np.add(dy, db, out=dy)
+    shape = weight.value.shape
+    if x.value.ndim > 2 or len(shape) > 2:
+        out = x.value.shape[: base_axis % x.value.ndim] + shape[1:]
+        flat = None if bias.value is None else reshape_pair(bias, (-1,))
+        x, weight = reshape_pair(x, (-1, shape[0])), reshape_pair(weight, (shape[0], -1))
+        return reshape_pair(affine_pair(x, weight, flat or NO_BIAS), out)
     inputs = (*x, *weight, *bias)
+    x_, dx, w, dw, b, db = map(values, inputs)
+    # A product with value and tangent is faster than one with each.
+    both = None if dx is None else np.concatenate((x_, dx.reshape(-1, len(w))))
+    if both is None:
+        y, dy = x_ @ w, None
+    else:
+        y, dy = _split(both @ w, x_, dx)
+    if b is not None:
+        y += b
+    dy = sum_of(dy, _nn(x_, dw))
+    if db is not None:
+        lead = db.shape[:-1]
+        dy = np.zeros((*lead, *y.shape), y.dtype) if dy is None else dy
+        dy += db[..., None, :]
+    wanted = [isinstance(v, Tensor) for v in inputs]
 
     def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
-        p, q = (None if g is None else g.reshape(*lead, *y.shape) for g in (p, q))
-        wanted = [isinstance(v, Tensor) for v in inputs]
-        of_bias = None if bias.value is None else bias.value.shape
-        found = (
-            (sum_of(_nt(p, w), _nt(q, dw)) if wanted[0] else None, x.value.shape),
-            (_nt(q, w) if wanted[1] else None, x.value.shape),
-            (sum_of(_tn(x_, p), _tn(dx, q)) if wanted[2] else None, shape),
-            (_tn(x_, q) if wanted[3] else None, shape),
-            (p.sum(axis=-2) if wanted[4] and p is not None else None, of_bias),
-            (q.sum(axis=-2) if wanted[5] and q is not None else None, of_bias),
+        if both is not None and p is not None and q is not None and p.ndim == 2:
+            of_both = np.concatenate((p, q))
+            by_x, by_dx = _split(of_both @ w.T, p, q)
+            by_w = both.T @ of_both if wanted[2] else None
+        else:
+            by_x = _nt(p, w) if wanted[0] else None
+            by_dx = _nt(q, w) if wanted[1] else None
+            by_w = sum_of(_tn(x_, p), _tn(dx, q)) if wanted[2] else None
+        return (
+            sum_of(by_x, _nt(q, dw)) if wanted[0] else None,
+            by_dx,
+            by_w,
+            _tn(x_, q) if wanted[3] else None,
+            total(p) if wanted[4] else None,
+            total(q) if wanted[5] else None,
         )
-        return [None if g is None else g.reshape(*lead, *(of or ())) for g, of in found]
 
-    dy = None if dy is None else dy.reshape(*lead, *out)
-    return paired(inputs, y.reshape(out), dy, pullback, stacked=True)
+    return paired(inputs, y, dy, pullback, stacked=True)
+
+
+def reshape_pair(x: Pair, shape: Sequence[int], inplace: bool = True) -> Pair:
+    """Return x with another shape."""
+    data, dx = values(x.value), values(x.tangent)
+    y = data.reshape(shape)
+
+    def back(g: Gradient, of: tuple[int, ...] = data.shape) -> Gradient:
+        return None if g is None else g.reshape(*g.shape[: g.ndim - y.ndim], *of)
+
+    def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
+        return back(p), back(q)
+
+    dy = None if dx is None else dx.reshape(*dx.shape[: dx.ndim - data.ndim], *y.shape)
+    return paired(x, y, dy, pullback, stacked=True)
 
 
 def convolution_pair(
@@ -227,12 +250,12 @@ def paired(
         pullback: From the gradients by value and tangent to those by the inputs.
         stacked: See `Tape.record`.
     """
-    tape = next((x.tape for x in inputs if isinstance(x, Tensor)), None)
-    if tape is None:
-        return Pair(y, dy)
-    if dy is None:
-        return Pair(tape.record(inputs, [y], lambda p: pullback(p, None), stacked)[0])
-    return Pair(*tape.record(inputs, [y, dy], pullback, stacked))
+    for x in inputs:
+        if isinstance(x, Tensor):
+            if dy is None:
+                return Pair(x.tape.record(inputs, [y], lambda p: pullback(p, None), stacked)[0])
+            return Pair(*x.tape.record(inputs, [y, dy], pullback, stacked))
+    return Pair(y, dy)
 
 
 def with_bias(y: Pair, bias: Pair, images: Images) -> Pair:
@@ -256,7 +279,7 @@ def with_bias(y: Pair, bias: Pair, images: Images) -> Pair:
                 return g, None
             targets = g.shape[: g.ndim - y.value.ndim]
             flat = images.of(g, targets).reshape(*targets, -1, n)
-            return g, np.ones(flat.shape[-2], flat.dtype) @ flat
+            return g, total(flat)
 
         tape = next((v.tape for v in (part, b) if isinstance(v, Tensor)), None)
         return data if tape is None else tape.record((part, b), [data], pullback, True)[0]
@@ -272,13 +295,28 @@ def sum_of(a: Gradient, b: Gradient) -> Gradient:
     return a
 
 
-def _tn(a: Gradient, b: Gradient) -> Gradient:
-    return None if a is None or b is None else a.swapaxes(-1, -2) @ b
+def _split(both: np.ndarray, x: np.ndarray, dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of a value and of its tangent."""
+    n = len(x)
+    return both[:n], both[n:].reshape(*dx.shape[:-1], -1)
 
 
-def _nt(a: Gradient, b: Gradient) -> Gradient:
+def total(g: Gradient) -> Gradient:
+    """Return the sum of rows, by a product, which is faster."""
+    return None if g is None else np.ones(g.shape[-2], g.dtype) @ g
+
+
+def _nn(a: Gradient, b: Gradient) -> Gradient:
     if a is None or b is None:
         return None
     if a.ndim == 3 and b.ndim == 2:  # one product in place of one for each target
-        return (a.reshape(-1, a.shape[2]) @ b.T).reshape(*a.shape[:2], -1)
-    return a @ b.swapaxes(-1, -2)
+        return (a.reshape(-1, a.shape[2]) @ b).reshape(*a.shape[:2], -1)
+    return a @ b
+
+
+def _tn(a: Gradient, b: Gradient) -> Gradient:
+    return None if a is None else _nn(a.swapaxes(-1, -2), b)
+
+
+def _nt(a: Gradient, b: Gradient) -> Gradient:
+    return None if b is None else _nn(a, b.swapaxes(-1, -2))
