@@ -81,7 +81,7 @@ class NumpyEngine(Engine):
         """Yield views of a vector over the parameters, or of k, in their shapes, by name."""
         lead = flat.shape[:-1]
         for name, part, shape in self._parts:
-            yield name, flat[..., part].reshape(*lead, *shape)
+            yield name, flat[..., part].reshape((*lead, *shape))
 
     @_on_one_blas_thread
     def add_products(

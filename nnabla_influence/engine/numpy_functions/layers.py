@@ -44,11 +44,8 @@ def affine_pair(x: Pair, weight: Pair, bias: Pair = NO_BIAS, base_axis: int = 1)
     inputs = (*x, *weight, *bias)
     x_, dx, w, dw, b, db = map(values, inputs)
     # A product with value and tangent is faster than one with each.
-    both = None if dx is None else np.concatenate((x_, dx.reshape(-1, len(w))))
-    if both is None:
-        y, dy = x_ @ w, None
-    else:
-        y, dy = _split(both @ w, x_, dx)
+    both = x_ if dx is None else np.concatenate((x_, dx.reshape(-1, len(w))))
+    y, dy = _split(both @ w, x_, dx)
     if b is not None:
         y += b
     dy = sum_of(dy, _nn(x_, dw))
@@ -59,7 +56,8 @@ def affine_pair(x: Pair, weight: Pair, bias: Pair = NO_BIAS, base_axis: int = 1)
     wanted = [isinstance(v, Tensor) for v in inputs]
 
     def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
-        if both is not None and p is not None and q is not None and p.ndim == 2:
+        by_w: Gradient
+        if dx is not None and p is not None and q is not None and p.ndim == 2:
             of_both = np.concatenate((p, q))
             by_x, by_dx = _split(of_both @ w.T, p, q)
             by_w = both.T @ of_both if wanted[2] else None
@@ -85,12 +83,12 @@ def reshape_pair(x: Pair, shape: Sequence[int], inplace: bool = True) -> Pair:
     y = data.reshape(shape)
 
     def back(g: Gradient, of: tuple[int, ...] = data.shape) -> Gradient:
-        return None if g is None else g.reshape(*g.shape[: g.ndim - y.ndim], *of)
+        return None if g is None else g.reshape((*g.shape[: g.ndim - y.ndim], *of))
 
     def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
         return back(p), back(q)
 
-    dy = None if dx is None else dx.reshape(*dx.shape[: dx.ndim - data.ndim], *y.shape)
+    dy = None if dx is None else dx.reshape((*dx.shape[: dx.ndim - data.ndim], *y.shape))
     return paired(x, y, dy, pullback, stacked=True)
 
 
@@ -295,10 +293,10 @@ def sum_of(a: Gradient, b: Gradient) -> Gradient:
     return a
 
 
-def _split(both: np.ndarray, x: np.ndarray, dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _split(both: np.ndarray, x: np.ndarray, dx: Gradient) -> tuple[Any, Gradient]:
     """Return the rows of a value and of its tangent."""
     n = len(x)
-    return both[:n], both[n:].reshape(*dx.shape[:-1], -1)
+    return both[:n], None if dx is None else both[n:].reshape(*dx.shape[:-1], -1)
 
 
 def total(g: Gradient) -> Gradient:
