@@ -43,9 +43,9 @@ def affine_pair(x: Pair, weight: Pair, bias: Pair = NO_BIAS, base_axis: int = 1)
         return reshape_pair(affine_pair(x, weight, flat or NO_BIAS), out)
     inputs = (*x, *weight, *bias)
     x_, dx, w, dw, b, db = map(values, inputs)
-    # A product with value and tangent is faster than one with each.
-    both = x_ if dx is None else np.concatenate((x_, dx.reshape(-1, len(w))))
-    y, dy = _split(both @ w, x_, dx)
+    # Of one target, a product with value and tangent is faster than one with each.
+    both = None if dx is None or dx.ndim > 2 else np.concatenate((x_, dx))
+    y, dy = (x_ @ w, _nn(dx, w)) if both is None else _halves(both @ w)
     if b is not None:
         y += b
     dy = sum_of(dy, _nn(x_, dw))
@@ -57,9 +57,9 @@ def affine_pair(x: Pair, weight: Pair, bias: Pair = NO_BIAS, base_axis: int = 1)
 
     def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
         by_w: Gradient
-        if dx is not None and p is not None and q is not None and p.ndim == 2:
+        if both is not None and p is not None and q is not None:
             of_both = np.concatenate((p, q))
-            by_x, by_dx = _split(of_both @ w.T, p, q)
+            by_x, by_dx = _halves(of_both @ w.T)
             by_w = both.T @ of_both if wanted[2] else None
         else:
             by_x = _nt(p, w) if wanted[0] else None
@@ -293,10 +293,10 @@ def sum_of(a: Gradient, b: Gradient) -> Gradient:
     return a
 
 
-def _split(both: np.ndarray, x: np.ndarray, dx: Gradient) -> tuple[Any, Gradient]:
+def _halves(both: np.ndarray) -> tuple[Any, Gradient]:
     """Return the rows of a value and of its tangent."""
-    n = len(x)
-    return both[:n], None if dx is None else both[n:].reshape(*dx.shape[:-1], -1)
+    n = len(both) // 2
+    return both[:n], both[n:]
 
 
 def total(g: Gradient) -> Gradient:
