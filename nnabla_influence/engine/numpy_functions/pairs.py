@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from nnabla_influence.engine.numpy_functions import NP
+from nnabla_influence.engine.numpy_functions.batch_normalization import (
+    batch_normalization_pairs,
+)
 from nnabla_influence.engine.numpy_functions.deconvolution import LAYERS
 from nnabla_influence.engine.numpy_functions.layers import Pair, paired, targets_of
 from nnabla_influence.engine.numpy_functions.losses import softmax_cross_entropy_pair
-from nnabla_influence.engine.numpy_functions.normalizations import batch_normalization_pair
 from nnabla_influence.engine.numpy_functions.pooling import max_pooling_pair
 from nnabla_influence.engine.numpy_functions.tape import Gradient, values
 
@@ -38,14 +38,16 @@ def _reshape_pair(x: Pair, shape: Sequence[int], inplace: bool = True) -> Pair:
     return paired(x, y, dy, pullback, stacked=True)
 
 
-PAIRS: Mapping[str, Callable[..., Pair]] = {
+PAIRS: Mapping[str, Callable[..., Pair | list[Pair]]] = {
     **LAYERS,
-    "BatchNormalization": functools.partial(batch_normalization_pair, NP),
+    "BatchNormalization": batch_normalization_pairs,
     "MaxPooling": max_pooling_pair,
     "ReLU": _relu_pair,
     "Reshape": _reshape_pair,
     "SoftmaxCrossEntropy": softmax_cross_entropy_pair,
 }
 
-STACKED = frozenset({"Affine", "Convolution", "ReLU", "Reshape", "SoftmaxCrossEntropy"})
+STACKED = frozenset(
+    {"Affine", "BatchNormalization", "Convolution", "ReLU", "Reshape", "SoftmaxCrossEntropy"}
+)
 """Of these, which carry the tangents of several targets at once."""
