@@ -21,6 +21,7 @@ from nnabla_influence.engine.numpy_functions.correlation import (
     weights,
 )
 from nnabla_influence.engine.numpy_functions.tape import Array, Gradient, Tensor, values
+from nnabla_influence.engine.threads import add_to
 
 
 class Pair(NamedTuple):
@@ -93,7 +94,7 @@ def convolution_pair(
     dy = np.concatenate(rest) if len(rest) > 1 else rest[0] if rest else None
     if dx is not None:
         along_x = correlate(dx, [w], window)[0]
-        dy = along_x if dy is None else np.add(dy, along_x, out=dy)
+        dy = sum_of(along_x, dy)
     n, size = len(x_), x_.shape[1:3]
 
     def each(g: np.ndarray | None) -> list[np.ndarray]:
@@ -251,7 +252,7 @@ def with_bias(y: Pair, bias: Pair, axis: int) -> Pair:
         lead = b.shape[: b.ndim - len(shape)]
         view = values(b).reshape(*lead, *aligned)
         data = np.zeros((*lead, *y.value.shape), view.dtype) if part is None else values(part)
-        data += view  # nothing else has seen it
+        add_to(data, view)  # nothing else has seen it
 
         def pullback(g: np.ndarray) -> Sequence[Gradient]:
             if not isinstance(b, Tensor):
@@ -268,7 +269,7 @@ def sum_of(a: Gradient, b: Gradient) -> Gradient:
     """Return a + b, in the memory of a, which nothing else holds; None is zero."""
     if a is None or b is None:
         return b if a is None else a
-    a += b
+    add_to(a, b)
     return a
 
 
