@@ -159,7 +159,7 @@ def _patches(x: np.ndarray, window: Window) -> np.ndarray:
     of_b, of_h, of_w, of_c = x.strides
     (sh, sw), (dh, dw) = window.stride, window.dilation
     strides = (of_b, of_h * sh, of_w * sw, of_h * dh, of_w * dw, of_c)
-    patches = np.ndarray((b, h, w, *window.kernel, c), x.dtype, x, strides=strides)
+    patches: np.ndarray = np.ndarray((b, h, w, *window.kernel, c), x.dtype, x, strides=strides)
     copied = scratch("patches", patches.shape, patches.dtype)
     copied[...] = patches
     return copied
