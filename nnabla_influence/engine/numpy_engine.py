@@ -48,9 +48,10 @@ class NumpyEngine(Engine):
         statistics = [statistic.value for statistic in o.statistics]
         outputs = [] if o.outputs is None else [o.outputs]
         prediction = [] if o.prediction is None else [o.prediction]
-        self._products = Program([o.losses, *outputs, *penalty, *statistics])
-        self._loss = Program([o.losses, *penalty])
-        self._outputs = Program([o.losses, *prediction])
+        targets = [o.losses, *outputs, *penalty, *statistics]
+        self._products = Program(targets, o.normalizations)
+        self._loss = Program([o.losses, *penalty], o.normalizations)
+        self._outputs = Program([o.losses, *prediction], o.normalizations)
         self._parameters = {name: np.array(v.d, dtype) for name, v in o.parameters.items()}
         self._buffers = {name: np.array(v.d, dtype) for name, v in o.buffers.items()}
         ends = itertools.accumulate(v.size for v in self._parameters.values())

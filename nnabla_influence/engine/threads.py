@@ -39,6 +39,9 @@ def one_blas_thread() -> Iterator[None]:
             each.set_num_threads(n)
 
 
+_ADDED = 100_000
+"""Values at a time."""
+
 WORTH_SHARING = 10_000_000
 """Products of numbers; fewer are done sooner than shared."""
 
@@ -54,6 +57,19 @@ def for_each(
             function(item)
     else:
         list(pool.map(function, items))  # which raises what a call raises
+
+
+def add_to(out: np.ndarray, other: np.ndarray) -> None:
+    """Add another array, which may have to be broadcast, in place; in threads as `for_each`."""
+    if out.size < 2 * _ADDED:
+        out += other
+        return
+    other, n = np.broadcast_to(other, out.shape), max(1, _ADDED * len(out) // out.size)
+
+    def block(start: int) -> None:
+        out[start : start + n] += other[start : start + n]
+
+    for_each(block, range(0, len(out), n))
 
 
 def in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

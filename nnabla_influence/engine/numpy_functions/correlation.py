@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from nnabla_influence.engine.threads import for_each, scratch
 
@@ -67,10 +66,9 @@ def correlate(x: np.ndarray, kernels: Sequence[np.ndarray], window: Window) -> l
     k = c * window.kernel[0] * window.kernel[1]
     matrix = np.concatenate([kernel.reshape(k, n_outputs) for kernel in kernels], axis=1)
     outputs = [np.empty((len(x) * h * w, n_outputs), x.dtype) for _ in kernels]
-    patches = _patches(x, window)
 
     def block(some: slice) -> None:
-        flat = _copied(patches[some]).reshape(-1, k)
+        flat = _patches(x[some], window).reshape(-1, k)
         rows = slice(some.start * h * w, some.stop * h * w)
         if len(kernels) == 1:
             np.matmul(flat, matrix, out=outputs[0][rows])
@@ -98,7 +96,6 @@ def weights(x: np.ndarray, gradients: Sequence[np.ndarray], window: Window) -> l
         wide = [g.reshape(len(x), h, w // together, -1) for g in gradients]
         return [_narrowed(g, together) for g in weights(x, wide, _wider(window, together))]
     k = c * window.kernel[0] * window.kernel[1]
-    patches = _patches(x, window)
     flat_gradients = [np.ascontiguousarray(g).reshape(-1, n_outputs) for g in gradients]
     blocks = _blocks(len(x), h * w * k)
     parts = [blocks[i::_PARTS] for i in range(min(_PARTS, len(blocks)))]
@@ -106,7 +103,7 @@ def weights(x: np.ndarray, gradients: Sequence[np.ndarray], window: Window) -> l
 
     def part(number: int) -> None:
         for some in parts[number]:
-            flat = _copied(patches[some]).reshape(-1, k)
+            flat = _patches(x[some], window).reshape(-1, k)
             rows = slice(some.start * h * w, some.stop * h * w)
             g = [g[rows] for g in flat_gradients]
             sums[number] += flat.T @ (g[0] if len(g) == 1 else np.concatenate(g, axis=1))
@@ -198,31 +195,28 @@ def _by_group(
 
 
 def _patches(x: np.ndarray, window: Window) -> np.ndarray:
-    """Return a view (B, h, w, kh, kw, C) of the patches under the kernel."""
+    """Return a copy (B, h, w, kh, kw, C) of the patches under the kernel; it is a `scratch`."""
     h, w = window.output(x.shape[1:3])
     x = padded(x, window.pad)
     b, c = len(x), x.shape[3]
     of_b, of_h, of_w, of_c = x.strides
     (sh, sw), (dh, dw) = window.stride, window.dilation
     strides = (of_b, of_h * sh, of_w * sw, of_h * dh, of_w * dw, of_c)
-    return as_strided(x, (b, h, w, *window.kernel, c), strides, writeable=False)
+    patches: np.ndarray = np.ndarray((b, h, w, *window.kernel, c), x.dtype, x, strides=strides)
+    copied = scratch("patches", patches.shape, patches.dtype)
+    copied[...] = patches
+    return copied
 
 
 def padded(x: np.ndarray, pad: Size) -> np.ndarray:
-    """Return images with zeros around them."""
+    """Return images with zeros around them; it may be a `scratch`."""
     if pad == (0, 0):
         return np.ascontiguousarray(x)
     (ph, pw), (b, h, w, c) = pad, x.shape
     y = scratch("padded", (b, h + 2 * ph, w + 2 * pw, c), x.dtype)
-    y[...] = 0
+    y[:, :ph] = y[:, ph + h :] = y[:, :, :pw] = y[:, :, pw + w :] = 0
     y[:, ph : ph + h, pw : pw + w] = x
     return y
-
-
-def _copied(patches: np.ndarray) -> np.ndarray:
-    copied = scratch("patches", patches.shape, patches.dtype)
-    copied[...] = patches
-    return copied
 
 
 def _blocks(n: int, values: int) -> list[slice]:

@@ -21,6 +21,7 @@ from nnabla_influence.engine.numpy_functions.correlation import (
     weights,
 )
 from nnabla_influence.engine.numpy_functions.tape import Array, Gradient, Tensor, values
+from nnabla_influence.engine.threads import add_to
 
 
 class Pair(NamedTuple):
@@ -114,7 +115,7 @@ def convolution_pair(
     dy = np.concatenate(rest) if len(rest) > 1 else rest[0] if rest else None
     if dx is not None:
         along_x = correlate(dx, [w], window)[0]
-        dy = along_x if dy is None else np.add(dy, along_x, out=dy)
+        dy = sum_of(along_x, dy)
     n, size = len(x_), x_.shape[1:3]
 
     def each(g: np.ndarray | None) -> list[np.ndarray]:
@@ -269,7 +270,7 @@ def with_bias(y: Pair, bias: Pair, images: Images) -> Pair:
         data = images.of(values(part) if zeros is None else zeros, lead)
         # Whole rows at once, since NumPy is slow along a short last axis.
         rows = data.reshape(*lead, -1, data.shape[2] * n)
-        rows += np.tile(values(b)[..., None, :], data.shape[2])  # nothing else has seen it
+        add_to(rows, np.tile(values(b)[..., None, :], data.shape[2]))  # nothing else has seen it
         data = images.back(rows.reshape(data.shape), lead)
 
         def pullback(g: np.ndarray) -> Sequence[Gradient]:
@@ -289,7 +290,7 @@ def sum_of(a: Gradient, b: Gradient) -> Gradient:
     """Return a + b, in the memory of a, which nothing else holds; None is zero."""
     if a is None or b is None:
         return b if a is None else a
-    a += b
+    add_to(a, b)
     return a
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 
-from nnabla_influence.engine.numpy_functions import NP
+from nnabla_influence.engine.numpy_functions.batch_normalization import (
+    batch_normalization_pairs,
+)
 from nnabla_influence.engine.numpy_functions.deconvolution import LAYERS
 from nnabla_influence.engine.numpy_functions.layers import Pair, paired, reshape_pair
 from nnabla_influence.engine.numpy_functions.losses import softmax_cross_entropy_pair
-from nnabla_influence.engine.numpy_functions.normalizations import batch_normalization_pair
 from nnabla_influence.engine.numpy_functions.pooling import max_pooling_pair
 from nnabla_influence.engine.numpy_functions.tape import Gradient, values
 
@@ -25,14 +25,16 @@ def _relu_pair(x: Pair, inplace: bool = False) -> Pair:
     return paired(x, data * above, dy, pullback, stacked=True)
 
 
-PAIRS: Mapping[str, Callable[..., Pair]] = {
+PAIRS: Mapping[str, Callable[..., Pair | list[Pair]]] = {
     **LAYERS,
-    "BatchNormalization": functools.partial(batch_normalization_pair, NP),
+    "BatchNormalization": batch_normalization_pairs,
     "MaxPooling": max_pooling_pair,
     "ReLU": _relu_pair,
     "Reshape": reshape_pair,
     "SoftmaxCrossEntropy": softmax_cross_entropy_pair,
 }
 
-STACKED = frozenset({"Affine", "Convolution", "ReLU", "Reshape", "SoftmaxCrossEntropy"})
+STACKED = frozenset(
+    {"Affine", "BatchNormalization", "Convolution", "ReLU", "Reshape", "SoftmaxCrossEntropy"}
+)
 """Of these, which carry the tangents of several targets at once."""
