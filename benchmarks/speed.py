@@ -2,8 +2,8 @@
 
 Run ``uv run python benchmarks/speed.py``. The contestants take turns within one run, on one core,
 so that the ratios hold on a noisy machine; each one's peak memory is that of a process of its own.
-``--torch PYTHON`` lets torch's double backward take part, with a Python that has it;
-``--cores 2`` gives the engine more cores.
+``--torch PYTHON`` lets torch's double backward take part, with a Python that has it, and bergson's
+MAGIC, if it has that too; ``--cores 2`` gives the engine more cores.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ CONTESTANTS: dict[str, Callable[[Definition], Step]] = {
 
 
 class Peer:
-    """torch in a process of its own."""
+    """torch, and bergson, in a process of its own."""
 
     def __init__(self, python: str, network: str):
         script = str(Path(__file__).with_name("torch_peer.py"))
@@ -166,22 +166,22 @@ class Peer:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._read()  # ready
+        self.names = list(self._read())
 
-    def seconds(self) -> float:
-        """Do a mini-batch."""
+    def seconds(self) -> dict[str, float]:
+        """Do a mini-batch; return its seconds by contestant."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        return float(self._read())
+        return self._read()
 
     def close(self) -> None:
         """End the process."""
         self._process.communicate()
 
-    def _read(self) -> str:
+    def _read(self) -> dict[str, float]:
         assert self._process.stdout is not None
-        return self._process.stdout.readline()
+        return dict(json.loads(self._process.stdout.readline()))
 
 
 def own_peak_megabytes() -> float:
@@ -204,7 +204,7 @@ def measure(setting: Setting, python: str | None) -> None:
         definition = definition_of(setting, Path(folder))
         steps = {name: make(definition) for name, make in CONTESTANTS.items()}
     peer = Peer(python, setting.peer) if python else None
-    seconds: dict[str, list[float]] = {name: [] for name in (*steps, *(["torch"] if peer else []))}
+    seconds: dict[str, list[float]] = {name: [] for name in (*steps, *(peer.names if peer else ()))}
     for step in steps.values():
         step()
     for _ in range(setting.rounds):
@@ -213,19 +213,20 @@ def measure(setting: Setting, python: str | None) -> None:
             step()
             seconds[name].append(time.perf_counter() - started)
         if peer is not None:
-            seconds["torch"].append(peer.seconds())
+            for name, taken in peer.seconds().items():
+                seconds[name].append(taken)
     if peer is not None:
         peer.close()
-    for name, taken in seconds.items():
+    for name, times in seconds.items():
         ratios = {
-            other: median(a / b for a, b in zip(taken, seconds[other]))
+            other: median(a / b for a, b in zip(times, seconds[other]))
             if other in seconds
             else None
-            for other in ("training step", "final", "torch")
+            for other in ("training step", "final", "exact", "torch")
         }
         shown = " | ".join("" if ratio is None else f"{ratio:.2f}" for ratio in ratios.values())
-        memory = "" if name == "torch" else f"{peak_megabytes(setting, name):.0f}"
-        per_row = 1e3 * median(taken) / BATCH_SIZE
+        memory = f"{peak_megabytes(setting, name):.0f}" if name in steps else ""
+        per_row = 1e3 * median(times) / BATCH_SIZE
         print(f"| {setting.name} | {name} | {per_row:.4f} | {shown} | {memory} |", flush=True)
 
 
@@ -244,8 +245,8 @@ def main() -> None:
         print(json.dumps(own_peak_megabytes()))
         return
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: parsed.cores])
-    print("| network | | ms per row | / training step | / final | / torch | peak MB |")
-    print("|---|---|---|---|---|---|---|")
+    print("| network | | ms per row | / training step | / final | / exact | / torch | peak MB |")
+    print("|---|---|---|---|---|---|---|---|")
     for setting in SETTINGS:
         measure(setting, parsed.torch)
 

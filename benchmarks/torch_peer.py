@@ -1,12 +1,15 @@
 """torch's double backward, for `speed.py` to take turns with; it runs in an environment of its own.
 
-It prints ``ready``, and then the seconds of one mini-batch for each line that it reads. What it
-computes is what the engine does: J u of a mini-batch and H u of its mean loss, from the gradient as
-a graph, with batch normalisations at their running statistics.
+It prints the seconds of one mini-batch, by contestant, once to warm up and then for each line that
+it reads. What torch computes is what the engine does: J u of a mini-batch and H u of its mean loss,
+from the gradient as a graph, with batch normalisations at their running statistics. Where bergson
+is installed, it takes part too, see `bergson_peer.py`.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import sys
 import time
 from typing import Any
@@ -52,12 +55,18 @@ def main(name: str, batch_size: int) -> None:
         gradient = torch.autograd.grad((weights * losses).sum(), parameters, create_graph=True)
         torch.autograd.grad(gradient, [weights, *parameters], u)
 
-    step()
-    print("ready", flush=True)
-    for _ in sys.stdin:
+    def seconds() -> dict[str, float]:
         started = time.perf_counter()
         step()
-        print(time.perf_counter() - started, flush=True)
+        taken = {"torch": time.perf_counter() - started}
+        return {**taken, **seconds_of_magic(network(name)[0], x, y)} if with_bergson else taken
+
+    with_bergson = importlib.util.find_spec("bergson") is not None
+    if with_bergson:
+        from bergson_peer import seconds_of_magic
+    print(json.dumps(seconds()), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps(seconds()), flush=True)
 
 
 if __name__ == "__main__":

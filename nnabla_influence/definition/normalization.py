@@ -16,8 +16,9 @@ float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import nnabla as nn
 import nnabla.functions as NF
@@ -46,6 +47,21 @@ class Statistic:
     name: str
     value: nn.Variable
     decay_rate: float
+
+
+@dataclass(frozen=True, eq=False)
+class Normalization:
+    """A batch normalisation by the mini-batch's statistics, which a graph has written out.
+
+    Attributes:
+        args: nnabla's.
+        inputs: x and, where it has them, beta and gamma.
+        outputs: y, and the mini-batch's mean and variance.
+    """
+
+    args: Mapping[str, Any]
+    inputs: tuple[nn.Variable, ...]
+    outputs: tuple[nn.Variable, ...]
 
 
 def running_statistics(definition: Definition) -> tuple[str, ...]:
@@ -92,12 +108,14 @@ class Normalizations:
         self._network = network
         self._mode = mode
         self._values: dict[str, tuple[nn.Variable, nn.Variable]] = {}
+        self.by_batch: list[Normalization] = []
 
     def build(self, node: Node) -> bool:
         """Build a function if it is such a normalisation; return whether it is."""
         if not _moves(node) or node.type != "BatchNormalization":
             return False
         x, *affine, mean, variance = (self._input(name) for name in node.inputs)
+        given = (x, *affine)
         beta = None if node.args["no_bias"] else affine.pop(0)
         gamma = None if node.args["no_scale"] else affine.pop(0)
         own = [axis % x.ndim for axis in node.args["axes"]]
@@ -122,6 +140,8 @@ class Normalizations:
         scale = (variance + node.args["eps"]) ** -0.5
         y = centred * (scale if gamma is None else scale * gamma)
         outputs = (y if beta is None else y + beta, mean, variance)
+        if self._mode.batch_statistics and all(v.parent is None for v in given[1:]):
+            self.by_batch.append(Normalization(node.args, given, outputs))
         for name, output in zip(node.outputs, outputs):
             self._network.variables[name].variable_instance = output
         return True

@@ -21,6 +21,7 @@ from nnabla_influence.definition.losses import (
 from nnabla_influence.definition.modes import Mode, set_mode
 from nnabla_influence.definition.monitors import check_monitors
 from nnabla_influence.definition.normalization import (
+    Normalization,
     Normalizations,
     Statistic,
     check_normalizations,
@@ -57,6 +58,7 @@ class Objective:
             value of a regression with one output; None for others.
         statistics: With batch statistics, what the mini-batch does to each of the
             `running_statistics`.
+        normalizations: With batch statistics, what is written out in the graph but is one function.
         draws: In a random mode, inputs for what the random layers drew (`RandomLayers`), sorted by
             name.
     """
@@ -71,6 +73,7 @@ class Objective:
     outputs: nn.Variable | None
     prediction: nn.Variable | None
     statistics: tuple[Statistic, ...] = ()
+    normalizations: tuple[Normalization, ...] = ()
     draws: tuple[Draw, ...] = ()
 
     @property
@@ -163,6 +166,7 @@ def build_objective(
             prediction=prediction,
             draws=draws.draws,
             statistics=normalizations.statistics(terms.outputs) if mode.batch_statistics else (),
+            normalizations=tuple(normalizations.by_batch),
         )
 
 

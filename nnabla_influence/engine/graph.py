@@ -8,6 +8,10 @@ from typing import Any
 
 import nnabla as nn
 
+from nnabla_influence.definition.normalization import Normalization
+
+Variables = tuple[nn.Variable, ...]
+
 
 @dataclass(frozen=True, eq=False)
 class Function:
@@ -26,8 +30,8 @@ class Function:
     args: Mapping[str, Any]
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
-    variables: tuple[tuple[nn.Variable, ...], tuple[nn.Variable, ...]]
-    leaves: tuple[nn.Variable, ...]
+    variables: tuple[Variables, Variables]
+    leaves: Variables
 
 
 def key(variable: nn.Variable) -> Any:
@@ -38,20 +42,24 @@ def key(variable: nn.Variable) -> Any:
     return variable if variable.parent is not None else variable.data
 
 
-def functions_of(targets: Sequence[nn.Variable]) -> list[Function]:
-    """Return the functions that ``targets`` need, each after those that it needs."""
+def functions_of(
+    targets: Sequence[nn.Variable], normalizations: Sequence[Normalization] = ()
+) -> list[Function]:
+    """Return the functions that ``targets`` need, each after those that it needs.
+
+    Args:
+        targets: Variables of a graph.
+        normalizations: What is taken for one function each.
+    """
     functions: list[Function] = []
     seen: set[Any] = set()
+    whole = {key(v): n for n in normalizations for v in n.outputs}
 
-    def visit(function: Any) -> None:
-        if function in seen:
-            return
-        seen.add(function)
-        inputs, outputs = tuple(function.inputs), tuple(function.outputs)
+    def add(kind: str, args: Mapping[str, Any], inputs: Variables, outputs: Variables) -> None:
         functions.append(
             Function(
-                type=function.info.type_name,
-                args=dict(function.info.args),
+                type=kind,
+                args=dict(args),
                 inputs=tuple(key(v) for v in inputs),
                 outputs=tuple(key(v) for v in outputs),
                 variables=(inputs, outputs),
@@ -59,7 +67,27 @@ def functions_of(targets: Sequence[nn.Variable]) -> list[Function]:
             )
         )
 
+    def visit(function: Any) -> None:
+        outputs = tuple(function.outputs)
+        found = whole.get(key(outputs[0]), function)
+        if found in seen:
+            return
+        seen.add(found)
+        if found is function:
+            add(function.info.type_name, function.info.args, tuple(function.inputs), outputs)
+        else:
+            add("BatchNormalization", found.args, found.inputs, found.outputs)
+
     for target in targets:
         if target.parent is not None:
             target.visit(visit)
-    return functions
+    return _needed(functions, targets) if normalizations else functions
+
+
+def _needed(functions: Sequence[Function], targets: Sequence[nn.Variable]) -> list[Function]:
+    needed, found = {key(target) for target in targets}, []
+    for function in reversed(functions):
+        if not needed.isdisjoint(function.outputs):
+            needed.update(function.inputs)
+            found.append(function)
+    return found[::-1]

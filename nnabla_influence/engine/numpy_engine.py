@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
@@ -46,11 +47,17 @@ class NumpyEngine(Engine):
         penalty = [] if o.penalty is None else [o.penalty]
         statistics = [statistic.value for statistic in o.statistics]
         outputs = [] if o.outputs is None else [o.outputs]
-        self._products = Program([o.losses, *outputs, *penalty, *statistics])
-        self._loss = Program([o.losses, *penalty])
-        self._outputs = Program(self._evaluated)
+        targets = [o.losses, *outputs, *penalty, *statistics]
+        self._products = Program(targets, o.normalizations)
+        self._loss = Program([o.losses, *penalty], o.normalizations)
+        self._outputs = Program(self._evaluated, o.normalizations)
         self._parameters = {name: np.array(v.d, dtype) for name, v in o.parameters.items()}
         self._buffers = {name: np.array(v.d, dtype) for name, v in o.buffers.items()}
+        ends = itertools.accumulate(v.size for v in self._parameters.values())
+        self._parts = [
+            (name, slice(end - value.size, end), value.shape)
+            for end, (name, value) in zip(ends, self._parameters.items())
+        ]
         self._rates = decay_rates(o) if o.statistics else None
         # The places of the graph's leaves, and of what is asked for.
         self._of_parameters = {name: key(v) for name, v in o.parameters.items()}
@@ -72,10 +79,9 @@ class NumpyEngine(Engine):
 
     def parts(self, flat: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Yield views of a vector over the parameters, or of k, in their shapes, by name."""
-        start, lead = 0, flat.shape[:-1]
-        for name, value in self._parameters.items():
-            yield name, flat[..., start : start + value.size].reshape((*lead, *value.shape))
-            start += value.size
+        lead = flat.shape[:-1]
+        for name, part, shape in self._parts:
+            yield name, flat[..., part].reshape((*lead, *shape))
 
     @_on_one_blas_thread
     def add_products(
@@ -102,7 +108,8 @@ class NumpyEngine(Engine):
             seeds: Seeds = []
             losses, outputs = found[self._of_losses].tangent, None
             if losses is not None:
-                seeds.append((losses, np.broadcast_to(chunk.weights, losses.shape)))
+                v = np.broadcast_to(chunk.weights, losses.shape) if lead else chunk.weights
+                seeds.append((losses, v))
             if self._of_outputs is not None:
                 outputs = _tangent(found[self._of_outputs], lead)
             if o.penalty is not None and found[key(o.penalty)].tangent is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import nnabla as nn
 
+from nnabla_influence.definition.normalization import Normalization
 from nnabla_influence.engine.functions import named
 from nnabla_influence.engine.graph import Function, functions_of, key
 from nnabla_influence.engine.numpy_functions import NP
@@ -32,21 +33,23 @@ class _Step:
     Attributes:
         function: In nnabla's graph.
         value: From values to the value, or a list of them.
-        pair: From pairs to a pair; None where a rule gives the tangent.
+        pair: From pairs to a pair, or a list of them; None where a rule gives the tangent.
         last: What no later step needs.
     """
 
     function: Function
     value: Callable[..., Any]
-    pair: Callable[..., Pair] | None
+    pair: Callable[..., Pair | list[Pair]] | None
     last: Sequence[Any]
 
 
 class Program:
     """The functions that some variables of a graph need, in order, to compute with NumPy."""
 
-    def __init__(self, targets: Sequence[nn.Variable]):
-        functions = functions_of(targets)
+    def __init__(
+        self, targets: Sequence[nn.Variable], normalizations: Sequence[Normalization] = ()
+    ):
+        functions = functions_of(targets, normalizations)
         self._targets = {key(target) for target in targets}
         self._constants = {key(leaf): leaf for f in functions for leaf in f.leaves}
         last: dict[Any, int] = {}
@@ -92,7 +95,8 @@ class Program:
 def _computed(step: _Step, inputs: Sequence[Pair], several: Several | None) -> list[Pair]:
     f = step.function
     if step.pair is not None and (several is None or f.type in STACKED):
-        return [step.pair(*inputs, **f.args)]
+        pairs = step.pair(*inputs, **f.args)
+        return pairs if isinstance(pairs, list) else [pairs]
     x, dx = [pair.value for pair in inputs], [pair.tangent for pair in inputs]
     found = step.value(*x, **f.args)
     y = list(found) if isinstance(found, (list, tuple)) else [found]

@@ -23,11 +23,24 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def one_blas_thread() -> Any:
-    """Return a context in which each matrix product uses one thread."""
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let each matrix product use one thread while the block runs."""
     blas = _blas()
-    return contextlib.nullcontext() if blas is None else blas.limit(limits=1)
+    # Not its own `limit`, which takes longer than a product of a small network.
+    before = [] if blas is None else [(each, each.num_threads) for each in blas.lib_controllers]
+    many = [(each, n) for each, n in before if n != 1]
+    for each, _ in many:
+        each.set_num_threads(1)
+    try:
+        yield
+    finally:
+        for each, n in many:
+            each.set_num_threads(n)
 
+
+_ADDED = 100_000
+"""Values at a time."""
 
 WORTH_SHARING = 10_000_000
 """Products of numbers; fewer are done sooner than shared."""
@@ -44,6 +57,19 @@ def for_each(
             function(item)
     else:
         list(pool.map(function, items))  # which raises what a call raises
+
+
+def add_to(out: np.ndarray, other: np.ndarray) -> None:
+    """Add another array, which may have to be broadcast, in place; in threads as `for_each`."""
+    if out.size < 2 * _ADDED:
+        out += other
+        return
+    other, n = np.broadcast_to(other, out.shape), max(1, _ADDED * len(out) // out.size)
+
+    def block(start: int) -> None:
+        out[start : start + n] += other[start : start + n]
+
+    for_each(block, range(0, len(out), n))
 
 
 def in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

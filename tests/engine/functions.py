@@ -15,6 +15,7 @@ import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 
+from nnabla_influence.definition.normalization import Normalization
 from nnabla_influence.device import cpu_device
 from nnabla_influence.engine.graph import key
 from nnabla_influence.engine.nnabla_engine import carry_tangents
@@ -34,12 +35,14 @@ class FunctionCase:
         build: From variables to a variable, or a list of them.
         inputs: float32 arrays, away from kinks by more than 1e-3.
         moving: Which inputs have tangents; all by default.
+        normalizations: What NumPy takes for one function; ``build`` may fill a list.
     """
 
     name: str
     build: Callable[..., Any]
     inputs: Sequence[np.ndarray]
     moving: Sequence[int] | None = None
+    normalizations: Sequence[Normalization] = ()
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -112,7 +115,7 @@ def check(case: FunctionCase, numpy: bool = True, tolerance: float = 1e-5) -> No
     if not numpy:
         _check_in_float32(case, moving, along, cotangents, nnabla_tangent, nnabla_second)
         return
-    program = Program(outputs)
+    program = Program(outputs, case.normalizations)
     leaves = [key(v) for v in variables]
 
     def value(points: Sequence[np.ndarray]) -> float:

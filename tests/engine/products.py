@@ -38,6 +38,7 @@ def objective_by_hand(inputs, parameters, losses, penalty=None) -> SimpleNamespa
         outputs=None,
         prediction=None,
         statistics=(),
+        normalizations=(),
         draws=(),
         whole_batch=False,
         penalty=penalty,

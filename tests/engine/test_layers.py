@@ -7,8 +7,9 @@ import nnabla.functions as F
 import numpy as np
 import pytest
 
+from nnabla_influence.definition.normalization import Normalization
 from nnabla_influence.engine.nnabla_functions import NN
-from nnabla_influence.engine.numpy_functions import normalizations
+from nnabla_influence.engine.numpy_functions import batch_normalization
 from nnabla_influence.engine.numpy_functions.limits import computes
 from nnabla_influence.engine.tangents import has_tangent, tangents_of
 from tests.engine.functions import FunctionCase, between, check, normal
@@ -166,7 +167,7 @@ def test_batch_normalization_by_constant_statistics(name: str):
 @pytest.mark.parametrize("block", [1, 10**6])
 def test_batch_normalization_of_images_in_the_other_order(block: int, monkeypatch):
     """Images that a transposition has put into the order of a convolution; in one part and more."""
-    monkeypatch.setattr(normalizations, "_BLOCK", block)
+    monkeypatch.setattr(batch_normalization, "_BLOCK", block)
 
     def build(x, *others):
         x = F.transpose(x, (0, 3, 1, 2))
@@ -187,6 +188,36 @@ def test_batch_normalization_without(beta: bool, gamma: bool):
         return F.batch_normalization(x * x, b, g, *others, batch_stat=False)
 
     check(FunctionCase("without", build, inputs))
+
+
+@pytest.mark.parametrize("block", [1, 40, 10**6])
+@pytest.mark.parametrize("affine", ["both", "beta", "gamma", "none"])
+@pytest.mark.parametrize("name", NORMALIZED)
+def test_batch_normalization_by_batch_statistics(name: str, affine: str, block: int, monkeypatch):
+    """As one function in NumPy; the mean and the variance are outputs too, which the loss reads."""
+    monkeypatch.setattr(batch_normalization, "_BLOCK", block)
+    x, shape, args = NORMALIZED[name]
+    args = {"axes": [1], "eps": 1e-5, "batch_stat": True, **args}
+    args.update(no_bias=affine in ("gamma", "none"), no_scale=affine in ("beta", "none"))
+    found = []
+
+    def build(x, *others):
+        x, rest = F.sin(x) + 3, list(others)
+        axes = [axis for axis in range(x.ndim) if axis != args["axes"][0] % x.ndim]
+        mean = F.mean(x, axis=axes, keepdims=True)
+        variance = F.mean((x - mean) ** 2, axis=axes, keepdims=True)
+        y = (x - mean) * (variance + args["eps"]) ** -0.5
+        beta = None if args["no_bias"] else rest.pop(0)
+        y = y if args["no_scale"] else y * rest.pop(0)
+        outputs = (y if beta is None else y + beta, mean, variance)
+        found[:] = [Normalization(args, (x, *others), outputs)]
+        return outputs
+
+    given = statistics(*shape)
+    wanted = {"both": given[:2], "beta": given[:1], "gamma": given[1:2], "none": []}[affine]
+    inputs = [x, *wanted]
+    for moving in (None, *([i] for i in range(len(inputs)))):
+        check(FunctionCase(name, build, inputs, moving, found))
 
 
 def test_batch_statistics_are_refused():

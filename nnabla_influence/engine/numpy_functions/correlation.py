@@ -5,8 +5,10 @@ time so that they stay in the cache, and go through one matrix product for all k
 
 .. math:: y_{bij} = \sum_{klc} x_{b, s i + d k, s j + d l, c} \, W_{klc}
 
-with stride s and dilation d. Blocks are shared by threads; the sums of `weights` are taken in a
-fixed number of parts, so that no bit depends on how many threads there are.
+with stride s and dilation d. Outputs side by side share most of their patches: where there are few
+channels, some of them are taken as one output of a wider kernel. Blocks are shared by threads; the
+sums of `weights` are taken in a fixed number of parts, so that no bit depends on how many threads
+there are.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from nnabla_influence.engine.threads import for_each, scratch
 
 _BLOCK = 400_000
 """Values of patches at a time: about what a core's second cache holds."""
+
+_WIDE = 32
+"""Outputs of a product that is not slim; a slim one is slow."""
 
 _PARTS = 8
 """Of a sum over blocks, so that it does not depend on the number of threads."""
@@ -53,14 +57,18 @@ def correlate(x: np.ndarray, kernels: Sequence[np.ndarray], window: Window) -> l
     if window.group > 1:
         return _by_group(correlate, x, kernels, window)
     c, n_outputs = kernels[0].shape[2:]
-    k = c * window.kernel[0] * window.kernel[1]
     h, w = window.output(x.shape[1:3])
+    together = _together(window, w, n_outputs)
+    if together > 1:
+        wide = [_widened(kernel, together) for kernel in kernels]
+        found = correlate(x, wide, _wider(window, together))
+        return [y.reshape(len(x), h, w, n_outputs) for y in found]
+    k = c * window.kernel[0] * window.kernel[1]
     matrix = np.concatenate([kernel.reshape(k, n_outputs) for kernel in kernels], axis=1)
     outputs = [np.empty((len(x) * h * w, n_outputs), x.dtype) for _ in kernels]
-    patches = _patches(x, window)
 
     def block(some: slice) -> None:
-        flat = _copied(patches[some]).reshape(-1, k)
+        flat = _patches(x[some], window).reshape(-1, k)
         rows = slice(some.start * h * w, some.stop * h * w)
         if len(kernels) == 1:
             np.matmul(flat, matrix, out=outputs[0][rows])
@@ -82,9 +90,12 @@ def weights(x: np.ndarray, gradients: Sequence[np.ndarray], window: Window) -> l
     if window.group > 1:
         return _by_group(weights, x, gradients, window)
     c, n_outputs = x.shape[3], gradients[0].shape[3]
-    k = c * window.kernel[0] * window.kernel[1]
     h, w = window.output(x.shape[1:3])
-    patches = _patches(x, window)
+    together = _together(window, w, n_outputs)
+    if together > 1:
+        wide = [g.reshape(len(x), h, w // together, -1) for g in gradients]
+        return [_narrowed(g, together) for g in weights(x, wide, _wider(window, together))]
+    k = c * window.kernel[0] * window.kernel[1]
     flat_gradients = [np.ascontiguousarray(g).reshape(-1, n_outputs) for g in gradients]
     blocks = _blocks(len(x), h * w * k)
     parts = [blocks[i::_PARTS] for i in range(min(_PARTS, len(blocks)))]
@@ -92,7 +103,7 @@ def weights(x: np.ndarray, gradients: Sequence[np.ndarray], window: Window) -> l
 
     def part(number: int) -> None:
         for some in parts[number]:
-            flat = _copied(patches[some]).reshape(-1, k)
+            flat = _patches(x[some], window).reshape(-1, k)
             rows = slice(some.start * h * w, some.stop * h * w)
             g = [g[rows] for g in flat_gradients]
             sums[number] += flat.T @ (g[0] if len(g) == 1 else np.concatenate(g, axis=1))
@@ -141,6 +152,35 @@ def spread(
     return [image[:, ph : ph + size[0], pw : pw + size[1]] for image in images]
 
 
+def _together(window: Window, width: int, n_outputs: int) -> int:
+    """Return how many outputs of a row to take as one."""
+    if window.stride[1] > 1 or window.dilation[1] > 1:
+        return 1
+    fitting = min(window.kernel[1] - 1, _WIDE // n_outputs)
+    return next((n for n in range(fitting, 1, -1) if width % n == 0), 1)
+
+
+def _wider(window: Window, n: int) -> Window:
+    (kh, kw), (stride, _) = window.kernel, window.stride
+    return replace(window, kernel=(kh, kw + n - 1), stride=(stride, n))
+
+
+def _widened(kernel: np.ndarray, n: int) -> np.ndarray:
+    """(kh, kw, C, O) -> (kh, kw + n - 1, C, n O): the kernel at n places side by side."""
+    kh, kw, c, n_outputs = kernel.shape
+    wide = np.zeros((kh, kw + n - 1, c, n, n_outputs), kernel.dtype)
+    for i in range(n):
+        wide[:, i : i + kw, :, i] = kernel
+    return wide.reshape(kh, kw + n - 1, c, -1)
+
+
+def _narrowed(wide: np.ndarray, n: int) -> np.ndarray:
+    """Return the transpose of `_widened`."""
+    kh, width, c = wide.shape[:3]
+    parts = wide.reshape(kh, width, c, n, -1)
+    return np.add.reduce([parts[:, i : i + width - n + 1, :, i] for i in range(n)])
+
+
 def _by_group(
     function: Callable[..., list[np.ndarray]],
     x: np.ndarray,
@@ -155,30 +195,28 @@ def _by_group(
 
 
 def _patches(x: np.ndarray, window: Window) -> np.ndarray:
-    """Return a view (B, h, w, kh, kw, C) of the patches under the kernel."""
+    """Return a copy (B, h, w, kh, kw, C) of the patches under the kernel; it is a `scratch`."""
     h, w = window.output(x.shape[1:3])
     x = padded(x, window.pad)
     b, c = len(x), x.shape[3]
     of_b, of_h, of_w, of_c = x.strides
     (sh, sw), (dh, dw) = window.stride, window.dilation
     strides = (of_b, of_h * sh, of_w * sw, of_h * dh, of_w * dw, of_c)
-    return as_strided(x, (b, h, w, *window.kernel, c), strides, writeable=False)
-
-
-def padded(x: np.ndarray, pad: Size) -> np.ndarray:
-    """Return images with zeros around them."""
-    if pad == (0, 0):
-        return np.ascontiguousarray(x)
-    (ph, pw), (b, h, w, c) = pad, x.shape
-    y = np.zeros((b, h + 2 * ph, w + 2 * pw, c), x.dtype)
-    y[:, ph : ph + h, pw : pw + w] = x
-    return y
-
-
-def _copied(patches: np.ndarray) -> np.ndarray:
+    patches: np.ndarray = np.ndarray((b, h, w, *window.kernel, c), x.dtype, x, strides=strides)
     copied = scratch("patches", patches.shape, patches.dtype)
     copied[...] = patches
     return copied
+
+
+def padded(x: np.ndarray, pad: Size) -> np.ndarray:
+    """Return images with zeros around them; it may be a `scratch`."""
+    if pad == (0, 0):
+        return np.ascontiguousarray(x)
+    (ph, pw), (b, h, w, c) = pad, x.shape
+    y = scratch("padded", (b, h + 2 * ph, w + 2 * pw, c), x.dtype)
+    y[:, :ph] = y[:, ph + h :] = y[:, :, :pw] = y[:, :, pw + w :] = 0
+    y[:, ph : ph + h, pw : pw + w] = x
+    return y
 
 
 def _blocks(n: int, values: int) -> list[slice]:

@@ -163,7 +163,7 @@ def bilinear_pair(
         return images.back(by_x), images.back(by_dx), *kernels
 
     pair = paired((*x, *weight), images.back(y), images.back(dy), pullback)
-    return with_bias(pair, bias, images.base_axis)
+    return with_bias(pair, bias, images)
 
 
 def _two(sizes: Sequence[int], first: int = 1) -> Size:

@@ -21,6 +21,7 @@ from nnabla_influence.engine.numpy_functions.correlation import (
     weights,
 )
 from nnabla_influence.engine.numpy_functions.tape import Array, Gradient, Tensor, values
+from nnabla_influence.engine.threads import add_to
 
 
 class Pair(NamedTuple):
@@ -35,40 +36,61 @@ NO_BIAS = Pair(None)
 
 def affine_pair(x: Pair, weight: Pair, bias: Pair = NO_BIAS, base_axis: int = 1) -> Pair:
     """Y = x W + b, with x and W as matrices."""
-    out = x.value.shape[: base_axis % x.value.ndim] + weight.value.shape[1:]
-    n, shape = weight.value.shape[0], weight.value.shape
-    lead = targets_of(x, weight, bias)
-    w, x_ = values(weight.value).reshape(n, -1), values(x.value).reshape(-1, n)
-    dw = None if weight.tangent is None else values(weight.tangent).reshape(*lead, n, -1)
-    dx = None if x.tangent is None else values(x.tangent).reshape(*lead, -1, n)
-    y = x_ @ w
-    if bias.value is not None:
-        y += values(bias.value).reshape(-1)
-    dy = None if dw is None else x_ @ dw
-    if dx is not None:
-        along_x = (dx.reshape(-1, n) @ w).reshape(*lead, *y.shape)
-        dy = along_x if dy is None else np.add(dy, along_x, out=dy)
-    if bias.tangent is not None:
-        db = values(bias.tangent).reshape(*lead, 1, -1)
-        dy = np.broadcast_to(db, (*lead, *y.shape)) if dy is None else np.add(dy, db, out=dy)
+    shape = weight.value.shape
+    if x.value.ndim > 2 or len(shape) > 2:
+        out = x.value.shape[: base_axis % x.value.ndim] + shape[1:]
+        flat = None if bias.value is None else reshape_pair(bias, (-1,))
+        x, weight = reshape_pair(x, (-1, shape[0])), reshape_pair(weight, (shape[0], -1))
+        return reshape_pair(affine_pair(x, weight, flat or NO_BIAS), out)
     inputs = (*x, *weight, *bias)
+    x_, dx, w, dw, b, db = map(values, inputs)
+    # Of one target, a product with value and tangent is faster than one with each.
+    both = None if dx is None or dx.ndim > 2 else np.concatenate((x_, dx))
+    y, dy = (x_ @ w, _nn(dx, w)) if both is None else _halves(both @ w)
+    if b is not None:
+        y += b
+    dy = sum_of(dy, _nn(x_, dw))
+    if db is not None:
+        lead = db.shape[:-1]
+        dy = np.zeros((*lead, *y.shape), y.dtype) if dy is None else dy
+        dy += db[..., None, :]
+    wanted = [isinstance(v, Tensor) for v in inputs]
 
     def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
-        p, q = (None if g is None else g.reshape(*lead, *y.shape) for g in (p, q))
-        wanted = [isinstance(v, Tensor) for v in inputs]
-        of_bias = None if bias.value is None else bias.value.shape
-        found = (
-            (sum_of(_nt(p, w), _nt(q, dw)) if wanted[0] else None, x.value.shape),
-            (_nt(q, w) if wanted[1] else None, x.value.shape),
-            (sum_of(_tn(x_, p), _tn(dx, q)) if wanted[2] else None, shape),
-            (_tn(x_, q) if wanted[3] else None, shape),
-            (p.sum(axis=-2) if wanted[4] and p is not None else None, of_bias),
-            (q.sum(axis=-2) if wanted[5] and q is not None else None, of_bias),
+        by_w: Gradient
+        if both is not None and p is not None and q is not None:
+            of_both = np.concatenate((p, q))
+            by_x, by_dx = _halves(of_both @ w.T)
+            by_w = both.T @ of_both if wanted[2] else None
+        else:
+            by_x = _nt(p, w) if wanted[0] else None
+            by_dx = _nt(q, w) if wanted[1] else None
+            by_w = sum_of(_tn(x_, p), _tn(dx, q)) if wanted[2] else None
+        return (
+            sum_of(by_x, _nt(q, dw)) if wanted[0] else None,
+            by_dx,
+            by_w,
+            _tn(x_, q) if wanted[3] else None,
+            total(p) if wanted[4] else None,
+            total(q) if wanted[5] else None,
         )
-        return [None if g is None else g.reshape(*lead, *(of or ())) for g, of in found]
 
-    dy = None if dy is None else dy.reshape(*lead, *out)
-    return paired(inputs, y.reshape(out), dy, pullback, stacked=True)
+    return paired(inputs, y, dy, pullback, stacked=True)
+
+
+def reshape_pair(x: Pair, shape: Sequence[int], inplace: bool = True) -> Pair:
+    """Return x with another shape."""
+    data, dx = values(x.value), values(x.tangent)
+    y = data.reshape(shape)
+
+    def back(g: Gradient, of: tuple[int, ...] = data.shape) -> Gradient:
+        return None if g is None else g.reshape((*g.shape[: g.ndim - y.ndim], *of))
+
+    def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
+        return back(p), back(q)
+
+    dy = None if dx is None else dx.reshape((*dx.shape[: dx.ndim - data.ndim], *y.shape))
+    return paired(x, y, dy, pullback, stacked=True)
 
 
 def convolution_pair(
@@ -93,7 +115,7 @@ def convolution_pair(
     dy = np.concatenate(rest) if len(rest) > 1 else rest[0] if rest else None
     if dx is not None:
         along_x = correlate(dx, [w], window)[0]
-        dy = along_x if dy is None else np.add(dy, along_x, out=dy)
+        dy = sum_of(along_x, dy)
     n, size = len(x_), x_.shape[1:3]
 
     def each(g: np.ndarray | None) -> list[np.ndarray]:
@@ -130,7 +152,7 @@ def convolution_pair(
         )
 
     pair = paired((*x, *weight), images.back(y), images.back(dy, lead), pullback, stacked=True)
-    return with_bias(pair, bias, images.base_axis)
+    return with_bias(pair, bias, images)
 
 
 def _each(v: Any, lead: tuple[int, ...]) -> list[Any]:
@@ -227,36 +249,36 @@ def paired(
         pullback: From the gradients by value and tangent to those by the inputs.
         stacked: See `Tape.record`.
     """
-    tape = next((x.tape for x in inputs if isinstance(x, Tensor)), None)
-    if tape is None:
-        return Pair(y, dy)
-    if dy is None:
-        return Pair(tape.record(inputs, [y], lambda p: pullback(p, None), stacked)[0])
-    return Pair(*tape.record(inputs, [y, dy], pullback, stacked))
+    for x in inputs:
+        if isinstance(x, Tensor):
+            if dy is None:
+                return Pair(x.tape.record(inputs, [y], lambda p: pullback(p, None), stacked)[0])
+            return Pair(*x.tape.record(inputs, [y, dy], pullback, stacked))
+    return Pair(y, dy)
 
 
-def with_bias(y: Pair, bias: Pair, axis: int) -> Pair:
-    """Add a bias along the axes from ``axis`` on, or along the one axis of the channels."""
+def with_bias(y: Pair, bias: Pair, images: Images) -> Pair:
+    """Add a bias to the channels."""
     if bias.value is None:
         return y
-
-    shape, ndim = bias.value.shape, y.value.ndim
-    along = axis % ndim
-    aligned = (*[1] * along, *shape, *[1] * (ndim - along - len(shape)))
-    summed = tuple(i - ndim for i, size in enumerate(aligned) if size == 1)
 
     def added(part: Array | None, b: Array | None) -> Any:
         if b is None:
             return part
-        lead = b.shape[: b.ndim - len(shape)]
-        view = values(b).reshape(*lead, *aligned)
-        data = np.zeros((*lead, *y.value.shape), view.dtype) if part is None else values(part)
-        data += view  # nothing else has seen it
+        lead, n = b.shape[:-1], b.shape[-1]
+        zeros = np.zeros((*lead, *y.value.shape), values(b).dtype) if part is None else None
+        data = images.of(values(part) if zeros is None else zeros, lead)
+        # Whole rows at once, since NumPy is slow along a short last axis.
+        rows = data.reshape(*lead, -1, data.shape[2] * n)
+        add_to(rows, np.tile(values(b)[..., None, :], data.shape[2]))  # nothing else has seen it
+        data = images.back(rows.reshape(data.shape), lead)
 
         def pullback(g: np.ndarray) -> Sequence[Gradient]:
             if not isinstance(b, Tensor):
                 return g, None
-            return g, g.sum(axis=summed).reshape(*g.shape[: g.ndim - ndim], *shape)
+            targets = g.shape[: g.ndim - y.value.ndim]
+            flat = images.of(g, targets).reshape(*targets, -1, n)
+            return g, total(flat)
 
         tape = next((v.tape for v in (part, b) if isinstance(v, Tensor)), None)
         return data if tape is None else tape.record((part, b), [data], pullback, True)[0]
@@ -268,17 +290,32 @@ def sum_of(a: Gradient, b: Gradient) -> Gradient:
     """Return a + b, in the memory of a, which nothing else holds; None is zero."""
     if a is None or b is None:
         return b if a is None else a
-    a += b
+    add_to(a, b)
     return a
 
 
-def _tn(a: Gradient, b: Gradient) -> Gradient:
-    return None if a is None or b is None else a.swapaxes(-1, -2) @ b
+def _halves(both: np.ndarray) -> tuple[Any, Gradient]:
+    """Return the rows of a value and of its tangent."""
+    n = len(both) // 2
+    return both[:n], both[n:]
 
 
-def _nt(a: Gradient, b: Gradient) -> Gradient:
+def total(g: Gradient) -> Gradient:
+    """Return the sum of rows, by a product, which is faster."""
+    return None if g is None else np.ones(g.shape[-2], g.dtype) @ g
+
+
+def _nn(a: Gradient, b: Gradient) -> Gradient:
     if a is None or b is None:
         return None
     if a.ndim == 3 and b.ndim == 2:  # one product in place of one for each target
-        return (a.reshape(-1, a.shape[2]) @ b.T).reshape(*a.shape[:2], -1)
-    return a @ b.swapaxes(-1, -2)
+        return (a.reshape(-1, a.shape[2]) @ b).reshape(*a.shape[:2], -1)
+    return a @ b
+
+
+def _tn(a: Gradient, b: Gradient) -> Gradient:
+    return None if a is None else _nn(a.swapaxes(-1, -2), b)
+
+
+def _nt(a: Gradient, b: Gradient) -> Gradient:
+    return None if b is None else _nn(a, b.swapaxes(-1, -2))

@@ -39,14 +39,13 @@ def softmax_cross_entropy_pair(x: Pair, target: Pair, axis: int | None = None) -
     z, t = values(x.value), values(target.value)
     dz = None if x.tangent is None else values(x.tangent)
     axis = -1 if axis is None else axis % z.ndim - z.ndim  # tangents may have an axis more
-    n = z.shape[axis]
-    numbers = np.arange(n).reshape([n if i == axis else 1 for i in range(-z.ndim, 0)])
-    hot, seen = numbers == np.maximum(t, 0), t >= 0
+    numbers = np.arange(z.shape[axis]).reshape(-1, *[1] * (-1 - axis))
+    hot, seen = numbers == t, t >= 0
     below = z - z.max(axis=axis, keepdims=True)
     e = np.exp(below)
     total = e.sum(axis=axis, keepdims=True)
     y = (np.log(total) - below.sum(axis=axis, keepdims=True, where=hot)) * seen
-    p = e / total
+    p = np.divide(e, total, out=e)
     slope = (p - hot) * seen
     dy = None if dz is None else (slope * dz).sum(axis=axis, keepdims=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -105,53 +106,6 @@ def _windows(
     return found
 
 
-@dataclass(frozen=True)
-class _Shifts:
-    """The views of a padded input that stand under each place of a window.
-
-    Attributes:
-        shape: Of the input.
-        pads: For `numpy.pad`, so that every window lies within.
-        index: The views.
-    """
-
-    shape: tuple[int, ...]
-    pads: tuple[tuple[int, int], ...]
-    index: tuple[tuple[slice, ...], ...]
-
-    @classmethod
-    def of(cls, shape: tuple[int, ...], windows: Sequence[_Window]) -> _Shifts:
-        pads, places = [(0, 0)] * len(shape), []
-        for w in windows:
-            end = (w.n - 1) * w.stride + w.kernel
-            pads[w.axis] = (w.pad, max(w.pad, end - w.size - w.pad))
-            places.append(
-                [slice(i, i + (w.n - 1) * w.stride + 1, w.stride) for i in range(w.kernel)]
-            )
-        whole = (slice(None),) * windows[0].axis
-        index = tuple((*whole, *place) for place in itertools.product(*places))
-        return cls(shape, tuple(pads), index)
-
-    def views(self, x: np.ndarray, filling: float = 0.0) -> Iterator[np.ndarray]:
-        """Yield the view of each place of the window."""
-        padded = (
-            x if not any(map(any, self.pads)) else np.pad(x, self.pads, constant_values=filling)
-        )
-        for index in self.index:
-            yield padded[index]
-
-    def gathered(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the transpose of `views`: the sum of a part at each place."""
-        # The memory's order is kept, since that of images is not nnabla's.
-        order = np.argsort(parts[0].strides)[::-1]
-        sizes = tuple(w + a + b for w, (a, b) in zip(self.shape, self.pads))
-        memory = np.zeros(tuple(sizes[axis] for axis in order), parts[0].dtype)
-        padded = memory.transpose(np.argsort(order))
-        for index, part in zip(self.index, parts):
-            padded[index] += part
-        return padded[tuple(slice(a, a + w) for w, (a, _) in zip(self.shape, self.pads))]
-
-
 def max_pooling_pair(
     x: Pair,
     kernel: Sequence[int],
@@ -163,39 +117,58 @@ def max_pooling_pair(
     """Return the maximum of each window, the first of equal ones, and the tangent there."""
     data = values(x.value)
     windows = _windows(data.shape, kernel, stride, pad, ignore_border, channel_last)
-    shifts = _Shifts.of(data.shape, windows)
-    views = list(shifts.views(data, -np.inf))
-    y = views[0].copy("K")
-    for view in views[1:]:
+    border, places = [(0, 0)] * data.ndim, [[slice(0, n, 1)] for n in data.shape]
+    for w in windows:
+        reach = (w.n - 1) * w.stride
+        border[w.axis] = (w.pad, max(w.pad, reach + w.kernel - w.size - w.pad))
+        places[w.axis] = [slice(i, i + reach + 1, w.stride) for i in range(w.kernel)]
+    # All is done in the memory's order, since that of images is not nnabla's.
+    order = np.argsort(data.strides, kind="stable")[::-1]
+    index = list(itertools.product(*(places[axis] for axis in order)))
+
+    def to_memory(v: np.ndarray, filling: float = 0.0) -> np.ndarray:
+        padded = np.pad(v, border, constant_values=filling) if any(map(any, border)) else v
+        return np.ascontiguousarray(padded.transpose(order))
+
+    def from_memory(v: np.ndarray) -> np.ndarray:
+        return v.transpose(np.argsort(order))
+
+    memory = to_memory(data, -np.inf)
+    y = memory[index[0]].copy()
+    place = np.zeros(y.shape, np.min_scalar_type(len(index)))
+    for number, views in enumerate(index[1:], 1):
+        view = memory[views].copy()
+        np.maximum(place, (view > y) * place.dtype.type(number), out=place)
         np.maximum(y, view, out=y)
     if not isinstance(x.value, Tensor) and x.tangent is None:
-        return Pair(y)
-    masks = []
-    free = None
-    for view in views:
-        here = view == y
-        if free is None:
-            free = ~here
+        return Pair(from_memory(y))
+    # Where in the memory each maximum stands.
+    steps = [stride // memory.itemsize for stride in memory.strides]
+    offsets = [sum(part.start * step for part, step in zip(views, steps)) for views in index]
+    corners = [
+        np.arange(part.start, part.stop, part.step) * step for part, step in zip(index[0], steps)
+    ]
+    at = np.array(offsets).take(place)
+    at += functools.reduce(lambda inner, outer: np.add.outer(outer, inner), reversed(corners))
+    apart = all(w.stride >= w.kernel for w in windows)
+
+    def spread(g: np.ndarray) -> np.ndarray:
+        found = np.zeros(memory.size, g.dtype)
+        if apart:
+            found[at] = g.transpose(order)
         else:
-            here &= free
-            free &= ~here
-        masks.append(here)
-    dy = None
-    if x.tangent is not None:
-        tangents = shifts.views(values(x.tangent))
-        dy = next(tangents) * masks[0]
-        for view, here in zip(tangents, masks[1:]):
-            dy += view * here
+            np.add.at(found, at, g.transpose(order))
+        whole = from_memory(found.reshape(memory.shape))
+        return whole[tuple(slice(a, a + n) for (a, _), n in zip(border, data.shape))]
 
     def pullback(p: Gradient, q: Gradient) -> Sequence[Gradient]:
         return [
-            None
-            if g is None or not isinstance(v, Tensor)
-            else shifts.gathered([g * m for m in masks])
+            spread(g) if g is not None and isinstance(v, Tensor) else None
             for v, g in zip(x, (p, q))
         ]
 
-    return paired(x, y, dy, pullback)
+    dy = None if x.tangent is None else from_memory(to_memory(values(x.tangent)).take(at))
+    return paired(x, from_memory(y), dy, pullback)
 
 
 def max_pooling(x: Array, **args: Any) -> Any:

@@ -67,8 +67,6 @@ class Tape:
             gradients = [output.gradient for output in record.outputs]
             if all(gradient is None for gradient in gradients):
                 continue
-            for output in record.outputs:
-                output.gradient = None
             if self._k is None or record.stacked or record.target is not None:
                 found = record.pullback(*gradients)
             else:
