@@ -60,20 +60,6 @@ class Decisions:
     are_checked: bool
 
 
-def advice_files(folder: PathLike) -> tuple[Path, Path]:
-    """Return the ranking and the decisions in the folder of an advice.
-
-    Raises:
-        DatasetError: The advice is to change nothing.
-    """
-    ranking, decisions = (Path(folder) / name for name in ADVICE)
-    if ranking.exists() and not decisions.exists():
-        raise DatasetError(
-            f"{folder}: the advice is to keep all rows; train with the training CSV as it is"
-        )
-    return ranking, decisions
-
-
 class _CellError(ValueError):
     """A cell that cannot be used: its column, itself, and a predicate."""
 

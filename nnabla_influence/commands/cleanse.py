@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 
 from nnabla_influence.arguments import count_or_fraction
@@ -79,11 +80,11 @@ def run(parsed: argparse.Namespace) -> None:
         parsed.usage_error("give either -i, a ranking, or --advice, a folder with a ranking in it")
 
     from nnabla_influence.cleansing import cleanse
-    from nnabla_influence.cleansing.decisions import advice_files
+    from nnabla_influence.cleansing.decisions import ADVICE
 
     ranking, decisions = parsed.ranking, parsed.decisions
     if parsed.advice is not None:
-        ranking, decisions = advice_files(parsed.advice)
+        ranking, decisions = (os.path.join(parsed.advice, name) for name in ADVICE)
     cleansed = cleanse(
         ranking,
         output=parsed.output,

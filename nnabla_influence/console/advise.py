@@ -128,5 +128,5 @@ def _heading(advice: Advice) -> list[str]:
     return [
         f"Of {len(advice.ranking)} rows:",
         f"{len(advice.removed)} to remove, {len(advice.relabelled)} to relabel.",
-        f"Gain: {advice.amount(advice.gain.mean)}",
+        f"{'Accuracy' if advice.is_accuracy else 'Loss'}: {advice.amount(advice.gain.mean)}",
     ]

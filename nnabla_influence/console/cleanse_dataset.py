@@ -113,11 +113,11 @@ def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
 
 def _cleanse(parsed: argparse.Namespace, output: str | Path) -> Cleansed:
     from nnabla_influence.cleansing import cleanse
-    from nnabla_influence.cleansing.decisions import advice_files
+    from nnabla_influence.cleansing.decisions import ADVICE
 
     chosen: dict[str, Any] = {"n": parsed.remove}
     if parsed.advice is not None:
-        parsed.ranking, parsed.decisions = advice_files(parsed.advice)
+        parsed.ranking, parsed.decisions = (Path(parsed.advice) / name for name in ADVICE)
     if parsed.decisions is not None:
         chosen = {"decisions": parsed.decisions}
     elif parsed.remove == HARMFUL:
@@ -149,8 +149,11 @@ def _newest(result: Result, *, of_advice: bool = False) -> Path:
         if path.parent.name in (RANKING_FOLDER, ADVICE_FOLDER, "files")
     ]
     if not found:
-        what, first = ("advice", "Advise") if of_advice else ("ranking", "SGD Influence")
-        raise InfluenceError(f"this job has no {what} yet; run {first} first, or give its path")
+        raise InfluenceError(
+            "this job has no advice yet; run Advise first, or give its folder"
+            if of_advice
+            else "this job has no ranking yet; run SGD Influence first, or give its path"
+        )
     newest = max(found, key=lambda path: path.stat().st_mtime_ns)
     say(f"The newest ranking of this job is {newest.parent.parent.name}: {newest}")
     return newest
