@@ -50,7 +50,7 @@ def build_parser(label: str) -> Dialog:
     )
     text = "your decisions for single rows, which replace the number of rows to remove"
     add("-d --decisions", text, "csv")
-    text = "folder that Advise wrote, which replaces the ranking and all of the above"
+    text = "folder that Advise wrote, for its ranking, and its decisions if you give none"
     add("-ad --advice", text, "dir")
     text = "training dataset to copy, against which the ranking is checked"
     add("-t --input-train", text, "csv")
@@ -117,7 +117,8 @@ def _cleanse(parsed: argparse.Namespace, output: str | Path) -> Cleansed:
 
     chosen: dict[str, Any] = {"n": parsed.remove}
     if parsed.advice is not None:
-        parsed.ranking, parsed.decisions = (Path(parsed.advice) / name for name in ADVICE)
+        ranking, decisions = (Path(parsed.advice) / name for name in ADVICE)
+        parsed.ranking, parsed.decisions = ranking, parsed.decisions or decisions
     if parsed.decisions is not None:
         chosen = {"decisions": parsed.decisions}
     elif parsed.remove == HARMFUL:

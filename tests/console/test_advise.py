@@ -62,6 +62,13 @@ def test_windows_nnc_cleanses_as_advised(results, tmp_path, monkeypatch, caplog)
         report / "influence.csv", output=tmp_path / "wanted.csv", decisions=report / "decisions.csv"
     )
     assert Path("cleansed.csv").read_bytes() == Path("wanted.csv").read_bytes()
+    # Decisions from the page about the same ranking come first.
+    Path("mine.csv").write_text("datasource_index,decision,label\n7,remove,\n")
+    code, _ = in_process(
+        cleanse_dataset.main, caplog, "-ad", report, "-d", "mine.csv", "-o", "7.csv"
+    )
+    assert code == 0
+    assert len(Path("7.csv").read_text("utf-8").splitlines()) == N
     counts = numbers(report)
     said = f"{len(counts['removed'])} removed, {len(counts['relabelled'])} relabelled"
     assert said in lines[0]
