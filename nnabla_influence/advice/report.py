@@ -34,8 +34,7 @@ def write_report(folder: Path, advice: Advice, progress: Progress) -> None:
         ranking = temporary / RANKING
         advice.ranking.write(ranking)
         label = advice.label_column
-        if decisions:
-            write_decisions(temporary / DECISIONS, ranking, decisions, label_column=label)
+        write_decisions(temporary / DECISIONS, ranking, decisions, label_column=label)
         reviewed = read_reviewed(ranking, label_column=label)
         write_page(reviewed, temporary / PAGE, proposals=decisions, progress=progress)
         (temporary / MARK).write_text("\n".join(_page(advice)) + "\n", encoding="utf-8")

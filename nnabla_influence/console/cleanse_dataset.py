@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnabla_influence.arguments import count_or_fraction
+from nnabla_influence.console.advise import FOLDER as ADVICE_FOLDER
 from nnabla_influence.console.dialog import Dialog, choice, run_plugin, say
 from nnabla_influence.console.registration import DESKTOP_PLUGINS
 from nnabla_influence.console.sgd_influence import FOLDER as RANKING_FOLDER
@@ -24,10 +24,9 @@ FOLDER = "dataset"
 """Where the dataset lies beside the image that NNCD shows."""
 
 HARMFUL = "harmful"
-_SHOWN = 20
 _CLASSES = 2
 # The values of NNCD's dialog that stand for an empty field, which it does not allow.
-_EMPTY = {"decisions": "none", "label_column": "auto"}
+_EMPTY = {"decisions": "none", "advice": "none", "label_column": "auto"}
 _LATEST = "latest"
 
 
@@ -36,7 +35,8 @@ def build_parser(label: str) -> Dialog:
     parser = Dialog(
         label,
         "Writes a copy of the training dataset with harmful rows removed or relabelled, and a\n"
-        "list of the changes: by a ranking of SGD Influence, or by your own decisions.\n",
+        "list of the changes: by a ranking of SGD Influence, by your own decisions, or as\n"
+        "Advise says.\n",
     )
     add = parser.add_field
     add("-i --ranking", "ranking that SGD Influence wrote", "csv", RANKING)
@@ -50,6 +50,8 @@ def build_parser(label: str) -> Dialog:
     )
     text = "your decisions for single rows, which replace the number of rows to remove"
     add("-d --decisions", text, "csv")
+    text = "folder that Advise wrote, for its ranking, and its decisions if you give none"
+    add("-ad --advice", text, "dir")
     text = "training dataset to copy, against which the ranking is checked"
     add("-t --input-train", text, "csv")
     add("-o --output", "dataset to write", "csv", "cleansed.csv")
@@ -90,10 +92,13 @@ def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
     for name, word in _EMPTY.items():
         if (getattr(parsed, name) or word).strip().lower() == word:
             setattr(parsed, name, None)
-    for name in ("ranking", "decisions"):
+    for name in ("ranking", "decisions", "advice"):
         if getattr(parsed, name):  # Windows copies a path with quotes around it.
             setattr(parsed, name, getattr(parsed, name).strip().strip('"'))
-    parsed.ranking = _ranking(parsed.ranking, result)
+    if parsed.advice is None and parsed.ranking.lower() == _LATEST:
+        parsed.ranking = _newest(result)
+    elif parsed.advice is not None and parsed.advice.lower() == _LATEST:
+        parsed.advice = _newest(result, of_advice=True).parent
     parsed.input_train = _training_csv(parsed.model)
     entry = DatasetEntry(result, choice(parsed.import_dataset, "yes", "no") == "yes")
     file_name = f"{result.name}.csv"
@@ -108,8 +113,12 @@ def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
 
 def _cleanse(parsed: argparse.Namespace, output: str | Path) -> Cleansed:
     from nnabla_influence.cleansing import cleanse
+    from nnabla_influence.cleansing.decisions import ADVICE
 
     chosen: dict[str, Any] = {"n": parsed.remove}
+    if parsed.advice is not None:
+        ranking, decisions = (Path(parsed.advice) / name for name in ADVICE)
+        parsed.ranking, parsed.decisions = ranking, parsed.decisions or decisions
     if parsed.decisions is not None:
         chosen = {"decisions": parsed.decisions}
     elif parsed.remove == HARMFUL:
@@ -130,20 +139,21 @@ def _lines(cleansed: Cleansed) -> Iterator[str]:
         yield line.replace("--below 0", f"--remove {HARMFUL}")
 
 
-def _ranking(given: str, result: Result) -> Path:
-    """Return the ranking that the user typed, or the job's newest one."""
-    if given.lower() != _LATEST:
-        return Path(given)
+def _newest(result: Result, *, of_advice: bool = False) -> Path:
+    """Return the job's newest ranking, of any plugin or of Advise."""
+    scripts = ("advise",) if of_advice else ("advise", "sgd_influence")
     found = [
         path
         for plugin in DESKTOP_PLUGINS
-        if "sgd_influence" in plugin.script
+        if any(name in plugin.script for name in scripts)
         for path in (result.folder.parent.parent / plugin.id).glob(f"*/*/{RANKING}")
-        if path.parent.name in (RANKING_FOLDER, "files")
+        if path.parent.name in (RANKING_FOLDER, ADVICE_FOLDER, "files")
     ]
     if not found:
         raise InfluenceError(
-            "this job has no ranking yet; run SGD Influence first, or give the path of a ranking"
+            "this job has no advice yet; run Advise first, or give its folder"
+            if of_advice
+            else "this job has no ranking yet; run SGD Influence first, or give its path"
         )
     newest = max(found, key=lambda path: path.stat().st_mtime_ns)
     say(f"The newest ranking of this job is {newest.parent.parent.name}: {newest}")
@@ -165,12 +175,12 @@ def _training_csv(model: str | None) -> Path | None:
 
 def _show(parsed: argparse.Namespace, result: Result, cleansed: Cleansed, added: list[str]) -> None:
     """Show counts, and the rows that were changed, the most harmful first."""
-    from nnabla_influence.console.strip import strip
+    from nnabla_influence.console.strip import changed_rows, strip
     from nnabla_influence.review.reviewed import read_reviewed
 
     reviewed = read_reviewed(parsed.ranking, label_column=parsed.label_column)
     changed = {*cleansed.removed, *cleansed.relabelled}
-    rows = list(islice((row for row in reviewed if row.datasource_index in changed), _SHOWN))
+    rows = changed_rows(reviewed, changed)
     most = sorted((c for c in cleansed.classes if c.removed), key=lambda c: -c.removed)
     losses = [f"Class {c.name} loses {c.removed} of {c.rows}." for c in most]
     if len(losses) > _CLASSES:

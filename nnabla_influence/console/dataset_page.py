@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -51,6 +52,10 @@ class DatasetEntry:
     def __init__(self, result: Result, wanted: bool):
         self._result = result
         self._wanted = wanted
+
+    def remove_copies(self, folder: Path) -> None:
+        """Remove what `write_copy` wrote into a folder earlier."""
+        shutil.rmtree(self._path(folder).parent, ignore_errors=True)
 
     def write_copy(self, source: Path, folder: Path) -> None:
         """Write the copy of a CSV into a folder, and report the columns that it lacks."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from nnabla_influence.arguments import path_or_auto
 from nnabla_influence.console.registration import DESKTOP
 from nnabla_influence.errors import InfluenceError
 from nnabla_influence.process import INTERRUPTED, import_nnabla, tidy_process
@@ -62,6 +63,24 @@ class Dialog(argparse.ArgumentParser):
         """
         text = f"{text} ({kind})" + ("" if default is None else f" default={default}")
         self.add_argument(*names.split(), default=default, type=parse, help=text)
+
+    def add_model(self) -> None:
+        """Add the field of the training's model file."""
+        self.add_field("-m --model", "model file of the training", "model", "results.nnp")
+
+    def add_datasets(self, purpose: str) -> None:
+        """Add the fields of the training and the validation CSV."""
+        text = "dataset{}, if not the one that the model file names"
+        for names, which in (
+            ("-t --input-train", f"training {text.format(f' to {purpose}')}"),
+            ("-v --input-val", f"validation {text.format('')}"),
+        ):
+            self.add_field(names, which, "csv", parse=path_or_auto)
+
+    def add_device(self) -> None:
+        """Add the field of the device."""
+        text = "device; auto uses a GPU if one is usable"
+        self.add_field("-d --device", text, "option:auto,cpu,cuda", "auto")
 
     def add_desktop_options(self) -> None:
         """Add the options that only NNCD passes; Windows NNC's dialog does not show them."""

@@ -83,10 +83,14 @@ _CONSOLE = Parameter(
 )
 
 # The model comes after the paths that are typed: the last path gives the output its extension.
-_SCORING = (
+_TRAINING = (
     _field("input-train", "training CSV; auto: the model file's", "csv", "auto"),
     _field("input-val", "validation CSV; auto: the model file's", "csv", "auto"),
     _MODEL,
+)
+_DEVICE = _field("device", "auto, cpu or cuda", "str", "auto")
+_SCORING = (
+    *_TRAINING,
     _field("window", "number of last epochs to trace (int)", "int", "1"),
     _field("method", "auto, exact (replays training) or final (quick)", "str", "auto"),
     _field("replay-budget", "minutes for a replay, method auto (int)", "int", "10"),
@@ -94,16 +98,27 @@ _SCORING = (
     _field("validation-rows", "all, or some such as 3,17", "str", "all"),
     _field("n_trials", "shuffled orders, if the order is unknown (int)", "int", "3"),
     _field("batch_size", "of the training; 0: the model file's (int)", "int", "0"),
-    _field("device", "auto, cpu or cuda", "str", "auto"),
+    _DEVICE,
     _field("rows", "rows in the image of the result, up to 200 (int)", "int", "20"),
     _IMPORT,
     _output("influence"),
+    _CONSOLE,
+)
+_ADVISING = (
+    *_TRAINING,
+    _field("trainings", "that rank the rows, from 2 (int)", "int", "3"),
+    _field("retrainings", "that confirm a change, from 2 (int)", "int", "3"),
+    _field("target", "q-loss, loss, error or margin", "str", "q-loss"),
+    _DEVICE,
+    _IMPORT,
+    _output("advice"),
     _CONSOLE,
 )
 _CLEANSING = (
     _field("ranking", "latest of this job, or the path of a CSV", "csv", "latest"),
     _field("remove", "number, fraction such as 0.05, or harmful", "str", "0.05"),
     _field("decisions", "none, or a CSV that replaces remove", "csv", "none"),
+    _field("advice", "none, latest of this job, or its folder", "csv", "none"),
     _field("label-column", "column of the labels; auto: y", "str", "auto"),
     _field("allow-empty-class", "a class may lose all rows: yes or no", "str", "no"),
     _MODEL,
@@ -133,6 +148,13 @@ DESKTOP_PLUGINS: tuple[Plugin, ...] = (
         "_Post_Process/_XAI/_Image/nnabla_cleanse_dataset.py",
         "Cleanse dataset: removes the most harmful training rows",
         _CLEANSING,
+    ),
+    Plugin(
+        "24956c3c-35f7-4b43-82ce-29c999535172",
+        "Advise",
+        "_Post_Process/_XAI/_Image/nnabla_advise.py",
+        "Advise: which training rows to remove or relabel, or none",
+        _ADVISING,
     ),
 )
 """What is registered in NNCD, in the menu's order."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnabla_influence.arguments import count, minutes, path_or_auto, row_numbers
+from nnabla_influence.arguments import count, minutes, row_numbers
 from nnabla_influence.console.dialog import Dialog, choice, run_plugin, say
 from nnabla_influence.errors import InfluenceError
 
@@ -39,20 +39,9 @@ def build_parser(label: str) -> Dialog:
         "the most harmful row first. Negative: without the row the loss falls.\n\n" + PAPERS,
     )
     add = parser.add_field
-    add("-m --model", "model file of the training", "model", "results.nnp")
+    parser.add_model()
     add("-bs --batch_size", "batch size of the training, 0 for the model file's", "int", 0, int)
-    add(
-        "-t --input-train",
-        "training dataset to rank, if not the one that the model file names",
-        "csv",
-        parse=path_or_auto,
-    )
-    add(
-        "-v --input-val",
-        "validation dataset, if not the one that the model file names",
-        "csv",
-        parse=path_or_auto,
-    )
+    parser.add_datasets("rank")
     add("-o --output", "ranking to write", "csv", RANKING)
     text = "shuffled orders to average if the training's order is unknown"
     add("-nt --n_trials", text, "int", 3, int)
@@ -80,7 +69,7 @@ def build_parser(label: str) -> Dialog:
         parse=row_numbers,
     )
     add("-r --run", "folder of the recorded training, if any", "dir")
-    add("-d --device", "device; auto uses a GPU if one is usable", "option:auto,cpu,cuda", "auto")
+    parser.add_device()
     text = "write a page beside the ranking, for reviewing the rows in a browser"
     add("-rp --review-page", text, "option:yes,no", "yes")
     parser.add_argument("--rows", type=count, default=20, help=argparse.SUPPRESS)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ _MARGIN = 2
 _LINE = 14
 _FONT_SIZE = 12
 _GAP = 12
+_CHANGED = 20
 _FEATURES = 4
 _LONGEST = 16
 _BLACK, _GREY, _RED, _WHITE = (0, 0, 0), (90, 90, 90), (176, 0, 32), (255, 255, 255)
@@ -82,6 +84,11 @@ def strip(
     if closing:
         blocks.append(_text(textwrap.wrap(closing, 80)))
     return _side_by_side(blocks)
+
+
+def changed_rows(reviewed: Reviewed, changed: Collection[int]) -> list[ReviewedRow]:
+    """Return the first rows of these numbers, the most harmful first, for `strip`."""
+    return list(islice((row for row in reviewed if row.datasource_index in changed), _CHANGED))
 
 
 def message(title: str, text: str) -> Image.Image:

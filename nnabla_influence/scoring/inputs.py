@@ -183,42 +183,60 @@ def solver_that_trained(definition: Definition, run: Run | None) -> SolverSettin
     )
 
 
+def training_csv(definition: Definition, given: PathLike | None) -> Path:
+    """Return the training CSV: the given one, or else the model file's.
+
+    Raises:
+        DatasetError: No CSV is known, or the model file's does not exist.
+    """
+    how = with_option("-t", "input-train")
+    return _csv(definition, definition.training, given, "training", how)
+
+
+def validation_csv(definition: Definition, given: PathLike | None) -> Path:
+    """Return the validation CSV; see `training_csv`."""
+    how = with_option("-v", "input-val")
+    return _csv(definition, definition.validation, given, "validation", how)
+
+
 def open_training(definition: Definition, given: PathLike | None, progress: Progress) -> Dataset:
     """Open the training CSV.
 
     Raises:
         DatasetError: No CSV is known, or it cannot be used; the message names row and column.
     """
-    how = with_option("-t", "input-train")
-    return _open(definition, definition.training, given, "training", how, progress)
+    return _open(definition, definition.training, training_csv(definition, given), progress)
 
 
 def open_validation(definition: Definition, given: PathLike | None, progress: Progress) -> Dataset:
     """Open the validation CSV; see `open_training`."""
-    how = with_option("-v", "input-val")
-    validating = validation_definition(definition)
-    return _open(validating, definition.validation, given, "validation", how, progress)
+    path = validation_csv(definition, given)
+    return _open(validation_definition(definition), definition.validation, path, progress)
 
 
-def _open(
+def _csv(
     definition: Definition,
     settings: DatasetSettings | None,
     given: PathLike | None,
     what: str,
     how: str,
-    progress: Progress,
-) -> Dataset:
-    if settings is None and given is None:
+) -> Path:
+    if given is not None:
+        return Path(given)
+    if settings is None:
         raise DatasetError(f"{definition.path}: names no {what} dataset; give the CSV {how}")
-    if settings is not None and given is None:
-        refuse_missing_csv(definition.path, settings, what, f"give the CSV {how}")
-        given = settings.path
-    assert given is not None
+    refuse_missing_csv(definition.path, settings, what, f"give the CSV {how}")
+    return settings.path
+
+
+def _open(
+    definition: Definition, settings: DatasetSettings | None, path: Path, progress: Progress
+) -> Dataset:
     return open_dataset(
-        given,
+        path,
         column_specs(definition),
         normalize=settings is None or settings.normalize,
-        by_cache=settings is not None and reads_cached_pixels(definition, settings, Path(given)),
+        by_cache=settings is not None and reads_cached_pixels(definition, settings, path),
         progress=progress,
     )
 

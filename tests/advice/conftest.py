@@ -80,15 +80,20 @@ def write_project(
     return Table(folder, frozenset(np.flatnonzero(given != labels[:N]).tolist()))
 
 
-@pytest.fixture(scope="session")
-def mixed_up(tmp_path_factory) -> Table:
-    """Return digits of which half of the 3s are called 5 and half of the 4s 9."""
+def write_mixed_up(folder: Path) -> Table:
+    """Write digits of which half of the 3s are called 5 and half of the 4s 9."""
     _, labels = digits()
     given = labels[:N].copy()
     for label, other in ((3, 5), (4, 9)):
         rows = np.flatnonzero(given == label)
         given[rows[: len(rows) // 2]] = other
-    return write_project(tmp_path_factory.mktemp("助言 advice"), given)
+    return write_project(folder, given)
+
+
+@pytest.fixture(scope="session")
+def mixed_up(tmp_path_factory) -> Table:
+    """Return the mixed-up digits."""
+    return write_mixed_up(tmp_path_factory.mktemp("助言 advice"))
 
 
 @pytest.fixture(scope="session")

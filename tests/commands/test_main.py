@@ -148,7 +148,7 @@ def test_the_spellings_of_sony_and_of_older_versions_are_accepted(older: str, pr
     ("words", "named"),
     [
         ("", "COMMAND"),
-        ("guess", "'guess' (choose from 'demo', 'train', 'score', 'validate', "),
+        ("guess", "'guess' (choose from 'demo', 'advise', 'train', 'score', 'validate', "),
         ("score -m a", "-o/--output"),
         ("score -m a -o b -bs 0", "-bs/--batch-size: '0'"),
         ("score -m a -o b -nt 1.5", "-nt/--n-trials: '1.5'"),

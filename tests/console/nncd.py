@@ -22,7 +22,7 @@ from tests.small_projects import REPOSITORY, environment
 
 MODEL = "result_train_last.nnp"
 TENANT = "11111111-2222-4333-8444-555555555555"
-IMAGE, TABLE, CLEANSE = DESKTOP_PLUGINS
+IMAGE, TABLE, CLEANSE, ADVISE = DESKTOP_PLUGINS
 # What the application brings has none of these, and nothing can be installed there.
 ABSENT = ("pandas", "matplotlib", "distributed", "dask", "jinja2", "xlsxwriter")
 

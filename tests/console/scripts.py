@@ -18,6 +18,8 @@ SCRIPTS = sorted((REPOSITORY / "plugins").glob("_*/_*/*.py")) + sorted(
 XAI = REPOSITORY / "plugins" / "_Post_Process" / "_XAI"
 IMAGE = XAI / "_Image" / "nnabla_sgd_influence.py"
 TABLE = XAI / "_Table" / "nnabla_sgd_influence_tabular.py"
+ADVISE = XAI / "_Image" / "nnabla_advise.py"
+ADVISE_TABLE = XAI / "_Table" / "nnabla_advise_tabular.py"
 CLEANSE = XAI / "_Image" / "nnabla_cleanse_dataset.py"
 CLEANSE_TABLE = XAI / "_Table" / "nnabla_cleanse_dataset_tabular.py"
 

@@ -11,18 +11,30 @@ from pathlib import Path
 
 import pytest
 
-from nnabla_influence.console import cleanse_dataset, sgd_influence
-from tests.console.scripts import CLEANSE, CLEANSE_TABLE, IMAGE, SCRIPTS, TABLE, run
+from nnabla_influence.console import advise, cleanse_dataset, sgd_influence
+from tests.console.scripts import (
+    ADVISE,
+    ADVISE_TABLE,
+    CLEANSE,
+    CLEANSE_TABLE,
+    IMAGE,
+    SCRIPTS,
+    TABLE,
+    run,
+)
 from tests.small_projects import REPOSITORY
 
 LABELS = {
     IMAGE: "SGD Influence",
     TABLE: "SGD Influence (tabular)",
+    ADVISE: "Advise",
+    ADVISE_TABLE: "Advise (tabular)",
     CLEANSE: "Cleanse dataset",
     CLEANSE_TABLE: "Cleanse dataset (tabular)",
 }
 PARSERS = {
     **dict.fromkeys((IMAGE, TABLE), sgd_influence.build_parser),
+    **dict.fromkeys((ADVISE, ADVISE_TABLE), advise.build_parser),
     **dict.fromkeys((CLEANSE, CLEANSE_TABLE), cleanse_dataset.build_parser),
 }
 TYPES = "csv|int|float|text|bool|variable|variables|dir|model|image|file|nntxt|option:[^()]+"

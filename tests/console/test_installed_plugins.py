@@ -20,6 +20,7 @@ from tests.small_projects import environment, trained_table
 
 pytestmark = pytest.mark.slow
 
+ADVISE_TABLE = "_Post_Process/_XAI/_Table/nnabla_advise_tabular.py"
 TABLE = "_Post_Process/_XAI/_Table/nnabla_sgd_influence_tabular.py"
 
 
@@ -85,6 +86,14 @@ def test_the_installed_scripts_run(bundled_python: Path, japanese_path: Path, tm
     assert done.returncode == 0, done.stderr
     assert sorted(os.listdir(results)) == ["a.csv", "a.html"]  # the review page, too
     assert scores_in(results / "a.csv") == dict(enumerate(score(trained.final).scores.influence))
+    done = run(
+        bundled_python,
+        plugins / ADVISE_TABLE,
+        *("-m", trained.final, "-k", "2", "-r", "2"),
+        cwd=results,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"advice.csv", "advice-report"} < set(os.listdir(results))
 
 
 def test_every_row_names_a_script_that_shows_its_help(bundled_python: Path, japanese_path: Path):

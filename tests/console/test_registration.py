@@ -8,9 +8,9 @@ from dataclasses import fields
 
 import pytest
 
-from nnabla_influence.console import cleanse_dataset, sgd_influence
+from nnabla_influence.console import advise, cleanse_dataset, sgd_influence
 from nnabla_influence.console.registration import DESKTOP, DESKTOP_PLUGINS, Plugin
-from tests.console.nncd import CLEANSE, IMAGE
+from tests.console.nncd import ADVISE, CLEANSE, IMAGE
 from tests.small_projects import REPOSITORY
 
 every_plugin = pytest.mark.parametrize("plugin", DESKTOP_PLUGINS, ids=lambda plugin: plugin.name)
@@ -28,6 +28,7 @@ def test_what_installations_have_is_never_changed():
     assert {plugin.name: plugin.id for plugin in DESKTOP_PLUGINS} == {
         "SGD Influence": "3c787d76-d03c-4270-b6e6-67f4c0be6a02",
         "SGD Influence (tabular)": "7cca8574-a017-4b0d-b811-e71ca69812c0",
+        "Advise": "24956c3c-35f7-4b43-82ce-29c999535172",
         "Cleanse dataset": "5960f772-a2ab-48f7-8ea4-46afd57b4c12",
     }
     assert [field.name for field in fields(Plugin)][:4] == ["id", "name", "script", "description"]
@@ -63,7 +64,7 @@ def test_every_default_can_be_sent_as_it_is(plugin: Plugin):
 
 @every_plugin
 def test_the_script_has_every_parameter(plugin: Plugin):
-    module = cleanse_dataset if plugin is CLEANSE else sgd_influence
+    module = {ADVISE: advise, CLEANSE: cleanse_dataset}.get(plugin, sgd_influence)
     arguments = [word for p in plugin.parameters for word in (f"--{p.name}", p.default)]
     parsed = vars(module.build_parser("x").parse_args(arguments))
     for parameter in plugin.parameters:
