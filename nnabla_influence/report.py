@@ -18,7 +18,7 @@ def summary(ranking: Ranking, output: str | os.PathLike[str]) -> Iterator[str]:
     harmful, helpful = int((scores.influence < 0).sum()), int((scores.influence > 0).sum())
     yield (
         f"{output}: {len(ranking)} rows, the most harmful first; {harmful} harmful (influence below"
-        f" 0: without the row the validation loss falls), {helpful} helpful"
+        f" 0: without the row the validation rows do better), {helpful} helpful"
     )
     if ranking.verdict is not None:
         yield ranking.verdict.sentence

@@ -35,7 +35,7 @@ def test_counts_and_the_most_harmful_rows_first(tmp_path):
     )
     assert list(lines) == [
         "out/influence.csv: 4 rows, the most harmful first; 2 harmful (influence below 0: without"
-        " the row the validation loss falls), 1 helpful",
+        " the row the validation rows do better), 1 helpful",
         "1 rows were not seen in the window, or the loss ignores them, so their influence is 0; a"
         " window of more epochs contains more rows",
         "The most harmful rows:",

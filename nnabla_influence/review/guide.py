@@ -16,14 +16,14 @@ CLASSES = "Classes"
 # Each paragraph is a line of the sheet: its title, and its text.
 _GUIDE = """
 influence
-The first-order change of the mean validation loss if this row is left out of the traced part of
-the training.
+The first-order change of the mean validation loss, or of what else it was scored by, if this row
+is left out of the traced part of the training.
 
 effect: harmful
-Below 0. Without it the validation loss falls.
+Below 0. Without it the validation rows do better.
 
 effect: helpful
-Above 0. Without it the validation loss rises.
+Above 0. Without it the validation rows do worse.
 
 effect: not judged
 The row is not in the traced part of the training (times_seen 0); its influence of 0 has no meaning.

@@ -76,7 +76,7 @@ def test_the_list_tells_a_screen_reader_where_it_is(visit, images):
     assert focused.get_attribute("aria-rowindex") == str(N_ROWS + 1)
     said = focused.get_attribute("aria-label")
     assert said.startswith(f"Rank {N_ROWS}, row {row['datasource_index']}, given {row['y:label']}")
-    assert "helpful: without it the validation loss rises" in said
+    assert "helpful: without it the validation rows do worse" in said
     assert said.endswith(", undecided")
     page.press("x")
     assert page.page.locator(":focus").get_attribute("aria-label").endswith(", remove")

@@ -36,13 +36,13 @@ def test_every_row_shows_what_the_ranking_holds(page, images):
     for rank, (row, cells) in enumerate(zip(rows, expected), 1):
         influence = float(cells["influence"])
         word, consequence = (
-            ("harmful", "without it the validation loss falls")
+            ("harmful", "without it the validation rows do better")
             if influence < 0
-            else ("helpful", "without it the validation loss rises")
+            else ("helpful", "without it the validation rows do worse")
             if influence > 0
             else ("not judged", "the traced steps never saw it")
             if cells["times_seen"] == "0"
-            else ("neutral", "without it the validation loss stays")
+            else ("neutral", "without it the validation rows do as well")
         )
         shown = row["cells"]
         assert shown["rank"].split() == [str(rank), "row", cells["datasource_index"]]

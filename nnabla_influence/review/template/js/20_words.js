@@ -36,9 +36,9 @@ function signWord(review, position) {
 }
 
 const CONSEQUENCES = {
-  harmful: "without it the validation loss falls",
-  helpful: "without it the validation loss rises",
-  neutral: "without it the validation loss stays",
+  harmful: "without it the validation rows do better",
+  helpful: "without it the validation rows do worse",
+  neutral: "without it the validation rows do as well",
   "not judged": "the traced steps never saw it",
 };
 
