@@ -17,7 +17,7 @@ from nnabla_influence.advice.choice import FRACTIONS, Gain, amounts, gain_of
 from nnabla_influence.advice.comparison import compare, folds_of
 from nnabla_influence.advice.relabelling import Suggestions, has_pattern, suggest
 from nnabla_influence.advice.report import FILES, MARK, write_report
-from nnabla_influence.advice.result import RELABEL, REMOVE, Advice, Change, Cost
+from nnabla_influence.advice.result import PARTLY, RELABEL, REMOVE, Advice, Change, Cost
 from nnabla_influence.advice.trainings import Judged, Scored
 from nnabla_influence.advice.work import Work
 from nnabla_influence.definition import find_label, load_definition
@@ -28,7 +28,7 @@ from nnabla_influence.execution import open_executor
 from nnabla_influence.files import PathLike, check_output_folder, file_hash
 from nnabla_influence.options import AdviceOptions
 from nnabla_influence.progress import Progress, SilentProgress
-from nnabla_influence.ranking import ROUGH, Orders, Ranking, Scores, Verdict
+from nnabla_influence.ranking import RELIABLE, ROUGH, Orders, Ranking, Scores, Verdict
 from nnabla_influence.retraining.inputs import Config, CurveInputs, open_inputs
 from nnabla_influence.retraining.seeded import NO_CHANGES, Changes, seeded_training
 from nnabla_influence.solvers import check_solver
@@ -270,12 +270,20 @@ def _ranking(inputs: CurveInputs, found: _Found) -> Ranking:
         suggested_label=None if suggestions is None else suggestions.labels,
         relabel_gain=None if suggestions is None else suggestions.gains,
     )
-    verdict = Verdict(ROUGH, "influence functions")
+    verdict = _verdict(found)
     return Ranking(
         inputs.training,
         scores,
         orders=Orders(f"{k} trainings influence-function", k, "advise", verdict),
     )
+
+
+def _verdict(found: _Found) -> Verdict:
+    if found.changes == NO_CHANGES:
+        return Verdict(ROUGH, "no change was confirmed by retraining")
+    if found.agreement is not None and found.agreement < PARTLY:
+        return Verdict(ROUGH, "retraining moved the validation rows otherwise than foreseen")
+    return Verdict(RELIABLE)
 
 
 def _cost(options: AdviceOptions, inputs: CurveInputs, places: int) -> str:

@@ -79,7 +79,7 @@ def _page(advice: Advice) -> Iterator[str]:
             gain = advice.amount(mean)
             yield f"<tr><td>remove {n} rows, first try</td><td>{gain}</td><td></td></tr>"
         for change, confirmed in advice.confirmed.items():
-            low, high = map(advice.amount, confirmed.interval())
+            low, high = map(advice.number, confirmed.interval())
             yield (
                 f"<tr><td>{change}, confirmed</td><td>{advice.amount(confirmed.mean)}</td>"
                 f"<td>{low} to {high}</td></tr>"

@@ -32,7 +32,8 @@ class Change:
     action: str = REMOVE
 
     def __str__(self) -> str:
-        return f"{self.action} {self.n} rows"
+        action = "relabel or remove" if self.action == RELABEL else self.action
+        return f"{action} {self.n} rows"
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,9 @@ class Advice:
             low, high = gain.interval()
             verdict = "" if gain.is_sure else ", which may be chance"
             yield (
-                f"Trained again from new starts, the change ({best}) moves the"
-                f" {self._measure} by {self.amount(gain.mean)} (95 %:"
-                f" {self.amount(low)} to {self.amount(high)}){verdict}, on validation rows that"
-                " the ranking had not seen."
+                f"Trained again from new starts, the change ({best}) moves the {self._measure} by"
+                f" {self.amount(gain.mean)} (95 %: {self.number(low)} to {self.number(high)})"
+                f"{verdict}, on validation rows that the ranking had not seen."
             )
             for other, of_other in self.confirmed.items():
                 if other != best:
@@ -145,7 +145,11 @@ class Advice:
 
     def amount(self, gain: float) -> str:
         """Return a gain for a reader: points of accuracy, or the loss's change."""
-        return f"{100 * gain:+.2f} points" if self.is_accuracy else f"{-gain:+.4g}"
+        return f"{self.number(gain)} points" if self.is_accuracy else self.number(gain)
+
+    def number(self, gain: float) -> str:
+        """Return the same without its unit."""
+        return f"{100 * gain:+.2f}" if self.is_accuracy else f"{-gain:+.4g}"
 
 
 def _word(agreement: float) -> str:
