@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nnabla_influence.advice.advise import advise
     from nnabla_influence.advice.result import Advice
+    from nnabla_influence.advice.several_trainings import score_trainings
     from nnabla_influence.cleansing import cleanse
     from nnabla_influence.errors import InfluenceError
     from nnabla_influence.nnabla_cli.training import train
@@ -50,6 +51,7 @@ __all__ = [
     "curve",
     "read_ranking",
     "score",
+    "score_trainings",
     "train",
     "validate",
 ]
@@ -73,6 +75,7 @@ _PACKAGES = {
     "curve": "retraining.removal_curve",
     "read_ranking": "ranking",
     "score": "scoring",
+    "score_trainings": "advice.several_trainings",
     "train": "nnabla_cli.training",
     "validate": "retraining.validation",
 }
