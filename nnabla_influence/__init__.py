@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nnabla_influence.progress import ConsoleProgress, SilentProgress, TerminalProgress
     from nnabla_influence.ranking import Ranking, read_ranking
     from nnabla_influence.retraining.removal_curve import curve
+    from nnabla_influence.retraining.smoothness import quick_check
     from nnabla_influence.retraining.validation import validate
     from nnabla_influence.runs.recorder import Recorder
     from nnabla_influence.scoring import score
@@ -49,6 +50,7 @@ __all__ = [
     "advise",
     "cleanse",
     "curve",
+    "quick_check",
     "read_ranking",
     "score",
     "score_trainings",
@@ -73,6 +75,7 @@ _PACKAGES = {
     "advise": "advice",
     "cleanse": "cleansing",
     "curve": "retraining.removal_curve",
+    "quick_check": "retraining.smoothness",
     "read_ranking": "ranking",
     "score": "scoring",
     "score_trainings": "advice.several_trainings",
