@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,9 +105,7 @@ class Work:
         return self.folder / f"{kind}-{fingerprint(of)}.npz"
 
 
-def run_missing(
-    executor: Executor, tasks: Mapping[Path, Task], what: str, progress: Progress
-) -> None:
+def run_missing(executor: Executor, tasks: dict[Path, Task], what: str, progress: Progress) -> None:
     """Run the tasks whose results, by path, are missing.
 
     Raises:
