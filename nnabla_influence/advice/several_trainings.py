@@ -207,7 +207,7 @@ def _mean(inputs: Inputs, found: Sequence[_Scored]) -> Ranking:
     if len(methods) > 1:
         raise ScoreError(
             f"no ranking is written: some trainings were scored by {methods[0]}, others by"
-            f" {methods[1]}, whose mean means nothing; choose the method"
+            f" {methods[1]}, whose mean means nothing; name the method, or the target's class"
         )
     k = len(found)
     influence = np.stack([one.influence for one in found])
