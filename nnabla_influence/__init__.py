@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nnabla_influence.advice.advise import advise
     from nnabla_influence.advice.result import Advice
+    from nnabla_influence.advice.several_trainings import score_trainings
     from nnabla_influence.cleansing import cleanse
     from nnabla_influence.errors import InfluenceError
     from nnabla_influence.nnabla_cli.training import train
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from nnabla_influence.progress import ConsoleProgress, SilentProgress, TerminalProgress
     from nnabla_influence.ranking import Ranking, read_ranking
     from nnabla_influence.retraining.removal_curve import curve
+    from nnabla_influence.retraining.smoothness import quick_check
     from nnabla_influence.retraining.validation import validate
     from nnabla_influence.runs.recorder import Recorder
     from nnabla_influence.scoring import score
@@ -48,8 +50,10 @@ __all__ = [
     "advise",
     "cleanse",
     "curve",
+    "quick_check",
     "read_ranking",
     "score",
+    "score_trainings",
     "train",
     "validate",
 ]
@@ -71,8 +75,10 @@ _PACKAGES = {
     "advise": "advice",
     "cleanse": "cleansing",
     "curve": "retraining.removal_curve",
+    "quick_check": "retraining.smoothness",
     "read_ranking": "ranking",
     "score": "scoring",
+    "score_trainings": "advice.several_trainings",
     "train": "nnabla_cli.training",
     "validate": "retraining.validation",
 }

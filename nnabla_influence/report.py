@@ -40,6 +40,10 @@ def _described(ranking: Ranking, row: RankedRow) -> str:
     parts = [f"datasource_index {row.datasource_index}", f"influence {row.influence:.3g}"]
     if row.influence_std is not None:
         parts.append(f"+- {row.influence_std:.2g}")
+    if row.influence_se is not None:
+        parts.append(f"+- {row.influence_se:.2g} (standard error)")
+    if row.harmful_in is not None and ranking.orders is not None:
+        parts.append(f"harmful in {row.harmful_in} of {ranking.orders.count} trainings")
     if row.loss is not None:
         parts.append(f"loss {row.loss:.3g}")
     if row.predicted is not None:

@@ -30,7 +30,7 @@ from nnabla_influence.options import AdviceOptions
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.ranking import RELIABLE, ROUGH, Orders, Ranking, Scores, Verdict
 from nnabla_influence.retraining.inputs import Config, CurveInputs, open_inputs
-from nnabla_influence.retraining.seeded import NO_CHANGES, Changes, seeded_training
+from nnabla_influence.retraining.seeded import NO_CHANGES, Changes, training_seconds
 from nnabla_influence.solvers import check_solver
 from nnabla_influence.text import seconds_text
 
@@ -39,7 +39,6 @@ LEAST_JUDGING = 20
 
 _TRIED = 2
 """Trainings with each number of rows before the best one is confirmed, and that foresee."""
-_TIMED = 20
 
 
 def advise(
@@ -287,15 +286,8 @@ def _verdict(found: _Found) -> Verdict:
 
 
 def _cost(options: AdviceOptions, inputs: CurveInputs, places: int) -> str:
-    """Say beforehand what it costs, from the time of some steps."""
-    training = seeded_training(inputs, options.seed)
-    steps = training.steps[: _TIMED + 1]
-    training.trainer.start(training.start)
-    training.trainer.step(steps[0], training.inputs)  # builds the network
-    began = time.perf_counter()
-    for step in steps[1:]:
-        training.trainer.step(step, training.inputs)
-    each = (time.perf_counter() - began) / max(len(steps) - 1, 1) * len(training.steps)
+    """Say beforehand what it costs."""
+    each = training_seconds(inputs, options.seed)
     least = options.trainings + 2 * _TRIED * (len(FRACTIONS) + 1)
     most = least + 5 * options.retrainings
     return (

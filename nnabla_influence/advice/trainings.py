@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nnabla as nn
 import numpy as np
@@ -108,7 +109,7 @@ def judge(config: Config, seed: int, target: str, changes: Changes, output: str)
         for epoch, parameters in enumerate(_epochs(seeded_training(inputs, seed, changes))):
             if judges.counts(epoch):
                 judges.add(*_evaluated(inputs, parameters))
-    _write(output, judges.judged())
+    write(output, judges.judged())
 
 
 def score_and_judge(
@@ -146,7 +147,7 @@ def score_and_judge(
         scored = dataclasses.replace(_scored(inputs, best, target, folds), epoch=best_epoch)
     records: tuple[Judged | Parameters | Scored, ...] = (judges.judged(), best, scored)
     for path, record in zip(outputs, records):
-        _write(path, record)
+        write(path, record)
 
 
 def foresee(
@@ -173,7 +174,7 @@ def foresee(
             losses.append(engine.outputs(batch).losses)
             along.append(engine.add_products(batch, np.zeros(len(rows)), s, unused).losses)
         slopes = target_of(target, inputs.definition).phi(np.concatenate(losses))[1]
-    _write(output, {"moves": slopes * np.concatenate(along)})
+    write(output, {"moves": slopes * np.concatenate(along)})
 
 
 def _scored(
@@ -265,7 +266,8 @@ def _evaluated(inputs: CurveInputs, parameters: Parameters) -> tuple[np.ndarray 
     return right, losses
 
 
-def _write(path: str, record: Judged | Scored | Parameters) -> None:
+def write(path: str, record: Judged | Scored | Mapping[str, Any]) -> None:
+    """Write the values of a record that are not None; see `read`."""
     values = dict(record) if isinstance(record, Mapping) else vars(record)
     # A parameter may be called ``file``, which is an argument of numpy's.
     named = {f"{_OF}{name}": value for name, value in values.items() if value is not None}

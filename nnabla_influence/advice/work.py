@@ -57,7 +57,7 @@ class Work:
             paths = [self._path(kind, seed, NO_CHANGES) for kind in _KINDS[:3]]
             given = (self.config, seed, self.target, self.folds, tuple(map(str, paths)))
             tasks[paths[-1]] = Task(f"seed {seed}: train and score", score_and_judge, given)
-        self._run(tasks, "Train and score", progress)
+        run_missing(self.executor, tasks, "Train and score", progress)
         return (
             [read_scored(path) for path in tasks],
             [read_judged(self._path("judged", seed, NO_CHANGES)) for seed in seeds],
@@ -73,7 +73,7 @@ class Work:
                 path = self._path("judged", seed, change)
                 given = (self.config, seed, self.target, change, str(path))
                 tasks[path] = Task(f"seed {seed}: {what} ({number + 1})", judge, given)
-        self._run(tasks, what, progress)
+        run_missing(self.executor, tasks, what, progress)
         return {
             change: [read_judged(self._path("judged", seed, change)) for seed in seeds]
             for change in changes
@@ -93,7 +93,7 @@ class Work:
                 parameters = str(self._path("parameters", seed, NO_CHANGES))
                 given = (self.config, parameters, self.target, change.removed, str(path))
                 tasks[path] = Task(f"seed {seed}: foresee ({number + 1})", foresee, given)
-        self._run(tasks, "Foresee", progress)
+        run_missing(self.executor, tasks, "Foresee", progress)
         return {
             change: np.mean(
                 [read(self._path("moves", seed, change))["moves"] for seed in seeds], axis=0
@@ -114,16 +114,22 @@ class Work:
         of = [__version__, config.hashes, config.device, self.folds, self.target, seed, changes]
         return self.folder / f"{kind}-{fingerprint(of)}.npz"
 
-    def _run(self, tasks: dict[Path, Task], what: str, progress: Progress) -> None:
-        missing = [task for path, task in tasks.items() if not path.exists()]
-        if not missing:
-            return
-        failures = self.executor.run(missing, _ignore, progress, what, "trainings")
-        if failures:
-            raise InfluenceError(
-                f"{len(failures)} of {len(missing)} trainings failed, the first one:"
-                f" {failures[0].task}: {failures[0].reason}; fix the cause and run again"
-            )
+
+def run_missing(executor: Executor, tasks: dict[Path, Task], what: str, progress: Progress) -> None:
+    """Run the tasks whose results, by path, are missing.
+
+    Raises:
+        InfluenceError: One of them failed.
+    """
+    missing = [task for path, task in tasks.items() if not path.exists()]
+    if not missing:
+        return
+    failures = executor.run(missing, _ignore, progress, what, "trainings")
+    if failures:
+        raise InfluenceError(
+            f"{len(failures)} of {len(missing)} trainings failed, the first one:"
+            f" {failures[0].task}: {failures[0].reason}; fix the cause and run again"
+        )
 
 
 def _ignore(task: Task, result: object) -> None:

@@ -42,7 +42,7 @@ def without_aliases(arguments: Sequence[str]) -> list[str]:
     return [ALIASES.get(option, option) + equals + value for option, equals, value in words]
 
 
-def add(parser: argparse.ArgumentParser, name: str, metavar: str, text: str, **how: Any) -> None:
+def add(parser: argparse._ActionsContainer, name: str, metavar: str, text: str, **how: Any) -> None:
     """Add the option of the Python argument ``name``, with the help ``text``."""
     parser.add_argument(*SPELLINGS[name], dest=name, metavar=metavar, help=text, **how)
 

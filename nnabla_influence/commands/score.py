@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
+from collections.abc import Callable
 
 from nnabla_influence.arguments import class_or_worst, count, minutes
 from nnabla_influence.commands import options
@@ -78,6 +80,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="examples per forward pass: more need more memory and less time; scores stay the same"
         " (default: chosen for the network)",
     )
+    parser.add_argument(
+        "--trainings",
+        type=count,
+        default=1,
+        metavar="K",
+        help="average over K trainings: the given one, if there is one, and new ones of the same"
+        " definition (default: %(default)s)",
+    )
     options.add_workers(parser)
     options.add_device(parser)
 
@@ -86,10 +96,16 @@ def run(parsed: argparse.Namespace) -> None:
     """Score, and print the head of the ranking."""
     from nnabla_influence.options import Options
     from nnabla_influence.progress import TerminalProgress
+    from nnabla_influence.ranking import Ranking
     from nnabla_influence.report import summary
     from nnabla_influence.scoring import score
 
-    ranking = score(
+    scoring: Callable[..., Ranking] = score
+    if parsed.trainings > 1:
+        from nnabla_influence.advice.several_trainings import score_trainings
+
+        scoring = functools.partial(score_trainings, trainings=parsed.trainings)
+    ranking = scoring(
         parsed.model,
         run=parsed.run,
         train=parsed.train,

@@ -31,7 +31,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
     )
     options.add_datasets(parser)
-    options.add(parser, "output", "FOLDER", "folder to write", required=True)
+    result = parser.add_mutually_exclusive_group(required=True)
+    options.add(result, "output", "FOLDER", "folder to write")
+    result.add_argument(
+        "--quick",
+        action="store_true",
+        help="instead, say by two retrainings whether exact scores can be trusted",
+    )
     options.add_window(parser, "last", "retrain the last epoch, all epochs, or the last N")
     parser.add_argument(
         "--rows",
@@ -74,25 +80,28 @@ def run(parsed: argparse.Namespace) -> None:
     # scipy and matplotlib take a second to import, and no other command needs them.
     from nnabla_influence.options import Sample, ValidationOptions
     from nnabla_influence.progress import TerminalProgress
+    from nnabla_influence.retraining.smoothness import quick_check
     from nnabla_influence.retraining.validation import validate
 
-    validation = validate(
-        parsed.model,
-        run=parsed.run,
-        scores=parsed.ranking,
-        train=parsed.train,
-        validation=parsed.validation,
-        output=parsed.output,
-        options=ValidationOptions(
-            window=parsed.window,
-            validation_rows=parsed.validation_rows,
-            sample=Sample(
-                parsed.rows, parsed.subsets, parsed.leave, parsed.seed, not parsed.no_retest
-            ),
-            command=parsed.typed,
-        ),
-        device=parsed.device,
-        progress=TerminalProgress(),
+    chosen = ValidationOptions(
+        window=parsed.window,
+        validation_rows=parsed.validation_rows,
+        sample=Sample(parsed.rows, parsed.subsets, parsed.leave, parsed.seed, not parsed.no_retest),
+        command=parsed.typed,
     )
-    for line in validation.table():
+    shared = {
+        "run": parsed.run,
+        "train": parsed.train,
+        "validation": parsed.validation,
+        "options": chosen,
+        "device": parsed.device,
+        "progress": TerminalProgress(),
+    }
+    if parsed.quick:
+        lines = quick_check(parsed.model, rankings=parsed.ranking, **shared).lines()
+    else:
+        lines = validate(
+            parsed.model, scores=parsed.ranking, output=parsed.output, **shared
+        ).table()
+    for line in lines:
         show(line)

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ from nnabla_influence.runs.steps import FetchRows, Step
 from nnabla_influence.solvers import STATE_NAMES, SolverState
 
 KEEP = "sqrt"
+_TIMED = 20
 
 # Generators of one seed that have nothing to do with each other.
 _OF_RANDOM_LAYERS = 1
@@ -132,6 +134,18 @@ def _relabelling(inputs: CurveInputs, changes: Changes) -> FetchRows:
         return batch
 
     return fetch
+
+
+def training_seconds(inputs: CurveInputs, seed: int) -> float:
+    """Estimate how long a training takes, from some of its steps."""
+    training = seeded_training(inputs, seed)
+    steps = training.steps[: _TIMED + 1]
+    training.trainer.start(training.start)
+    training.trainer.step(steps[0], training.inputs)  # builds the network
+    began = time.perf_counter()
+    for step in steps[1:]:
+        training.trainer.step(step, training.inputs)
+    return (time.perf_counter() - began) / max(len(steps) - 1, 1) * len(training.steps)
 
 
 def train(inputs: CurveInputs, seed: int, folder: str | os.PathLike[str]) -> None:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import nnabla as nn
 import numpy as np
 
 from nnabla_influence import __version__
-from nnabla_influence.dataset import note_on_equal_data
-from nnabla_influence.definition import load_definition, validation_definition, with_seeds
-from nnabla_influence.device import choose_device
+from nnabla_influence.dataset import Dataset, note_on_equal_data
+from nnabla_influence.definition import (
+    Definition,
+    SolverSettings,
+    load_definition,
+    validation_definition,
+    with_seeds,
+)
+from nnabla_influence.device import Device, choose_device
 from nnabla_influence.errors import InfluenceError, ScoreError
 from nnabla_influence.files import PathLike, check_output_folder, file_hash, replacing_folder
 from nnabla_influence.influence.step_engines import default_chunk_size
-from nnabla_influence.influence.step_inputs import step_inputs
+from nnabla_influence.influence.step_inputs import StepInputs, step_inputs
 from nnabla_influence.influence.trace_file import fingerprint
 from nnabla_influence.influence.trainer import Trainer
 from nnabla_influence.options import ValidationOptions
@@ -44,7 +51,9 @@ from nnabla_influence.retraining.validation_result import (
     Validation,
     write_numbers,
 )
-from nnabla_influence.runs.run import read_run
+from nnabla_influence.runs.checkpoint import Checkpoint
+from nnabla_influence.runs.run import Run, read_run
+from nnabla_influence.runs.steps import Step
 from nnabla_influence.scoring.inputs import (
     chosen_rows,
     ignored_rows,
@@ -94,28 +103,10 @@ def validate(
     sample = options.sample
     folder = None if output is None else check_output_folder(output, "a validation", FILES, RESULT)
     with PartialValidation(folder) if folder else contextlib.nullcontext() as partial:
-        chosen = choose_device(device)
-        progress.say(f"Computing on {chosen.description}")
-        definition, recorded = load_definition(model), read_run(run)
-        check_shapes(definition, recorded)
-        if recorded.settings is not None:
-            definition = with_seeds(definition, recorded.settings.random_seeds)
-        trained = open_training(definition, train, progress)
-        check_belongs(definition, recorded, trained, progress)
-        validated = open_validation(definition, validation, progress)
-        note = note_on_equal_data(trained, validated)
-        if note:
-            progress.say(note)
-        loss_rows = chosen_rows(options.validation_rows, validated)
-        is_ranking = any(column.name == "datasource_index" for column in trained.columns)
-        steps = recorded_window(
-            recorded, trained.path, len(trained), options.epochs, is_ranking=is_ranking
-        ).trials[0]
-        checkpoint_before(recorded, steps[0].step)  # now rather than after the scores are read
-        times_seen = np.bincount(np.concatenate([s.rows for s in steps]), minlength=len(trained))
-        times_seen *= ~ignored_rows(definition, trained)  # as `score` has it
-        given, notes = read_scores(scores, trained, times_seen)
-        seen = np.flatnonzero(times_seen)
+        setup = open_setup(model, run, scores, train, validation, options, device, progress)
+        definition, solver = setup.definition, setup.solver
+        trained, validated, loss_rows = setup.train, setup.validation, setup.loss_rows
+        steps, notes, seen = setup.steps, list(setup.notes), setup.seen
         rows, subsets = draw_rows(sample, seen), draw_subsets(sample, seen)
         if len(seen) < len(trained):
             notes.append(
@@ -127,26 +118,17 @@ def validate(
             f'"{retrained.words}": {len(steps)} steps each{", twice" if sample.retest else ""},'
             f" without {len(rows)} rows, one at a time, and without {len(subsets)} subsets"
         )
-        solver, final = solver_that_trained(definition, recorded), recorded.parameters()
-        validating, context = validation_definition(definition), chosen.context
-        block = default_chunk_size(definition, BLOCK)
-        evaluator = Evaluator(validating, context, final, block)
-        trainer = Trainer(definition, solver, context)
-        inputs = step_inputs(definition, recorded, trained.batch, context)
         with without_futile_imports():
-            start = replayed(recorded, trainer, steps[0].step, inputs)
+            start = setup.start()
             of = fingerprint(
                 definition.network.SerializeToString(deterministic=True),
-                [solver, nn.__version__, chosen.description],
+                [solver, nn.__version__, setup.device.description],
                 [dict(start.parameters), {k: dict(v) for k, v in start.solver.values.items()}],
                 steps,
                 [file_hash(trained.path), file_hash(validated.path), loss_rows],
             )
             changes = LossChanges(
-                Retraining(trainer, start, steps, inputs, len(trained)),
-                lambda parameters: evaluator.mean_loss(parameters, validated.batch, loss_rows),
-                final,
-                progress,
+                setup.retraining(start), setup.mean_loss, setup.run.parameters(), progress
             )
             progress.say(changes.base.words)
             if partial is not None:
@@ -160,20 +142,20 @@ def validate(
             row_changes=found[0, : len(rows)],
             subsets=subsets,
             subset_changes=found[0, len(rows) :],
-            scores=given,
+            scores=setup.scores,
             retest=found[1] / (1 - RETEST_WEIGHT) if sample.retest else None,
-            times_seen=times_seen,
+            times_seen=setup.times_seen,
             settings={
                 "model": str(definition.path),
-                "run": str(recorded.folder),
+                "run": str(setup.run.folder),
                 "training": str(trained.path),
                 "validation": str(validated.path),
                 "validation_rows": None if options.validation_rows is None else loss_rows.tolist(),
-                "scores": list(given),
+                "scores": list(setup.scores),
                 "window": options.window,
                 "sample": asdict(sample),
                 "solver": {**asdict(solver), "hyperparameters": dict(solver.hyperparameters)},
-                "device": chosen.description,
+                "device": setup.device.description,
                 "command": None if options.command is None else shlex.join(options.command),
                 "versions": {
                     "nnabla_influence": __version__,
@@ -187,6 +169,119 @@ def validate(
             write_validation(folder, result)
             partial.remove()
         return result
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What is validated: a run's window, and the scores of the rows that it used.
+
+    Attributes:
+        definition: Of the training, with the run's seeds.
+        run: The run.
+        solver: The one that trained.
+        device: Where to compute.
+        train: The training data.
+        validation: The validation data.
+        loss_rows: The validation rows whose loss counts.
+        steps: Of the window.
+        times_seen: How often these used each row, ``(N,)``.
+        scores: By name, ``(N,)``.
+        notes: What the user should know about the scores.
+    """
+
+    definition: Definition
+    run: Run
+    solver: SolverSettings
+    device: Device
+    train: Dataset
+    validation: Dataset
+    loss_rows: np.ndarray
+    steps: tuple[Step, ...]
+    times_seen: np.ndarray
+    scores: Mapping[str, np.ndarray]
+    notes: tuple[str, ...]
+
+    @property
+    def seen(self) -> np.ndarray:
+        """The rows that the window used."""
+        return np.flatnonzero(self.times_seen)
+
+    @cached_property
+    def _trainer(self) -> Trainer:
+        return Trainer(self.definition, self.solver, self.device.context)
+
+    @cached_property
+    def _inputs(self) -> StepInputs:
+        return step_inputs(self.definition, self.run, self.train.batch, self.device.context)
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        definition = validation_definition(self.definition)
+        block = default_chunk_size(definition, BLOCK)
+        return Evaluator(definition, self.device.context, self.run.parameters(), block)
+
+    def start(self) -> Checkpoint:
+        """Return the checkpoint before the window."""
+        return replayed(self.run, self._trainer, self.steps[0].step, self._inputs)
+
+    def retraining(self, start: Checkpoint) -> Retraining:
+        """Return the window's retraining, which has not begun."""
+        return Retraining(self._trainer, start, self.steps, self._inputs, len(self.train))
+
+    def losses(self, parameters: Parameters) -> np.ndarray:
+        """Return the loss of each of the validation rows that count."""
+        return self._evaluator.evaluate(parameters, self.validation.batch, self.loss_rows)[0]
+
+    def mean_loss(self, parameters: Parameters) -> float:
+        """Return the mean of their losses."""
+        return self._evaluator.mean_loss(parameters, self.validation.batch, self.loss_rows)
+
+
+def open_setup(
+    model: PathLike,
+    run: PathLike,
+    scores: ScoreSources,
+    train: PathLike | None,
+    validation: PathLike | None,
+    options: ValidationOptions,
+    device: str,
+    progress: Progress,
+) -> Setup:
+    """Read and check what is validated; see `validate`."""
+    chosen = choose_device(device)
+    progress.say(f"Computing on {chosen.description}")
+    definition, recorded = load_definition(model), read_run(run)
+    check_shapes(definition, recorded)
+    if recorded.settings is not None:
+        definition = with_seeds(definition, recorded.settings.random_seeds)
+    trained = open_training(definition, train, progress)
+    check_belongs(definition, recorded, trained, progress)
+    validated = open_validation(definition, validation, progress)
+    note = note_on_equal_data(trained, validated)
+    if note:
+        progress.say(note)
+    loss_rows = chosen_rows(options.validation_rows, validated)
+    is_ranking = any(column.name == "datasource_index" for column in trained.columns)
+    steps = recorded_window(
+        recorded, trained.path, len(trained), options.epochs, is_ranking=is_ranking
+    ).trials[0]
+    checkpoint_before(recorded, steps[0].step)  # now rather than after the scores are read
+    times_seen = np.bincount(np.concatenate([s.rows for s in steps]), minlength=len(trained))
+    times_seen *= ~ignored_rows(definition, trained)  # as `score` has it
+    given, notes = read_scores(scores, trained, times_seen)
+    return Setup(
+        definition=definition,
+        run=recorded,
+        solver=solver_that_trained(definition, recorded),
+        device=chosen,
+        train=trained,
+        validation=validated,
+        loss_rows=loss_rows,
+        steps=tuple(steps),
+        times_seen=times_seen,
+        scores=given,
+        notes=tuple(notes),
+    )
 
 
 def write_validation(folder: Path, validation: Validation) -> None:

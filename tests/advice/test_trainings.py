@@ -71,7 +71,7 @@ def test_a_relabel_gain_is_the_difference_of_two_influences(engine_and_inputs):
 def test_what_is_foreseen_is_the_sum_of_the_rows_influences(tmp_path, right, engine_and_inputs):
     """By symmetry: how rows move a validation row's target, and its influence by those rows."""
     engine, inputs = engine_and_inputs
-    trainings._write(tmp_path / "p.npz", trained(inputs))
+    trainings.write(tmp_path / "p.npz", trained(inputs))
     removed = tuple(range(0, 40, 2))
     trainings.foresee(
         right.config, str(tmp_path / "p.npz"), "loss", removed, str(tmp_path / "m.npz")

@@ -49,6 +49,16 @@ class Project:
 
     def true_loss(self, first_epoch: int, left_out: Collection[int] = ()) -> float:
         """The mean validation loss, retrained in float64 from the steps.csv alone."""
+        theta = self._theta(first_epoch, left_out, 0)
+        return float(self.reference.mean_loss(theta, self.arrays("validation")))
+
+    def true_losses(self, left_out: Collection[int], weight: float) -> np.ndarray:
+        """The loss of each validation row, with the rows left out at some weight."""
+        theta, arrays = self._theta(0, left_out, weight), self.arrays("validation")
+        each = ({k: v[[row]] for k, v in arrays.items()} for row in range(len(arrays["y"])))
+        return np.array([float(self.reference.mean_loss(theta, row)) for row in each])
+
+    def _theta(self, first_epoch: int, left_out: Collection[int], weight: float):
         train, reference = self.arrays("training"), self.reference
         with (self.run / "steps.csv").open(newline="") as file:
             lines = list(csv.DictReader(file))
@@ -56,11 +66,11 @@ class Project:
         for line in lines:
             rows = np.array([int(row) for row in line["rows"].split()])
             gone = left_out if int(line["epoch"]) >= first_epoch else ()
-            weights = np.array([row not in gone for row in rows]) / len(rows)
+            weights = np.array([weight if row in gone else 1 for row in rows]) / len(rows)
             batch = {k: v[rows] for k, v in train.items()}
             rate = float(line["learning_rate"])
             theta = reference.update(theta, batch, weights, rate, WEIGHT_DECAY)
-        return float(reference.mean_loss(theta, self.arrays("validation")))
+        return theta
 
     @cached_property
     def reference(self) -> Reference:
