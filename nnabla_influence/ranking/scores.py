@@ -108,8 +108,8 @@ class Scores:
     """What was computed for every row of a dataset, in the order of its rows.
 
     Attributes:
-        influence: First-order change of the mean validation loss if the row's gradient is left
-            out; negative for a harmful row. Shape (N,), float64.
+        influence: First-order change of the target, such as the mean validation loss, if the row is
+            left out; negative for a harmful row. Shape (N,), float64.
         times_seen: How often the window saw the row, (N,) int64; None if unknown.
         influence_std: Standard deviation of the influence over trials, (N,); None without trials.
         influence_se: Standard error of the influence, a mean over several trainings, (N,); None

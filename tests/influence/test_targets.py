@@ -73,7 +73,7 @@ def value(target, losses: np.ndarray, s: float) -> float:
         *((n, t) for n in ("linear-squared", "one-hot-squared") for t in ("error", "q-loss")),
         ("mlp-softmax", squared_log),
     ],
-    ids=str,
+    ids=lambda given: getattr(given, "__name__", given),
 )
 def test_gradient_agrees_with_differences_of_the_target(name: str, target, tmp_path):
     case = by_name(name)
