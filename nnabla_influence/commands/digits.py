@@ -222,7 +222,7 @@ def write_digits(
         n_validation: Rows of ``validation.csv``.
         n_test: Rows of ``test.csv``; 0 writes none.
         flipped: Fraction of the training rows that get a wrong label, at random.
-        confused: Fraction of the training rows of `LOOK_ALIKES` that are taken for their look-alike.
+        confused: Fraction of the training rows of each of `LOOK_ALIKES` that get the other label.
         seed: Of the split and of the wrong labels.
 
     Raises:
