@@ -120,7 +120,7 @@ SMALLER = {
 """Options added for speed."""
 
 NOT_RUN = {
-    "demo": "trains for half a minute; tests/commands/test_demo.py runs it",
+    "demo": "trains for minutes; tests/commands/test_demo.py runs it",
     "--scheduler tcp:": "needs `dask scheduler` and `dask worker`; tests/execution runs a cluster",
     "self._variables": "lines of a class and of its loop",
 }

@@ -94,6 +94,18 @@ def test_flips_favour_no_class_and_no_row():
     assert abs(flipped.flipped.mean() - 499.5) < 110
 
 
+def test_some_classes_are_taken_for_another_one():
+    truth = np.repeat(np.arange(10), 50)
+    rng = np.random.RandomState(0)
+    flipped = digits.flip_labels(truth, 0.2, 10, rng)
+    both = digits.confuse_labels(flipped, {4: 9}, 0.4, rng)
+    changed = np.flatnonzero(both.given != flipped.given)
+    assert set(truth[changed]) == {4}
+    assert set(both.given[changed]) == {9}
+    assert ((truth == 4) & (both.given == 9)).sum() >= 20
+    np.testing.assert_array_equal(both.true, truth)
+
+
 @pytest.mark.slow
 def test_the_same_seed_writes_the_same_files_and_another_does_not(tmp_path):
     settings = {"n_training": 40, "n_validation": 20, "flipped": 0.1}

@@ -1,4 +1,4 @@
-"""A picture of the demo's ranking: how many of the flipped labels it finds."""
+"""A picture of the demo's ranking: how many of the wrong labels it finds."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def draw_ranking(demo: Path) -> None:
 
 
 def _draw_found(flipped: np.ndarray) -> None:
-    """Draw how many of the flipped labels stand in the first rows of the ranking."""
+    """Draw how many of the wrong labels stand in the first rows of the ranking."""
     looked_at = np.arange(1, len(flipped) + 1)
     found = np.cumsum(flipped) / flipped.sum()
     figure, axis = plt.subplots(figsize=(5.5, 3.2))
     axis.plot(looked_at, found, color=HELPFUL, label="down the ranking")
     axis.plot(looked_at, looked_at / len(flipped), color="gray", ls="--", label="by chance")
     axis.set_xlabel("rows looked at")
-    axis.set_ylabel("flipped labels found")
+    axis.set_ylabel("wrong labels found")
     axis.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
     axis.set_xlim(0, len(flipped))
     axis.set_ylim(0, 1.02)

@@ -37,6 +37,10 @@ def draw_review_pages(demo: Path, table: Path, folder: Path) -> None:
             page.locator("#grid-body .row").first.wait_for()
             return page
 
+        advised = visit(demo / "advice" / "review.html")
+        advised.locator("#meaning summary").click()
+        save(advised.screenshot(), "advice.png")
+
         light = visit(digits)
         light.locator("#meaning summary").click()
         _decide(light)

