@@ -38,7 +38,7 @@ LEAST_JUDGING = 20
 """Validation rows: half of them rank, and half judge."""
 
 _TRIED = 2
-"""Trainings with each number of rows before the best one is confirmed, and that foresee."""
+"""Trainings with each number of rows, before the best one is confirmed."""
 
 
 def advise(
@@ -182,7 +182,7 @@ def _found(
             confirmed[change] = _gain(changed, unchanged)
             if change.action == REMOVE:
                 both = [changes_of(change, *half) for half in rankings.of_half]
-                moves = work.foreseen(list(dict.fromkeys(both)), first[:tries], progress)
+                moves = work.foreseen(list(dict.fromkeys(both)), first[0], progress)
                 foreseen = np.hstack([moves[both[0]][[*other]], moves[both[1]][[*one]]])
                 agreement = agreement_of(foreseen, changed, unchanged)
         n_trainings += (1 + 2 * len(confirmed)) * options.retrainings

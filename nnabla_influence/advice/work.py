@@ -80,26 +80,20 @@ class Work:
         }
 
     def foreseen(
-        self, changes: Sequence[Changes], seeds: Sequence[int], progress: Progress
+        self, changes: Sequence[Changes], seed: int, progress: Progress
     ) -> dict[Changes, np.ndarray]:
-        """Return how the removals move each validation row's target to first order, (V,).
+        """Return how removals move each validation row's target to first order, (V,).
 
-        It is the mean over the trainings of some seeds, which were scored.
+        At the parameters of the training of a seed, which was scored.
         """
+        parameters = str(self._path("parameters", seed, NO_CHANGES))
+        paths = {change: self._path("moves", seed, change) for change in changes}
         tasks = {}
-        for number, change in enumerate(changes):
-            for seed in seeds:
-                path = self._path("moves", seed, change)
-                parameters = str(self._path("parameters", seed, NO_CHANGES))
-                given = (self.config, parameters, self.target, change.removed, str(path))
-                tasks[path] = Task(f"seed {seed}: foresee ({number + 1})", foresee, given)
+        for number, (change, path) in enumerate(paths.items()):
+            given = (self.config, parameters, self.target, change.removed, str(path))
+            tasks[path] = Task(f"seed {seed}: foresee ({number + 1})", foresee, given)
         run_missing(self.executor, tasks, "Foresee", progress)
-        return {
-            change: np.mean(
-                [read(self._path("moves", seed, change))["moves"] for seed in seeds], axis=0
-            )
-            for change in changes
-        }
+        return {change: read(path)["moves"] for change, path in paths.items()}
 
     def remove(self) -> None:
         """Remove the results, and the folder if nothing else is in it."""
