@@ -18,7 +18,7 @@ from nnabla_influence.advice.comparison import compare, folds_of
 from nnabla_influence.advice.relabelling import Suggestions, has_pattern, suggest
 from nnabla_influence.advice.report import FILES, MARK, write_report
 from nnabla_influence.advice.result import PARTLY, RELABEL, REMOVE, Advice, Change, Cost
-from nnabla_influence.advice.trainings import Judged, Scored
+from nnabla_influence.advice.trainings import Judged, Scored, scoring_seconds
 from nnabla_influence.advice.work import Work
 from nnabla_influence.definition import find_label, load_definition
 from nnabla_influence.definition.training_network import check_start
@@ -287,12 +287,13 @@ def _verdict(found: _Found) -> Verdict:
 
 def _cost(options: AdviceOptions, inputs: CurveInputs, places: int) -> str:
     """Say beforehand what it costs."""
-    each = training_seconds(inputs, options.seed)
+    each, scoring = training_seconds(inputs, options.seed), scoring_seconds(inputs)
     least = options.trainings + 2 * _TRIED * (len(FRACTIONS) + 1)
     most = least + 5 * options.retrainings
     return (
-        f"This takes {least} to {most} trainings of about {seconds_text(each)}, up to"
-        f" {seconds_text(most * each / places)} in all"
+        f"This takes {least} to {most} trainings of about {seconds_text(each)}, and"
+        f" {seconds_text(scoring)} to score after each of the first {options.trainings}: up to"
+        f" {seconds_text((most * each + (options.trainings + 1) * scoring) / places)} in all"
     )
 
 

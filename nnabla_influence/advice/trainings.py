@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,13 @@ import numpy as np
 from nnabla_influence.advice.comparison import classes_of
 from nnabla_influence.advice.relabelling import class_scores, relabel_gains
 from nnabla_influence.definition import build_objective, find_label
+from nnabla_influence.definition.training_network import initial_parameters
 from nnabla_influence.engine import Engine, build_engine
 from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import replacing_file
 from nnabla_influence.influence.influence_functions import (
+    STEPS,
     InfluenceFunctions,
     decay_in_objective,
     solve,
@@ -175,6 +178,18 @@ def foresee(
             along.append(engine.add_products(batch, np.zeros(len(rows)), s, unused).losses)
         slopes = target_of(target, inputs.definition).phi(np.concatenate(losses))[1]
     write(output, {"moves": slopes * np.concatenate(along)})
+
+
+def scoring_seconds(inputs: CurveInputs) -> float:
+    """Estimate how long it takes to score the rows of a training, from one mini-batch of them."""
+    engine = _engine_at(inputs, initial_parameters(inputs.definition, 0))
+    training, n = inputs.training, min(len(inputs.training), _BLOCK)
+    batch, each = training.batch(np.arange(n)), np.full(n, 1 / n)
+    u = np.random.default_rng(0).normal(size=(2, engine.size)).astype(engine.dtype)
+    a, h = nn.NdArray.from_numpy_array(u), nn.NdArray.from_numpy_array(np.zeros_like(u))
+    began = time.perf_counter()
+    engine.add_products(batch, each, a, h, gauss_newton=True)
+    return (time.perf_counter() - began) * len(training) / n * (STEPS + 4)
 
 
 def _scored(
