@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from itertools import islice
 
-from nnabla_influence.ranking import RESULT_COLUMNS, RankedRow, Ranking
+from nnabla_influence.ranking import RESULT_COLUMNS, Groups, RankedRow, Ranking
 
 SHOWN = 5
 _WIDTH = 60
@@ -34,6 +34,19 @@ def summary(ranking: Ranking, output: str | os.PathLike[str]) -> Iterator[str]:
     yield "The most harmful rows:"
     for row in islice(ranking, min(SHOWN, harmful)):
         yield "  " + _described(ranking, row)
+
+
+def group_lines(groups: Groups) -> Iterator[str]:
+    """Yield a table of groups, the most harmful first."""
+    yield f"Influence by {groups.name} (95 % interval of the mean over the group's rows):"
+    yield f"  {'sum':>10}  {'mean':>10}  {'95 % interval':>24}  {'harmful':>7}  {'rows':>6}"
+    for group in groups.groups:
+        mean = "-" if group.mean is None else f"{group.mean:.3g}"
+        interval = "-" if group.interval is None else "{:.3g} to {:.3g}".format(*group.interval)
+        yield (
+            f"  {group.sum:>10.3g}  {mean:>10}  {interval:>24}  {group.harmful:>7}"
+            f"  {group.rows:>6}  {group.value or '(empty)'}"
+        )
 
 
 def _described(ranking: Ranking, row: RankedRow) -> str:

@@ -16,10 +16,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TypeVar
 
 import numpy as np
+
+from nnabla_influence.ranking.scores import t_quantile
 
 FRACTIONS = (1 / 40, 1 / 20, 1 / 10, 1 / 5)
 """Of the rows, that are tried."""
@@ -78,20 +79,6 @@ def gain_of(changed: np.ndarray, unchanged: np.ndarray) -> Gain:
     # Welch and Satterthwaite's degrees of freedom of a sum.
     freedom = variance**2 / sum(part**2 / n for part, n in parts)
     return Gain(float(difference.mean()), math.sqrt(variance), float(freedom))
-
-
-def t_quantile(probability: float, freedom: float) -> float:
-    """Return the quantile of Student's t distribution, to .02 from 3 degrees of freedom on.
-
-    By Cornish and Fisher's series (Abramowitz and Stegun, 26.7.5).
-    """
-    z = NormalDist().inv_cdf(probability)
-    return (
-        z
-        + (z**3 + z) / (4 * freedom)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
-    )
 
 
 def amounts(influence: np.ndarray) -> tuple[int, ...]:

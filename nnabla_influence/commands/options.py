@@ -89,6 +89,16 @@ def add_label_column(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_group_by(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add ``--group-by``."""
+    parser.add_argument(
+        "--group-by",
+        metavar="COLUMN",
+        help=f"{text} the sum and mean of influence by this column of the CSV: a class, an"
+        " annotator, a date, comments too (without their #), or of pictures the folder",
+    )
+
+
 def add_running_statistics(parser: argparse.ArgumentParser) -> None:
     """Add ``--running-statistics``."""
     parser.add_argument(

@@ -50,6 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " y:label;cat;dog)",
     )
     options.add_label_column(parser)
+    options.add_group_by(parser, "show")
     parser.add_argument(
         "--proposals",
         metavar="CSV|XLSX",
@@ -74,7 +75,10 @@ def run(parsed: argparse.Namespace) -> None:
         parsed.ranking, page=parsed.output, workbook=parsed.xlsx, proposals=parsed.proposals
     )
     reviewed = read_reviewed(
-        parsed.ranking, label_column=parsed.label_column, class_names=parsed.class_names
+        parsed.ranking,
+        label_column=parsed.label_column,
+        class_names=parsed.class_names,
+        group_by=parsed.group_by,
     )
     proposals = None if parsed.proposals is None else _proposals(parsed)
     thumbnails = len(reviewed) if parsed.thumbnails == _ALL else parsed.thumbnails

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from nnabla_influence.arguments import class_or_worst, count, minutes
 from nnabla_influence.commands import options
 from nnabla_influence.options import CURVATURES, METHODS, TARGETS
 from nnabla_influence.process import show
+
+if TYPE_CHECKING:
+    from nnabla_influence.ranking import Ranking
 
 DESCRIPTION = "Rank the rows of a training CSV by SGD-influence, the most harmful first."
 
@@ -88,6 +92,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="average over K trainings: the given one, if there is one, and new ones of the same"
         " definition (default: %(default)s)",
     )
+    options.add_group_by(parser, "print")
     options.add_workers(parser)
     options.add_device(parser)
 
@@ -96,8 +101,7 @@ def run(parsed: argparse.Namespace) -> None:
     """Score, and print the head of the ranking."""
     from nnabla_influence.options import Options
     from nnabla_influence.progress import TerminalProgress
-    from nnabla_influence.ranking import Ranking
-    from nnabla_influence.report import summary
+    from nnabla_influence.report import group_lines, summary
     from nnabla_influence.scoring import score
 
     scoring: Callable[..., Ranking] = score
@@ -105,6 +109,8 @@ def run(parsed: argparse.Namespace) -> None:
         from nnabla_influence.advice.several_trainings import score_trainings
 
         scoring = functools.partial(score_trainings, trainings=parsed.trainings)
+    if parsed.group_by is not None:
+        _check_group_by(parsed)
     ranking = scoring(
         parsed.model,
         run=parsed.run,
@@ -131,3 +137,17 @@ def run(parsed: argparse.Namespace) -> None:
     )
     for line in summary(ranking, parsed.output):
         show(line)
+    if parsed.group_by is not None:
+        for line in group_lines(ranking.groups(parsed.group_by)):
+            show(line)
+
+
+def _check_group_by(parsed: argparse.Namespace) -> None:
+    """Refuse the column before the work begins."""
+    from nnabla_influence.dataset import open_dataset
+    from nnabla_influence.definition import load_definition
+    from nnabla_influence.ranking import values_of
+    from nnabla_influence.scoring.inputs import training_csv
+
+    train = training_csv(load_definition(parsed.model, parsed.parameters), parsed.train)
+    values_of(open_dataset(train, []), parsed.group_by)

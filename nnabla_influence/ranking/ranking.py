@@ -14,6 +14,7 @@ from nnabla_influence.dataset import Dataset, open_dataset
 from nnabla_influence.dataset.harmless import restored_row
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.files import PathLike, check_regular
+from nnabla_influence.ranking.groups import Groups, group_rows
 from nnabla_influence.ranking.ranking_csv import RESULT_COLUMNS, is_ranking, write_ranking
 from nnabla_influence.ranking.scores import Orders, Scores, Verdict, parsed_orders
 
@@ -124,6 +125,18 @@ class Ranking:
         if self.indices is None:  # The dataset is the training CSV.
             return cells
         return restored_row(self.dataset.columns, cells)
+
+    def groups(self, column: str) -> Groups:
+        """Sum the influence by a column of the CSV; see `Groups`.
+
+        Args:
+            column: Its header cell, or its variable; the ``#`` of a comment may be left out. For a
+                column of files their folders are the groups.
+
+        Raises:
+            DatasetError: There is no such column, or its values make no groups.
+        """
+        return group_rows(self.dataset, self.scores, column)
 
     def write(self, path: PathLike) -> None:
         """Write the ranking CSV, whole or not at all; an earlier ranking is replaced.

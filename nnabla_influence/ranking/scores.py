@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, fields
+from statistics import NormalDist
 
 import numpy as np
 
@@ -187,3 +188,17 @@ def are_classes(labels: Collection[float], n_rows: int, predicted: np.ndarray | 
 def is_whole(value: float) -> bool:
     """Whether a number is whole, and small enough for a float to hold the next one."""
     return math.isfinite(value) and value.is_integer() and abs(value) < _EXACT_IN_A_FLOAT
+
+
+def t_quantile(probability: float, freedom: float) -> float:
+    """Return the quantile of Student's t distribution, to .02 from 3 degrees of freedom on.
+
+    By Cornish and Fisher's series (Abramowitz and Stegun, 26.7.5).
+    """
+    z = NormalDist().inv_cdf(probability)
+    return (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    )

@@ -1,10 +1,11 @@
-"""The workbook's other sheets: how to read it, and a summary of the classes."""
+"""The workbook's other sheets: how to read it, and summaries of classes and groups."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from nnabla_influence.ranking import Groups
 from nnabla_influence.review.reviewed import Class, Reviewed, ReviewedRow
 from nnabla_influence.review.sheet import as_text, write_text
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import xlsxwriter
     from xlsxwriter.worksheet import Worksheet
 
-CLASSES = "Classes"
+CLASSES, GROUPS = "Classes", "Groups"
 # Each paragraph is a line of the sheet: its title, and its text.
 _GUIDE = """
 influence
@@ -148,20 +149,43 @@ def write_guide(book: xlsxwriter.Workbook, sheet: Worksheet, lines: list[tuple[s
 
 def write_classes(book: xlsxwriter.Workbook, counts: ClassCounts) -> None:
     """Add the sheet that sums up the classes."""
-    sheet = book.add_worksheet(CLASSES)
+    _write_sums(book, CLASSES, (10, 22), counts.titles, counts.lines())
+
+
+def write_groups(book: xlsxwriter.Workbook, groups: Groups) -> None:
+    """Add the sheet that sums up the groups, the most harmful first."""
+    titles = (
+        *(as_text(groups.name), "rows", "harmful", "sum of influence", "mean influence"),
+        *("95 % from", "95 % to"),
+    )
+    lines = [
+        [as_text(g.value), g.rows, g.harmful, g.sum, g.mean, *(g.interval or (None, None))]
+        for g in groups.groups
+    ]
+    _write_sums(book, GROUPS, (32, 14), titles, lines)
+
+
+def _write_sums(
+    book: xlsxwriter.Workbook,
+    name: str,
+    widths: tuple[int, int],
+    titles: Sequence[str],
+    lines: Sequence[Sequence[Any]],
+) -> None:
+    sheet = book.add_worksheet(name)
     bold = book.add_format({"bold": True, "bottom": 1, "text_wrap": True, "valign": "top"})
     score = book.add_format({"num_format": "0.00E+00"})
     text = book.add_format({"num_format": "@", "indent": 1})
     sheet.set_row(0, 30)
     sheet.set_landscape()
     sheet.fit_to_pages(1, 0)
-    sheet.set_column(0, 0, 10)
-    sheet.set_column(1, 1, 22)
+    sheet.set_column(0, 0, widths[0])
+    sheet.set_column(1, 1, widths[1])
     sheet.set_column(2, 6, 14)
-    for position, title in enumerate(counts.titles):
+    for position, title in enumerate(titles):
         write_text(sheet, 0, position, title, bold)
     line = 0
-    for line, values in enumerate(counts.lines(), 1):
+    for line, values in enumerate(lines, 1):
         for position, value in enumerate(values):
             if isinstance(value, str):
                 write_text(sheet, line, position, value, text)
@@ -169,4 +193,4 @@ def write_classes(book: xlsxwriter.Workbook, counts: ClassCounts) -> None:
                 is_score = isinstance(value, float) and position > 0
                 sheet.write_number(line, position, value, score if is_score else None)
     sheet.freeze_panes(1, 0)
-    sheet.autofilter(0, 0, line, len(counts.titles) - 1)
+    sheet.autofilter(0, 0, line, len(titles) - 1)

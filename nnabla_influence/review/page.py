@@ -18,6 +18,7 @@ from nnabla_influence.cleansing.labels import number
 from nnabla_influence.errors import OutputError
 from nnabla_influence.files import PathLike, check_output, replacing_file
 from nnabla_influence.progress import Progress, SilentProgress
+from nnabla_influence.ranking import Groups
 from nnabla_influence.review.classes import number_text
 from nnabla_influence.review.reviewed import Reviewed
 from nnabla_influence.review.thumbnails import Pictures, make_pictures
@@ -181,6 +182,7 @@ def _page_data(
         else {"word": reviewed.verdict.word, "sentence": reviewed.verdict.sentence},
         "label": reviewed.label_column,
         "classes": [{"value": c.value, "name": c.name} for c in reviewed.classes],
+        "groups": None if reviewed.groups is None else _groups_data(reviewed, reviewed.groups),
         "proposals": proposed,
         "columns": {name: _unless_empty(values) for name, values in columns.items()},
         "thumbnails": pictures.rows,
@@ -196,6 +198,14 @@ def _page_data(
         "comments": {"names": reviewed.comment_names, "values": comments}
         if reviewed.comment_names
         else None,
+    }
+
+
+def _groups_data(reviewed: Reviewed, groups: Groups) -> dict[str, Any]:
+    return {
+        "name": groups.name,
+        "lines": [vars(group) for group in groups.groups],
+        "of": reviewed.groups_of_rows,
     }
 
 

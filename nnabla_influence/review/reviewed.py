@@ -13,7 +13,7 @@ import numpy as np
 from nnabla_influence.cleansing.rows import picked
 from nnabla_influence.dataset.harmless import restored
 from nnabla_influence.files import PathLike
-from nnabla_influence.ranking import Ranking, Verdict, read_ranking
+from nnabla_influence.ranking import Groups, Ranking, Verdict, read_ranking
 from nnabla_influence.review.classes import Class, find_classes, number_text
 from nnabla_influence.review.columns import (
     Columns,
@@ -83,6 +83,7 @@ class Reviewed(Sequence[ReviewedRow]):
             as ``final gauss-newton error``; None where it is not known.
         why: Why it is that method, in a few words; empty where it is not known.
         verdict: How far the ranking can be trusted; None where it is not known.
+        groups: Sums over groups of its rows, if they were asked for.
     """
 
     path: Path
@@ -95,6 +96,7 @@ class Reviewed(Sequence[ReviewedRow]):
     method: str | None
     why: str
     verdict: Verdict | None
+    groups: Groups | None
     _ranking: Ranking
     _columns: Columns
 
@@ -125,6 +127,11 @@ class Reviewed(Sequence[ReviewedRow]):
         """How many rows are not in the window; their influence is 0, which has no meaning."""
         seen = self._ranking.scores.times_seen
         return 0 if seen is None else int((seen == 0).sum())
+
+    @property
+    def groups_of_rows(self) -> list[int]:
+        """The place of each row's group in `groups`, in the order of harm; empty without groups."""
+        return [] if self.groups is None else self.groups.of_rows[self._ranking.rows].tolist()
 
     @property
     def has_predictions(self) -> bool:
@@ -172,7 +179,11 @@ class Reviewed(Sequence[ReviewedRow]):
 
 
 def read_reviewed(
-    ranking: PathLike, *, label_column: str | None = None, class_names: PathLike | None = None
+    ranking: PathLike,
+    *,
+    label_column: str | None = None,
+    class_names: PathLike | None = None,
+    group_by: str | None = None,
 ) -> Reviewed:
     """Read a ranking for review.
 
@@ -180,9 +191,10 @@ def read_reviewed(
         ranking: The CSV, as `score` writes it; columns may have been added at the end.
         label_column: As for `find_label`.
         class_names: As for `read_class_names`; by default those in the label's header cell.
+        group_by: The column that groups the rows, as for `Ranking.groups`.
 
     Raises:
-        DatasetError: The ranking or the names cannot be used.
+        DatasetError: The ranking, the names or the column cannot be used.
         ScoreError: Every influence is zero.
     """
     read = read_ranking(ranking)
@@ -199,6 +211,7 @@ def read_reviewed(
         method=method,
         why="" if read.orders is None else read.orders.why,
         verdict=read.verdict,
+        groups=None if group_by is None else read.groups(group_by),
         _ranking=read,
         _columns=columns,
     )

@@ -18,6 +18,7 @@ from nnabla_influence.review.guide import (
     ClassCounts,
     guide_lines,
     write_classes,
+    write_groups,
     write_guide,
 )
 from nnabla_influence.review.reviewed import Reviewed, ReviewedRow
@@ -102,6 +103,8 @@ def write_workbook(
         write_guide(book, guide, guide_lines(reviewed, notes, proposals is not None))
         if reviewed.classes:
             write_classes(book, counts)
+        if reviewed.groups is not None:
+            write_groups(book, reviewed.groups)
     for note in notes:
         progress.say(f"{output}: {note}")
 

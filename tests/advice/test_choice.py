@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nnabla_influence.advice.choice import amounts, gain_of, t_quantile
+from nnabla_influence.advice.choice import amounts, gain_of
+from nnabla_influence.ranking.scores import t_quantile
 
 
 @pytest.mark.parametrize("freedom", [3, 4, 7, 20, 1000])

@@ -35,6 +35,23 @@ def test_score_prints_what_it_wrote(trained: Trained, tmp_path, capsys):
         )
 
 
+def test_score_sums_the_influence_by_a_column(trained: Trained, tmp_path, capsys):
+    output = tmp_path / "influence.csv"
+    words = ["score", "-m", trained.final, "-o", output, "--group-by"]
+    code, _, err = run(capsys, *words, "nobody")
+    assert code == 1
+    assert "has no column 'nobody'" in err[-1]
+    assert not output.exists()  # Refused before the work.
+    code, out, _ = run(capsys, *words, "y")
+    assert code == 0
+    with output.open(newline="", encoding="utf-8-sig") as file:
+        total = sum(float(row["influence"]) for row in csv.DictReader(file))
+    _, _, lines = out.partition("Influence by ")
+    sums = [float(line.split()[0]) for line in lines.splitlines()[2:]]
+    assert sums == sorted(sums)
+    assert sum(sums) == pytest.approx(total, abs=0.01 * sum(map(abs, sums)))
+
+
 @pytest.mark.slow
 def test_every_option_reaches_the_scoring(trained: Trained, tmp_path, capsys, monkeypatch):
     import nnabla_influence.scoring as scoring

@@ -81,6 +81,7 @@ def test_the_data_of_pictures(tmp_path):
         "verdict": None,
         "label": "y",
         "classes": [{"value": "0", "name": "cat"}, {"value": "1", "name": "dog"}],
+        "groups": None,
         "proposals": [],
         "columns": {
             "datasource_index": [3, 0, 2, 4, 1],

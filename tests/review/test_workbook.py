@@ -10,6 +10,7 @@ import numpy as np
 import openpyxl
 import pytest
 from PIL import Image
+from scipy import stats
 
 from nnabla_influence.cleansing import Decision, cleanse
 from nnabla_influence.cleansing.decisions import ranking_id
@@ -183,6 +184,18 @@ def test_the_classes_are_summed_up(book):
         assert row["sum of influence"] == pytest.approx(sum(INFLUENCE[k] for k in own))
         assert row["lowest influence"] == pytest.approx(min(INFLUENCE[k] for k in own))
     assert [row["name"] for row in rows] == ["'=zero", "'@one", "two", "猫"]
+
+
+def test_the_groups_are_summed_up(reviewed, tmp_path):
+    grouped = read_reviewed(reviewed.path, group_by="x")
+    write_workbook(grouped, tmp_path / "g.xlsx", thumbnails=0)
+    (row,) = table(openpyxl.load_workbook(tmp_path / "g.xlsx")["Groups"])
+    assert row["folder of x"] == "."
+    assert (row["rows"], row["harmful"]) == (N, sum(INFLUENCE < 0))
+    assert row["sum of influence"] == pytest.approx(INFLUENCE.sum())
+    judged = np.delete(INFLUENCE, 4)
+    low, high = stats.t.interval(0.95, N - 2, judged.mean(), stats.sem(judged))
+    assert (row["95 % from"], row["95 % to"]) == pytest.approx((low, high), abs=1e-3)
 
 
 def test_a_class_that_is_only_predicted_is_not_offered(tmp_path):

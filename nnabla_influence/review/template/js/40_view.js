@@ -37,6 +37,7 @@ const NO_FILTER = {
   text: "",
   given: null,
   predicted: null,
+  group: null,
   differs: false,
   decision: null,
   sign: 0,
@@ -90,7 +91,7 @@ class View {
 
   test() {
     const { review, decisions } = this;
-    const { given, predicted, differs, decision, sign, from, to } = this.filter;
+    const { given, predicted, group, differs, decision, sign, from, to } = this.filter;
     const tests = [];
     if (sign) tests.push((p) => review.influence[p] * sign > 0);
     if (from !== -Infinity || to !== Infinity) {
@@ -98,6 +99,7 @@ class View {
     }
     if (given !== null) tests.push((p) => review.given[p] === given);
     if (predicted !== null) tests.push((p) => review.predicted[p] === predicted);
+    if (group !== null) tests.push((p) => review.groups.of[p] === group);
     if (differs) tests.push((p) => review.differs[p] === 1);
     if (decision === PROPOSED) tests.push((p) => decisions.proposal(p) !== null);
     else if (decision !== null) tests.push((p) => decisions.kind[p] === decision);

@@ -77,9 +77,10 @@ class Filters {
     this.readRange();
   }
 
-  /** Shows one class only, or all again. */
-  toggleGiven(label) {
-    this.view.filter.given = this.view.filter.given === label ? null : label;
+  /** Shows one `given` class or `group` only, or all again. */
+  toggle(name, value) {
+    const { filter } = this.view;
+    filter[name] = filter[name] === value ? null : value;
     this.changed();
   }
 

@@ -105,8 +105,11 @@ function start() {
   const histogram = new Histogram(review, (from, to) => filters.setRange(from, to));
   const classTable =
     review.hasClasses && review.given
-      ? new ClassTable(review, decisions, (label) => filters.toggleGiven(label))
+      ? new ClassTable(review, decisions, (label) => filters.toggle("given", label))
       : null;
+  const groupTable = review.groups
+    ? new GroupTable(review.groups, (group) => filters.toggle("group", group))
+    : null;
   const openNext = setUpNext(review, decisions, classTable);
 
   function showCount() {
@@ -118,6 +121,7 @@ function start() {
     byId("select-all").disabled = length === 0;
     histogram.show(view.shown, view.filter);
     classTable?.showChosen(view.filter.given);
+    groupTable?.showChosen(view.filter.group);
   }
 
   const filters = new Filters(review, view, () => {
