@@ -83,7 +83,7 @@ def test_what_is_finished_is_not_trained_again(table, past, tmp_path, monkeypatc
     with pytest.raises(InfluenceError, match="stopped"):
         scored(table, 3, **settings)
     monkeypatch.setattr(several_trainings, "_mean", whole)
-    monkeypatch.setattr(several_trainings, "score", fail)
+    monkeypatch.setattr(several_trainings, "score_training", fail)
     monkeypatch.setattr(several_trainings, "train_and_score", fail)
     found = scored(table, 3, **settings)
     assert [path.name for path in tmp_path.iterdir()] == ["influence.csv"]
