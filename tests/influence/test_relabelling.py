@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
-import nnabla.functions as F
 import numpy as np
 import pytest
 
@@ -54,8 +52,8 @@ HALVED = dataclasses.replace(
     ("case", "solver"),
     [
         (MLP, "Sgd"),
-        (MLP, "Adam"),
-        (HALVED, "Sgd"),
+        pytest.param(MLP, "Adam", marks=pytest.mark.slow),
+        pytest.param(HALVED, "Sgd", marks=pytest.mark.slow),
         (BY_NAME["mlp-binary"], "Momentum"),
         pytest.param(BY_NAME["cnn-batchnorm"], "Momentum", marks=pytest.mark.slow),
     ],
@@ -74,21 +72,17 @@ def test_a_gain_is_the_derivative_of_a_whole_training_by_the_label(tmp_path, cas
     *_, trace = traces_of(case, tmp_path, steps, train, validation, solver, outputs=shape)
     definition = load_definition(tmp_path / "net.nntxt", tmp_path / "net.h5")
     (gains,) = relabel_gains(definition, trace.moves[None], given)
-    print(case.name, solver.name, error(gains, wanted))
     assert error(gains, wanted) < 1e-3
 
-    if case is MLP:  # the yardstick itself: retrained with labels moved a little to and fro
-        for row, label in ((0, 1), (7, 3)):
-            step = np.zeros_like(one_hot)
-            step[row, given[row]], step[row, label] = step[row, given[row]] - 1e-5, 1e-5
+    if case is MLP:  # the yardstick itself: retrained with a label moved a little, to and fro
+        for row in (0, 7):
+            label, step = (given[row] + 1) % 4, np.zeros_like(one_hot)
+            step[row, given[row]], step[row, label] = -1e-5, 1e-5
             up, down = (float(whole.loss_of(y=one_hot + way * step)) for way in (1, -1))
-            moved = (step != 0).any()
-            assert (down - up) / 2e-5 == pytest.approx(wanted[row, label], rel=1e-5) or not moved
+            assert (down - up) / 2e-5 == pytest.approx(wanted[row, label], rel=1e-5)
 
 
 def test_only_a_cross_entropy_of_logits_has_gains(tmp_path):
-    squared = dataclasses.replace(MLP, build=lambda v: F.squared_error(v["x"], v["x"]))
-    del squared
     for name, has in (("mlp-softmax", True), ("mlp-binary", True), ("two-inputs-huber", False)):
         (tmp_path / name).mkdir()
         path = BY_NAME[name].save_definition(tmp_path / name)
