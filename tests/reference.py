@@ -58,14 +58,16 @@ class Reference:
         train: Mapping[str, np.ndarray],
         validation: Mapping[str, np.ndarray],
         weight_decay: float = 0.0,
+        relabelled: Mapping[str, np.ndarray] | None = None,
     ) -> np.ndarray:
-        """Algorithm 2 at ``self.theta``, literally."""
+        """Algorithm 2 at ``self.theta``, literally; of rows ``relabelled`` after the training."""
+        scored = float64(train if relabelled is None else relabelled)
         train, validation = float64(train), float64(validation)
         total = np.zeros(len(next(iter(train.values()))))
         u = self.gradient(self.theta, validation)
         for rows, eta in reversed(steps):
             batch = pick(train, np.asarray(rows))
-            products = np.asarray(self.per_example(self.theta, u, batch))
+            products = np.asarray(self.per_example(self.theta, u, pick(scored, np.asarray(rows))))
             for j, product in zip(rows, products):
                 total[j] += eta / len(rows) * product
             hessian_u = self.hessian(self.theta, u, batch)

@@ -59,6 +59,10 @@ class WholeTraining:
         derivative = jax.jit(jax.grad(self._loss), compiler_options=quick)
         self.loss = lambda weights: loss(weights, *given)
         self.derivative = lambda weights: derivative(weights, *given)
+        of_train = jax.jit(jax.grad(self._loss, argnums=2), compiler_options=quick)
+        ones, (start, known, validating) = np.ones((self.n_epochs, self.n_rows)), given
+        self.loss_of = lambda **changed: loss(ones, start, {**known, **changed}, validating)
+        self.derivatives_by_train = lambda: of_train(ones, *given)
 
     def _loss(self, weights: Any, start: Any, train: Any, validation: Any) -> Any:
         """The validation loss after the training; ``weights`` (E, N) are those of the gradients."""

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_influence.advice.choice import FRACTIONS, Gain, amounts, gain_of
+from nnabla_influence.advice.choice import FRACTIONS, Gain, amounts, gain_of, has_pattern
 from nnabla_influence.advice.comparison import compare, folds_of
-from nnabla_influence.advice.relabelling import Suggestions, has_pattern, suggest
 from nnabla_influence.advice.report import FILES, MARK, write_report
 from nnabla_influence.advice.result import PARTLY, RELABEL, REMOVE, Advice, Change, Cost
 from nnabla_influence.advice.trainings import Judged, Scored, scoring_seconds
@@ -26,6 +25,7 @@ from nnabla_influence.device import choose_device
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.execution import open_executor
 from nnabla_influence.files import PathLike, check_output_folder, file_hash
+from nnabla_influence.influence.relabelling import Suggestions, suggest
 from nnabla_influence.options import AdviceOptions
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.ranking import RELIABLE, ROUGH, Orders, Ranking, Scores, Verdict

@@ -1,4 +1,4 @@
-r"""How many rows to change: what retraining gains on rows that no ranking has seen.
+r"""How many rows to change, and how: what retraining gains on rows that no ranking has seen.
 
 Each validation row is judged by trainings on data that was changed by the ranking of the *other*
 half of the validation rows. The gain of row i is :math:`d_i`, the mean over the retrainings of its
@@ -29,7 +29,12 @@ SURE = 0.9
 SHOWN = 0.95
 """Of the interval that is reported."""
 
+PATTERN = 3.0
+"""How many times as many rows as by chance make a pair of classes a pattern."""
+
 _NEAR = 1.25
+_LEAST_ROWS = 4
+_HALF = 0.5
 
 Key = TypeVar("Key")
 
@@ -100,6 +105,20 @@ def amounts(influence: np.ndarray) -> tuple[int, ...]:
         if all(max(sure, 1) / m > _NEAR or m / max(sure, 1) > _NEAR for m in tried if m):
             tried.add(sure)
     return tuple(sorted(m for m in tried if 0 < m <= int((mean < 0).sum())))
+
+
+def has_pattern(given: np.ndarray, suggested: np.ndarray, n_classes: int) -> bool:
+    """Whether at least half of some rows belong to pairs of classes that are mixed up.
+
+    Errors at random spread over all C (C - 1) pairs (given, suggested); a pair with at least
+    `PATTERN` times its share of them, and four rows, is mixed up.
+    """
+    if n_classes < 2 or not len(given):
+        return False
+    _, counts = np.unique(given * n_classes + suggested, return_counts=True)
+    by_chance = len(given) / (n_classes * (n_classes - 1))
+    mixed_up = counts[counts >= max(PATTERN * by_chance, _LEAST_ROWS)]
+    return bool(mixed_up.sum() >= _HALF * len(given))
 
 
 def best(gains: Mapping[Key, Sequence[float]]) -> Key:

@@ -9,6 +9,7 @@ import numpy as np
 
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.definition import Label
+from nnabla_influence.influence.relabelling import classes_of
 from nnabla_influence.retraining.inputs import row_digests
 from nnabla_influence.text import listed
 
@@ -79,11 +80,6 @@ def compare(training: Dataset, validation: Dataset, label: Label | None) -> Comp
         judging=judging,
         judging_classes=of_validation[judging],
     )
-
-
-def classes_of(dataset: Dataset, label: Label) -> np.ndarray:
-    """Return the class of each row, (N,) int64."""
-    return label.of(dataset.values(label.column, np.arange(len(dataset)))).astype(np.int64)
 
 
 def folds_of(comparison: Comparison, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -27,6 +27,7 @@ from nnabla_influence.definition.training_network import check_start
 from nnabla_influence.errors import RunError, ScoreError
 from nnabla_influence.execution import Task, open_executor
 from nnabla_influence.files import PathLike, file_hash
+from nnabla_influence.influence.relabelling import classes_of, suggest
 from nnabla_influence.influence.trace_file import fingerprint
 from nnabla_influence.options import Options, check_count
 from nnabla_influence.progress import Progress, SilentProgress
@@ -40,7 +41,7 @@ from nnabla_influence.scoring.inputs import (
     check_request,
     read_inputs,
 )
-from nnabla_influence.scoring.scoring import score
+from nnabla_influence.scoring.scoring import ScoredTraining, score_training, with_suggestions
 from nnabla_influence.scoring.window import Order
 from nnabla_influence.text import seconds_text
 
@@ -112,19 +113,12 @@ def score_trainings(
         if past:
             path = folder / f"{fingerprint(_past_of(inputs, options))}.npz"
             if not path.exists():
-                ranking = score(
-                    model,
-                    run=run,
-                    train=inputs.train.path,
-                    validation=inputs.validation.path,
+                request = dataclasses.replace(
+                    inputs.with_paths(),
                     output=folder / "past.csv",  # beside which a killed trace resumes
-                    parameters=parameters,
                     options=options,
-                    device=device,
-                    jobs=jobs,
-                    progress=progress,
                 )
-                _write(path, ranking)
+                _write(path, score_training(request, jobs, progress, of_several=True))
             found.append(_read(path))
             options = dataclasses.replace(options, method=found[0].method.split()[0])
         tasks = {}
@@ -145,33 +139,41 @@ def train_and_score(config: Config, seed: int, options: Options, output: str) ->
     run = Path(output).with_suffix(".run")
     if not run.exists():
         train(open_inputs(config), seed, run)
-    ranking = score(
+    request = Request(
         config.model,
-        run=run,
-        train=config.training,
-        validation=config.validation,
+        run,
+        config.training,
+        config.validation,
+        output=None,
+        parameters=None,
         options=options,
         device=config.device,
     )
-    _write(Path(output), ranking)
+    _write(Path(output), score_training(request, 1, SilentProgress(), of_several=True))
     shutil.rmtree(run, ignore_errors=True)
 
 
 @dataclass(frozen=True, eq=False)
 class _Scored:
-    """The scores of one training, (N,) each, and what `Orders` says of them."""
+    """The scores of one training, (N,) each, and what `Orders` says of them.
+
+    Attributes:
+        class_scores: As in `ScoredTraining`, and so are the gains, (N, C).
+    """
 
     influence: np.ndarray
     times_seen: np.ndarray
     loss: np.ndarray
     predicted: np.ndarray | None
+    class_scores: np.ndarray | None
+    gains: np.ndarray | None
     method: str
     why: str
     word: str
 
 
-def _write(path: Path, ranking: Ranking) -> None:
-    scores, orders = ranking.scores, ranking.orders
+def _write(path: Path, scored: ScoredTraining) -> None:
+    scores, orders = scored.ranking.scores, scored.ranking.orders
     assert orders is not None
     assert orders.verdict is not None
     words = orders.origin.split()
@@ -182,6 +184,8 @@ def _write(path: Path, ranking: Ranking) -> None:
         "times_seen": scores.times_seen,
         "loss": scores.loss,
         "predicted": scores.predicted,
+        "class_scores": scored.class_scores,
+        "gains": scored.gains,
         "method": " ".join(words),
         "why": orders.why,
         "word": orders.verdict.word,
@@ -196,6 +200,8 @@ def _read(path: Path) -> _Scored:
         times_seen=found["times_seen"],
         loss=found["loss"],
         predicted=found.get("predicted"),
+        class_scores=found.get("class_scores"),
+        gains=found.get("gains"),
         method=str(found["method"]),
         why=str(found["why"]),
         word=str(found["word"]),
@@ -222,6 +228,12 @@ def _mean(inputs: Inputs, found: Sequence[_Scored]) -> Ranking:
         loss=np.mean([one.loss for one in found], axis=0),
         predicted=together(inputs.definition, np.stack(predicted)) if predicted else None,
     )
+    label = find_label(inputs.definition)
+    gains = [one.gains for one in found if one.gains is not None]
+    of_classes = [one.class_scores for one in found if one.class_scores is not None]
+    if label is not None and len(gains) == len(of_classes) == k:
+        means, given = np.mean(of_classes, axis=0), classes_of(inputs.train, label)
+        scores = with_suggestions(scores, suggest(means, np.mean(gains, axis=0), given))
     orders = Orders(f"{k} trainings {methods[0]}", k, found[0].why, verdict)
     return Ranking(inputs.train, scores, orders=orders)
 

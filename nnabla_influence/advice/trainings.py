@@ -17,8 +17,6 @@ from typing import Any
 import nnabla as nn
 import numpy as np
 
-from nnabla_influence.advice.comparison import classes_of
-from nnabla_influence.advice.relabelling import class_scores, relabel_gains
 from nnabla_influence.definition import build_objective, find_label
 from nnabla_influence.definition.training_network import initial_parameters
 from nnabla_influence.engine import Engine, build_engine
@@ -30,6 +28,12 @@ from nnabla_influence.influence.influence_functions import (
     InfluenceFunctions,
     decay_in_objective,
     solve,
+)
+from nnabla_influence.influence.relabelling import (
+    class_scores,
+    classes_of,
+    has_relabel_gains,
+    relabel_gains,
 )
 from nnabla_influence.influence.step_engines import default_chunk_size
 from nnabla_influence.influence.targets import target_gradient, target_of
@@ -211,8 +215,9 @@ def _scored(
     found = [engine.outputs(training.batch(rows)) for rows in _blocks(np.arange(len(training)))]
     values = [each.values for each in found if each.values is not None]
     label, gains = find_label(definition), None
-    if label is not None and solved.outputs is not None:
-        gains = relabel_gains(definition, solved.outputs, classes_of(training, label))
+    if label is not None and solved.outputs is not None and has_relabel_gains(definition):
+        moves = solved.outputs / len(training)
+        gains = relabel_gains(definition, moves, classes_of(training, label))
     return Scored(
         influence=solved.influence,
         gains=gains,

@@ -258,6 +258,17 @@ def kind_of_outputs(definition: Definition) -> OutputKind | None:
     return OutputKind.LOGIT if has_logit else OutputKind.PROBABILITY
 
 
+def comparison_factor(definition: Definition) -> float:
+    """Return what the loss multiplies its comparison of one class by, such as a weight."""
+    (term,), graph = loss_terms(definition).examples, definition.graph
+    factor, node = term.factor, graph.producers.get(term.variable)
+    while node is not None and node.type in TRANSPARENT:
+        if node.type == "MulScalar":
+            factor *= node.proto.mul_scalar_param.val
+        node = graph.producers.get(node.inputs[0])
+    return factor
+
+
 def find_label(definition: Definition) -> Label | None:
     """Return the label that the loss compares with; None where the network predicts no class."""
     graph = definition.graph

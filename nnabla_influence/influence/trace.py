@@ -81,6 +81,9 @@ class Trace:
         n_steps: How many steps, counted from the window's end, are in them.
         first_length: The length of u at the window's end.
         growth: The largest length of u so far, over the first one.
+        moves: Where asked for, the outputs' tangents in place of the losses', of which relabel
+            gains are made (`nnabla_influence.influence.relabelling`): the sum over the steps of
+            :math:`J_z a / |S_t|`, shape ``(N, ...)``, float64.
     """
 
     influence: np.ndarray
@@ -88,11 +91,14 @@ class Trace:
     n_steps: int
     first_length: float
     growth: float = 1.0
+    moves: np.ndarray | None = None
 
     @classmethod
-    def start(cls, n_rows: int, u: nn.NdArray) -> Trace:
-        """Return the trace of no step yet, over N rows."""
-        return cls(np.zeros(n_rows), np.zeros(n_rows, np.int64), 0, float(np.linalg.norm(u.data)))
+    def start(cls, n_rows: int, u: nn.NdArray, outputs: tuple[int, ...] | None = None) -> Trace:
+        """Return the trace of no step yet, over N rows; with ``moves`` if given a row's shape."""
+        length = float(np.linalg.norm(u.data))
+        moves = None if outputs is None else np.zeros((n_rows, *outputs))
+        return cls(np.zeros(n_rows), np.zeros(n_rows, np.int64), 0, length, moves=moves)
 
 
 def trace_back(inputs: TraceInputs, trace: Trace) -> Iterator[Trace]:
@@ -122,6 +128,8 @@ def trace_back(inputs: TraceInputs, trace: Trace) -> Iterator[Trace]:
             # add.at, since a mini-batch that straddles two epochs can hold a row twice.
             np.add.at(trace.influence, rows, weights * along)  # L_j += <a, grad l_j> / |S_t|
             np.add.at(trace.times_seen, rows, 1)
+            if trace.moves is not None and found.outputs is not None:
+                np.add.at(trace.moves, rows, found.outputs / len(rows))
         adjoint.finish(h)  # u <- u - H_t a
         growth = float(np.linalg.norm(adjoint.u.data)) / trace.first_length
         if not inputs.trajectory.exact:

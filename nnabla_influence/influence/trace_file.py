@@ -46,9 +46,12 @@ class TraceFile:
                     return None
                 values = {name: file[f"vector {name}"] for name in vectors}
                 trace = Trace(
-                    file["influence"],
-                    file["times_seen"],
-                    *(file[name].item() for name in ("n_steps", "first_length", "growth")),
+                    influence=file["influence"],
+                    times_seen=file["times_seen"],
+                    n_steps=file["n_steps"].item(),
+                    first_length=file["first_length"].item(),
+                    growth=file["growth"].item(),
+                    moves=file.get("moves"),
                 )
         except Exception:  # A damaged archive can raise many kinds.
             return None
@@ -71,12 +74,13 @@ class TraceFile:
         Raises:
             OutputError: The file cannot be written.
         """
+        so_far = {name: value for name, value in vars(trace).items() if value is not None}
         try:
             with self._half.open("wb") as file:
                 np.savez(
                     file,
                     fingerprint=self._fingerprint,
-                    **vars(trace),
+                    **so_far,
                     **{f"vector {name}": vector.data for name, vector in vectors.items()},
                 )
             self._half.replace(self.path)

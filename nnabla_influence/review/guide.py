@@ -63,7 +63,9 @@ _GUIDE_TO_TRAININGS = """
 influence_se, harmful_in
 The influence is a mean over several trainings: its standard error, and in how many of them the row
 is harmful. Trust a row that is harmful in all of them.
+"""
 
+_GUIDE_TO_SUGGESTIONS = """
 suggested, relabel_gain
 The best class other than the given one, and by how much the target falls, to first order, if the
 row has that label. At 0 or below there is no label to suggest.
@@ -87,6 +89,8 @@ def guide_lines(
     guide = _GUIDE
     if reviewed[0].influence_se is not None:
         guide = _GUIDE_TO_TRAININGS + guide
+    if reviewed[0].relabel_gain is not None:
+        guide = _GUIDE_TO_SUGGESTIONS + guide
     if has_proposals:
         guide = _GUIDE_TO_PROPOSALS + guide
     for paragraph in guide.strip().split("\n\n"):

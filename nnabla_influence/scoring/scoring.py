@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence.definition import (
+    find_label,
     is_never_negative,
     validation_definition,
 )
@@ -22,6 +24,14 @@ from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.errors import ScoreError
 from nnabla_influence.execution import Executor
 from nnabla_influence.influence.influence_functions import decay_in_objective, solve
+from nnabla_influence.influence.relabelling import (
+    Suggestions,
+    class_scores,
+    classes_of,
+    has_relabel_gains,
+    relabel_gains,
+    suggest,
+)
 from nnabla_influence.influence.trace import DivergedError, Trace
 from nnabla_influence.options import Options
 from nnabla_influence.progress import Progress, SilentProgress
@@ -39,8 +49,14 @@ from nnabla_influence.scoring.inputs import (
 )
 from nnabla_influence.scoring.methods import Method, final_method
 from nnabla_influence.scoring.replay import remove_replay
-from nnabla_influence.scoring.target import ChosenTarget, choose_target, losses_of
-from nnabla_influence.scoring.traces import trace_all, trace_files, trace_in_workers, workers_for
+from nnabla_influence.scoring.target import ChosenTarget, choose_target, evaluate
+from nnabla_influence.scoring.traces import (
+    gives_relabel_gains,
+    trace_all,
+    trace_files,
+    trace_in_workers,
+    workers_for,
+)
 from nnabla_influence.scoring.verdict import advice, judge, signs_of
 from nnabla_influence.scoring.window import Window
 from nnabla_influence.text import listed
@@ -87,26 +103,54 @@ def score(
     Raises:
         InfluenceError: Something that the user can act on; see `nnabla_influence.errors`.
     """
-    options, progress = options or Options(), progress or SilentProgress()
-    request = Request(model, run, train, validation, output, parameters, options, device)
+    request = Request(
+        model, run, train, validation, output, parameters, options or Options(), device
+    )
+    return score_training(request, jobs, progress or SilentProgress()).ranking
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredTraining:
+    """The ranking of one training, and what suggests labels, to be averaged over several.
+
+    Attributes:
+        ranking: Of its rows.
+        class_scores: A score of each class, (N, C); None without gains.
+        gains: The relabel gain of each class, (N, C); None where nothing that deserves trust gives
+            them: no cross entropy, or not the whole training.
+    """
+
+    ranking: Ranking
+    class_scores: np.ndarray | None
+    gains: np.ndarray | None
+
+
+def score_training(
+    request: Request, jobs: int | str, progress: Progress, *, of_several: bool = False
+) -> ScoredTraining:
+    """Score one training, or one of several: then an influence function gives gains, too.
+
+    Raises:
+        InfluenceError: As `score` does.
+    """
     check_request(request)
     inputs = read_inputs(request, progress)
     check_output(inputs)
     # The stack removes a replayed training and the traces' files once the ranking is written.
     with contextlib.ExitStack() as stack:
         if inputs.options.method == "influence-function":
-            ranking = _of_parameters(inputs, progress)
+            scored = _of_parameters(inputs, progress, of_several)
         else:
-            ranking = _of_steps(inputs, jobs, progress, stack)
-        if output is not None:
-            ranking.write(output)
-            remove_replay(output)  # of an earlier command that was killed
-    return ranking
+            scored = _of_steps(inputs, jobs, progress, stack)
+        if request.output is not None:
+            scored.ranking.write(request.output)
+            remove_replay(request.output)  # of an earlier command that was killed
+    return scored
 
 
 def _of_steps(
     inputs: Inputs, jobs: int | str, progress: Progress, stack: contextlib.ExitStack
-) -> Ranking:
+) -> ScoredTraining:
     """Trace the steps of the window back."""
     method, window = choose(inputs, progress, stack)
     n_trials = len(window.trials)
@@ -114,7 +158,8 @@ def _of_steps(
     _check_network(inputs, method, method.step_inputs.of(window.trials[0][-1])[-1], progress)
     stack.enter_context(without_futile_imports())
     target = choose_target(inputs, method.at_end, progress)
-    of_rows = _of_rows(inputs, method, target.rows, progress)
+    with_gains = gives_relabel_gains(inputs, window.trials[0])
+    of_rows = _of_rows(inputs, method, target.rows, progress, with_gains)
     stack.enter_context(trace_files(inputs.output, n_trials, progress))
     traces = _trace(inputs, method, window, target.gradient, executor, progress)
     verdict = _judge(inputs, method, traces, target)
@@ -124,19 +169,26 @@ def _of_steps(
     if target.words != "loss":
         words.append(target.words)
     orders = Orders(" ".join(words), n_trials, method.why, verdict)
-    return Ranking(inputs.train, _scores(traces, of_rows), orders=orders)
+    scores, gains = _scores(traces, of_rows), None
+    moves = [trace.moves for trace in traces if trace.moves is not None]
+    if moves and of_rows.class_scores is not None:
+        given = _given(inputs)
+        gains = relabel_gains(inputs.definition, np.mean(moves, axis=0)[None], given)[0]
+        scores = with_suggestions(scores, suggest(of_rows.class_scores, gains, given))
+    return ScoredTraining(Ranking(inputs.train, scores, orders=orders), of_rows.class_scores, gains)
 
 
-def _of_parameters(inputs: Inputs, progress: Progress) -> Ranking:
+def _of_parameters(inputs: Inputs, progress: Progress, of_several: bool) -> ScoredTraining:
     """Solve for the influence functions at the final parameters."""
     options, n_rows = inputs.options, len(inputs.train)
     check_trained_on(inputs)
     method = final_method(inputs)
+    with_gains = of_several and has_relabel_gains(inputs.definition)
     with without_futile_imports():
         few = np.linspace(0, n_rows - 1, min(n_rows, FEW)).astype(np.int64)
         _check_network(inputs, method, inputs.train.batch(few), progress)
         target = choose_target(inputs, method.at_end, progress)
-        of_rows = _of_rows(inputs, method, target.rows, progress)
+        of_rows = _of_rows(inputs, method, target.rows, progress, with_gains)
         curvature = "gauss-newton" if options.gauss_newton else "hessian"
         found = solve(
             method.of_rows,
@@ -145,7 +197,7 @@ def _of_parameters(inputs: Inputs, progress: Progress) -> Ranking:
             target.gradient.data[None],
             curvature,
             decay_in_objective(inputs.solver),
-            with_outputs=False,
+            with_outputs=with_gains,
             progress=progress,
         )
     progress.say(
@@ -160,7 +212,12 @@ def _of_parameters(inputs: Inputs, progress: Progress) -> Ranking:
     )
     words = f"influence-function {curvature} {target.words}"
     verdict = Verdict(ROUGH, "one training - not checked by retraining")
-    return Ranking(inputs.train, scores, orders=Orders(words, 1, method.why, verdict))
+    ranking = Ranking(inputs.train, scores, orders=Orders(words, 1, method.why, verdict))
+    gains = None
+    if found.outputs is not None:
+        moves = found.outputs / n_rows
+        gains = relabel_gains(inputs.definition, moves, _given(inputs))[0]
+    return ScoredTraining(ranking, of_rows.class_scores, gains)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,17 +228,23 @@ class _OfRows:
         losses: Their own.
         predicted: What the network predicts of them, if it predicts.
         ignored: Whether the loss ignores them.
+        class_scores: A score of each class, ``(N, C)``, where relabel gains are asked for.
     """
 
     losses: np.ndarray
     predicted: np.ndarray | None
     ignored: np.ndarray
+    class_scores: np.ndarray | None
 
 
-def _of_rows(inputs: Inputs, method: Method, rows: np.ndarray, progress: Progress) -> _OfRows:
+def _of_rows(
+    inputs: Inputs, method: Method, rows: np.ndarray, progress: Progress, with_gains: bool
+) -> _OfRows:
     every = np.arange(len(inputs.train))
-    losses, predicted = losses_of(method.of_rows, inputs.train, every, progress)
-    return _OfRows(losses, predicted, _ignored(inputs, rows, progress))
+    found = evaluate(method.of_rows, inputs.train, every, progress, with_values=with_gains)
+    ignored = _ignored(inputs, rows, progress)
+    scores = class_scores(inputs.definition, found.values)
+    return _OfRows(found.losses, found.predictions, ignored, scores)
 
 
 def _check_network(
@@ -253,6 +316,19 @@ def _ignored(inputs: Inputs, rows: np.ndarray, progress: Progress) -> np.ndarray
                 f" ignores: {consequence}"
             )
     return ignored
+
+
+def _given(inputs: Inputs) -> np.ndarray:
+    label = find_label(inputs.definition)
+    assert label is not None  # where there are relabel gains
+    return classes_of(inputs.train, label)
+
+
+def with_suggestions(scores: Scores, suggested: Suggestions) -> Scores:
+    """Return scores with the labels that the rows should rather have."""
+    return dataclasses.replace(
+        scores, suggested_label=suggested.labels, relabel_gain=suggested.gains
+    )
 
 
 def _scores(traces: Sequence[Trace], of_rows: _OfRows) -> Scores:

@@ -9,8 +9,9 @@ import numpy as np
 
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.definition import find_label
-from nnabla_influence.engine import Engine
+from nnabla_influence.engine import Engine, Evaluation
 from nnabla_influence.errors import DatasetError, ScoreError
+from nnabla_influence.influence.relabelling import classes_of
 from nnabla_influence.influence.targets import Target, target_gradient, target_of
 from nnabla_influence.progress import Progress
 from nnabla_influence.scoring.inputs import Inputs
@@ -52,7 +53,7 @@ def choose_target(inputs: Inputs, engine: Engine, progress: Progress) -> ChosenT
     """
     options, dataset, rows = inputs.options, inputs.validation, inputs.validation_rows
     target = target_of(options.target, engine.objective.definition)
-    losses, _ = losses_of(engine, dataset, rows, progress)
+    losses = evaluate(engine, dataset, rows, progress).losses
     class_ = None
     if options.target_class is not None:
         labels = _labels(engine, dataset, rows)
@@ -62,11 +63,16 @@ def choose_target(inputs: Inputs, engine: Engine, progress: Progress) -> ChosenT
     return ChosenTarget(rows, target, float(target.phi(losses)[0].mean()), gradient, class_)
 
 
-def losses_of(
-    engine: Engine, dataset: Dataset, rows: np.ndarray, progress: Progress
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the losses and, where the network has such, the predictions of rows, (n,)."""
-    losses, predictions = [], []
+def evaluate(
+    engine: Engine,
+    dataset: Dataset,
+    rows: np.ndarray,
+    progress: Progress,
+    *,
+    with_values: bool = False,
+) -> Evaluation:
+    """Return the losses, predictions and, if asked for, outputs that the network has of rows."""
+    losses, predictions, values = [], [], []
     with progress.stage("Losses and predictions", len(rows), "rows") as stage:
         for start in range(0, len(rows), BLOCK):
             some = rows[start : start + BLOCK]
@@ -74,8 +80,11 @@ def losses_of(
             losses.append(found.losses)
             if found.predictions is not None:
                 predictions.append(found.predictions)
+            if with_values and found.values is not None:
+                values.append(found.values)
             stage.update(len(some))
-    return np.concatenate(losses), np.concatenate(predictions) if predictions else None
+    of_rows = (np.concatenate(each) if each else None for each in (predictions, values))
+    return Evaluation(np.concatenate(losses), *of_rows)
 
 
 def _labels(engine: Engine, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
@@ -86,7 +95,7 @@ def _labels(engine: Engine, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
             f"{definition.path}: the network predicts no class, so no class can be the target; omit"
             " the target class"
         )
-    return label.of(dataset.values(label.column, rows)).astype(np.int64)
+    return classes_of(dataset, label, rows)
 
 
 def _class(asked: int | str, labels: np.ndarray, losses: np.ndarray, dataset: Dataset) -> int:

@@ -13,6 +13,7 @@ from nnabla_influence.definition import validation_definition
 from nnabla_influence.errors import OutputError, ScoreError
 from nnabla_influence.execution import Executor, Task, open_executor
 from nnabla_influence.files import file_hash
+from nnabla_influence.influence.relabelling import has_relabel_gains
 from nnabla_influence.influence.trace import Trace, TraceInputs, trace_back
 from nnabla_influence.influence.trace_file import TraceFile, fingerprint, trace_path
 from nnabla_influence.nnabla_cli.order import shuffled_steps
@@ -159,7 +160,11 @@ def _trace(
     _check_complete_state(method, adjoint, inputs.solver.name)
     vectors = {**adjoint.vectors(), **({} if r is None else {"r": r})}
     file = _trace_file(inputs, method, steps, trial)
-    trace = Trace.start(len(inputs.train), u)
+    outputs = method.of_rows.objective.outputs
+    shape = None
+    if outputs is not None and gives_relabel_gains(inputs, steps):
+        shape = outputs.shape[1:]
+    trace = Trace.start(len(inputs.train), u, shape)
     saved = None if file is None else file.load(vectors)
     if file is not None and saved is not None:
         trace = saved
@@ -187,6 +192,11 @@ def _trace(
         with contextlib.suppress(OutputError):
             file.save(trace, vectors)
     return trace
+
+
+def gives_relabel_gains(inputs: Inputs, steps: Sequence[Step]) -> bool:
+    """Whether the traces give them: those of a whole training. A last epoch's mislead."""
+    return steps[0].step == 0 and has_relabel_gains(inputs.definition)
 
 
 def _check_complete_state(method: Method, adjoint: Adjoint, solver: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nnabla_influence.advice.choice import amounts, gain_of
+from nnabla_influence.advice.choice import amounts, gain_of, has_pattern
 from nnabla_influence.ranking.scores import t_quantile
 
 
@@ -64,3 +64,11 @@ def test_amounts_hold_the_rows_that_are_harmful_by_more_than_chance():
     mean, error = influence.mean(0), influence.std(0, ddof=1) / math.sqrt(5)
     sure = int((mean + stats.t.ppf(0.975, 4) * error < 0).sum())
     assert min(abs(n - sure) for n in found) <= 2 + 0.25 * sure
+
+
+def test_a_pattern_is_found_in_systematic_errors_but_not_in_random_ones():
+    rng = np.random.default_rng(0)
+    given = rng.integers(0, 10, 100)
+    assert not has_pattern(given, (given + rng.integers(1, 10, 100)) % 10, 10)
+    mixed_up = rng.integers(0, 3, 100)
+    assert has_pattern(mixed_up, mixed_up + 1, 10)

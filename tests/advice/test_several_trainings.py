@@ -11,9 +11,12 @@ from nnabla_influence import Options, read_ranking, score, score_trainings
 from nnabla_influence import train as record
 from nnabla_influence.advice import several_trainings
 from nnabla_influence.errors import InfluenceError, RunError
+from nnabla_influence.progress import SilentProgress
 from nnabla_influence.retraining.inputs import open_inputs
 from nnabla_influence.retraining.seeded import train
-from tests.advice.conftest import Table, write_project
+from nnabla_influence.scoring.inputs import Request
+from nnabla_influence.scoring.scoring import score_training
+from tests.advice.conftest import N, Table, digits, write_project
 from tests.commands.common import run
 
 FINAL = Options(method="final", any_verdict=True)
@@ -64,8 +67,33 @@ def test_one_past_training_and_new_ones(table, past, tmp_path, method):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     read = read_ranking(output)
     assert read.orders == found.orders
+    assert found.scores.suggested_label is None  # by last epochs
     assert found.orders.origin == f"3 trainings {method}"
     np.testing.assert_array_equal(read.order, found.order)
+
+
+@pytest.mark.parametrize("method", ["exact", "influence-function"])
+def test_labels_are_suggested_by_the_mean(table, tmp_path, method):
+    """By whole trainings, and by influence functions; a single one of these suggests none."""
+    options = Options(method=method, window="all" if method == "exact" else "last")
+    found = scored(table, 2, options=options, seed=7).scores
+    gains, classes = [], []
+    for seed in (7, 8):
+        folder = tmp_path / f"{seed}"
+        train(open_inputs(table.config), seed, folder)
+        request = Request(table.model, folder, None, None, None, None, options, "cpu")
+        one = score_training(request, 1, SilentProgress(), of_several=True)
+        gains.append(one.gains)
+        classes.append(one.class_scores)
+        alone = score(table.model, run=folder, options=options, device="cpu").scores
+        assert (alone.suggested_label is None) == (method == "influence-function")
+    rows, given = np.arange(N), digits()[1][:N]
+    others = np.mean(classes, axis=0)
+    others[rows, given] = -1
+    np.testing.assert_array_equal(found.suggested_label, others.argmax(axis=1))
+    mean = np.mean(gains, axis=0)
+    np.testing.assert_array_equal(found.relabel_gain, mean[rows, others.argmax(axis=1)])
+    assert not mean[rows, given].any()
 
 
 def test_new_ones_alone_in_workers(table, tmp_path):
@@ -83,7 +111,7 @@ def test_what_is_finished_is_not_trained_again(table, past, tmp_path, monkeypatc
     with pytest.raises(InfluenceError, match="stopped"):
         scored(table, 3, **settings)
     monkeypatch.setattr(several_trainings, "_mean", whole)
-    monkeypatch.setattr(several_trainings, "score", fail)
+    monkeypatch.setattr(several_trainings, "score_training", fail)
     monkeypatch.setattr(several_trainings, "train_and_score", fail)
     found = scored(table, 3, **settings)
     assert [path.name for path in tmp_path.iterdir()] == ["influence.csv"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from nnabla_influence.advice import trainings
-from nnabla_influence.advice.relabelling import relabel_gains
 from nnabla_influence.commands.digits import Labels
 from nnabla_influence.influence.influence_functions import solve
+from nnabla_influence.influence.relabelling import relabel_gains
 from nnabla_influence.retraining.inputs import open_inputs
 from nnabla_influence.retraining.seeded import NO_CHANGES, Changes, seeded_training
 from tests.advice.conftest import N, digits, write_project, write_table
@@ -56,7 +56,7 @@ def test_a_relabel_gain_is_the_difference_of_two_influences(engine_and_inputs):
     v = np.random.default_rng(0).normal(size=(2, engine.size))
     fetch, given = inputs.training.batch, digits()[1][:N]
     own = solved(engine, fetch, v)
-    gains = relabel_gains(inputs.definition, own.outputs, given)
+    gains = relabel_gains(inputs.definition, own.outputs / N, given)
     for label in (0, 4, 9):
 
         def all_are(rows, label=label):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import jax
@@ -65,6 +66,14 @@ def train_and_trace(
     case: Case, folder, steps, train, validation, solver, window=None, *, frozen=None
 ) -> list[np.ndarray]:
     """Train in nnabla from the case's parameters, and trace back; the scores after each step."""
+    traces = traces_of(case, folder, steps, train, validation, solver, window, frozen=frozen)
+    return [trace.influence.copy() for trace in traces]
+
+
+def traces_of(
+    case: Case, folder, steps, train, validation, solver, window=None, *, frozen=None, outputs=None
+) -> Iterator[Trace]:
+    """Yield the trace after each step; with the moves of outputs of a shape."""
     chunk = 8
     path = case.save_definition(folder, batch_size=len(steps[0].batches[0]))
     if frozen is not None:
@@ -115,8 +124,7 @@ def train_and_trace(
         StepInputs(fetch),
         r,
     )
-    start = Trace.start(n_rows, gradient)
-    return [trace.influence.copy() for trace in trace_back(inputs, start)]
+    yield from trace_back(inputs, Trace.start(n_rows, gradient, outputs))
 
 
 def freeze(proto, name: str) -> None:

@@ -86,14 +86,15 @@ class Project:
             )
         return values
 
-    def wanted(self, epochs: int, rows=None) -> np.ndarray:
+    def wanted(self, epochs: int, rows=None, relabelled=None) -> np.ndarray:
         parameters = self.final_parameters()
         reference = Reference(self.case.losses, parameters, self.case.trainable(parameters))
         validation = self.arrays("validation")
         if rows is not None:
             validation = {k: v[rows] for k, v in validation.items()}
+        data = self.arrays("training")
         return reference.influence(
-            self.steps(epochs), self.arrays("training"), validation, self.weight_decay
+            self.steps(epochs), data, validation, self.weight_decay, relabelled
         )
 
     def score(self, **arguments) -> Ranking:
@@ -220,6 +221,27 @@ def test_losses_and_predictions_are_those_of_the_final_parameters(table: Project
     np.testing.assert_array_equal(scores.predicted, labels[np.argmin(by_label, axis=0)])
 
 
+def test_a_whole_training_suggests_labels_and_a_last_epoch_none(table: Project):
+    scores = table.score(options=Options(method="final", window="all")).scores
+    parameters, arrays = table.final_parameters(), table.arrays("training")
+    reference = Reference(table.case.losses, parameters, table.case.trainable(parameters))
+    given, rows = arrays["y"][:, 0].astype(int), np.arange(45)
+
+    def labelled(label):
+        return {**arrays, "y": np.full_like(arrays["y"], label)}
+
+    losses = np.stack([reference.losses(reference.theta, labelled(c)) for c in range(3)], axis=1)
+    losses[rows, given] = np.inf
+    np.testing.assert_array_equal(scores.suggested_label, losses.argmin(axis=1))
+    influence = np.stack([table.wanted(3, relabelled=labelled(c)) for c in range(3)], axis=1)
+    wanted = (influence - influence[rows, given][:, None])[rows, losses.argmin(axis=1)]
+    got = scores.relabel_gain
+    assert np.linalg.norm(got - wanted) < 1e-3 * np.linalg.norm(wanted)
+
+    last = table.score().scores
+    assert last.suggested_label is last.relabel_gain is None
+
+
 def test_rows_that_the_window_never_saw_get_zero(table: Project):
     scores = table.score().scores
     steps = table.steps(1)
@@ -253,6 +275,7 @@ def test_rows_with_a_label_below_0_are_ignored(tmp_path: Path):
         assert (got.times_seen == 0).tolist() == ignored.tolist()
         assert (got.influence == 0).tolist() == ignored.tolist()
         assert not got.loss[ignored].any()
+        assert not got.relabel_gain[ignored].any()
         if method == "final":
             wanted = project.wanted(3)
             assert np.linalg.norm(got.influence - wanted) < 1e-3 * np.linalg.norm(wanted)

@@ -10,13 +10,14 @@ import pytest
 from nnabla_influence import Options
 from nnabla_influence.errors import InfluenceError, ScoreError
 from nnabla_influence.execution import Failure, InProcess
+from nnabla_influence.influence import trace_file
 from nnabla_influence.scoring import traces
 from nnabla_influence.scoring.inputs import Request
 from tests.exact_trainings import Said
 from tests.scores import score
 from tests.small_projects import write_table
 
-SHUFFLED = Options(batch_size=5, n_trials=3)
+SHUFFLED = Options(batch_size=5, n_trials=3, window="all")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,7 @@ def ranking(model: Path, output: Path, **more) -> bytes:
 def test_two_workers_write_the_same_bytes_as_this_process(model, tmp_path):
     output, said = tmp_path / "influence.csv", Said()
     shared = ranking(model, output, jobs=2, progress=said)
+    assert b",relabel_gain," in shared  # the workers return what it is made of
     assert "The 3 shuffled orders are traced in 2 worker processes" in said.lines
     assert shared == ranking(model, output)
 
@@ -55,7 +57,7 @@ def test_two_workers_write_the_same_bytes_as_this_process(model, tmp_path):
 def test_a_known_order_is_traced_here_and_nothing_is_started(model, tmp_path, monkeypatch):
     monkeypatch.setattr(traces, "open_executor", None)
     output, said = tmp_path / "influence.csv", Said()
-    one = Options(batch_size=5, n_trials=1)
+    one = Options(batch_size=5, n_trials=1, window="all")
     ranking(model, output, options=one, jobs=2, progress=said)
     assert any("cannot be parallelised" in line for line in said.lines)
 
@@ -87,7 +89,7 @@ def test_a_trial_that_was_traced_before_a_kill_is_not_traced_again(
 
     monkeypatch.setattr(traces, "trace_back", counting)
     assert ranking(model, output, jobs=2) == wanted
-    assert steps == [4, 4, 0]
+    assert steps == [8, 8, 0]
 
 
 def test_the_traces_that_workers_left_are_resumed_by_this_process(
@@ -108,7 +110,19 @@ def test_the_traces_that_workers_left_are_resumed_by_this_process(
     traces.trace_shuffled(request, 1)
     said = Said()
     assert ranking(model, output, progress=said) == wanted
-    assert "Resumed after 4 steps from .influence.csv.trace1.npz" in said.lines
+    assert "Resumed after 8 steps from .influence.csv.trace1.npz" in said.lines
+
+
+def test_a_trace_that_was_killed_keeps_its_relabel_gains(model, tmp_path, monkeypatch):
+    output, killed = tmp_path / "influence.csv", Said(11)  # in the second order
+    wanted = ranking(model, output)
+    monkeypatch.setattr(trace_file, "SAVE_SECONDS", 0.0)
+    with pytest.raises(RuntimeError):
+        asked(model, output=output, progress=killed)
+    said = Said()
+    assert ranking(model, output, progress=said) == wanted
+    assert "Resumed after 3 steps from .influence.csv.trace1.npz" in said.lines
+    assert b",relabel_gain," in wanted
 
 
 def test_a_trial_that_fails_is_named_and_nothing_is_left(model, tmp_path, monkeypatch, elsewhere):

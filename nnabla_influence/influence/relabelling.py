@@ -1,14 +1,15 @@
-r"""Which label a row should have: what the trainings predict, and what the target says.
+r"""Which label a row should rather have: what the trainings predict, and what the target says.
 
-With the solution s of the influence function (`nnabla_influence.influence.influence_functions`),
-logits z and probabilities p of row j, the influence of the row with the label c is
+Let z be the logits of row j, p their probabilities and a the vector that a step of a trace takes
+its influence along (`nnabla_influence.influence.trace`). With the label c the row's gradient has
+the influence :math:`\langle p - e_c, J_z a \rangle / |S_t|`, :math:`J_z a` being the tangent of the
+logits. So if its label y becomes c, the target falls, to first order, by the *relabel gain*
 
-.. math:: I_j(c) = \frac1N \langle p - e_c, J_z s \rangle,
+.. math:: g_j(c) = \left( M_j \right)_y - \left( M_j \right)_c, \qquad
+    M_j = \sum_{t: j \in S_t} \frac{1}{|S_t|} J_z a_t .
 
-:math:`J_z s` the tangent of the logits along s. So if its label y becomes c, the target changes by
-:math:`I_j(y) - I_j(c)`, and falls by the *relabel gain*
-
-.. math:: g_j(c) = I_j(c) - I_j(y) = \frac1N \left[ (J_z s)_y - (J_z s)_c \right].
+The influence function has one such step, of all N rows, in which its solution s takes the place of
+a. A loss that multiplies its cross entropy by a factor multiplies the gain by it.
 """
 
 from __future__ import annotations
@@ -17,13 +18,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnabla_influence.definition import Definition
-from nnabla_influence.definition.losses import OutputKind, kind_of_outputs
+from nnabla_influence.dataset import Dataset
+from nnabla_influence.definition import Definition, Label
+from nnabla_influence.definition.losses import OutputKind, comparison_factor, kind_of_outputs
 
-PATTERN = 3.0
-"""How many times as many rows as by chance make a pair of classes a pattern."""
-_LEAST_ROWS = 4
-_HALF = 0.5
+
+def classes_of(dataset: Dataset, label: Label, rows: np.ndarray | None = None) -> np.ndarray:
+    """Return the class of each row, or of some, (N,) int64."""
+    rows = np.arange(len(dataset)) if rows is None else rows
+    return label.of(dataset.values(label.column, rows)).astype(np.int64)
+
+
+def has_relabel_gains(definition: Definition) -> bool:
+    """Whether the loss is a cross entropy of logits, for which the formula holds."""
+    return kind_of_outputs(definition) in (OutputKind.LOGITS, OutputKind.LOGIT)
 
 
 def class_scores(definition: Definition, values: np.ndarray | None) -> np.ndarray | None:
@@ -53,28 +61,24 @@ def class_scores(definition: Definition, values: np.ndarray | None) -> np.ndarra
     return flat
 
 
-def relabel_gains(
-    definition: Definition, tangents: np.ndarray, given: np.ndarray
-) -> np.ndarray | None:
+def relabel_gains(definition: Definition, moves: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Return the relabel gain of each class, (k, N, C); 0 for the given one.
 
-    Args:
-        definition: The network.
-        tangents: Of the outputs along the solutions for k targets, (k, N, ...).
-        given: The rows' classes, (N,).
+    A row that the loss ignores has the gain 0 for every class.
 
-    Returns:
-        None where the loss is no cross entropy of logits, for which the formula holds.
+    Args:
+        definition: The network, which `has_relabel_gains`.
+        moves: M of the rows, of k targets, (k, N, ...).
+        given: The rows' classes, (N,); below 0 where the loss ignores the row.
     """
-    kind = kind_of_outputs(definition)
-    if kind not in (OutputKind.LOGITS, OutputKind.LOGIT):
-        return None
-    k, n = tangents.shape[:2]
-    flat = np.asarray(tangents, np.float64).reshape(k, n, -1)
-    if kind is OutputKind.LOGIT:  # a second logit that is always 0
-        flat = np.concatenate([np.zeros_like(flat[..., :1]), flat[..., :1]], axis=2)
+    k, n = moves.shape[:2]
+    flat = np.asarray(moves, np.float64).reshape(k, n, -1)
+    if kind_of_outputs(definition) is OutputKind.LOGIT:  # a second logit that is always 0
+        flat = np.concatenate([np.zeros_like(flat), flat], axis=2)
     own = np.take_along_axis(flat, given[None, :, None], axis=2)
-    return np.asarray((own - flat) / n)
+    gains = comparison_factor(definition) * (own - flat)
+    gains[:, given < 0] = 0
+    return np.asarray(gains)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +102,7 @@ def suggest(scores: np.ndarray, gains: np.ndarray | None, given: np.ndarray) -> 
     Args:
         scores: Of each class, the mean over the trainings, (N, C).
         gains: The relabel gain of each class, likewise, (N, C), or None.
-        given: The rows' classes, (N,).
+        given: The rows' classes, (N,); below 0 where a row has none.
     """
     rows = np.arange(len(given))
     labels = _best_other(scores, given)
@@ -108,21 +112,7 @@ def suggest(scores: np.ndarray, gains: np.ndarray | None, given: np.ndarray) -> 
     return Suggestions(labels, gain, (_best_other(gains, given) == labels) & (gain > 0))
 
 
-def has_pattern(given: np.ndarray, suggested: np.ndarray, n_classes: int) -> bool:
-    """Whether at least half of some rows belong to pairs of classes that are mixed up.
-
-    Errors at random spread over all C (C - 1) pairs (given, suggested); a pair with at least
-    `PATTERN` times its share of them, and four rows, is mixed up.
-    """
-    if n_classes < 2 or not len(given):
-        return False
-    _, counts = np.unique(given * n_classes + suggested, return_counts=True)
-    by_chance = len(given) / (n_classes * (n_classes - 1))
-    mixed_up = counts[counts >= max(PATTERN * by_chance, _LEAST_ROWS)]
-    return bool(mixed_up.sum() >= _HALF * len(given))
-
-
 def _best_other(values: np.ndarray, given: np.ndarray) -> np.ndarray:
-    others = values.copy()
-    others[np.arange(len(given)), given] = -np.inf
+    others, known = values.copy(), np.flatnonzero(given >= 0)
+    others[known, given[known]] = -np.inf
     return others.argmax(axis=1)
