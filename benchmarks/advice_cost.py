@@ -35,13 +35,13 @@ def write_project(folder: Path, mnist: str) -> Config:
     with np.load(mnist) as file:
         images, labels = file["x_train"], file["y_train"].astype(np.int64)
     parts = split_rows(labels, (N_TRAINING, N_VALIDATION), np.random.RandomState(0))
-    csvs = [
+    train, validation = (
         str(write_images(folder, name, images[rows], Labels.right(labels[rows]), rows))
         for name, rows in zip(("train", "validation"), parts)
-    ]
+    )
     model = folder / "lenet.nntxt"
-    write_definition(model, lenet(), Training(N_TRAINING, *csvs, batch_size=64, epochs=10))
-    return Config(str(model), *csvs, csvs[-1], device="cpu")
+    write_definition(model, lenet(), Training(N_TRAINING, train, validation, 64, epochs=10))
+    return Config(str(model), train, validation, validation, device="cpu")
 
 
 def cpu_seconds(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:

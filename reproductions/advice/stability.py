@@ -81,8 +81,9 @@ def compute(case: Case, sources: Sources) -> list[tuple[float, ...]]:
         without_futile_imports(),
     ):
         folder = write_case(Path(name), case, sources).folder
-        files = ("net.nntxt", "train.csv", "validation.csv", "validation.csv")
-        config = Config(*(str(folder / file) for file in files), device="cpu")
+        files = ("net.nntxt", "train.csv", "validation.csv")
+        model, train, validation = (str(folder / file) for file in files)
+        config = Config(model, train, validation, validation, device="cpu")
         of_seeds = [_scores(config, seed, folder) for seed in range(TRAININGS)]
     final, advised = (np.array(each) for each in zip(*of_seeds))
     one = list(itertools.combinations(range(TRAININGS), 1))
@@ -110,7 +111,7 @@ def agreements(
         if not set(one) & set(other):
             means = [influence[list(group)].mean(axis=0) for group in (one, other)]
             first = [np.argsort(mean, kind="stable")[:FIRST] for mean in means]
-            shared = len(np.intersect1d(*first))
+            shared = np.isin(first[0], first[1]).sum()
             yield float(stats.spearmanr(*means).statistic), 100 * shared / FIRST
 
 
