@@ -15,6 +15,7 @@ from reproductions.advice import run as script
 from reproductions.advice.baselines import BASELINES, Baselines, knn_shapley
 from reproductions.advice.cases import Case, Sources, write_case
 from reproductions.advice.measure import Judge
+from reproductions.advice.stability import agreements
 from reproductions.advice.table import CaseResult, read_results, write_table
 from reproductions.advice.trainings import Network, read_rows
 
@@ -163,3 +164,14 @@ def test_a_case_is_computed_once_and_written_as_tables(tmp_path, monkeypatch):
     assert "| advice gains 0 or more | 100 % of 1 | - | 100 % of 1 |" in (
         tmp_path / "table.md"
     ).read_text(encoding="utf-8")
+
+
+def test_two_orders_agree_where_they_have_the_same_rows_in_front():
+    order = np.arange(1000.0)
+    influence = np.array([order, np.roll(order, 50), -order])
+    (shifted, half), (reversed_, none), _ = agreements(influence, [(0,), (1,), (2,)])
+    assert shifted > 0.7
+    assert reversed_ == pytest.approx(-1)
+    assert (half, none) == (50, 0)
+    halves = list(itertools.combinations(range(6), 3))
+    assert len(list(agreements(np.eye(6, 1000), halves))) == 10
