@@ -81,7 +81,7 @@ def measure(config: Config, folder: Path) -> None:
         "their scores": (k, scoring),
         "trainings that try": (20, again),
         "trainings that confirm": (3 * r, again),
-        "foreseeing": (4, foreseeing),
+        "foreseeing": (2, foreseeing),
     }
     total = sum(n * each for n, each in parts.values())
     print("| part | number | CPU seconds each | in all | share |\n|---|---|---|---|---|")
