@@ -130,11 +130,8 @@ def _of_steps(
 def _of_parameters(inputs: Inputs, progress: Progress) -> Ranking:
     """Solve for the influence functions at the final parameters."""
     options, n_rows = inputs.options, len(inputs.train)
-    check_trained_on(inputs)
-    method = final_method(inputs)
+    method = method_without_steps(inputs, progress)
     with without_futile_imports():
-        few = np.linspace(0, n_rows - 1, min(n_rows, FEW)).astype(np.int64)
-        _check_network(inputs, method, inputs.train.batch(few), progress)
         target = choose_target(inputs, method.at_end, progress)
         of_rows = _of_rows(inputs, method, target.rows, progress)
         curvature = "gauss-newton" if options.gauss_newton else "hessian"
@@ -161,6 +158,20 @@ def _of_parameters(inputs: Inputs, progress: Progress) -> Ranking:
     words = f"influence-function {curvature} {target.words}"
     verdict = Verdict(ROUGH, "one training - not checked by retraining")
     return Ranking(inputs.train, scores, orders=Orders(words, 1, method.why, verdict))
+
+
+def method_without_steps(inputs: Inputs, progress: Progress) -> Method:
+    """Return what computes influence functions at the final parameters, once it is checked.
+
+    Raises:
+        InfluenceError: The run is of another CSV, or the network cannot be used.
+    """
+    check_trained_on(inputs)
+    method, n_rows = final_method(inputs), len(inputs.train)
+    few = np.linspace(0, n_rows - 1, min(n_rows, FEW)).astype(np.int64)
+    with without_futile_imports():
+        _check_network(inputs, method, inputs.train.batch(few), progress)
+    return method
 
 
 @dataclass(frozen=True, eq=False)
