@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nnabla_influence.advice.several_trainings import score_trainings
     from nnabla_influence.cleansing import cleanse
     from nnabla_influence.errors import InfluenceError
-    from nnabla_influence.explanation.explain import explain
+    from nnabla_influence.explanation.explaining import explain
     from nnabla_influence.explanation.explanation import Explanation
     from nnabla_influence.nnabla_cli.training import train
     from nnabla_influence.options import (

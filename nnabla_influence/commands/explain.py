@@ -9,7 +9,7 @@ from nnabla_influence.commands import options
 from nnabla_influence.process import show
 from nnabla_influence.text import listed
 
-DESCRIPTION = "Show, for evaluated rows, the training rows that did most for and against the network's answer."
+DESCRIPTION = "Show the training rows that raise, and that lower, the loss of evaluated rows most."
 
 _SHOWN = 5
 

@@ -15,7 +15,7 @@ _INDEX, _ROW = "datasource_index", "row_"
 
 @dataclass(frozen=True)
 class Cause:
-    """A training row that did much for or against the answer to an evaluated row.
+    """A training row that did much to the loss of an evaluated row.
 
     Attributes:
         row: Its datasource_index.

@@ -28,6 +28,7 @@ td, th { border: 1px solid #888; padding: .2em .6em; text-align: right; white-sp
 img { image-rendering: pixelated; min-width: 48px; display: block; }
 nav a { display: inline-block; margin-right: .8em; }
 """
+_TARGETS = {"loss": "loss", "margin": "margin (the log odds against its given label)"}
 _EXAMPLES = 8
 _MISSING = "cannot be shown"
 
@@ -105,6 +106,7 @@ def _picture(uri: str | None, of: str) -> str:
 def _page(explanation: Explanation, evaluated: _Rows, trained: _Rows) -> Iterator[str]:
     answers, path = explanation.answers, explanation.validation.path
     title = escape(f"Why these answers: {path.name}")
+    target = _TARGETS[explanation.target]
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{content_hash(_STYLE)}'"
     yield f"""<!doctype html>
 <html lang="en">
@@ -120,13 +122,12 @@ def _page(explanation: Explanation, evaluated: _Rows, trained: _Rows) -> Iterato
 <body>
 <main>
 <h1>{title}</h1>
-<p>For each evaluated row, the rows of {escape(explanation.train.path.name)} that did most against the
-network's answer (opponents) and for it (proponents). The influence of a training row is the change of
-the evaluated row's {explanation.target} if the training row had been left out: below 0 for an opponent,
-without which the {explanation.target} falls. The relabel gain is how far the {explanation.target} falls if
-the training row had the suggested label.</p>
-<p>All of this is of one training and to first order (influence functions), not checked by retraining.
-Look at the rows before you change any.</p>
+<p>For each evaluated row, the rows of {escape(explanation.train.path.name)} that raise its loss
+most (opponents) and that lower it most (proponents). The influence of a training row is the change
+of the evaluated row's {target} if the training row had been left out: below 0 for an opponent. The
+relabel gain is how far it falls if the training row had the suggested label.</p>
+<p>All of this is of one training and to first order (influence functions), not checked by
+retraining. Look at the rows before you change any.</p>
 <nav aria-label="Evaluated rows">"""
     for answer in answers:
         yield f'<a href="#row-{answer.row}">Row {answer.row}</a>'

@@ -59,7 +59,7 @@ def explain(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Explanation:
-    """Find the training rows that did most for and against the answers to evaluated rows.
+    """Find the training rows that raise, and that lower, the losses of evaluated rows most.
 
     Args:
         model: As for `score`, and so on.
@@ -127,24 +127,27 @@ def _explained(inputs: Inputs, method: Method, progress: Progress) -> Explanatio
     influence = np.zeros((len(rows), len(train)), np.float32)
     answers: list[Answer] = []
     at_once = min(_AT_ONCE, max(_VALUES // method.of_rows.size, 1))
-    for start in range(0, len(rows), at_once):
-        part = slice(start, start + at_once)
-        influence[part], solutions = _scores(inputs, method, of, part, losses, progress)
-        for k, (row, s) in enumerate(zip(rows[part].tolist(), solutions), start):
-            against, in_favor = _strongest(influence[k])
-            shown = np.concatenate([against, in_favor])
-            causes = _causes(inputs, method.of_rows, influence[k], shown, s)
-            answers.append(
-                Answer(
-                    row=row,
-                    loss=float(losses[k]),
-                    given=None if given is None else int(given[k]),
-                    predicted=None if predicted is None else float(predicted[k]),
-                    opponents=causes[: len(against)],
-                    proponents=causes[len(against) :],
-                    loss_without=_loss_at(of, losses[k], influence[k, against].sum()),
+    of_block = progress if len(rows) <= at_once else SilentProgress()
+    with progress.stage("Explaining", len(rows), "rows") as stage:
+        for start in range(0, len(rows), at_once):
+            part = slice(start, start + at_once)
+            influence[part], solutions = _scores(inputs, method, of, part, losses, of_block)
+            for k, (row, s) in enumerate(zip(rows[part].tolist(), solutions), start):
+                against, in_favor = _strongest(influence[k])
+                shown = np.concatenate([against, in_favor])
+                causes = _causes(inputs, method.of_rows, influence[k], shown, s)
+                answers.append(
+                    Answer(
+                        row=row,
+                        loss=float(losses[k]),
+                        given=None if given is None else int(given[k]),
+                        predicted=None if predicted is None else float(predicted[k]),
+                        opponents=causes[: len(against)],
+                        proponents=causes[len(against) :],
+                        loss_without=_loss_at(of, losses[k], influence[k, against].sum()),
+                    )
                 )
-            )
+                stage.update()
     column = None if label is None else label.column
     return Explanation(train, validation, of.name, column, tuple(answers), influence)
 
@@ -221,7 +224,8 @@ def _causes(
     length = np.linalg.norm(s)
     along = nn.NdArray.from_numpy_array((s / length).astype(engine.dtype))
     moves = engine.add_products(batch, np.zeros(len(rows)), along, engine.zeros()).outputs
-    assert scores is not None and moves is not None  # there are classes
+    assert scores is not None  # there are classes
+    assert moves is not None
     gains = relabel_gains(definition, length * moves[None], given)
     if gains is not None:
         gains = gains[0] * (len(rows) / len(train))  # each is one of all the training rows
