@@ -41,7 +41,7 @@ SHOWN = 10
 TARGETS = ("loss", "margin")
 
 _AT_ONCE = 16
-_VALUES = 2**24
+_VALUES = 2**22
 """Of the solutions at once, of which conjugate gradients hold half a dozen copies."""
 
 
