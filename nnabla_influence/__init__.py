@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from nnabla_influence.advice.several_trainings import score_trainings
     from nnabla_influence.cleansing import cleanse
     from nnabla_influence.errors import InfluenceError
+    from nnabla_influence.explanation.explaining import explain
+    from nnabla_influence.explanation.explanation import Explanation
     from nnabla_influence.nnabla_cli.training import train
     from nnabla_influence.options import (
         AdviceOptions,
@@ -38,6 +40,7 @@ __all__ = [
     "AdviceOptions",
     "ConsoleProgress",
     "CurveOptions",
+    "Explanation",
     "InfluenceError",
     "Options",
     "Ranking",
@@ -50,6 +53,7 @@ __all__ = [
     "advise",
     "cleanse",
     "curve",
+    "explain",
     "quick_check",
     "read_ranking",
     "score",
@@ -63,6 +67,7 @@ _PACKAGES = {
     "AdviceOptions": "options",
     "ConsoleProgress": "progress",
     "CurveOptions": "options",
+    "Explanation": "explanation",
     "InfluenceError": "errors",
     "Options": "options",
     "Ranking": "ranking",
@@ -75,6 +80,7 @@ _PACKAGES = {
     "advise": "advice",
     "cleanse": "cleansing",
     "curve": "retraining.removal_curve",
+    "explain": "explanation",
     "quick_check": "retraining.smoothness",
     "read_ranking": "ranking",
     "score": "scoring",

@@ -20,6 +20,7 @@ from nnabla_influence.commands import (
     cleanse,
     curve,
     demo,
+    explain,
     install,
     review,
     score,
@@ -41,6 +42,7 @@ COMMANDS = {
     "cleanse": cleanse,
     "curve": curve,
     "review": review,
+    "explain": explain,
     "install": install,
 }
 

@@ -115,8 +115,8 @@ def _rendered(title: str, data: str) -> str:
         title=html.escape(title),
         style=style,
         script=script,
-        style_hash=_content_hash(style),
-        script_hash=_content_hash(script),
+        style_hash=content_hash(style),
+        script_hash=content_hash(script),
         data=data,
     )
 
@@ -130,7 +130,7 @@ def _inlined(kind: str, element: str) -> str:
     return re.sub(f"<(?=/{element}|!--)", r"\\x3c" if kind == "js" else r"\\3c ", text)
 
 
-def _content_hash(text: str) -> str:
+def content_hash(text: str) -> str:
     """Return a content security policy's name for an element's text."""
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 

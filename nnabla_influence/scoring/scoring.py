@@ -181,12 +181,9 @@ def _of_steps(
 def _of_parameters(inputs: Inputs, progress: Progress, of_several: bool) -> ScoredTraining:
     """Solve for the influence functions at the final parameters."""
     options, n_rows = inputs.options, len(inputs.train)
-    check_trained_on(inputs)
-    method = final_method(inputs)
+    method = method_without_steps(inputs, progress)
     with_gains = of_several and has_relabel_gains(inputs.definition)
     with without_futile_imports():
-        few = np.linspace(0, n_rows - 1, min(n_rows, FEW)).astype(np.int64)
-        _check_network(inputs, method, inputs.train.batch(few), progress)
         target = choose_target(inputs, method.at_end, progress)
         of_rows = _of_rows(inputs, method, target.rows, progress, with_gains)
         curvature = "gauss-newton" if options.gauss_newton else "hessian"
@@ -218,6 +215,20 @@ def _of_parameters(inputs: Inputs, progress: Progress, of_several: bool) -> Scor
         moves = found.outputs / n_rows
         gains = relabel_gains(inputs.definition, moves, _given(inputs))[0]
     return ScoredTraining(ranking, of_rows.class_scores, gains)
+
+
+def method_without_steps(inputs: Inputs, progress: Progress) -> Method:
+    """Return what computes influence functions at the final parameters, once it is checked.
+
+    Raises:
+        InfluenceError: The run is of another CSV, or the network cannot be used.
+    """
+    check_trained_on(inputs)
+    method, n_rows = final_method(inputs), len(inputs.train)
+    few = np.linspace(0, n_rows - 1, min(n_rows, FEW)).astype(np.int64)
+    with without_futile_imports():
+        _check_network(inputs, method, inputs.train.batch(few), progress)
+    return method
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,78 @@
+"""The command ``nnabla-influence explain``."""
+
+from __future__ import annotations
+
+import argparse
+
+from nnabla_influence.arguments import row_numbers
+from nnabla_influence.commands import options
+from nnabla_influence.process import show
+from nnabla_influence.text import listed
+
+DESCRIPTION = "Show the training rows that raise, and that lower, the loss of evaluated rows most."
+
+_SHOWN = 5
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add every option."""
+    options.add_model(parser)
+    parser.add_argument("--run", metavar="RUN", help="run folder of the training")
+    options.add(parser, "parameters", "H5", "trained parameters, if there is no run")
+    options.add(parser, "train", "CSV", "training CSV (default: the model file's)")
+    options.add(
+        parser, "validation", "CSV", "CSV of the evaluated rows (default: the model file's)"
+    )
+    parser.add_argument(
+        "--rows",
+        metavar="I,J,...|all",
+        type=row_numbers,
+        required=True,
+        help="the evaluated rows to explain, numbered from 0",
+    )
+    options.add(parser, "output", "HTML", "page to write, of at most 200 rows")
+    parser.add_argument(
+        "--table", metavar="CSV", help="the influence of all training rows, of at most 1000 rows"
+    )
+    parser.add_argument(
+        "--target",
+        choices=("loss", "margin"),
+        default="loss",
+        help="of each row: its loss, or the margin of its class (default: %(default)s)",
+    )
+    options.add_device(parser)
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Explain, and print the first answers."""
+    if parsed.output is None and parsed.table is None:
+        parsed.usage_error("give -o for a page, --table for a table, or both")
+
+    from nnabla_influence.explanation import explain
+    from nnabla_influence.progress import TerminalProgress
+
+    explanation = explain(
+        parsed.model,
+        rows=parsed.rows,
+        run=parsed.run,
+        train=parsed.train,
+        validation=parsed.validation,
+        parameters=parsed.parameters,
+        output=parsed.output,
+        table=parsed.table,
+        target=parsed.target,
+        device=parsed.device,
+        progress=TerminalProgress(),
+    )
+    answers = explanation.answers
+    for path in filter(None, (parsed.output, parsed.table)):
+        show(f"{path}: {len(answers)} evaluated rows, {len(explanation.train)} training rows")
+    for answer in answers[:_SHOWN]:
+        predicted = "" if answer.predicted is None else f", predicted {answer.predicted:g}"
+        given = "" if answer.given is None else f", given {answer.given}"
+        against = listed(cause.row for cause in answer.opponents) or "none"
+        show(
+            f"row {answer.row}{given}{predicted}, loss {answer.loss:.3g}; opponents: {against};"
+            f" without them {answer.loss_without:.3g}, to first order"
+        )

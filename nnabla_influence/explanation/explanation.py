@@ -1,0 +1,102 @@
+"""The result of an explanation, and its table."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnabla_influence.dataset import Dataset
+from nnabla_influence.files import PathLike, replacing_file
+
+_INDEX, _ROW = "datasource_index", "row_"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A training row that did much to the loss of an evaluated row.
+
+    Attributes:
+        row: Its datasource_index.
+        influence: First-order change of the evaluated row's target without it.
+        given: Its class; None where the network has no single class.
+        suggested: The best other class, by the network; None likewise.
+        relabel_gain: First-order fall of the target if it had that class; None where that is not
+            known.
+    """
+
+    row: int
+    influence: float
+    given: int | None = None
+    suggested: int | None = None
+    relabel_gain: float | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The network's answer to an evaluated row, and what made it so.
+
+    Attributes:
+        row: The row's number.
+        loss: Its loss.
+        given: Its class; None where the network has no single class.
+        predicted: The predicted class, or number; None where there is none.
+        opponents: The training rows that raise the target most, the strongest first.
+        proponents: Those that lower it most, likewise.
+        loss_without: The loss without the opponents, to first order.
+    """
+
+    row: int
+    loss: float
+    given: int | None
+    predicted: float | None
+    opponents: tuple[Cause, ...]
+    proponents: tuple[Cause, ...]
+    loss_without: float
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The answers to evaluated rows; iterating is over ``answers``.
+
+    Attributes:
+        train: The training data.
+        validation: The evaluated data.
+        target: What of a row's loss the influence is the change of: ``loss`` or ``margin``.
+        label: The column of the labels; None where the network has no single class.
+        answers: In the order in which the rows were given.
+        influence: Of each training row for each of them, float32, shape ``(k, N)``. Negative: an
+            opponent, without which the target falls.
+    """
+
+    train: Dataset
+    validation: Dataset
+    target: str
+    label: str | None
+    answers: tuple[Answer, ...]
+    influence: np.ndarray
+
+    def write_table(self, path: PathLike) -> None:
+        """Write the influence: a line for each training row, a column for each evaluated row.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        names = [f"{_ROW}{answer.row}" for answer in self.answers]
+        with replacing_file(path) as temporary, open(temporary, "w", encoding="ascii") as file:
+            file.write(f"{','.join([_INDEX, *names])}\n")
+            for row, influence in enumerate(self.influence.T):
+                file.write(f"{row},{','.join(f'{value:.9g}' for value in influence.tolist())}\n")
+
+
+def is_table(path: PathLike) -> bool:
+    """Whether a file is a table of an explanation.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    begin = f"{_INDEX},{_ROW}"
+    with contextlib.suppress(UnicodeDecodeError), open(path, encoding="ascii") as file:
+        return file.read(len(begin)) == begin
+    return False
