@@ -37,7 +37,7 @@ from nnabla_influence.review.page import check_outputs
 from nnabla_influence.scoring.inputs import Inputs, Request, check_request, read_inputs
 from nnabla_influence.scoring.methods import Method
 from nnabla_influence.scoring.scoring import method_without_steps
-from nnabla_influence.scoring.target import losses_of
+from nnabla_influence.scoring.target import evaluate
 
 MOST_ON_PAGE, MOST = 200, 1000
 """Rows that may be explained at once."""
@@ -126,7 +126,8 @@ def _check_table(table: PathLike, inputs: Inputs) -> None:
 def _explained(inputs: Inputs, method: Method, progress: Progress) -> Explanation:
     rows, train, validation = inputs.validation_rows, inputs.train, inputs.validation
     of = target_of(inputs.options.target, method.at_end.objective.definition)
-    losses, predicted = losses_of(method.at_end, validation, rows, progress)
+    evaluated = evaluate(method.at_end, validation, rows, progress)
+    losses, predicted = evaluated.losses, evaluated.predictions
     label = _label(method.at_end.objective.definition)
     given = None if label is None else _classes(label, validation, rows)
     influence = np.zeros((len(rows), len(train)), np.float32)
