@@ -14,7 +14,6 @@ import nnabla as nn
 import numpy as np
 
 from nnabla_influence import files
-from nnabla_influence.dataset import Dataset
 from nnabla_influence.definition import Definition, find_label
 from nnabla_influence.definition.losses import Label, kind_of_outputs
 from nnabla_influence.engine import Engine
@@ -25,6 +24,7 @@ from nnabla_influence.files import PathLike
 from nnabla_influence.influence.influence_functions import decay_in_objective, solve
 from nnabla_influence.influence.relabelling import (
     class_scores,
+    classes_of,
     has_relabel_gains,
     relabel_gains,
     suggest,
@@ -129,7 +129,7 @@ def _explained(inputs: Inputs, method: Method, progress: Progress) -> Explanatio
     evaluated = evaluate(method.at_end, validation, rows, progress)
     losses, predicted = evaluated.losses, evaluated.predictions
     label = _label(method.at_end.objective.definition)
-    given = None if label is None else _classes(label, validation, rows)
+    given = None if label is None else classes_of(validation, label, rows)
     influence = np.zeros((len(rows), len(train)), np.float32)
     answers: list[Answer] = []
     at_once = min(_AT_ONCE, max(_VALUES // method.of_rows.size, 1))
@@ -161,10 +161,6 @@ def _explained(inputs: Inputs, method: Method, progress: Progress) -> Explanatio
 def _label(definition: Definition) -> Label | None:
     """Return the label of a network that predicts a single class of each row."""
     return None if kind_of_outputs(definition) is None else find_label(definition)
-
-
-def _classes(label: Label, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    return label.of(dataset.values(label.column, rows)).astype(np.int64)
 
 
 def _scores(
@@ -224,7 +220,7 @@ def _causes(
     label = _label(definition)
     if label is None or not rows:
         return tuple(map(Cause, rows, own))
-    batch, given = train.batch(shown), _classes(label, train, shown)
+    batch, given = train.batch(shown), classes_of(train, label, shown)
     scores = class_scores(definition, engine.outputs(batch).values)
     # Of unit length, since what comes in between is float32.
     length = np.linalg.norm(s)
