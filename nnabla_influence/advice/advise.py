@@ -25,7 +25,7 @@ from nnabla_influence.definition.training_network import check_start
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.execution import open_executor
-from nnabla_influence.files import PathLike, check_output_folder, file_hash
+from nnabla_influence.files import PathLike, check_output_folder, file_hash, locked_folder
 from nnabla_influence.options import AdviceOptions
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.ranking import RELIABLE, ROUGH, Orders, Ranking, Scores, Verdict
@@ -92,13 +92,13 @@ def advise(
     inputs = open_inputs(config)
     config = dataclasses.replace(config, hashes=tuple(map(file_hash, config.files)))
     label = find_label(definition)
-    comparison = compare(inputs.training, inputs.validation, label)
+    comparison = compare(inputs)
     for line in comparison.lines():
         progress.say(f"Note: {line}")
     if len(comparison.judging) < LEAST_JUDGING:
         raise DatasetError(
-            f"{inputs.validation.path}: has {len(comparison.judging)} rows that are not in the"
-            f" training CSV, too few to judge by; give at least {LEAST_JUDGING}"
+            f"{inputs.validation.path}: has {len(comparison.judging)} rows to judge by, too few;"
+            f" give at least {LEAST_JUDGING} that are not in the training CSV and not alike"
         )
     _ = inputs.evaluator  # refuses a network that mixes the examples of a mini-batch
     with _partial_folder(folder) as partial, open_executor(jobs) as executor:
@@ -158,7 +158,6 @@ def _found(
     fresh = range(first.stop, first.stop + options.retrainings)
     scored, judged = work.scored(first, progress)
     rankings = _rankings(scored, work.folds, classes)
-    tries = min(_TRIED, options.trainings)
     one, other = work.folds  # each judges the ranking of the other
     judging = [*other, *one]
 
@@ -167,10 +166,10 @@ def _found(
         found = work.judged(list(dict.fromkeys(both)), seeds, f"Train: {change}", progress)
         return [a.joined(other, b, one) for a, b in zip(found[both[0]], found[both[1]])]
 
-    unchanged = [each.at(judging) for each in judged[:tries]]
+    unchanged = [each.at(judging) for each in judged[:_TRIED]]
     numbers = amounts(rankings.influence)
-    tried = {n: _gain(trained(Change(n), first[:tries]), unchanged).mean for n in numbers}
-    n_trainings = options.trainings + 2 * len(tried) * tries
+    tried = {n: _gain(trained(Change(n), first[:_TRIED]), unchanged).mean for n in numbers}
+    n_trainings = options.trainings + 2 * len(tried) * _TRIED
     confirmed: dict[Change, Gain] = {}
     changes, agreement = NO_CHANGES, None
     if tried and max(tried.values()) > 0:
@@ -182,7 +181,7 @@ def _found(
             confirmed[change] = _gain(changed, unchanged)
             if change.action == REMOVE:
                 both = [changes_of(change, *half) for half in rankings.of_half]
-                moves = work.foreseen(list(dict.fromkeys(both)), first[:tries], progress)
+                moves = work.foreseen(list(dict.fromkeys(both)), first[:_TRIED], progress)
                 foreseen = np.hstack([moves[both[0]][[*other]], moves[both[1]][[*one]]])
                 agreement = agreement_of(foreseen, changed, unchanged)
         n_trainings += (1 + 2 * len(confirmed)) * options.retrainings
@@ -227,8 +226,10 @@ def _ways(n: int, rankings: _Rankings, classes: np.ndarray | None) -> list[Chang
     if suggestions is None or classes is None:
         return [Change(n)]
     rows = np.argsort(rankings.influence.mean(axis=0), kind="stable")[:n]
-    pattern = has_pattern(classes[rows], suggestions.labels[rows], int(classes.max()) + 1)
-    return [Change(n), Change(n, RELABEL)] if pattern else [Change(n)]
+    n_classes = int(max(classes.max(), suggestions.labels.max())) + 1
+    pattern = has_pattern(classes[rows], suggestions.labels[rows], n_classes)
+    is_offered = pattern and suggestions.firm[rows].any()
+    return [Change(n), Change(n, RELABEL)] if is_offered else [Change(n)]
 
 
 def _rankings(
@@ -304,8 +305,10 @@ def _partial_folder(folder: Path | None) -> Iterator[Path]:
             yield Path(temporary)
         return
     partial = folder.with_name(f"{folder.name}.partial")
-    partial.mkdir(exist_ok=True)
-    yield partial
+    with locked_folder(partial):
+        yield partial
+    with contextlib.suppress(OSError):  # Something else is in it.
+        partial.rmdir()
 
 
 def _gain(changed: Sequence[Judged], unchanged: Sequence[Judged]) -> Gain:

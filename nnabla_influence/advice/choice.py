@@ -14,10 +14,8 @@ twice, which errs on the side of caution.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TypeVar
 
 import numpy as np
 
@@ -29,8 +27,6 @@ SHOWN = 0.95
 """Of the interval that is reported."""
 
 _NEAR = 1.25
-
-Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def amounts(influence: np.ndarray) -> tuple[int, ...]:
 
     They are `FRACTIONS` of the rows, and the number of rows that are harmful in training after
     training: whose influence is below 0 by more than chance (97.5 %). None is beyond the rows that
-    are harmful on average.
+    are harmful on average, nor beyond half of all.
 
     Args:
         influence: By training, (K, N).
@@ -112,10 +108,5 @@ def amounts(influence: np.ndarray) -> tuple[int, ...]:
         sure = int((mean + t_quantile(0.975, k - 1) * error < 0).sum())
         if all(max(sure, 1) / m > _NEAR or m / max(sure, 1) > _NEAR for m in tried if m):
             tried.add(sure)
-    return tuple(sorted(m for m in tried if 0 < m <= int((mean < 0).sum())))
-
-
-def best(gains: Mapping[Key, Sequence[float]]) -> Key:
-    """Return what gains most on average; the first of equal ones."""
-    means = {key: float(np.mean(values)) for key, values in gains.items()}
-    return max(means, key=lambda key: means[key])
+    most = min(int((mean < 0).sum()), n // 2)
+    return tuple(sorted(m for m in tried if 0 < m <= most))

@@ -58,6 +58,8 @@ def relabel_gains(
 ) -> np.ndarray | None:
     """Return the relabel gain of each class, (k, N, C); 0 for the given one.
 
+    It is 0 for all classes of a row that the loss ignores, since its label is below 0.
+
     Args:
         definition: The network.
         tangents: Of the outputs along the solutions for k targets, (k, N, ...).
@@ -74,7 +76,7 @@ def relabel_gains(
     if kind is OutputKind.LOGIT:  # a second logit that is always 0
         flat = np.concatenate([np.zeros_like(flat[..., :1]), flat[..., :1]], axis=2)
     own = np.take_along_axis(flat, given[None, :, None], axis=2)
-    return np.asarray((own - flat) / n)
+    return np.asarray((own - flat) / n * (given >= 0)[:, None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,8 @@ class Suggestions:
     """The label that each row should rather have.
 
     Attributes:
-        labels: The best class other than the given one, by the mean of the trainings, (N,).
+        labels: The best class other than the given one, by the mean of the trainings, (N,). A
+            label below 0 is no class.
         gains: Its relabel gain, (N,); None where there is none.
         firm: Where the class of the largest gain is the same one, and the gain positive, (N,).
     """
@@ -123,6 +126,6 @@ def has_pattern(given: np.ndarray, suggested: np.ndarray, n_classes: int) -> boo
 
 
 def _best_other(values: np.ndarray, given: np.ndarray) -> np.ndarray:
-    others = values.copy()
-    others[np.arange(len(given)), given] = -np.inf
+    others, rows = values.copy(), np.flatnonzero(given >= 0)
+    others[rows, given[rows]] = -np.inf
     return others.argmax(axis=1)

@@ -115,12 +115,11 @@ class Advice:
                 f" rows that the ranking had not seen ({self._tried()})."
             )
         else:
-            low, high = gain.interval()
             verdict = "" if gain.is_sure else ", which may be chance"
             yield (
-                f"Trained again from new starts, the change ({best}) moves the {self._measure} by"
-                f" {self.amount(gain.mean)} (95 %: {self.number(low)} to {self.number(high)})"
-                f"{verdict}, on validation rows that the ranking had not seen."
+                f"Trained again from new starts, the change ({best}) moves the {self.measure} by"
+                f" {self.amount(gain.mean)} (95 %: {self.interval(gain)}){verdict}, on validation"
+                " rows that the ranking had not seen."
             )
             for other, of_other in self.confirmed.items():
                 if other != best:
@@ -135,8 +134,15 @@ class Advice:
         yield f"This took {self.cost.trainings} trainings, {seconds_text(self.cost.seconds)}."
 
     @property
-    def _measure(self) -> str:
+    def measure(self) -> str:
+        """What gains are of."""
         return "accuracy" if self.is_accuracy else "loss"
+
+    def interval(self, gain: Gain) -> str:
+        """Return the limits of a gain for a reader, the lower one first."""
+        limits = gain.interval()
+        low, high = limits if self.is_accuracy else reversed(limits)
+        return f"{self.number(low)} to {self.number(high)}"
 
     def _tried(self) -> str:
         if not self.tried:
