@@ -305,10 +305,12 @@ def _partial_folder(folder: Path | None) -> Iterator[Path]:
             yield Path(temporary)
         return
     partial = folder.with_name(f"{folder.name}.partial")
-    with locked_folder(partial):
-        yield partial
-    with contextlib.suppress(OSError):  # Something else is in it.
-        partial.rmdir()
+    try:
+        with locked_folder(partial):
+            yield partial
+    finally:
+        with contextlib.suppress(OSError):  # It holds something.
+            partial.rmdir()
 
 
 def _gain(changed: Sequence[Judged], unchanged: Sequence[Judged]) -> Gain:
