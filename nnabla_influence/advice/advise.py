@@ -158,6 +158,7 @@ def _found(
     fresh = range(first.stop, first.stop + options.retrainings)
     scored, judged = work.scored(first, progress)
     rankings = _rankings(scored, work.folds, classes)
+    tries = min(_TRIED, options.trainings)
     one, other = work.folds  # each judges the ranking of the other
     judging = [*other, *one]
 
@@ -166,10 +167,10 @@ def _found(
         found = work.judged(list(dict.fromkeys(both)), seeds, f"Train: {change}", progress)
         return [a.joined(other, b, one) for a, b in zip(found[both[0]], found[both[1]])]
 
-    unchanged = [each.at(judging) for each in judged[:_TRIED]]
+    unchanged = [each.at(judging) for each in judged[:tries]]
     numbers = amounts(rankings.influence)
-    tried = {n: _gain(trained(Change(n), first[:_TRIED]), unchanged).mean for n in numbers}
-    n_trainings = options.trainings + 2 * len(tried) * _TRIED
+    tried = {n: _gain(trained(Change(n), first[:tries]), unchanged).mean for n in numbers}
+    n_trainings = options.trainings + 2 * len(tried) * tries
     confirmed: dict[Change, Gain] = {}
     changes, agreement = NO_CHANGES, None
     if tried and max(tried.values()) > 0:
@@ -181,7 +182,7 @@ def _found(
             confirmed[change] = _gain(changed, unchanged)
             if change.action == REMOVE:
                 both = [changes_of(change, *half) for half in rankings.of_half]
-                moves = work.foreseen(list(dict.fromkeys(both)), first[:_TRIED], progress)
+                moves = work.foreseen(list(dict.fromkeys(both)), first[:tries], progress)
                 foreseen = np.hstack([moves[both[0]][[*other]], moves[both[1]][[*one]]])
                 agreement = agreement_of(foreseen, changed, unchanged)
         n_trainings += (1 + 2 * len(confirmed)) * options.retrainings

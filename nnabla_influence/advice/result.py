@@ -33,7 +33,7 @@ class Change:
 
     def __str__(self) -> str:
         action = "relabel or remove" if self.action == RELABEL else self.action
-        return f"{action} {self.n} rows"
+        return f"{action} {self.n} row{'' if self.n == 1 else 's'}"
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,10 @@ class Advice:
                 parts.append(f"remove {len(self.removed)}")
             if self.relabelled:
                 parts.append(f"relabel {len(self.relabelled)}")
-            yield (
-                f"Of {n_rows} rows, {' and '.join(parts)}: they are harmful in training after"
-                " training."
-            )
-        if best is None or gain is None:
+            yield f"Of {n_rows} rows, {' and '.join(parts)}: they are harmful on average."
+        if not self.tried:
+            yield "Too few rows are harmful on average to try it without them."
+        elif best is None or gain is None:
             yield (
                 "Trained without the most harmful rows, the network was no better on validation"
                 f" rows that the ranking had not seen ({self._tried()})."
@@ -145,8 +144,6 @@ class Advice:
         return f"{self.number(low)} to {self.number(high)}"
 
     def _tried(self) -> str:
-        if not self.tried:
-            return "no row is harmful"
         return "; ".join(f"{n} rows: {self.amount(g)}" for n, g in self.tried.items())
 
     def amount(self, gain: float) -> str:

@@ -34,6 +34,7 @@ from nnabla_influence.progress import SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.retraining.inputs import Config, CurveInputs, open_inputs
 from nnabla_influence.retraining.seeded import Changes, SeededTraining, seeded_training
+from nnabla_influence.scoring.inputs import ignored_rows
 
 _BLOCK = 256
 _CURVATURE = "gauss-newton"
@@ -184,9 +185,11 @@ def _scored(
 ) -> Scored:
     definition, training = inputs.definition, inputs.training
     engine = _engine_at(inputs, parameters)
+    # Rows that the loss ignores come last: they have no derivatives.
+    order = np.argsort(ignored_rows(definition, training), kind="stable")
     check_engines(
         lambda size: build_objective(definition, size, inputs.device.context, parameters),
-        training.batch(np.arange(min(len(training), inputs.batch_size))),
+        training.batch(order[: inputs.batch_size]),
         inputs.device.context,
     )
     fetch, of = inputs.validation.batch, target_of(target, definition)

@@ -51,7 +51,7 @@ class Trainings:
         scores[np.arange(N), suggested] = 1
         for half in (0, 1):
             influence[half, HARMFUL[half]], influence[half, HARMFUL[1 - half]] = -3, 1
-            firm = np.flatnonzero(EVEN == (half == 0))
+            firm = np.flatnonzero((half == 0) == EVEN)
             gains[half, firm, suggested[firm]] = 1
         scored = Scored(influence, gains, scores, np.ones(N), 0, 0.1, 0.0)
         for path, record in zip(outputs, (self._of(seed, NO_CHANGES), {}, scored)):
