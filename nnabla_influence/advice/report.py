@@ -80,7 +80,7 @@ def _page(advice: Advice) -> Iterator[str]:
             yield f"<tr><td>remove {n} rows, first try</td><td>{gain}</td><td></td></tr>"
         for change, confirmed in advice.confirmed.items():
             yield (
-                f"<tr><td>{change}, confirmed</td><td>{advice.amount(confirmed.mean)}</td>"
+                f"<tr><td>{change}, from new starts</td><td>{advice.amount(confirmed.mean)}</td>"
                 f"<td>{advice.interval(confirmed)}</td></tr>"
             )
         yield "</table>"
