@@ -22,7 +22,6 @@ from network_defs.samples import Training, lenet, write_definition
 from nnabla_influence.advice import trainings
 from nnabla_influence.advice.comparison import compare, folds_of
 from nnabla_influence.commands.digits import Labels, split_rows, write_images
-from nnabla_influence.definition import find_label
 from nnabla_influence.options import AdviceOptions
 from nnabla_influence.retraining.inputs import Config, open_inputs
 from nnabla_influence.retraining.seeded import Changes
@@ -56,7 +55,7 @@ def measure(config: Config, folder: Path) -> None:
     inputs, options = open_inputs(config), AdviceOptions()
     for dataset in (inputs.training, inputs.validation):
         dataset.batch(np.arange(len(dataset)))  # reads the images, which is done once
-    folds = folds_of(compare(inputs.training, inputs.validation, find_label(inputs.definition)), 0)
+    folds = folds_of(compare(inputs), 0)
     judged, best, scored = (str(folder / f"{name}.npz") for name in ("judged", "best", "scored"))
     scoring = 0.0
 

@@ -75,6 +75,34 @@ def take_lock(file: IO[Any] | int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Make a folder unless it exists, and keep other commands out of it while the block runs.
+
+    Raises:
+        OutputError: Another command is in it, or it cannot be written.
+    """
+    path = folder / ".lock"
+    try:
+        folder.mkdir(exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    try:
+        take_lock(lock)
+    except OSError as error:
+        lock.close()
+        raise OutputError(
+            f"{folder}: another command is using it; wait until it ends, or give another output"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.close()
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def is_same_file(one: PathLike, other: PathLike) -> bool:
     """Whether two paths name the same file, or will once it exists."""
     try:

@@ -237,7 +237,6 @@ class AdviceOptions:
         retrainings: That confirm a change, each with and without it.
         target: Of the ranking: ``loss``, ``error``, ``q-loss`` or ``margin``.
         seed: Of the first training; the others have the following ones.
-        command: What the user typed, for the reader of the report.
 
     Raises:
         InfluenceError: A value is none of these.
@@ -247,7 +246,6 @@ class AdviceOptions:
     retrainings: int = 5
     target: str = "q-loss"
     seed: int = 0
-    command: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("trainings", 2), ("retrainings", 2), ("seed", 0)):

@@ -24,7 +24,7 @@ from nnabla_influence.definition.training_network import check_start
 from nnabla_influence.device import choose_device
 from nnabla_influence.errors import DatasetError
 from nnabla_influence.execution import open_executor
-from nnabla_influence.files import PathLike, check_output_folder, file_hash
+from nnabla_influence.files import PathLike, check_output_folder, file_hash, locked_folder
 from nnabla_influence.influence.relabelling import Suggestions, suggest
 from nnabla_influence.options import AdviceOptions
 from nnabla_influence.progress import Progress, SilentProgress
@@ -92,13 +92,13 @@ def advise(
     inputs = open_inputs(config)
     config = dataclasses.replace(config, hashes=tuple(map(file_hash, config.files)))
     label = find_label(definition)
-    comparison = compare(inputs.training, inputs.validation, label)
+    comparison = compare(inputs)
     for line in comparison.lines():
         progress.say(f"Note: {line}")
     if len(comparison.judging) < LEAST_JUDGING:
         raise DatasetError(
-            f"{inputs.validation.path}: has {len(comparison.judging)} rows that are not in the"
-            f" training CSV, too few to judge by; give at least {LEAST_JUDGING}"
+            f"{inputs.validation.path}: has {len(comparison.judging)} rows to judge by, too few;"
+            f" give at least {LEAST_JUDGING} that are not in the training CSV and not alike"
         )
     _ = inputs.evaluator  # refuses a network that mixes the examples of a mini-batch
     with _partial_folder(folder) as partial, open_executor(jobs) as executor:
@@ -227,8 +227,10 @@ def _ways(n: int, rankings: _Rankings, classes: np.ndarray | None) -> list[Chang
     if suggestions is None or classes is None:
         return [Change(n)]
     rows = np.argsort(rankings.influence.mean(axis=0), kind="stable")[:n]
-    pattern = has_pattern(classes[rows], suggestions.labels[rows], int(classes.max()) + 1)
-    return [Change(n), Change(n, RELABEL)] if pattern else [Change(n)]
+    n_classes = int(max(classes.max(), suggestions.labels.max())) + 1
+    pattern = has_pattern(classes[rows], suggestions.labels[rows], n_classes)
+    is_offered = pattern and suggestions.firm[rows].any()
+    return [Change(n), Change(n, RELABEL)] if is_offered else [Change(n)]
 
 
 def _rankings(
@@ -305,8 +307,12 @@ def _partial_folder(folder: Path | None) -> Iterator[Path]:
             yield Path(temporary)
         return
     partial = folder.with_name(f"{folder.name}.partial")
-    partial.mkdir(exist_ok=True)
-    yield partial
+    try:
+        with locked_folder(partial):
+            yield partial
+    finally:
+        with contextlib.suppress(OSError):  # It holds something.
+            partial.rmdir()
 
 
 def _gain(changed: Sequence[Judged], unchanged: Sequence[Judged]) -> Gain:

@@ -14,9 +14,7 @@ twice, which errs on the side of caution.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
@@ -35,8 +33,6 @@ PATTERN = 3.0
 _NEAR = 1.25
 _LEAST_ROWS = 4
 _HALF = 0.5
-
-Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ def amounts(influence: np.ndarray) -> tuple[int, ...]:
 
     They are `FRACTIONS` of the rows, and the number of rows that are harmful in training after
     training: whose influence is below 0 by more than chance (97.5 %). None is beyond the rows that
-    are harmful on average.
+    are harmful on average, nor beyond half of all.
 
     Args:
         influence: By training, (K, N).
@@ -104,7 +100,8 @@ def amounts(influence: np.ndarray) -> tuple[int, ...]:
         sure = int((mean + t_quantile(0.975, k - 1) * error < 0).sum())
         if all(max(sure, 1) / m > _NEAR or m / max(sure, 1) > _NEAR for m in tried if m):
             tried.add(sure)
-    return tuple(sorted(m for m in tried if 0 < m <= int((mean < 0).sum())))
+    most = min(int((mean < 0).sum()), n // 2)
+    return tuple(sorted(m for m in tried if 0 < m <= most))
 
 
 def has_pattern(given: np.ndarray, suggested: np.ndarray, n_classes: int) -> bool:
@@ -119,9 +116,3 @@ def has_pattern(given: np.ndarray, suggested: np.ndarray, n_classes: int) -> boo
     by_chance = len(given) / (n_classes * (n_classes - 1))
     mixed_up = counts[counts >= max(PATTERN * by_chance, _LEAST_ROWS)]
     return bool(mixed_up.sum() >= _HALF * len(given))
-
-
-def best(gains: Mapping[Key, Sequence[float]]) -> Key:
-    """Return what gains most on average; the first of equal ones."""
-    means = {key: float(np.mean(values)) for key, values in gains.items()}
-    return max(means, key=lambda key: means[key])

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnabla_influence.dataset import Dataset
-from nnabla_influence.definition import Label
+from nnabla_influence.definition import find_label
 from nnabla_influence.influence.relabelling import classes_of
-from nnabla_influence.retraining.inputs import row_digests
+from nnabla_influence.retraining.inputs import CurveInputs, check_same_columns, row_digests
+from nnabla_influence.scoring.inputs import ignored_rows
 from nnabla_influence.text import listed
 
 _NAMED = 5
@@ -23,14 +23,17 @@ class Comparison:
     Attributes:
         shared: Validation rows whose inputs are also a training row's, whatever the labels: what
             they say of the network is worth nothing.
+        repeated: Validation rows whose inputs an earlier one has: in the other half, such a row
+            would judge the ranking that it had a part in.
         contradictory: Groups of training rows with equal inputs and different labels.
         lacking: Classes of training rows that no validation row has.
         classes: Of the training rows, (N,) int64; None where the network predicts no class.
-        judging: The validation rows that are not ``shared``, (V,).
+        judging: The other validation rows that the loss does not ignore, (V,).
         judging_classes: Their classes, (V,); None likewise.
     """
 
     shared: np.ndarray
+    repeated: np.ndarray
     contradictory: tuple[tuple[int, ...], ...]
     lacking: tuple[int, ...]
     classes: np.ndarray | None
@@ -40,10 +43,9 @@ class Comparison:
     def lines(self) -> Iterator[str]:
         """Yield what the user should know."""
         if len(self.shared):
-            yield (
-                f"{_rows(len(self.shared))} of the validation CSV also in the training CSV (row"
-                f" {listed(self.shared.tolist(), _NAMED)}): not used for the advice"
-            )
+            yield f"{_rows(self.shared)} not used, since the training CSV has the same inputs"
+        if len(self.repeated):
+            yield f"{_rows(self.repeated)} not used, since an earlier one has the same inputs"
         if self.contradictory:
             groups = (" and ".join(map(str, group)) for group in self.contradictory)
             yield (
@@ -57,25 +59,33 @@ class Comparison:
             )
 
 
-def compare(training: Dataset, validation: Dataset, label: Label | None) -> Comparison:
-    """Compare a training with a validation CSV, by the inputs of their rows."""
+def compare(inputs: CurveInputs) -> Comparison:
+    """Compare a training with a validation CSV, by the inputs of their rows.
+
+    Raises:
+        DatasetError: They have other columns.
+    """
+    training, validation, label = inputs.training, inputs.validation, find_label(inputs.definition)
+    check_same_columns(validation, training)
     trained, _ = row_digests(training, label)
     validated, _ = row_digests(validation, label)
-    known = set(trained)
-    is_shared = np.array([digest in known for digest in validated])
-    judging = np.flatnonzero(~is_shared)
+    known, first = set(trained), {x: row for row, x in reversed([*enumerate(validated)])}
+    shared = np.array([digest in known for digest in validated])
+    repeated = np.array([first[x] != row for row, x in enumerate(validated)]) & ~shared
+    judging = np.flatnonzero(~shared & ~repeated & ~ignored_rows(inputs.definition, validation))
+    of_rows = (np.flatnonzero(shared), np.flatnonzero(repeated))
     if label is None:
-        return Comparison(np.flatnonzero(is_shared), (), (), None, judging, None)
+        return Comparison(*of_rows, (), (), None, judging, None)
     classes, of_validation = classes_of(training, label), classes_of(validation, label)
     same: dict[bytes, list[int]] = {}
     for row, digest in enumerate(trained):
         same.setdefault(digest, []).append(row)
     return Comparison(
-        shared=np.flatnonzero(is_shared),
+        *of_rows,
         contradictory=tuple(
             tuple(group) for group in same.values() if len(set(classes[group].tolist())) > 1
         ),
-        lacking=tuple(np.setdiff1d(classes, of_validation[judging]).tolist()),
+        lacking=tuple(np.setdiff1d(classes[classes >= 0], of_validation[judging]).tolist()),
         classes=classes,
         judging=judging,
         judging_classes=of_validation[judging],
@@ -92,5 +102,6 @@ def folds_of(comparison: Comparison, seed: int) -> tuple[tuple[int, ...], tuple[
     return tuple(one), tuple(other)
 
 
-def _rows(n: int) -> str:
-    return "1 row" if n == 1 else f"{n} rows"
+def _rows(rows: np.ndarray) -> str:
+    n = len(rows)
+    return f"{n} validation row{'' if n == 1 else 's'} ({listed(rows.tolist(), _NAMED)})"

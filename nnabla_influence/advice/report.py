@@ -74,15 +74,14 @@ def _page(advice: Advice) -> Iterator[str]:
         yield f"<p>{line}</p>"
     if advice.tried:
         yield "<h2>What was tried</h2>\n<table>"
-        yield "<tr><th>Change</th><th>Gain</th><th>95 % interval</th></tr>"
+        yield f"<tr><th>Change</th><th>{advice.measure.title()}</th><th>95 % interval</th></tr>"
         for n, mean in advice.tried.items():
             gain = advice.amount(mean)
             yield f"<tr><td>remove {n} rows, first try</td><td>{gain}</td><td></td></tr>"
         for change, confirmed in advice.confirmed.items():
-            low, high = map(advice.number, confirmed.interval())
             yield (
-                f"<tr><td>{change}, confirmed</td><td>{advice.amount(confirmed.mean)}</td>"
-                f"<td>{low} to {high}</td></tr>"
+                f"<tr><td>{change}, from new starts</td><td>{advice.amount(confirmed.mean)}</td>"
+                f"<td>{advice.interval(confirmed)}</td></tr>"
             )
         yield "</table>"
     yield (

@@ -33,7 +33,7 @@ class Change:
 
     def __str__(self) -> str:
         action = "relabel or remove" if self.action == RELABEL else self.action
-        return f"{action} {self.n} rows"
+        return f"{action} {self.n} row{'' if self.n == 1 else 's'}"
 
 
 @dataclass(frozen=True)
@@ -105,22 +105,20 @@ class Advice:
                 parts.append(f"remove {len(self.removed)}")
             if self.relabelled:
                 parts.append(f"relabel {len(self.relabelled)}")
-            yield (
-                f"Of {n_rows} rows, {' and '.join(parts)}: they are harmful in training after"
-                " training."
-            )
-        if best is None or gain is None:
+            yield f"Of {n_rows} rows, {' and '.join(parts)}: they are harmful on average."
+        if not self.tried:
+            yield "Too few rows are harmful on average to try it without them."
+        elif best is None or gain is None:
             yield (
                 "Trained without the most harmful rows, the network was no better on validation"
                 f" rows that the ranking had not seen ({self._tried()})."
             )
         else:
-            low, high = gain.interval()
             verdict = "" if gain.is_sure else ", which may be chance"
             yield (
-                f"Trained again from new starts, the change ({best}) moves the {self._measure} by"
-                f" {self.amount(gain.mean)} (95 %: {self.number(low)} to {self.number(high)})"
-                f"{verdict}, on validation rows that the ranking had not seen."
+                f"Trained again from new starts, the change ({best}) moves the {self.measure} by"
+                f" {self.amount(gain.mean)} (95 %: {self.interval(gain)}){verdict}, on validation"
+                " rows that the ranking had not seen."
             )
             for other, of_other in self.confirmed.items():
                 if other != best:
@@ -135,12 +133,17 @@ class Advice:
         yield f"This took {self.cost.trainings} trainings, {seconds_text(self.cost.seconds)}."
 
     @property
-    def _measure(self) -> str:
+    def measure(self) -> str:
+        """What gains are of."""
         return "accuracy" if self.is_accuracy else "loss"
 
+    def interval(self, gain: Gain) -> str:
+        """Return the limits of a gain for a reader, the lower one first."""
+        limits = gain.interval()
+        low, high = limits if self.is_accuracy else reversed(limits)
+        return f"{self.number(low)} to {self.number(high)}"
+
     def _tried(self) -> str:
-        if not self.tried:
-            return "no row is harmful"
         return "; ".join(f"{n} rows: {self.amount(g)}" for n, g in self.tried.items())
 
     def amount(self, gain: float) -> str:

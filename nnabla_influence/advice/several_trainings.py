@@ -26,7 +26,7 @@ from nnabla_influence.definition import Definition, find_label, load_definition
 from nnabla_influence.definition.training_network import check_start
 from nnabla_influence.errors import RunError, ScoreError
 from nnabla_influence.execution import Task, open_executor
-from nnabla_influence.files import PathLike, file_hash
+from nnabla_influence.files import PathLike, file_hash, locked_folder
 from nnabla_influence.influence.relabelling import classes_of, suggest
 from nnabla_influence.influence.trace_file import fingerprint
 from nnabla_influence.options import Options, check_count
@@ -300,6 +300,6 @@ def _results_folder(output: PathLike | None) -> Iterator[Path]:
         return
     target = Path(os.path.realpath(output))
     folder = target.with_name(f".{target.name}.trainings")
-    folder.mkdir(exist_ok=True)
-    yield folder
+    with locked_folder(folder):
+        yield folder
     shutil.rmtree(folder, ignore_errors=True)

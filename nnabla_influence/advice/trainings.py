@@ -41,6 +41,7 @@ from nnabla_influence.progress import SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.retraining.inputs import Config, CurveInputs, open_inputs
 from nnabla_influence.retraining.seeded import Changes, SeededTraining, seeded_training
+from nnabla_influence.scoring.inputs import ignored_rows
 
 _BLOCK = 256
 _CURVATURE = "gauss-newton"
@@ -111,9 +112,10 @@ class Scored:
 def judge(config: Config, seed: int, target: str, changes: Changes, output: str) -> None:
     """Train with changes, and write how that does on the validation rows; see `Judged`."""
     inputs = open_inputs(config)
-    judges = _Judges(inputs, target)
+    training = seeded_training(inputs, seed, changes)
+    judges = _Judges(inputs, target, training)
     with without_futile_imports():
-        for epoch, parameters in enumerate(_epochs(seeded_training(inputs, seed, changes))):
+        for epoch, parameters in enumerate(_epochs(training)):
             if judges.counts(epoch):
                 judges.add(*_evaluated(inputs, parameters))
     write(output, judges.judged())
@@ -138,9 +140,10 @@ def score_and_judge(
     """
     inputs = open_inputs(config)
     rows = np.concatenate([np.asarray(fold, np.int64) for fold in folds])
-    judges, least, best, best_epoch = _Judges(inputs, target), math.inf, None, 0
+    training = seeded_training(inputs, seed)
+    judges, least, best, best_epoch = _Judges(inputs, target, training), math.inf, None, 0
     with without_futile_imports():
-        for epoch, parameters in enumerate(_epochs(seeded_training(inputs, seed))):
+        for epoch, parameters in enumerate(_epochs(training)):
             right, losses = _evaluated(inputs, parameters)
             if judges.counts(epoch):
                 judges.add(right, losses)
@@ -201,9 +204,11 @@ def _scored(
 ) -> Scored:
     definition, training = inputs.definition, inputs.training
     engine = _engine_at(inputs, parameters)
+    # Rows that the loss ignores come last: they have no derivatives.
+    order = np.argsort(ignored_rows(definition, training), kind="stable")
     check_engines(
         lambda size: build_objective(definition, size, inputs.device.context, parameters),
-        training.batch(np.arange(min(len(training), inputs.batch_size))),
+        training.batch(order[: inputs.batch_size]),
         inputs.device.context,
     )
     fetch, of = inputs.validation.batch, target_of(target, definition)
@@ -247,7 +252,7 @@ def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _epochs(training: SeededTraining) -> Iterator[Parameters]:
-    """Yield the parameters after each epoch."""
+    """Yield the parameters after each epoch that makes an update."""
     trainer, steps = training.trainer, training.steps
     trainer.start(training.start)
     for step, following in zip(steps, [*steps[1:], None]):
@@ -259,13 +264,14 @@ def _epochs(training: SeededTraining) -> Iterator[Parameters]:
 class _Judges:
     """The epochs of a training that judge it: the last quarter."""
 
-    def __init__(self, inputs: CurveInputs, target: str):
+    def __init__(self, inputs: CurveInputs, target: str, training: SeededTraining):
         self._definition, self._target = inputs.definition, target
+        n_epochs = len({step.epoch for step in training.steps})
+        self._first = n_epochs - max(n_epochs // 4, 1)
         self._found: list[tuple[np.ndarray | None, np.ndarray]] = []
 
     def counts(self, epoch: int) -> bool:
-        n_epochs = self._definition.max_epoch
-        return epoch >= n_epochs - max(n_epochs // 4, 1)
+        return epoch >= self._first
 
     def add(self, right: np.ndarray | None, losses: np.ndarray) -> None:
         self._found.append((right, losses))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import nnabla as nn
 import numpy as np
 
 from nnabla_influence import __version__
@@ -96,16 +97,16 @@ class Work:
         return {change: read(path)["moves"] for change, path in paths.items()}
 
     def remove(self) -> None:
-        """Remove the results, and the folder if nothing else is in it."""
+        """Remove the results."""
         with contextlib.suppress(OSError):
             for kind in _KINDS:
                 for path in self.folder.glob(f"{kind}-*.npz"):
                     path.unlink()
-            self.folder.rmdir()
 
     def _path(self, kind: str, seed: int, changes: Changes) -> Path:
         config = self.config
-        of = [__version__, config.hashes, config.device, self.folds, self.target, seed, changes]
+        of = [__version__, nn.__version__, config.hashes, config.device]
+        of += [self.folds, self.target, seed, changes]
         return self.folder / f"{kind}-{fingerprint(of)}.npz"
 
 

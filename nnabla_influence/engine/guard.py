@@ -68,7 +68,8 @@ def check_engines(build: Callable[[int], Objective], inputs: Inputs, context: nn
     native = NnablaEngine(objective, context)
     even = np.full(objective.batch_size, 1 / objective.batch_size)
     g = _gradient(native, inputs, even)
-    u = np.random.default_rng(0).normal(size=g.size) * (_norm(g) / np.sqrt(g.size)) + g
+    length = _norm(g) or 1.0  # The loss may ignore all these rows.
+    u = np.random.default_rng(0).normal(size=g.size) * (length / np.sqrt(g.size)) + g
     along, h = _products(native, inputs, even, u)
     if not all(np.isfinite(v).all() for v in (g, along, h)):
         raise ScoreError(_why_not_finite(native, inputs))

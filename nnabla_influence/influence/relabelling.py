@@ -86,7 +86,8 @@ class Suggestions:
     """The label that each row should rather have.
 
     Attributes:
-        labels: The best class other than the given one, by the mean of the trainings, (N,).
+        labels: The best class other than the given one, by the mean of the trainings, (N,). A
+            label below 0 is no class.
         gains: Its relabel gain, (N,); None where there is none.
         firm: Where the class of the largest gain is the same one, and the gain positive, (N,).
     """

@@ -199,7 +199,7 @@ def open_seed(
     normalize = True if definition.training is None else definition.training.normalize
     opened = [open_dataset(p, columns, normalize=normalize, progress=progress) for p in paths]
     for dataset in opened[1:]:
-        _check_same_columns(dataset, opened[0])
+        check_same_columns(dataset, opened[0])
     label = find_label(definition)
     content = hashlib.blake2b(digest_size=16)
     examples = []
@@ -228,10 +228,13 @@ def open_seed(
     )
 
 
-def _check_same_columns(dataset: Dataset, training: Dataset) -> None:
+def check_same_columns(dataset: Dataset, training: Dataset) -> None:
     """Refuse inputs made of other columns, or of the same ones in another order.
 
     nnabla repeats what is too short, and reads by position whatever the indices are.
+
+    Raises:
+        DatasetError: They are.
     """
     for name in training.inputs:
         have, want = (columns_of(d.columns, name) for d in (dataset, training))

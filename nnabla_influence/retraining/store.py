@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nnabla_influence.errors import OutputError
-from nnabla_influence.files import check_output_folder, check_writable, replacing_file, take_lock
+from nnabla_influence.files import (
+    check_output_folder,
+    check_writable,
+    locked_folder,
+    replacing_file,
+)
 from nnabla_influence.retraining.plan import WorkUnit
 from nnabla_influence.text import cause_text
 
@@ -24,7 +29,7 @@ Record = TypeVar("Record")
 
 FORMAT_VERSION = 1
 RECORDS, SCORES, RUNS = "cells", "scores", "runs"
-_MARK, _LOCK = "curve.json", ".lock"
+_MARK = "curve.json"
 
 
 class Records:
@@ -145,6 +150,7 @@ class CurveStore(Records):
     def __init__(self, output: str | os.PathLike[str]):
         self.output = Path(os.path.abspath(output))
         super().__init__(self.output / RECORDS, self.output)
+        self._lock = contextlib.ExitStack()
         self._is_new = not self.output.exists()
         is_curve = (self.folder / _MARK).is_file()
         if not is_curve:
@@ -156,21 +162,12 @@ class CurveStore(Records):
 
     def __enter__(self) -> CurveStore:
         """Keep other commands out of the folder."""
-        self._lock = (self.output / _LOCK).open("w")
-        try:
-            take_lock(self._lock)
-        except OSError as error:
-            self._lock.close()
-            raise OutputError(
-                f"{self.output}: another command is using it; wait until it ends, or give another"
-                " folder"
-            ) from error
+        self._lock.enter_context(locked_folder(self.output))
         return self
 
     def __exit__(self, *_: object) -> None:
         """Leave nothing behind where nothing is finished."""
         self._lock.close()
-        (self.output / _LOCK).unlink(missing_ok=True)
         if self.names():
             return
         for name in (RECORDS, SCORES, RUNS):

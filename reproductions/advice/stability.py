@@ -26,7 +26,6 @@ from scipy import stats
 from nnabla_influence.advice.comparison import compare, folds_of
 from nnabla_influence.advice.several_trainings import train_and_score
 from nnabla_influence.advice.trainings import read, read_scored, score_and_judge
-from nnabla_influence.definition import find_label
 from nnabla_influence.options import AdviceOptions, Options
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.retraining.inputs import Config, open_inputs
@@ -95,7 +94,7 @@ def compute(case: Case, sources: Sources) -> list[tuple[float, ...]]:
 def _scores(config: Config, seed: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the default scores of a training, and those of `advise`, (N,) each."""
     inputs = open_inputs(config)
-    folds = folds_of(compare(inputs.training, inputs.validation, find_label(inputs.definition)), 0)
+    folds = folds_of(compare(inputs), 0)
     final, *paths = (str(folder / f"{name}-{seed}.npz") for name in ("final", "a", "b", "scored"))
     train_and_score(config, seed, Options(method="final", any_verdict=True), final)
     score_and_judge(config, seed, AdviceOptions().target, folds, (paths[0], paths[1], paths[2]))

@@ -13,7 +13,8 @@ from nnabla_influence.advice import work
 from nnabla_influence.advice.report import FILES
 from nnabla_influence.commands.digits import Labels
 from nnabla_influence.errors import DatasetError, InfluenceError, OutputError
-from tests.advice.conftest import N, Table, V, digits, write_project, write_table
+from nnabla_influence.files import locked_folder
+from tests.advice.conftest import BATCH, N, Table, V, digits, write_project, write_table
 
 FEW = AdviceOptions(trainings=3, retrainings=3)
 
@@ -87,6 +88,38 @@ def test_what_is_finished_is_not_trained_again(right, tmp_path, monkeypatch):
     monkeypatch.setattr(work, "score_and_judge", fail)
     advised(right, output)
     assert not partial(output).exists()
+
+
+def test_a_changed_csv_or_a_second_command_does_not_mix(tmp_path, monkeypatch):
+    table, output = write_project(tmp_path / "project", epochs=2), tmp_path / "advice"
+    monkeypatch.setattr(work, "judge", fail)
+    with pytest.raises(InfluenceError, match="stopped"):
+        advised(table, output)
+    kept = {*partial(output).iterdir()}
+    text = table.training.read_text("utf-8-sig").splitlines(keepends=True)
+    table.training.write_text("".join(text[:-40]), "utf-8")
+    with pytest.raises(InfluenceError, match="stopped"):
+        advised(table, output)
+    assert len({*partial(output).iterdir()} - kept) == len(kept)
+    with locked_folder(partial(output)), pytest.raises(OutputError, match="another command"):
+        advised(table, output)
+    partial(output).rename(tmp_path / "kept")
+    partial(output).touch()
+    with pytest.raises(OutputError, match=partial(output).name):
+        advised(table, output)
+
+
+def test_a_table_with_rows_that_the_loss_ignores_in_front(tmp_path):
+    """An update takes longer than an epoch, too."""
+    given = digits()[1][:N].copy()
+    given[:BATCH] = -1
+    table = write_project(tmp_path / "ignored", given, epochs=4, update_interval=30)
+    found = advised(table, options=AdviceOptions(trainings=2, retrainings=2))
+    assert np.isfinite(found.ranking.scores.influence).all()
+    assert (found.ranking.scores.influence[:BATCH] == 0).all()
+    assert (found.ranking.scores.relabel_gain[:BATCH] == 0).all()
+    assert found.tried
+    assert np.isfinite([*found.tried.values()]).all()
 
 
 def fail(*_):

@@ -54,6 +54,7 @@ def test_amounts_stay_within_the_harmful_rows():
     assert amounts(influence) == (10, 20)  # 37 are harmful in all trainings, near 40
     assert 20 < n_harmful < 40
     assert amounts(np.ones((3, 100))) == ()
+    assert amounts(-np.ones((3, 20))) == (1, 2, 4)  # never all of them
 
 
 def test_amounts_hold_the_rows_that_are_harmful_by_more_than_chance():

@@ -106,6 +106,13 @@ def test_the_best_other_class_is_suggested_and_firm_where_the_gain_agrees():
     assert found.firm.tolist() == [True, False, False]
 
 
+def test_a_label_below_0_is_no_class():
+    scores, gains = np.array([[0.1, 0.2, 0.7]]), np.zeros((1, 3))
+    found = suggest(scores, gains, np.array([-1]))
+    assert found.labels.tolist() == [2]
+    assert not found.firm.any()
+
+
 def test_nothing_is_firm_without_gains():
     found = suggest(np.eye(3), None, np.arange(3))
     assert found.gains is None
