@@ -32,11 +32,13 @@ class Trainings:
         folds: The rows of each half.
         effect: By seed and number of changed rows, the gain on these rows; the ranking's own half
             loses as much.
+        others: What the suggested labels are above the given ones.
         judged: Which trainings were done.
     """
 
     folds: tuple[tuple[int, ...], tuple[int, ...]]
     effect: Callable[[int, int], float]
+    others: np.ndarray | int = 1
     judged: set[tuple[int, Changes]] = field(default_factory=set)
 
     def judge(self, _, seed, target, changes, output):
@@ -46,11 +48,12 @@ class Trainings:
     def score_and_judge(self, _, seed, target, folds, outputs):
         assert folds == self.folds
         influence = np.full((2, N), 0.1)
-        suggested = (LABELS + 1) % 10
+        suggested = (LABELS + self.others) % 10
         scores, gains = np.zeros((N, 10)), np.zeros((2, N, 10))
         scores[np.arange(N), suggested] = 1
         for half in (0, 1):
             influence[half, HARMFUL[half]], influence[half, HARMFUL[1 - half]] = -3, 1
+            influence[half] += 0.01 * seed
             firm = np.flatnonzero((half == 0) == EVEN)
             gains[half, firm, suggested[firm]] = 1
         scored = Scored(influence, gains, scores, np.ones(N), 0, 0.1, 0.0)
@@ -75,8 +78,8 @@ class Trainings:
 
 @pytest.fixture
 def advised(right, monkeypatch):
-    def run(effect):
-        trainings = Trainings(folds_of(compare(right.inputs), 0), effect)
+    def run(effect, others=1):
+        trainings = Trainings(folds_of(compare(right.inputs), 0), effect, others)
         for name in ("judge", "score_and_judge", "foresee"):
             monkeypatch.setattr(work, name, getattr(trainings, name))
         options = AdviceOptions(trainings=3, retrainings=3)
@@ -101,6 +104,14 @@ def test_each_half_judges_the_ranking_of_the_other(advised):
     assert len(advice.relabelled) == 30
     assert all(label == (LABELS[row] + 1) % 10 for row, label in advice.relabelled.items())
     assert {*advice.relabelled} <= {*HARMFUL.ravel().tolist()}
+    scores = advice.ranking.scores
+    np.testing.assert_allclose(scores.influence_se, 0.01 / np.sqrt(3))
+    assert (scores.harmful_in == 3).sum() == HARMFUL.size
+
+
+def test_relabelling_is_not_tried_without_a_pattern(advised):
+    advice, _ = advised(best_at_thirty, np.random.default_rng(0).integers(1, 10, N))
+    assert [*advice.confirmed] == [Change(30)]
 
 
 def test_changes_are_of_one_half_and_confirmed_from_fresh_starts(advised):

@@ -11,7 +11,7 @@ from nnabla_influence.influence.influence_functions import solve
 from nnabla_influence.influence.relabelling import relabel_gains
 from nnabla_influence.retraining.inputs import open_inputs
 from nnabla_influence.retraining.seeded import NO_CHANGES, Changes, seeded_training
-from tests.advice.conftest import N, digits, write_project, write_table
+from tests.advice.conftest import N, V, digits, write_project, write_table
 
 REMOVED, RELABELLED = tuple(range(5, 60, 3)), ((0, 7), (100, 2))
 
@@ -38,6 +38,34 @@ def test_changes_are_those_of_a_csv_with_fewer_rows_and_other_labels(tmp_path, r
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value)
     assert any((trained(right.inputs)[name] != value).any() for name, value in expected.items())
+
+
+def test_a_training_is_scored_at_its_best_epoch_and_judged_by_the_last_ones(tmp_path):
+    table = write_project(tmp_path / "project", epochs=8, weight_decay=0.01)
+    inputs, folds = table.inputs, (tuple(range(V // 2)), tuple(range(V // 2, V)))
+    paths = tuple(str(tmp_path / f"{name}.npz") for name in ("judged", "parameters", "scored"))
+    trainings.score_and_judge(table.config, 3, "q-loss", folds, paths)
+    epochs = [*trainings._epochs(seeded_training(inputs, 3))]
+    losses = np.stack([trainings._evaluated(inputs, parameters)[1] for parameters in epochs])
+    best = int(losses.mean(axis=1).argmin())
+    scored = trainings.read_scored(paths[2])
+    assert scored.epoch == best > 0
+    engine, v = trainings._engine_at(inputs, epochs[best]), []
+    for fold in folds:
+        gradient, rows = engine.zeros(), np.array(fold)
+        weights = np.exp(-losses[best, rows] / 2) / len(rows)
+        engine.add_gradient(inputs.validation.batch(rows), weights, gradient)
+        v.append(np.array(gradient.data))
+    rows = np.arange(N)
+    found = solve(engine, inputs.training.batch, rows, np.stack(v), "gauss-newton", 0.01)
+    most = abs(found.influence).max()
+    np.testing.assert_allclose(scored.influence, found.influence, atol=1e-3 * most)
+    trainings.judge(table.config, 3, "q-loss", NO_CHANGES, str(tmp_path / "alone.npz"))
+    for path in (paths[0], tmp_path / "alone.npz"):
+        judged = trainings.read_judged(path)
+        np.testing.assert_allclose(judged.losses, losses[-2:].mean(axis=0))
+        expected = 2 * (1 - np.exp(-losses[-2:] / 2))
+        np.testing.assert_allclose(judged.targets, expected.mean(axis=0))
 
 
 @pytest.fixture(scope="module")
