@@ -85,6 +85,11 @@ class Options:
                 f"curvature {self.curvature!r} does not go with method {self.method}; use method"
                 " final or influence-function"
             )
+        if self.method == "influence-function" and self.window != "last":
+            raise InfluenceError(
+                f"window {self.window!r} does not go with method influence-function, which traces"
+                " no steps; omit it, or use method final or exact"
+            )
         if self.target_class not in (None, "worst"):
             check_count("target_class", self.target_class, 0)
         if not self.replay_budget >= 0:

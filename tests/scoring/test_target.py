@@ -161,6 +161,7 @@ def test_the_worst_class_is_that_of_the_highest_mean_loss(table: Project, solved
         ({"target": "accuracy"}, "target"),
         ({"target_class": "best"}, "target_class"),
         ({"target_class": -1}, "target_class"),
+        ({"method": "influence-function", "window": "all"}, "window"),
     ],
 )
 def test_a_wrong_option_is_named(options, named: str):
