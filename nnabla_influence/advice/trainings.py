@@ -96,8 +96,6 @@ class Scored:
         scores: Of each class, (N, C), to be averaged over trainings; None without classes.
         losses: Of the rows, (N,).
         epoch: Which epoch, from 0.
-        damping: What was added to the matrix's diagonal.
-        residual: What conjugate gradients left, relative to the target's gradient.
     """
 
     influence: np.ndarray
@@ -105,8 +103,6 @@ class Scored:
     scores: np.ndarray | None
     losses: np.ndarray
     epoch: int
-    damping: float
-    residual: float
 
 
 def judge(config: Config, seed: int, target: str, changes: Changes, output: str) -> None:
@@ -229,8 +225,6 @@ def _scored(
         scores=class_scores(definition, np.concatenate(values)) if values else None,
         losses=np.concatenate([each.losses for each in found]),
         epoch=0,
-        damping=solved.damping,
-        residual=float(solved.residual.max()),
     )
 
 
@@ -322,6 +316,4 @@ def read_scored(path: Path) -> Scored:
         scores=found.get("scores"),
         losses=found["losses"],
         epoch=int(found["epoch"]),
-        damping=float(found["damping"]),
-        residual=float(found["residual"]),
     )

@@ -236,7 +236,7 @@ class OutputKind(Enum):
 
 
 def kind_of_outputs(definition: Definition) -> OutputKind | None:
-    """Return what the loss compares with a class; None where there is no single class."""
+    """Return the kind of a network's outputs; None where it predicts no single class."""
     graph = definition.graph
     loss = _compared(definition, graph)
     label = find_label(definition)

@@ -56,7 +56,7 @@ class Trainings:
             influence[half] += 0.01 * seed
             firm = np.flatnonzero((half == 0) == EVEN)
             gains[half, firm, suggested[firm]] = 1
-        scored = Scored(influence, gains, scores, np.ones(N), 0, 0.1, 0.0)
+        scored = Scored(influence, gains, scores, np.ones(N), 0)
         for path, record in zip(outputs, (self._of(seed, NO_CHANGES), {}, scored)):
             write(path, record)
 
