@@ -45,7 +45,7 @@ PROBABILITIES = _case(
 LOGIT = _case(1, F.sigmoid_cross_entropy, binary=("y",))
 SIGMOID = _case(1, lambda z, y: F.binary_cross_entropy(F.sigmoid(z), y), binary=("y",))
 
-LAYERS = "Convolution BatchNormalization ReLU MaxPooling Convolution_1 ReLU_1".split()
+LAYERS = ["Convolution", "BatchNormalization", "ReLU", "MaxPooling", "Convolution_1", "ReLU_1"]
 
 
 def logits(p: Any, x: Any, shifts: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
