@@ -8,6 +8,7 @@ function detailParts(review, decisions, position) {
     const pictures = sources.map((source) => picture(source, review.index[position]));
     parts.push(make("div", { className: "large-pictures" }, ...pictures));
   }
+  parts.push(...attributionParts(review, position));
   parts.push(
     make("p", { className: `verdict ${word}` }, make("b", {}, word), `: ${CONSEQUENCES[word]}`),
   );
