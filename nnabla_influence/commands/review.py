@@ -69,7 +69,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     options.add(parser, "model", "MODEL", f"to explain rows: {options.MODEL_HELP}")
     parser.add_argument("--run", metavar="RUN", help="to explain rows: run folder of the training")
-    options.add(parser, "parameters", "H5", "to explain rows: trained parameters, if there is no run")
+    options.add(
+        parser, "parameters", "H5", "to explain rows: trained parameters, if there is no run"
+    )
     options.add_device(parser)
     parser.set_defaults(usage_error=parser.error)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.definition import build_objective, find_label
+from nnabla_influence.device import choose_device
 from nnabla_influence.engine import build_engine, check_differentiable
 from nnabla_influence.explanation.attribution import Attribution, attribute, overlay, picture_of
 from nnabla_influence.files import PathLike
@@ -16,9 +17,14 @@ from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.review.page import ShownAttribution
 from nnabla_influence.review.reviewed import Reviewed
 from nnabla_influence.review.thumbnails import PAGE_SIZE, data_uri
-from nnabla_influence.scoring.inputs import Inputs, Request, check_request, open_training, read_training
+from nnabla_influence.scoring.inputs import (
+    Inputs,
+    Request,
+    check_request,
+    open_training,
+    read_training,
+)
 from nnabla_influence.scoring.methods import BLOCK, final_checkpoint
-from nnabla_influence.device import choose_device
 from nnabla_influence.scoring.target import evaluate
 
 _MOST_FEATURES = 10
@@ -77,7 +83,10 @@ def attribute_ranked(
     classes = [[c for c in own.values() if c >= 0] for own in named]
     attributions = attribute(engine, context, dataset, rows, classes, options, progress)
     return [
-        tuple(_shown(one, " and ".join(n for n, c in own.items() if c == one.class_), dataset, row) for one in of_row)
+        tuple(
+            _shown(one, " and ".join(n for n, c in own.items() if c == one.class_), dataset, row)
+            for one in of_row
+        )
         for row, own, of_row in zip(rows, named, attributions)
     ]
 

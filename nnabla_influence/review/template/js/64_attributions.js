@@ -46,8 +46,10 @@ function attributionParts(review, position) {
     const weights = one.features.map(([name, weight]) => [name, shortNumber(weight)]);
     return make("div", { className: "weights" }, ...lines, factList(weights));
   });
+  const legend = "Orange: what speaks for the class; blue: against it.";
   return [
     make("h3", {}, "What made the score of a class"),
     make("div", { className: "attributions" }, ...made),
+    ...(found.some((one) => one.picture) ? [make("p", { className: "hint" }, legend)] : []),
   ];
 }
