@@ -129,6 +129,8 @@ def run(parsed: argparse.Namespace) -> None:
             attributions=attributions,
             progress=progress,
         )
+        if attribution is not None:
+            show(_about_attributions(sum(map(bool, attributions))))
         for line in _about_page(parsed.output, pictures, reviewed):
             show(line)
     if parsed.xlsx is not None:
@@ -163,6 +165,12 @@ def _about_page(page: str, made: Pictures, reviewed: Reviewed) -> Iterator[str]:
         pictures = "1 picture" if missing == 1 else f"{missing} pictures"
         where = "" if made.count else " (is the ranking where `score` wrote it?)"
         yield f"{pictures} could not be shown{where}, the first of them: {problem}"
+
+
+def _about_attributions(n_rows: int) -> str:
+    if n_rows:
+        return f"explained: the first {n_rows} rows"
+    return "explained: no rows, since Grad-CAM does not suit the network; try --explain lime"
 
 
 def _pictured(n_rows: int) -> str:

@@ -4,11 +4,11 @@ function detailParts(review, decisions, position) {
   const word = signWord(review, position);
   const parts = [];
   const sources = review.thumbnails[position] ?? [];
+  const attributions = attributionParts(review, position);
   if (sources.length) {
     const pictures = sources.map((source) => picture(source, review.index[position]));
-    parts.push(make("div", { className: "large-pictures" }, ...pictures));
+    parts.push(make("div", { className: "large-pictures" }, ...pictures), ...attributions);
   }
-  parts.push(...attributionParts(review, position));
   parts.push(
     make("p", { className: `verdict ${word}` }, make("b", {}, word), `: ${CONSEQUENCES[word]}`),
   );
@@ -23,6 +23,7 @@ function detailParts(review, decisions, position) {
     const text = `${plural(more, "more feature")} in the ranking CSV.`;
     if (more) parts.push(make("p", { className: "hint" }, text));
   }
+  if (!sources.length) parts.push(...attributions);
   return parts;
 }
 
