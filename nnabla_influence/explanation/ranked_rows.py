@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnabla_influence.dataset import Dataset
 from nnabla_influence.definition import build_objective, find_label
 from nnabla_influence.device import choose_device
 from nnabla_influence.engine import build_engine, check_differentiable
-from nnabla_influence.explanation.attribution import Attribution, attribute, overlay, picture_of
+from nnabla_influence.explanation.attribution import attribute
+from nnabla_influence.explanation.attribution_page import shown
 from nnabla_influence.files import PathLike
 from nnabla_influence.influence.relabelling import classes_of
 from nnabla_influence.influence.step_engines import default_chunk_size
@@ -16,7 +16,6 @@ from nnabla_influence.options import AttributionOptions, Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.review.page import ShownAttribution
 from nnabla_influence.review.reviewed import Reviewed
-from nnabla_influence.review.thumbnails import PAGE_SIZE, data_uri
 from nnabla_influence.scoring.inputs import (
     Inputs,
     Request,
@@ -27,13 +26,12 @@ from nnabla_influence.scoring.inputs import (
 from nnabla_influence.scoring.methods import BLOCK, final_checkpoint
 from nnabla_influence.scoring.target import evaluate
 
-_MOST_FEATURES = 10
-_METHODS = {"gradcam": "Grad-CAM", "lime": "LIME"}
+_NO_CLASS = -1
 
 
 def attribute_ranked(
     reviewed: Reviewed,
-    options: AttributionOptions,
+    attribution: AttributionOptions,
     model: PathLike,
     *,
     n_rows: int,
@@ -44,11 +42,11 @@ def attribute_ranked(
 ) -> list[tuple[ShownAttribution, ...]]:
     """Find what in the most harmful rows made the scores of their given and predicted classes.
 
-    The network is given the rows of the ranking, which is itself a dataset CSV, and predicts.
+    The rows are read from the ranking, which is itself a dataset CSV; the network predicts them.
 
     Args:
         reviewed: The ranking.
-        options: How.
+        attribution: How.
         model: The network that was trained, and so on as for `score`.
         n_rows: How many rows.
         run: Run folder of the training, whose final parameters are used.
@@ -60,49 +58,27 @@ def attribute_ranked(
         InfluenceError: The ranking is not of this network, or the method does not suit it.
     """
     progress = progress or SilentProgress()
-    request = Request(
-        model, run, None, None, None, parameters, Options("influence-function"), device
-    )
+    request = Request(model, run, None, None, None, parameters, Options(), device)
     check_request(request)
-    definition, found, solver = read_training(request)
-    dataset = open_training(definition, reviewed.path, progress)
-    inputs = Inputs(request, choose_device(device), definition, found, solver, dataset, dataset)
+    definition, recorded, solver = read_training(request)
     check_differentiable(definition)
-    context, size = inputs.device.context, default_chunk_size(definition, BLOCK)
+    dataset = open_training(definition, reviewed.path, progress)
+    inputs = Inputs(request, choose_device(device), definition, recorded, solver, dataset, dataset)
     values = final_checkpoint(inputs).parameters
+    context, size = inputs.device.context, default_chunk_size(definition, BLOCK)
     engine = build_engine(build_objective(definition, size, context, values), context)
+
     rows = reviewed.rows[:n_rows]
-    label, predicted = find_label(definition), evaluate(engine, dataset, rows, progress).predictions
-    # A row that the loss ignores has a label below 0.
-    unknown = np.full(len(rows), -1)
-    given = unknown if label is None else classes_of(dataset, label, rows)
-    named = [
-        {"given": g, "predicted": int(p)}
-        for g, p in zip(given.tolist(), unknown if predicted is None else predicted)
-    ]
-    classes = [[c for c in own.values() if c >= 0] for own in named]
-    attributions = attribute(engine, context, dataset, rows, classes, options, progress)
+    label, given = find_label(definition), np.full(len(rows), _NO_CLASS)
+    if label is not None:  # below 0 where the loss ignores the row
+        given = classes_of(dataset, label, rows)
+    predicted = evaluate(engine, dataset, rows, progress).predictions
+    if predicted is None:
+        predicted = np.full(len(rows), _NO_CLASS)
+    both = list(zip(given.tolist(), predicted.astype(int).tolist()))
+    classes = [[c for c in own if c >= 0] for own in both]
+    found = attribute(engine, context, dataset, rows, classes, attribution, progress)
     return [
-        tuple(
-            _shown(one, " and ".join(n for n, c in own.items() if c == one.class_), dataset, row)
-            for one in of_row
-        )
-        for row, own, of_row in zip(rows, named, attributions)
+        tuple(shown(dataset, row, one, *own) for one in of_row)
+        for row, own, of_row in zip(rows, both, found)
     ]
-
-
-def _shown(one: Attribution, of: str, dataset: Dataset, row: int) -> ShownAttribution:
-    picture = None
-    if one.column is not None and one.values is not None:
-        [values] = dataset.values(one.column, np.array([row]))
-        image = overlay(picture_of(values), one.values)
-        image.thumbnail((PAGE_SIZE, PAGE_SIZE))
-        picture = data_uri(image)
-    return ShownAttribution(
-        of=of,
-        class_=str(one.class_),
-        about=f"{_METHODS[one.method]}, {one.detail}",
-        warning=one.warning,
-        picture=picture,
-        features=one.features[:_MOST_FEATURES],
-    )

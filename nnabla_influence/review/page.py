@@ -52,6 +52,7 @@ class ShownAttribution:
         about: The method and how it was used, such as ``Grad-CAM, layer conv2``.
         warning: What a reader must know, or nothing.
         picture: The heat map's ``data:`` address; None for a table.
+        legend: What its colours mean; None likewise.
         features: Of a table: features and their weights.
     """
 
@@ -60,6 +61,7 @@ class ShownAttribution:
     about: str
     warning: str = ""
     picture: str | None = None
+    legend: str | None = None
     features: tuple[tuple[str, float], ...] = ()
 
 
@@ -99,7 +101,7 @@ def write_page(
     title = reviewed.path.name if title is None else title
     data = _page_data(reviewed, pictures, title, proposals or {}, progress)
     if attributions:
-        data["attributions"] = [[_attribution_data(one) for one in row] for row in attributions]
+        data["attributions"] = [[vars(one) for one in row] for row in attributions]
     text = _rendered(title, script_json(data))
     with replacing_file(output) as temporary:
         temporary.write_bytes(text.encode("utf-8", errors="replace"))
@@ -232,17 +234,6 @@ def _groups_data(reviewed: Reviewed, groups: Groups) -> dict[str, Any]:
         "name": groups.name,
         "lines": [vars(group) for group in groups.groups],
         "of": reviewed.groups_of_rows,
-    }
-
-
-def _attribution_data(one: ShownAttribution) -> dict[str, Any]:
-    return {
-        "of": one.of,
-        "class": one.class_,
-        "about": one.about,
-        "warning": one.warning,
-        "picture": one.picture,
-        "features": one.features,
     }
 
 

@@ -57,9 +57,9 @@ def test_the_heat_maps_are_those_that_explain_shows_of_the_same_rows(tmp_path, c
         classes = {"given": answer.given, "predicted": int(answer.predicted)}
         if answer.given == answer.predicted:
             classes = {"given and predicted": answer.given}
-        assert {one["of"]: int(one["class"]) for one in own} == classes
+        assert {one["of"]: int(one["class_"]) for one in own} == classes
         for one in own:
-            name = f"row_{answer.row}_gradcam_class_{one['class']}.png"
+            name = f"row_{answer.row}_gradcam_class_{one['class_']}.png"
             with Image.open(tmp_path / "pictures" / name) as picture:
                 np.testing.assert_array_equal(pixels_of(one["picture"]), np.asarray(picture))
             assert one["about"] == f"Grad-CAM, {answer.attributions[0].detail}"

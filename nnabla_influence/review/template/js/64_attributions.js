@@ -29,7 +29,7 @@ function mostHeatMaps({ attributions = [] }) {
 }
 
 function attributedClass(review, one) {
-  return `${one.of} ${newLabelText(review, one.class)}`;
+  return `${one.of} ${newLabelText(review, one.class_)}`;
 }
 
 /** The heat maps, or the weights of features, in the detail of a row. */
@@ -46,10 +46,9 @@ function attributionParts(review, position) {
     const weights = one.features.map(([name, weight]) => [name, shortNumber(weight)]);
     return make("div", { className: "weights" }, ...lines, factList(weights));
   });
-  const legend = "Orange: what speaks for the class; blue: against it.";
   return [
     make("h3", {}, "What made the score of a class"),
     make("div", { className: "attributions" }, ...made),
-    ...(found.some((one) => one.picture) ? [make("p", { className: "hint" }, legend)] : []),
+    ...(found[0].legend ? [make("p", { className: "hint" }, found[0].legend)] : []),
   ];
 }
