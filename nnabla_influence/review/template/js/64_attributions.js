@@ -25,7 +25,8 @@ function smallHeatMaps(review, position) {
 
 /** How many of them a row has at most. */
 function mostHeatMaps({ attributions = [] }) {
-  return Math.max(0, ...attributions.map((row) => row.filter((one) => one.picture).length));
+  const count = (row) => row.filter((one) => one.picture).length;
+  return attributions.reduce((most, row) => Math.max(most, count(row)), 0);
 }
 
 function attributedClass(review, one) {
@@ -42,7 +43,7 @@ function attributionParts(review, position) {
       span("small", one.about),
       one.warning ? make("strong", {}, `⚠ ${one.warning}`) : null,
     ];
-    if (one.picture) return heatMap(review, position, one, ...lines.filter(Boolean));
+    if (one.picture) return heatMap(review, position, one, ...lines);
     const weights = one.features.map(([name, weight]) => [name, shortNumber(weight)]);
     return make("div", { className: "weights" }, ...lines, factList(weights));
   });
