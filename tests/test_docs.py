@@ -122,6 +122,7 @@ SMALLER = {
 NOT_RUN = {
     "demo": "trains for minutes; tests/commands/test_demo.py runs it",
     "--scheduler tcp:": "needs `dask scheduler` and `dask worker`; tests/execution runs a cluster",
+    "--explain gradcam": "needs convolutions; tests/explanation runs it",
     "self._variables": "lines of a class and of its loop",
 }
 """Beginnings of commands and snippets, or parts of commands, that do not run here, and why."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnabla_influence.arguments import count_or_none
+from nnabla_influence.arguments import count, count_or_none
 from nnabla_influence.commands import options
 from nnabla_influence.process import show
 from nnabla_influence.text import listed
@@ -59,6 +59,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--title", metavar="TEXT", help="heading of the page (default: the ranking's name)"
     )
+    options.add_attribution(parser, "none")
+    parser.add_argument(
+        "--rows-explained",
+        default=20,
+        metavar="K",
+        type=count,
+        help="explain the K most harmful rows (default: %(default)s)",
+    )
+    options.add(parser, "model", "MODEL", f"to explain rows: {options.MODEL_HELP}")
+    parser.add_argument("--run", metavar="RUN", help="to explain rows: run folder of the training")
+    options.add(
+        parser, "parameters", "H5", "to explain rows: trained parameters, if there is no run"
+    )
+    options.add_device(parser)
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -66,6 +80,12 @@ def run(parsed: argparse.Namespace) -> None:
     """Write page and workbook, and print what they hold and the next command."""
     if parsed.output is None and parsed.xlsx is None:
         parsed.usage_error("give -o for a page, --xlsx for a workbook, or both")
+    attribution = options.attribution_of(parsed)
+    given = [parsed.model, parsed.run, parsed.parameters, parsed.layer]
+    if attribution is None and any(given):
+        parsed.usage_error("-m, --run, -p and --layer explain rows; add --explain, or omit them")
+    if attribution is not None and (parsed.model is None or parsed.output is None):
+        parsed.usage_error("--explain needs the model, -m, and the page that shows it, -o")
 
     from nnabla_influence.progress import TerminalProgress
     from nnabla_influence.review.page import check_outputs
@@ -86,14 +106,31 @@ def run(parsed: argparse.Namespace) -> None:
     if parsed.output is not None:
         from nnabla_influence.review.page import write_page
 
+        attributions = []
+        if attribution is not None:
+            from nnabla_influence.explanation.ranked_rows import attribute_ranked
+
+            attributions = attribute_ranked(
+                reviewed,
+                attribution,
+                parsed.model,
+                n_rows=parsed.rows_explained,
+                run=parsed.run,
+                parameters=parsed.parameters,
+                device=parsed.device,
+                progress=progress,
+            )
         pictures = write_page(
             reviewed,
             parsed.output,
             thumbnails=thumbnails,
             title=parsed.title,
             proposals=proposals,
+            attributions=attributions,
             progress=progress,
         )
+        if attribution is not None:
+            show(_about_attributions(sum(map(bool, attributions))))
         for line in _about_page(parsed.output, pictures, reviewed):
             show(line)
     if parsed.xlsx is not None:
@@ -128,6 +165,12 @@ def _about_page(page: str, made: Pictures, reviewed: Reviewed) -> Iterator[str]:
         pictures = "1 picture" if missing == 1 else f"{missing} pictures"
         where = "" if made.count else " (is the ranking where `score` wrote it?)"
         yield f"{pictures} could not be shown{where}, the first of them: {problem}"
+
+
+def _about_attributions(n_rows: int) -> str:
+    if n_rows:
+        return f"explained: the first {n_rows} rows"
+    return "explained: no rows, since Grad-CAM does not suit the network; try --explain lime"
 
 
 def _pictured(n_rows: int) -> str:

@@ -1,4 +1,4 @@
-"""What made the score of a class, as a part of the page: a covered picture, or a table."""
+"""What made the score of a class, as a part of the pages: a covered picture, or a table."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from html import escape
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.explanation.attribution import overlay, picture_of
+from nnabla_influence.explanation.attribution import Attribution, overlay, picture_of
 from nnabla_influence.explanation.explanation import Answer
+from nnabla_influence.review.page import ShownAttribution
 from nnabla_influence.review.thumbnails import PAGE_SIZE, data_uri
 
 _METHODS = {"gradcam": "Grad-CAM", "lime": "LIME"}
@@ -18,6 +19,28 @@ _LEGEND = {
     "lime": "Orange: what speaks for the class; blue: against it.",
 }
 _MOST_FEATURES = 10
+
+
+def shown(
+    dataset: Dataset, row: int, one: Attribution, given: float | None, predicted: float | None
+) -> ShownAttribution:
+    """Return an attribution of a row as pages show it."""
+    roles = ("given", given), ("predicted", predicted)
+    picture, legend = None, "Weight: the change by one standard deviation more."
+    if one.column is not None and one.values is not None:
+        [values] = dataset.values(one.column, np.array([row]))
+        image = overlay(picture_of(values), one.values)
+        image.thumbnail((PAGE_SIZE, PAGE_SIZE))
+        picture, legend = data_uri(image), _LEGEND[one.method]
+    return ShownAttribution(
+        of=" and ".join(name for name, class_ in roles if class_ == one.class_),
+        class_=str(one.class_),
+        about=f"{_METHODS[one.method]}, {one.detail}",
+        warning=one.warning,
+        legend=legend,
+        picture=picture,
+        features=one.features[:_MOST_FEATURES],
+    )
 
 
 def attribution_lines(
@@ -30,27 +53,21 @@ def attribution_lines(
         answer: The answer.
         class_text: From a class to what it is called, in HTML.
     """
-    for one in answer.attributions:
-        roles = ("given", answer.given), ("predicted", answer.predicted)
-        role = " and ".join(name for name, class_ in roles if class_ == one.class_)
-        of_class = f"class {class_text(one.class_)}" + (f", {role}" if role else "")
-        how = escape(f"{_METHODS[one.method]}, {one.detail}")
+    for attribution in answer.attributions:
+        one = shown(dataset, answer.row, attribution, answer.given, answer.predicted)
+        of_class = f"class {class_text(attribution.class_)}" + (f", {one.of}" if one.of else "")
         warning = f"<br><strong>{escape(one.warning)}</strong>" if one.warning else ""
-        caption = f"What made the score of {of_class}:<br>{how}{warning}"
+        caption = f"What made the score of {of_class}:<br>{escape(one.about)}{warning}"
         yield "<figure>"
-        if one.column is None or one.values is None:
-            meaning = "Weight: the change by one standard deviation more."
-            yield f"<figcaption>{caption}<br>{meaning}</figcaption>"
+        if one.picture is None:
+            yield f"<figcaption>{caption}<br>{one.legend}</figcaption>"
             yield "<table><tr><th scope=col>feature</th><th scope=col>weight</th></tr>"
-            for name, weight in one.features[:_MOST_FEATURES]:
+            for name, weight in one.features:
                 yield f"<tr><td>{escape(name)}</td><td>{weight:.3g}</td></tr>"
             yield "</table>"
         else:
-            [values] = dataset.values(one.column, np.array([answer.row]))
-            image = overlay(picture_of(values), one.values)
-            image.thumbnail((PAGE_SIZE, PAGE_SIZE))
-            about = f"row {answer.row}: what made the score of {of_class}; {how}"
+            about = f"row {answer.row}: what made the score of {of_class}; {escape(one.about)}"
             about += f"; {escape(one.warning)}" if one.warning else ""
-            yield f'<img src="{data_uri(image)}" alt="{about}">'
-            yield f"<figcaption>{caption}<br>{_LEGEND[one.method]}</figcaption>"
+            yield f'<img src="{one.picture}" alt="{about}">'
+            yield f"<figcaption>{caption}<br>{one.legend}</figcaption>"
         yield "</figure>"

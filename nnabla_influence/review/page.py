@@ -8,7 +8,8 @@ import html
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -41,6 +42,29 @@ _REPORT_EVERY = 1000
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 
+@dataclass(frozen=True)
+class ShownAttribution:
+    """Which parts of a row made the score of one class.
+
+    Attributes:
+        of: Which class it is of the row: ``given``, ``predicted``, or both.
+        class_: Its value, as in `Class`.
+        about: The method and how it was used, such as ``Grad-CAM, layer conv2``.
+        warning: What a reader must know, or nothing.
+        legend: What its colours, or the weights, mean.
+        picture: The heat map's ``data:`` address; None for a table.
+        features: Of a table: features and their weights.
+    """
+
+    of: str
+    class_: str
+    about: str
+    warning: str = ""
+    legend: str = ""
+    picture: str | None = None
+    features: tuple[tuple[str, float], ...] = ()
+
+
 def write_page(
     reviewed: Reviewed,
     output: PathLike,
@@ -48,6 +72,7 @@ def write_page(
     thumbnails: int = DEFAULT_THUMBNAILS,
     title: str | None = None,
     proposals: Mapping[int, Decision] | None = None,
+    attributions: Sequence[Sequence[ShownAttribution]] = (),
     progress: Progress | None = None,
 ) -> Pictures:
     """Write the review page of a ranking, whole or not at all.
@@ -61,6 +86,7 @@ def write_page(
         title: Heading of the page; by default the ranking's file name.
         proposals: By datasource_index what is proposed. The page exports a proposal only when
             the reviewer has accepted it.
+        attributions: Of the most harmful rows, as many as there are.
         progress: Where progress is reported.
 
     Returns:
@@ -73,8 +99,10 @@ def write_page(
     progress = progress or SilentProgress()
     pictures = make_pictures([row.images for row in reviewed[:thumbnails]], progress)
     title = reviewed.path.name if title is None else title
-    data = script_json(_page_data(reviewed, pictures, title, proposals or {}, progress))
-    text = _rendered(title, data)
+    data = _page_data(reviewed, pictures, title, proposals or {}, progress)
+    if attributions:
+        data["attributions"] = [[vars(one) for one in row] for row in attributions]
+    text = _rendered(title, script_json(data))
     with replacing_file(output) as temporary:
         temporary.write_bytes(text.encode("utf-8", errors="replace"))
     return pictures

@@ -123,6 +123,11 @@ class Reviewed(Sequence[ReviewedRow]):
         return next(self._rows([range(len(self))[place]]))
 
     @property
+    def rows(self) -> np.ndarray:
+        """Numbers of the file's rows in the order of harm, (N,)."""
+        return self._ranking.rows
+
+    @property
     def unseen(self) -> int:
         """How many rows are not in the window; their influence is 0, which has no meaning."""
         seen = self._ranking.scores.times_seen

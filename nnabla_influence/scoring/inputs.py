@@ -131,7 +131,7 @@ def read_inputs(request: Request, progress: Progress) -> Inputs:
     """
     device = choose_device(request.device)
     progress.say(f"Computing on {device.description}")
-    definition, run, solver = _read_training(request)
+    definition, run, solver = read_training(request)
     train = open_training(definition, request.train, progress)
     check_columns(train)
     if run is not None:
@@ -143,7 +143,12 @@ def read_inputs(request: Request, progress: Progress) -> Inputs:
     return Inputs(request, device, definition, run, solver, train, validation)
 
 
-def _read_training(request: Request) -> tuple[Definition, Run | None, SolverSettings]:
+def read_training(request: Request) -> tuple[Definition, Run | None, SolverSettings]:
+    """Return the definition, with the run's seeds, the run if there is one, and the solver.
+
+    Raises:
+        InfluenceError: One of them cannot be used, or they do not fit together.
+    """
     definition = load_definition(request.model, request.parameters)
     run = None if request.run is None else read_run(request.run)
     if run is not None:

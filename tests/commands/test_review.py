@@ -113,6 +113,9 @@ def test_pictures_that_cannot_be_shown_are_reported(ranking, capsys):
         ([], "--xlsx"),
         (["-o", "r.html", "--thumbnails", "few"], "'few'"),
         (["-o", "r.html", "--thumbnails", "-1"], "'-1'"),
+        (["-o", "r.html", "--explain", "gradcam"], "-m"),
+        (["-o", "r.html", "-m", "net.nntxt"], "--explain"),
+        (["-o", "r.html", "--explain", "lime", "-m", "net.nntxt", "--rows-explained", "0"], "'0'"),
     ],
 )
 def test_wrong_usage(ranking, capsys, monkeypatch, words, message):

@@ -22,7 +22,7 @@ function listColumns(review) {
 function columnTracks(review, columns) {
   const tracks = {
     rank: review.rowCount > 10_000 ? "4.75rem" : "4.25rem",
-    pictures: "minmax(2.5rem, calc((var(--thumb) + 0.5rem) * var(--pictures)))",
+    pictures: "minmax(2.5rem, calc((var(--thumb) + 0.5rem) * (var(--pictures) + var(--heat-maps))))",
     labels: `minmax(${review.features ? 9 : 7.75}rem, 1.3fr)`,
     influence: "minmax(9.5rem, 1fr)",
     loss: "4.75rem",
@@ -133,6 +133,7 @@ class Row {
       ...(sources
         ? sources.slice(0, MOST_PICTURES).map((source) => picture(source, review.index[position]))
         : [span("small no-picture", "no picture here")]),
+      ...smallHeatMaps(review, position),
     );
   }
 
@@ -218,11 +219,11 @@ class Row {
 }
 
 /** A thumbnail, or words in its place; small pictures are enlarged with their pixels kept sharp. */
-function picture(source, row) {
+function picture(source, row, what = "training picture") {
   if (!source) return span("small no-picture", "picture cannot be read");
   const image = make("img", {
     src: source,
-    alt: `training picture of row ${row}`,
+    alt: `${what} of row ${row}`,
     decoding: "async",
     draggable: false,
   });

@@ -25,7 +25,7 @@ class List {
     this.grid.style.setProperty("--columns", columnTracks(review, this.columns));
     this.grid.style.setProperty("--tight-columns", columnTracks(review, tight));
     // In rem, the width below which the cells of a row are stacked.
-    this.least = (review.features ? 51 : 46) - (review.loss ? 0 : 5);
+    this.least = (review.features ? 51 : 46) - (review.loss ? 0 : 5) + 2 * mostHeatMaps(review);
     byId("rows").classList.toggle("tabular", Boolean(review.features));
     byId("rows").classList.toggle("pictured", review.image_columns.length > 0);
     this.viewport.addEventListener("scroll", () => this.paintSoon(), { passive: true });

@@ -4,9 +4,10 @@ function detailParts(review, decisions, position) {
   const word = signWord(review, position);
   const parts = [];
   const sources = review.thumbnails[position] ?? [];
+  const attributions = attributionParts(review, position);
   if (sources.length) {
     const pictures = sources.map((source) => picture(source, review.index[position]));
-    parts.push(make("div", { className: "large-pictures" }, ...pictures));
+    parts.push(make("div", { className: "large-pictures" }, ...pictures), ...attributions);
   }
   parts.push(
     make("p", { className: `verdict ${word}` }, make("b", {}, word), `: ${CONSEQUENCES[word]}`),
@@ -22,6 +23,7 @@ function detailParts(review, decisions, position) {
     const text = `${plural(more, "more feature")} in the ranking CSV.`;
     if (more) parts.push(make("p", { className: "hint" }, text));
   }
+  if (!sources.length) parts.push(...attributions);
   return parts;
 }
 

@@ -37,6 +37,7 @@ function setUpSize(review, storage, list) {
   const show = () => {
     document.documentElement.style.setProperty("--thumb", `${slider.value}px`);
     document.documentElement.style.setProperty("--pictures", pictures);
+    document.documentElement.style.setProperty("--heat-maps", mostHeatMaps(review));
     slider.setAttribute("aria-valuetext", `${slider.value} pixels`);
   };
   slider.value = recall(storage, "size") ?? slider.value;
