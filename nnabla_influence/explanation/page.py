@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.dataset.header import Column
+from nnabla_influence.explanation.attribution_page import attribution_lines
 from nnabla_influence.explanation.explanation import LARGEST_RESIDUAL, Answer, Cause, Explanation
 from nnabla_influence.files import PathLike, replacing_file
 from nnabla_influence.progress import Progress
@@ -207,15 +208,17 @@ retraining. An opponent can be right and rare: look at the rows before you chang
         yield "</section>"
 
     def _pictures(self, answer: Answer) -> Iterator[str]:
-        """Yield the evaluated row's pictures, side by side."""
+        """Yield the evaluated row's pictures, and what made the scores of its classes."""
         names = self._evaluated.images
-        if names:
-            yield '<div class="pictures">'
-            for name, uri in zip(names, self._evaluated.pictures[answer.row]):
-                caption = f"<figcaption>{escape(name)}</figcaption>" if len(names) > 1 else ""
-                picture = _picture(uri, f"evaluated picture of row {answer.row}")
-                yield f"<figure>{picture}{caption}</figure>"
-            yield "</div>"
+        if not names and not answer.attributions:
+            return
+        yield '<div class="pictures">'
+        for name, uri in zip(names, self._evaluated.pictures[answer.row]):
+            caption = f"<figcaption>{escape(name)}</figcaption>" if len(names) > 1 else ""
+            picture = _picture(uri, f"evaluated picture of row {answer.row}")
+            yield f"<figure>{picture}{caption}</figure>"
+        yield from attribution_lines(self._explanation, answer)
+        yield "</div>"
 
     def _answer_facts(self, answer: Answer) -> Iterator[tuple[str, str]]:
         if answer.given is not None:
