@@ -168,6 +168,12 @@ of the evaluated row's {target} if the training row had been left out: below 0 f
 gain of a suggested label is how far it falls if the training row had that label.</p>
 <p>All of this is of one training and to first order (influence functions), not checked by
 retraining. An opponent can be right and rare: look at the rows before you change any.</p>"""
+        if any(answer.is_rough for answer in explanation.answers):
+            yield (
+                "<p><b>Rough</b>, where it stands beside a residual, means that the system behind"
+                f" the influence was left with a relative residual above {LARGEST_RESIDUAL}: solved"
+                " to the end, it could show several other rows.</p>"
+            )
         if self._data is None:
             yield (
                 "<p>To decide here which training rows to keep, remove or relabel, make the page"
@@ -195,12 +201,6 @@ retraining. An opponent can be right and rare: look at the rows before you chang
         rows = self._evaluated
         if rows.features:
             yield from _table("Its features", rows.features, [_escaped(rows.cells[answer.row])])
-        if answer.is_rough:
-            yield (
-                '<p class="rough"><b>Rough:</b> the system behind the influence was not solved well'
-                f" (relative residual {_number(answer.residual)}, above {LARGEST_RESIDUAL}), so the"
-                " order of these training rows can be another.</p>"
-            )
         if not answer.opponents and not answer.proponents:
             yield "<p>No training row moves it: its loss is 0, or the loss ignores the row.</p>"
         yield from self._causes("Opponents: without them its loss falls", answer.opponents)
@@ -224,7 +224,7 @@ retraining. An opponent can be right and rare: look at the rows before you chang
         if answer.given is not None:
             yield "given", self._class(answer.given)
         if answer.predicted is not None:
-            wrong = ' <b class="wrong">≠ wrong</b>' if answer.is_wrong else ""
+            wrong = ' <b class="mark">≠ wrong</b>' if answer.is_wrong else ""
             yield "predicted", self._class(answer.predicted) + wrong
         yield "loss", _number(answer.loss)
         n = len(answer.opponents)
@@ -234,6 +234,8 @@ retraining. An opponent can be right and rare: look at the rows before you chang
             beyond = answer.loss_without < 0 <= answer.loss
             too_far = ", which goes too far: the loss cannot fall below 0" if beyond else ""
             yield f"loss without {left_out} shown", f"{loss}{too_far}"
+            rough = ' <b class="mark">rough</b>' if answer.is_rough else ""
+            yield "residual", _number(answer.residual) + rough
 
     def _causes(self, caption: str, causes: Sequence[Cause]) -> Iterator[str]:
         """Yield training rows: cards where they have pictures, else lines of a table."""
