@@ -6,11 +6,13 @@ both pages make the same decisions about the ranking's rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from nnabla_influence.cleansing.labels import number
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.explanation.attribution_page import attribution_lines
@@ -38,6 +40,8 @@ _SCRIPTS = (
 _COLUMNS = ("datasource_index", "influence", "given")
 _TARGETS = {"loss": "loss", "margin": "margin (the log odds against its given label)"}
 _EXAMPLES = 8
+_LONG = 8
+"""The characters of a number that is rounded."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class _Rows:
         images: Names of the columns of pictures.
         features: Names of the other ones, without the label.
         pictures: By row, the ``data:`` address of each picture; None where it cannot be shown.
-        cells: By row, the features.
+        cells: By row, the features; long numbers rounded.
     """
 
     images: tuple[str, ...]
@@ -110,7 +114,9 @@ def _rows(dataset: Dataset, rows: Sequence[int], label: str | None, progress: Pr
         images=tuple(map(short_name, images)),
         features=readable_names(features)[:MOST_FEATURES],
         pictures=dict(zip(rows, pictures)),
-        cells={row: [cells[row][c.position] for c in features[:MOST_FEATURES]] for row in rows},
+        cells={
+            row: [_short(cells[row][c.position]) for c in features[:MOST_FEATURES]] for row in rows
+        },
     )
 
 
@@ -263,7 +269,7 @@ retraining. An opponent can be right and rare: look at the rows before you chang
         yield "</ol>"
 
     def _cause_facts(self, cause: Cause) -> Iterator[tuple[str, str]]:
-        yield "row", str(cause.row)
+        yield "training row", str(cause.row)
         yield "influence", _number(cause.influence)
         if self._has_classes:
             yield "given", self._class(cause.given)
@@ -275,8 +281,9 @@ retraining. An opponent can be right and rare: look at the rows before you chang
         if self._data is not None:
             suggested = "" if cause.suggested is None else cause.suggested
             yield (
-                f'<div class="decide-buttons" role="group" aria-label="Decide on row {cause.row}"'
-                f' data-row="{cause.row}" data-suggested="{suggested}"></div>'
+                f'<div class="decide-buttons" role="group" data-row="{cause.row}"'
+                f' aria-label="Decide on training row {cause.row}"'
+                f' data-suggested="{suggested}"></div>'
             )
 
     def _class(self, value: float | None) -> str:
@@ -323,6 +330,11 @@ def _table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 def _escaped(cells: Iterable[str]) -> list[str]:
     return [escape(cell) for cell in cells]
+
+
+def _short(cell: str) -> str:
+    value = number(cell) if len(cell) > _LONG else math.nan
+    return cell if math.isnan(value) else f"{value:.4g}"
 
 
 def _number(value: float) -> str:

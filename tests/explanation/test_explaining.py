@@ -171,7 +171,8 @@ def regression(tmp_path_factory) -> Project:
 
 def test_a_regression_has_no_labels(regression: Project, tmp_path):
     page = tmp_path / "page.html"
-    found = explain(regression.net, run=regression.run, rows=None, output=page)
+    files = {"output": page, "ranking": tmp_path / "ranking.csv"}
+    found = explain(regression.net, run=regression.run, rows=None, **files)
     assert len(found.answers) == 25
     assert found.label is None
     for answer in found.answers:
@@ -182,6 +183,8 @@ def test_a_regression_has_no_labels(regression: Project, tmp_path):
     text = page.read_text()
     assert "predicted" in text
     assert "suggested</th>" not in text
+    assert 'data-suggested=""' in text
+    assert found.ranking.scores.suggested_label is None
     with pytest.raises(ScoreError, match="margin"):
         explain(regression.net, run=regression.run, rows=[0], target="margin")
 

@@ -63,7 +63,7 @@ def test_pictures_and_names_of_classes(tmp_path):
         assert without.startswith(f"<strong>{answer.loss_without:.3g}</strong>")
         for cause in (*answer.opponents, *answer.proponents):
             assert lists.pop(0) == {
-                "row": str(cause.row),
+                "training row": str(cause.row),
                 "influence": f"{cause.influence:.3g}",
                 "given": f"<bdi>{cause.given} · {names[cause.given]}</bdi>",
                 "suggested": f"<bdi>{cause.suggested} · {names[cause.suggested]}</bdi>",
@@ -86,7 +86,7 @@ def test_features_and_headers_are_text(tmp_path):
     assert parsed.texts["th"].count(EVIL) == 3  # of the row, its opponents and proponents
     own = (tmp_path / "validation.csv").read_text().splitlines()[3].split(",")
     first, second, *_ = cells_of(page.read_text(encoding="utf-8"))
-    assert first == own[:5]
+    assert first == [f"{float(cell):.4g}" for cell in own[:5]]
     opponent = found.answers[0].opponents[0].row
     theirs = (tmp_path / "training.csv").read_text().splitlines()[opponent + 1].split(",")
-    assert second[5:] == theirs[:5]
+    assert second[5:] == [f"{float(cell):.4g}" for cell in theirs[:5]]

@@ -37,7 +37,7 @@ class DecisionButtons {
     const { review } = this;
     const others = this.otherClasses();
     const first = others.find((label) => review.classes[label].value === suggested) ?? others[0];
-    this.select = make("select", { "aria-label": `New label of row ${this.row}` });
+    this.select = make("select", { "aria-label": `New label of training row ${this.row}` });
     this.offer([first]);
     // Many rows of many classes would be too much for the browser.
     this.select.addEventListener("focus", () => this.offer(others));
@@ -64,7 +64,7 @@ class DecisionButtons {
   decide(kind) {
     const change = [this.position, kind, kind === RELABEL ? this.select.value : null];
     this.decisions.decide([change]);
-    announce(`Row ${this.row}: ${changeText(this.review, change)}.`);
+    announce(`Training row ${this.row}: ${changeText(this.review, change)}.`);
   }
 
   show() {
@@ -75,7 +75,7 @@ class DecisionButtons {
     }
     this.buttons.forEach((button, i) => {
       button.setAttribute("aria-pressed", kind === i + 1);
-      button.setAttribute("aria-label", `${button.textContent} (row ${this.row})`);
+      button.setAttribute("aria-label", `${button.textContent} (training row ${this.row})`);
     });
   }
 }
