@@ -73,8 +73,8 @@ class Answer:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether another class is predicted than the given one."""
-        return self.given is not None and self.predicted != self.given
+        """Whether another class is predicted than the given one; below 0 is no class."""
+        return self.given is not None and self.given >= 0 and self.predicted != self.given
 
     @property
     def is_rough(self) -> bool:

@@ -86,6 +86,15 @@ def test_each_row_has_its_own_score(table: Project, monkeypatch):
             assert_close(influence, alone, 1e-4)
 
 
+def test_a_system_that_is_not_solved_is_called_rough(table: Project, tmp_path, monkeypatch):
+    page = tmp_path / "page.html"
+    for steps, rough in ((20, False), (1, True)):
+        monkeypatch.setattr(influence_functions, "STEPS", steps)
+        found = explain(table.net, run=table.run, rows=ROWS, output=page)
+        assert any(answer.is_rough for answer in found.answers) == rough
+        assert ("rough</b>" in page.read_text(encoding="utf-8")) == rough
+
+
 def test_a_ranking_has_the_mean_of_all(table: Project, tmp_path, monkeypatch):
     """As `score` ranks by the mean loss of these rows; relabel gains are means, too."""
     monkeypatch.setattr(explaining, "_AT_ONCE", 3)

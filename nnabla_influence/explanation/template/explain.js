@@ -2,6 +2,9 @@
 //
 // The same row may be shown for several evaluated rows; its decision is one.
 
+// More of them, for each of many rows, are offered when they are asked for.
+const MANY_CLASSES = 50;
+
 class DecisionButtons {
   constructor(place, review, decisions) {
     const row = Number(place.dataset.row);
@@ -38,9 +41,11 @@ class DecisionButtons {
     const others = this.otherClasses();
     const first = others.find((label) => review.classes[label].value === suggested) ?? others[0];
     this.select = make("select", { "aria-label": `New label of training row ${this.row}` });
-    this.offer([first]);
-    // Many rows of many classes would be too much for the browser.
-    this.select.addEventListener("focus", () => this.offer(others));
+    if (others.length > MANY_CLASSES) {
+      this.offer([first]);
+      this.select.addEventListener("focus", () => this.offer(others), { once: true });
+    } else this.offer(others);
+    this.select.value = review.classes[first].value;
     this.select.addEventListener("change", () => {
       if (this.decisions.entry(this.position)[1] === RELABEL) this.decide(RELABEL);
     });
