@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html import escape
 
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.explanation.attribution import Attribution, overlay, picture_of
-from nnabla_influence.explanation.explanation import Answer
+from nnabla_influence.explanation.explanation import Answer, Explanation
 from nnabla_influence.review.page import ShownAttribution
 from nnabla_influence.review.thumbnails import PAGE_SIZE, data_uri
 
@@ -43,19 +43,12 @@ def shown(
     )
 
 
-def attribution_lines(
-    dataset: Dataset, answer: Answer, class_text: Callable[[float], str]
-) -> Iterator[str]:
-    """Yield the HTML of an answer's attributions.
-
-    Args:
-        dataset: The evaluated data.
-        answer: The answer.
-        class_text: From a class to what it is called, in HTML.
-    """
+def attribution_lines(explanation: Explanation, answer: Answer) -> Iterator[str]:
+    """Yield the HTML of an answer's attributions."""
     for attribution in answer.attributions:
-        one = shown(dataset, answer.row, attribution, answer.given, answer.predicted)
-        of_class = f"class {class_text(attribution.class_)}" + (f", {one.of}" if one.of else "")
+        one = shown(explanation.validation, answer.row, attribution, answer.given, answer.predicted)
+        of_class = f"class {escape(explanation.class_text(attribution.class_))}"
+        of_class += f", {one.of}" if one.of else ""
         warning = f"<br><strong>{escape(one.warning)}</strong>" if one.warning else ""
         caption = f"What made the score of {of_class}:<br>{escape(one.about)}{warning}"
         yield "<figure>"
