@@ -1,0 +1,131 @@
+"""The plugin "Explain": why the network answers an evaluated row as it does."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnabla_influence.arguments import path_or_auto
+from nnabla_influence.console.dialog import Dialog, choice, run_plugin, say
+from nnabla_influence.console.evaluated_row import add_row_fields, evaluated_row
+from nnabla_influence.text import listed
+
+if TYPE_CHECKING:
+    from nnabla_influence.console.desktop import Result
+    from nnabla_influence.explanation import Explanation
+
+NAME = "Explain"
+FOLDER, RANKING, PAGE = "explanation", "explain.csv", "explain.html"
+"""Where the ranking lies beside the image that NNCD shows."""
+
+_OPPONENTS = 5
+
+
+def build_parser(label: str, *, of_table: bool = False) -> Dialog:
+    """Return the plugin's parser."""
+    parser = Dialog(
+        label,
+        "Why is this answer wrong? Shows the training rows that raise, and that lower, the loss of\n"
+        "one evaluated row most, and where the network looked in a picture.\n",
+    )
+    parser.add_model()
+    add_row_fields(parser, of_table=of_table)
+    text = "training dataset, if not the one that the model file names"
+    parser.add_field("-t --input-train", text, "csv", parse=path_or_auto)
+    text = "ranking to write; the page lies beside it"
+    parser.add_field("-o --output", text, "csv", RANKING)
+    parser.add_device()
+    parser.add_desktop_options()
+    return parser
+
+
+def main(
+    label: str, arguments: Sequence[str] | None = None, *, of_table: bool = False
+) -> None:
+    """Run the plugin as `run_plugin` does."""
+    run_plugin(NAME, build_parser(label, of_table=of_table), _work, arguments)
+
+
+def _work(parsed: argparse.Namespace, result: Result | None) -> None:
+    evaluated, row = evaluated_row(parsed, result)
+    if result is not None:
+        _work_for_desktop(parsed, result, evaluated, row)
+        return
+    output = Path(parsed.output)
+    # The Console's user does not see its working folder.
+    page = output.with_suffix(".html").absolute()
+    explanation = _explain(parsed, evaluated, row, output, page)
+    _report(explanation, output, page)
+
+
+def _work_for_desktop(
+    parsed: argparse.Namespace, result: Result, evaluated: Path, row: int
+) -> None:
+    from nnabla_influence.console.dataset_page import DatasetEntry
+    from nnabla_influence.console.strip import strip
+    from nnabla_influence.review.reviewed import read_reviewed
+
+    entry = DatasetEntry(result, choice(parsed.import_dataset, "yes", "no") == "yes")
+    with result.files(FOLDER) as staged:
+        explanation = _explain(parsed, evaluated, row, staged / RANKING, staged / PAGE)
+        entry.write_copy(staged / RANKING, staged)
+    folder = result.sidecar(FOLDER)
+    _report(explanation, folder / RANKING, folder / PAGE)
+    (answer,) = explanation.answers
+    heading = [
+        f"Index {row + 1}: loss {answer.loss:.3g};",
+        f"{answer.loss_without:.3g} without its",
+        f"{len(answer.opponents)} strongest opponents",
+        *entry.add(folder),
+        f"Page: {folder.name}/{PAGE}",
+    ]
+    # The log, which names the folder, is hidden once there is an image.
+    closing = f"The page, for a browser: {folder / PAGE}"
+    reviewed = read_reviewed(folder / RANKING)
+    worst = [one for one in reviewed[:_OPPONENTS] if one.influence < 0]
+    before = evaluated_tiles(explanation.validation, answer)
+    result.show(strip(heading, reviewed, worst, closing=closing, before=before))
+
+
+def _explain(
+    parsed: argparse.Namespace, evaluated: Path, row: int, ranking: Path, page: Path
+) -> Explanation:
+    from nnabla_influence.explanation import explain
+    from nnabla_influence.progress import ConsoleProgress
+
+    return explain(
+        parsed.model,
+        rows=[row],
+        train=parsed.input_train,
+        validation=evaluated,
+        output=page,
+        ranking=ranking,
+        device=parsed.device,
+        progress=ConsoleProgress(),
+    )
+
+
+def _report(explanation: Explanation, ranking: Path, page: Path) -> None:
+    from nnabla_influence.console.attribution import lines
+
+    (answer,) = explanation.answers
+    what = [f"loss {answer.loss:.3g}"]
+    if answer.given is not None:
+        what.insert(0, f"given {answer.given}")
+    if answer.predicted is not None:
+        what.insert(-1, f"predicted {answer.predicted:g}")
+    say(f"The row with index {answer.row + 1} (row {answer.row}): {', '.join(what)}")
+    if answer.opponents:
+        rows = listed(cause.row for cause in answer.opponents)
+        say(
+            f"Its strongest opponents are the training rows {rows}; without them its loss is"
+            f" {answer.loss_without:.3g}, to first order"
+        )
+    else:
+        say("No training row raises its loss")
+    for line in lines(answer.attributions):
+        say(line)
+    say(f"{ranking}: {len(explanation.train)} training rows by their influence on this row")
+    say(f"To see the page, and to decide on the rows, open {page} in a browser")
