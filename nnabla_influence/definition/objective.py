@@ -56,6 +56,7 @@ class Objective:
             where it is not one comparison.
         prediction: What the network predicts for each example, shape ``(B,)``: a label, or the
             value of a regression with one output; None for others.
+        layers: The first output of each function, by the name of its layer, such as ``ReLU_2``.
         statistics: With batch statistics, what the mini-batch does to each of the
             `running_statistics`.
         normalizations: With batch statistics, what is written out in the graph but is one function.
@@ -72,6 +73,7 @@ class Objective:
     penalty: nn.Variable | None
     outputs: nn.Variable | None
     prediction: nn.Variable | None
+    layers: Mapping[str, nn.Variable]
     statistics: tuple[Statistic, ...] = ()
     normalizations: tuple[Normalization, ...] = ()
     draws: tuple[Draw, ...] = ()
@@ -164,6 +166,7 @@ def build_objective(
             penalty=_sum(network, terms.penalties, NF.mean) if terms.penalties else None,
             outputs=build_outputs(definition, network.built),
             prediction=prediction,
+            layers={node.name: network.built(node.outputs[0]) for node in network.nodes},
             draws=draws.draws,
             statistics=normalizations.statistics(terms.outputs) if mode.batch_statistics else (),
             normalizations=tuple(normalizations.by_batch),
