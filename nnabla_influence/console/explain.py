@@ -14,6 +14,7 @@ from nnabla_influence.text import listed
 
 if TYPE_CHECKING:
     from nnabla_influence.console.desktop import Result
+    from nnabla_influence.console.explained import Explained
     from nnabla_influence.explanation import Explanation
 
 NAME = "Explain"
@@ -27,8 +28,8 @@ def build_parser(label: str, *, of_table: bool = False) -> Dialog:
     """Return the plugin's parser."""
     parser = Dialog(
         label,
-        "Why is this answer wrong? Shows the training rows that raise, and that lower, the loss of\n"
-        "one evaluated row most, and where the network looked in a picture.\n",
+        "Why is this answer wrong? Shows the training rows that raise, and that lower, the loss\n"
+        "of one evaluated row most, and where the network looked in a picture.\n",
     )
     parser.add_model()
     add_row_fields(parser, of_table=of_table)
@@ -41,9 +42,7 @@ def build_parser(label: str, *, of_table: bool = False) -> Dialog:
     return parser
 
 
-def main(
-    label: str, arguments: Sequence[str] | None = None, *, of_table: bool = False
-) -> None:
+def main(label: str, arguments: Sequence[str] | None = None, *, of_table: bool = False) -> None:
     """Run the plugin as `run_plugin` does."""
     run_plugin(NAME, build_parser(label, of_table=of_table), _work, arguments)
 
@@ -57,7 +56,7 @@ def _work(parsed: argparse.Namespace, result: Result | None) -> None:
     # The Console's user does not see its working folder.
     page = output.with_suffix(".html").absolute()
     explanation = _explain(parsed, evaluated, row, output, page)
-    _report(explanation, output, page)
+    _report(_explained(explanation), explanation, output, page)
 
 
 def _work_for_desktop(
@@ -72,7 +71,8 @@ def _work_for_desktop(
         explanation = _explain(parsed, evaluated, row, staged / RANKING, staged / PAGE)
         entry.write_copy(staged / RANKING, staged)
     folder = result.sidecar(FOLDER)
-    _report(explanation, folder / RANKING, folder / PAGE)
+    explained = _explained(explanation)
+    _report(explained, explanation, folder / RANKING, folder / PAGE)
     (answer,) = explanation.answers
     heading = [
         f"Index {row + 1}: loss {answer.loss:.3g};",
@@ -85,8 +85,8 @@ def _work_for_desktop(
     closing = f"The page, for a browser: {folder / PAGE}"
     reviewed = read_reviewed(folder / RANKING)
     worst = [one for one in reviewed[:_OPPONENTS] if one.influence < 0]
-    before = evaluated_tiles(explanation.validation, answer)
-    result.show(strip(heading, reviewed, worst, closing=closing, before=before))
+    tiles = explained.tiles()
+    result.show(strip(heading, reviewed, worst, closing=closing, before=tiles))
 
 
 def _explain(
@@ -107,25 +107,29 @@ def _explain(
     )
 
 
-def _report(explanation: Explanation, ranking: Path, page: Path) -> None:
-    from nnabla_influence.console.attribution import lines
+def _explained(explanation: Explanation) -> Explained:
+    from nnabla_influence.console.explained import Explained
 
     (answer,) = explanation.answers
-    what = [f"loss {answer.loss:.3g}"]
-    if answer.given is not None:
-        what.insert(0, f"given {answer.given}")
-    if answer.predicted is not None:
-        what.insert(-1, f"predicted {answer.predicted:g}")
-    say(f"The row with index {answer.row + 1} (row {answer.row}): {', '.join(what)}")
+    return Explained(
+        explanation.validation,
+        explanation.label,
+        answer.row,
+        answer.given,
+        answer.predicted,
+        answer.attributions,
+    )
+
+
+def _report(explained: Explained, explanation: Explanation, ranking: Path, page: Path) -> None:
+    (answer,) = explanation.answers
+    for line in explained.lines():
+        say(line)
     if answer.opponents:
         rows = listed(cause.row for cause in answer.opponents)
         say(
-            f"Its strongest opponents are the training rows {rows}; without them its loss is"
-            f" {answer.loss_without:.3g}, to first order"
+            f"Its loss is {answer.loss:.3g}; without its strongest opponents, the training rows"
+            f" {rows}, it would be {answer.loss_without:.3g}, to first order"
         )
-    else:
-        say("No training row raises its loss")
-    for line in lines(answer.attributions):
-        say(line)
     say(f"{ranking}: {len(explanation.train)} training rows by their influence on this row")
     say(f"To see the page, and to decide on the rows, open {page} in a browser")
