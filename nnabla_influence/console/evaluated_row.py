@@ -34,11 +34,11 @@ _CLICKED = re.compile(r"plugin_([0-9]+)_[0-9]+")
 def add_row_fields(dialog: Dialog, *, of_table: bool) -> None:
     """Add the fields of the evaluated row: its number, and for pictures the clicked cell's file."""
     dialog.add_field("-i --input", "result of the evaluation", "csv", RESULT)
-    text, default = "number of the row in that result, from 1", 1
+    text = "number of the row in that result, from 1"
     if not of_table:
         dialog.add_field("-im --image", "evaluated picture to explain", "image")
-        text, default = f"{text}, in place of the picture", None
-    dialog.add_field("-i2 --index", text, "int", default, int)
+        text += ", in place of the picture"
+    dialog.add_field("-i2 --index", text, "int", 1 if of_table else None, int)
 
 
 def evaluated_row(parsed: argparse.Namespace, result: Result | None) -> tuple[Path, int]:
