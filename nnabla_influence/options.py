@@ -17,6 +17,7 @@ PROTOCOLS = ("all", "last")
 METHODS = ("auto", "exact", "final", "influence-function")
 TARGETS = ("loss", "error", "q-loss", "margin")
 CURVATURES = ("hessian", "gauss-newton")
+ATTRIBUTIONS = ("auto", "gradcam", "lime")
 
 Amount = Union[int, float]
 """Rows: a number from 1, or a fraction of all."""
@@ -231,6 +232,36 @@ class CurveOptions:
                     raise InfluenceError(
                         f"{what} {value!r} is unknown; choose from {', '.join(known)}"
                     )
+
+
+@dataclass(frozen=True)
+class AttributionOptions:
+    """How the parts of a row are weighed; the values are checked.
+
+    Attributes:
+        method: ``gradcam``, ``lime`` or ``auto``: gradcam where the network classifies pictures
+            with convolutions, else nothing.
+        layer: For gradcam, the layer's name; None for what the last convolution leads to.
+        samples: For lime, how many changed rows the network is given.
+        seed: For lime, of the changes.
+
+    Raises:
+        InfluenceError: A value is none of these.
+    """
+
+    method: str = "gradcam"
+    layer: str | None = None
+    samples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in ATTRIBUTIONS:
+            known = ", ".join(ATTRIBUTIONS)
+            raise InfluenceError(f"explain {self.method!r} is unknown; use one of {known}")
+        check_count("samples", self.samples)
+        check_count("seed", self.seed, 0)
+        if self.layer is not None and self.method == "lime":
+            raise InfluenceError(f"layer {self.layer!r} does not go with lime; use gradcam")
 
 
 @dataclass(frozen=True)

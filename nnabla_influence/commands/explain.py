@@ -40,14 +40,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="loss",
         help="of each row: its loss, or the margin of its class (default: %(default)s)",
     )
+    options.add_attribution(parser, "auto")
+    parser.add_argument(
+        "--pictures", metavar="FOLDER", help="folder to write the heat maps to, as PNG files"
+    )
     options.add_device(parser)
     parser.set_defaults(usage_error=parser.error)
 
 
 def run(parsed: argparse.Namespace) -> None:
     """Explain, and print the first answers."""
-    if parsed.output is None and parsed.table is None:
-        parsed.usage_error("give -o for a page, --table for a table, or both")
+    shown = parsed.output is not None or parsed.pictures is not None
+    if not shown and parsed.table is None:
+        parsed.usage_error("give -o for a page, --table for a table, or --pictures for heat maps")
 
     from nnabla_influence.explanation import explain
     from nnabla_influence.progress import TerminalProgress
@@ -62,11 +67,13 @@ def run(parsed: argparse.Namespace) -> None:
         output=parsed.output,
         table=parsed.table,
         target=parsed.target,
+        attribution=options.attribution_of(parsed) if shown else None,
+        pictures=parsed.pictures,
         device=parsed.device,
         progress=TerminalProgress(),
     )
     answers = explanation.answers
-    for path in filter(None, (parsed.output, parsed.table)):
+    for path in filter(None, (parsed.output, parsed.table, parsed.pictures)):
         show(f"{path}: {len(answers)} evaluated rows, {len(explanation.train)} training rows")
     for answer in answers[:_SHOWN]:
         predicted = "" if answer.predicted is None else f", predicted {answer.predicted:g}"

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from nnabla_influence.arguments import count, row_numbers, window
+from nnabla_influence.arguments import count, count_or_none, row_numbers, window
+from nnabla_influence.options import ATTRIBUTIONS, AttributionOptions
 
 SPELLINGS = {
     "model": ("-m", "--model"),
@@ -97,6 +98,43 @@ def add_group_by(parser: argparse.ArgumentParser, text: str) -> None:
         help=f"{text} the sum and mean of influence by this column of the CSV: a class, an"
         " annotator, a date, comments too (without their #), or of pictures the folder",
     )
+
+
+def add_attribution(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add ``--explain``, ``--layer``, ``--samples`` and ``--seed``; see `attribution_of`."""
+    parser.add_argument(
+        "--explain",
+        choices=(*ATTRIBUTIONS, "none"),
+        default=default,
+        help="show what in a row made the scores of its given and its predicted class; auto:"
+        " gradcam where the network classifies pictures with convolutions (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--layer",
+        metavar="NAME",
+        help="gradcam: the layer to look at (default: what the last convolution leads to)",
+    )
+    parser.add_argument(
+        "--samples",
+        type=count,
+        default=1000,
+        metavar="N",
+        help="lime: how many changed rows the network is given (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=count_or_none,
+        default=0,
+        metavar="N",
+        help="lime: draws the changes (default: %(default)s)",
+    )
+
+
+def attribution_of(parsed: argparse.Namespace) -> AttributionOptions | None:
+    """Return what the user chose of them; None for ``--explain none``."""
+    if parsed.explain == "none":
+        return None
+    return AttributionOptions(parsed.explain, parsed.layer, parsed.samples, parsed.seed)
 
 
 def add_running_statistics(parser: argparse.ArgumentParser) -> None:

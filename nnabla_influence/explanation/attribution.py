@@ -4,58 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import nnabla as nn
 import numpy as np
 from PIL import Image
 
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.definition import Objective
+from nnabla_influence.definition import Input, Objective, find_label
 from nnabla_influence.definition.losses import OutputKind, kind_of_outputs
 from nnabla_influence.engine import Engine
 from nnabla_influence.errors import InfluenceError, UnsupportedError
 from nnabla_influence.explanation.grad_cam import find_layer, heat_maps, upsampled
-from nnabla_influence.options import check_count
+from nnabla_influence.explanation.lime import (
+    LocalModel,
+    Predict,
+    explain_features,
+    explain_picture,
+    superpixels,
+)
+from nnabla_influence.influence.relabelling import class_scores
+from nnabla_influence.options import AttributionOptions
 from nnabla_influence.progress import Progress
+from nnabla_influence.review.columns import readable_names
 
 METHODS = ("gradcam", "lime")
-AUTO = "auto"
 
 _FOR, _AGAINST = (230, 159, 0), (0, 114, 178)
 """Orange and blue of Okabe and Ito, which colour-blind readers tell apart."""
 _COVER = 0.75
 """Of the picture, by the strongest heat."""
 _SHOWN_SIZE = 128
-
-
-@dataclass(frozen=True)
-class AttributionOptions:
-    """How the parts of a row are weighed; the values are checked.
-
-    Attributes:
-        method: ``gradcam``, ``lime`` or ``auto``: gradcam where the network classifies pictures
-            with convolutions, else nothing.
-        layer: For gradcam, the layer's name; None for what the last convolution leads to.
-        samples: For lime, how many changed rows the network is given.
-        seed: For lime, of the changes.
-
-    Raises:
-        InfluenceError: A value is none of these.
-    """
-
-    method: str = "gradcam"
-    layer: str | None = None
-    samples: int = 1000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.method not in (AUTO, *METHODS):
-            known = ", ".join((AUTO, *METHODS))
-            raise InfluenceError(f"explain {self.method!r} is unknown; use one of {known}")
-        check_count("samples", self.samples)
-        check_count("seed", self.seed, 0)
-        if self.layer is not None and self.method == "lime":
-            raise InfluenceError(f"layer {self.layer!r} does not go with lime; use gradcam")
+_ROWS = 1000
+"""Of which the features' standard deviations are taken."""
+_LEAST_FIT, _NOISE = 0.5, 0.1
+"""Of LIME's R², and of the share of chance in its weights, beyond which it is not relied on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +66,13 @@ class Attribution:
     warning: str = ""
 
 
+class _Features(NamedTuple):
+    """The features of a table, with their standard deviations over its rows."""
+
+    names: Sequence[str]
+    deviations: np.ndarray
+
+
 def attribute(
     engine: Engine,
     context: nn.Context,
@@ -107,20 +97,22 @@ def attribute(
         InfluenceError: There is no such class, or no such layer.
         UnsupportedError: The method does not suit the network.
     """
-    if options.method == AUTO and not can_attribute(engine, dataset, "gradcam"):
+    if options.method == "auto" and not can_attribute(engine, dataset, "gradcam"):
         return [()] * len(rows)
     _check_classes(engine.objective, classes)
     distinct = [tuple(dict.fromkeys(own)) for own in classes]
-    pairs = [(int(row), c) for row, own in zip(rows, distinct) for c in own]
-    found = iter(_by_grad_cam(engine.objective, context, dataset, pairs, options, progress))
-    return [tuple(next(found) for _ in own) for own in distinct]
+    if options.method == "lime":
+        return _by_lime(engine, dataset, rows, distinct, options, progress)
+    return _by_grad_cam(engine.objective, context, dataset, rows, distinct, options, progress)
 
 
 def can_attribute(engine: Engine, dataset: Dataset, method: str) -> bool:
     """Whether a method suits a network without further choice, such as that of a layer."""
     try:
         n_classes(engine.objective)
-        if method == "gradcam":
+        if method == "lime":
+            _explained_input(engine.objective)
+        else:
             find_layer(engine.objective)
     except UnsupportedError:
         return False
@@ -157,30 +149,132 @@ def _by_grad_cam(
     objective: Objective,
     context: nn.Context,
     dataset: Dataset,
-    pairs: Sequence[tuple[int, int]],
+    rows: np.ndarray,
+    classes: Sequence[Sequence[int]],
     options: AttributionOptions,
     progress: Progress,
-) -> list[Attribution]:
+) -> list[tuple[Attribution, ...]]:
     layer = find_layer(objective, options.layer)
     # Each score is a class's own output; of one logit, that of class 1, and its negative.
     one = kind_of_outputs(objective.definition) in (OutputKind.LOGIT, OutputKind.PROBABILITY)
     of_classes = np.array([[-1.0], [1.0]]) if one else np.eye(n_classes(objective))
-    rows, chosen = np.array(pairs, np.int64).reshape(-1, 2).T
-    with progress.stage("Grad-CAM", len(pairs), "pictures") as stage:
-        heat = heat_maps(objective, context, layer, dataset.batch, rows, of_classes[chosen], stage)
     shape = objective.inputs[layer.column].shape[2:]
-    return [
-        Attribution(
+    of_rows = np.repeat(rows, [len(own) for own in classes])
+    chosen = of_classes[[c for own in classes for c in own]]
+    with progress.stage("Grad-CAM", len(of_rows), "pictures") as stage:
+        maps = iter(heat_maps(objective, context, layer, dataset.batch, of_rows, chosen, stage))
+
+    def attribution(c: int) -> Attribution:
+        heat = next(maps)
+        return Attribution(
             method="gradcam",
             class_=c,
             column=layer.column,
-            values=upsampled(one_heat, shape),
+            values=upsampled(heat, shape),
             features=(),
             detail=f"layer {layer.name}",
-            warning="" if one_heat.any() else "nothing in this layer speaks for the class",
+            warning="" if heat.any() else "nothing in this layer speaks for the class",
         )
-        for (_, c), one_heat in zip(pairs, heat)
+
+    return [tuple(map(attribution, own)) for own in classes]
+
+
+def _by_lime(
+    engine: Engine,
+    dataset: Dataset,
+    rows: np.ndarray,
+    classes: Sequence[Sequence[int]],
+    options: AttributionOptions,
+    progress: Progress,
+) -> list[tuple[Attribution, ...]]:
+    explained = _explained_input(engine.objective)
+    how = {"samples": options.samples, "seed": options.seed}
+    table = None if _is_picture(explained) else _features(dataset, explained)
+    found = []
+    with progress.stage("LIME", len(rows), "rows") as stage:
+        for row, own in zip(rows, classes):
+            batch = dataset.batch(np.array([row]))
+            predict, [value] = _predictor(engine, batch, explained), batch[explained.column]
+            segments = None
+            if table is None:
+                segments = superpixels(value)
+                models = explain_picture(predict, value, segments, own, **how)
+            else:
+                flat = value.reshape(-1).astype(np.float64)
+                models = explain_features(predict, flat, table.deviations, own, **how)
+            found.append(
+                tuple(
+                    Attribution(
+                        method="lime",
+                        class_=c,
+                        column=None if segments is None else explained.column,
+                        values=None if segments is None else model.weights[segments],
+                        features=() if table is None else _strongest(table.names, model.weights),
+                        detail=f"{options.samples} samples, seed {options.seed}, R² {model.r2:.2f}",
+                        warning=_warning(model),
+                    )
+                    for c, model in zip(own, models)
+                )
+            )
+            stage.update()
+    return found
+
+
+def _explained_input(objective: Objective) -> Input:
+    """Return the network's input that LIME changes: its picture, or its features."""
+    definition, label = objective.definition, find_label(objective.definition)
+    others = [
+        i
+        for i in definition.inputs
+        if i.n_classes is None and (label is None or i.column != label.column)
     ]
+    pictures = [i for i in others if _is_picture(i)]
+    if pictures:
+        return pictures[0]
+    if len(others) != 1:
+        raise UnsupportedError(
+            f"{definition.path}: has {len(others)} inputs of numbers, but LIME explains one; use"
+            " gradcam or none"
+        )
+    return others[0]
+
+
+def _is_picture(of: Input) -> bool:
+    return len(of.shape) in (2, 3) and min(of.shape[-2:]) > 1
+
+
+def _predictor(engine: Engine, batch: dict[str, np.ndarray], explained: Input) -> Predict:
+    """Return the class scores of a row with other values of one input."""
+
+    def predict(values: np.ndarray) -> np.ndarray:
+        repeated = {name: np.repeat(own, len(values), axis=0) for name, own in batch.items()}
+        repeated[explained.column] = values.reshape(-1, *explained.shape).astype(np.float32)
+        scores = class_scores(engine.objective.definition, engine.outputs(repeated).values)
+        assert scores is not None  # there are classes
+        return scores
+
+    return predict
+
+
+def _features(dataset: Dataset, explained: Input) -> _Features:
+    some = np.linspace(0, len(dataset) - 1, min(len(dataset), _ROWS)).astype(np.int64)
+    deviations = dataset.values(explained.column, some).reshape(len(some), -1).std(axis=0)
+    columns = [c for c in dataset.columns if c.name == explained.column and not c.is_comment]
+    names: Sequence[str] = readable_names(columns)
+    if len(columns) != len(deviations):  # in a file
+        names = [f"{explained.column}__{k}" for k in range(len(deviations))]
+    return _Features(names, deviations)
+
+
+def _strongest(names: Sequence[str], weights: np.ndarray) -> tuple[tuple[str, float], ...]:
+    order = np.argsort(-np.abs(weights), kind="stable")
+    return tuple((names[k], float(weights[k])) for k in order)
+
+
+def _warning(model: LocalModel) -> str:
+    if model.r2 < _LEAST_FIT:
+        return "the linear model fits badly"
+    return "too few samples: another seed gives other weights" if model.noise > _NOISE else ""
 
 
 def picture_of(values: np.ndarray) -> Image.Image:

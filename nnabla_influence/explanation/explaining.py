@@ -8,7 +8,9 @@ block at a time.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import nnabla as nn
 import numpy as np
@@ -17,7 +19,8 @@ from nnabla_influence import files
 from nnabla_influence.definition import Definition, find_label
 from nnabla_influence.definition.losses import Label, kind_of_outputs
 from nnabla_influence.engine import Engine
-from nnabla_influence.errors import InfluenceError, ScoreError, UnsupportedError
+from nnabla_influence.errors import InfluenceError, OutputError, ScoreError, UnsupportedError
+from nnabla_influence.explanation.attribution import Attribution, attribute
 from nnabla_influence.explanation.explanation import Answer, Cause, Explanation, is_table
 from nnabla_influence.explanation.page import write_page
 from nnabla_influence.files import PathLike
@@ -30,7 +33,7 @@ from nnabla_influence.influence.relabelling import (
     suggest,
 )
 from nnabla_influence.influence.targets import Target, target_of
-from nnabla_influence.options import Options
+from nnabla_influence.options import AttributionOptions, Options
 from nnabla_influence.progress import Progress, SilentProgress
 from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.review.page import check_outputs
@@ -61,6 +64,8 @@ def explain(
     output: PathLike | None = None,
     table: PathLike | None = None,
     target: str = "loss",
+    attribution: AttributionOptions | None = None,
+    pictures: PathLike | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Explanation:
@@ -77,6 +82,9 @@ def explain(
         table: The CSV of all scores to write; None for nowhere.
         target: ``loss`` of each row, or the ``margin`` of its class, for which the loss without the
             opponents cannot fall below 0.
+        attribution: How to find what in each row made the scores of its given and its predicted
+            class, for the page and the pictures; None for not at all.
+        pictures: The folder to write that into as PNG files; None for nowhere.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         progress: Where to show the progress; silent by default.
 
@@ -90,6 +98,8 @@ def explain(
     request = Request(model, run, train, validation, None, parameters, options, device)
     check_request(request)
     check_outputs(model, page=output)
+    if pictures is not None:
+        attribution = _for_pictures(pictures, attribution)
     inputs = read_inputs(request, progress)
     _check_number(len(inputs.validation_rows), output)
     if table is not None:
@@ -101,12 +111,32 @@ def explain(
             " comparison of outputs with a target; use score, with --validation-rows"
         )
     with without_futile_imports():
+        attributions = _attributions(inputs, method.at_end, attribution, progress)
         explanation = _explained(inputs, method, progress)
+        answers = zip(explanation.answers, attributions)
+        replaced = tuple(dataclasses.replace(a, attributions=own) for a, own in answers)
+        explanation = dataclasses.replace(explanation, answers=replaced)
     if output is not None:
         write_page(explanation, output, progress)
     if table is not None:
         explanation.write_table(table)
+    if pictures is not None:
+        explanation.write_pictures(pictures)
     return explanation
+
+
+def _for_pictures(folder: PathLike, options: AttributionOptions | None) -> AttributionOptions:
+    """Check the folder of pictures before the work, and say what they show."""
+    if options is None:
+        raise InfluenceError(f"{folder}: there are no pictures without gradcam or lime; choose one")
+    try:
+        Path(folder).mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be made ({error.strerror}); give another folder"
+        ) from error
+    files.check_writable(Path(folder) / "row_0.png")
+    return dataclasses.replace(options, method="gradcam") if options.method == "auto" else options
 
 
 def _check_number(n: int, output: PathLike | None) -> None:
@@ -156,6 +186,23 @@ def _explained(inputs: Inputs, method: Method, progress: Progress) -> Explanatio
                 stage.update()
     column = None if label is None else label.column
     return Explanation(train, validation, of.name, column, tuple(answers), influence)
+
+
+def _attributions(
+    inputs: Inputs, engine: Engine, options: AttributionOptions | None, progress: Progress
+) -> list[tuple[Attribution, ...]]:
+    """Return those of each evaluated row, for its given and its predicted class."""
+    rows, dataset = inputs.validation_rows, inputs.validation
+    if options is None:
+        return [()] * len(rows)
+    classes: list[list[int]] = [[] for _ in rows]
+    label = _label(engine.objective.definition)
+    predicted = evaluate(engine, dataset, rows, SilentProgress()).predictions
+    if label is not None and predicted is not None:
+        both = zip(classes_of(dataset, label, rows).tolist(), predicted.tolist())
+        # A row that the loss ignores has a label below 0.
+        classes = [[int(c) for c in own if c >= 0] for own in both]
+    return attribute(engine, inputs.device.context, dataset, rows, classes, options, progress)
 
 
 def _label(definition: Definition) -> Label | None:

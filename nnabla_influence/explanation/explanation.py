@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
+from nnabla_influence.explanation.attribution import Attribution, overlay, picture_of
 from nnabla_influence.files import PathLike, replacing_file
+from nnabla_influence.review.thumbnails import png_bytes
 
 _INDEX, _ROW = "datasource_index", "row_"
 
@@ -45,6 +48,7 @@ class Answer:
         opponents: The training rows that raise the target most, the strongest first.
         proponents: Those that lower it most, likewise.
         loss_without: The loss without the opponents, to first order.
+        attributions: What in the row made the scores of the given and of the predicted class.
     """
 
     row: int
@@ -54,6 +58,7 @@ class Answer:
     opponents: tuple[Cause, ...]
     proponents: tuple[Cause, ...]
     loss_without: float
+    attributions: tuple[Attribution, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +93,28 @@ class Explanation:
             file.write(f"{','.join([_INDEX, *names])}\n")
             for row, influence in enumerate(self.influence.T):
                 file.write(f"{row},{','.join(f'{value:.9g}' for value in influence.tolist())}\n")
+
+    def write_pictures(self, folder: PathLike) -> list[Path]:
+        """Write what the attributions of pictures show, such as ``row_3_gradcam_class_5.png``.
+
+        Returns:
+            The files; none of a table.
+
+        Raises:
+            OutputError: One cannot be written.
+        """
+        written = []
+        for answer in self.answers:
+            for attribution in answer.attributions:
+                if attribution.column is None or attribution.values is None:
+                    continue
+                name = f"row_{answer.row}_{attribution.method}_class_{attribution.class_}.png"
+                [values] = self.validation.values(attribution.column, np.array([answer.row]))
+                picture = overlay(picture_of(values), attribution.values)
+                with replacing_file(Path(folder) / name) as temporary:
+                    temporary.write_bytes(png_bytes(picture))
+                written.append(Path(folder) / name)
+        return written
 
 
 def is_table(path: PathLike) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.dataset.header import Column
+from nnabla_influence.explanation.attribution_page import attribution_lines
 from nnabla_influence.explanation.explanation import Answer, Cause, Explanation
 from nnabla_influence.files import PathLike, replacing_file
 from nnabla_influence.progress import Progress
@@ -27,6 +28,7 @@ caption { text-align: left; font-weight: bold; padding: .5em 0; }
 td, th { border: 1px solid #888; padding: .2em .6em; text-align: right; white-space: nowrap; }
 img { image-rendering: pixelated; min-width: 48px; display: block; }
 nav a { display: inline-block; margin-right: .8em; }
+figure { display: inline-block; margin: 0 1em 1em 0; vertical-align: top; max-width: 20em; }
 """
 _TARGETS = {"loss": "loss", "margin": "margin (the log odds against its given label)"}
 _EXAMPLES = 8
@@ -147,6 +149,7 @@ def _section(
     given = [evaluated.class_text(answer.given)] * has_classes
     own = [*given, evaluated.class_text(answer.predicted), _number(answer.loss)]
     yield from _table("The evaluated row", heads, [[*own, *evaluated.cells[answer.row]]])
+    yield from attribution_lines(explanation.validation, answer, evaluated.class_text)
     n = len(answer.opponents)
     if n:
         left_out = "1 opponent" if n == 1 else f"{n} opponents"
