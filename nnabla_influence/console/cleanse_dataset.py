@@ -141,9 +141,7 @@ def _lines(cleansed: Cleansed) -> Iterator[str]:
         yield line.replace("--below 0", f"--remove {HARMFUL}")
 
 
-def _newest(
-    result: Result, decisions: str | None = None, *, of_advice: bool = False
-) -> Path:
+def _newest(result: Result, decisions: str | None = None, *, of_advice: bool = False) -> Path:
     """Return the job's newest ranking, of any plugin or of Advise.
 
     That of *Explain*, by one evaluated row, counts only for the decisions that are about it.

@@ -70,7 +70,7 @@ def _row_of(path: Path, image: str) -> int:
     name = os.path.basename(_slashes(image))
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = filter(None, csv.reader(file))
+            rows = csv.reader(file)
             next(rows, None)
             found = [
                 number

@@ -93,6 +93,7 @@ def _explain(
     parsed: argparse.Namespace, evaluated: Path, row: int, ranking: Path, page: Path
 ) -> Explanation:
     from nnabla_influence.explanation import explain
+    from nnabla_influence.options import AttributionOptions
     from nnabla_influence.progress import ConsoleProgress
 
     return explain(
@@ -102,6 +103,7 @@ def _explain(
         validation=evaluated,
         output=page,
         ranking=ranking,
+        attribution=AttributionOptions("auto"),
         device=parsed.device,
         progress=ConsoleProgress(),
     )
