@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.explanation.attribution import Attribution, overlay, picture_of
+from nnabla_influence.explanation.attribution import overlay, picture_of
 from nnabla_influence.explanation.explanation import Answer
 from nnabla_influence.review.thumbnails import PAGE_SIZE, data_uri
 

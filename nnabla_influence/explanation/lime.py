@@ -51,6 +51,7 @@ class LocalModel:
         intercept: b.
         r2: The share of the weighted variance of the scores that the model explains; 0 where the
             score does not change.
+        deviation: The weighted standard deviation of the scores.
         noise: The expected share of chance in the squared length of the weights, as by another
             seed.
     """
@@ -58,6 +59,7 @@ class LocalModel:
     weights: np.ndarray
     intercept: float
     r2: float
+    deviation: float
     noise: float
 
 
@@ -173,16 +175,20 @@ def _fit(z: np.ndarray, scores: np.ndarray, pi: np.ndarray) -> list[LocalModel]:
     inverse = np.linalg.inv(gram + _ALPHA * np.eye(z.shape[1]))
     w = inverse @ (z.T @ (pi[:, None] * f))  # (K, c)
     residuals = f - z @ w
-    # White's variance of the weights, which allows for errors that differ from sample to sample.
+    # The variance of the weights, with errors that differ from sample to sample, each as if its
+    # sample had been left out (HC3).
     by_sample = (pi[:, None] * z) @ inverse
-    noise = (by_sample**2).sum(axis=1) @ residuals**2
-    variance, left = pi @ f**2, pi @ residuals**2
+    leverage = (by_sample * z).sum(axis=1) + pi / total
+    errors = residuals / np.maximum(1 - leverage, 1e-9)[:, None]
+    noise = (by_sample**2).sum(axis=1) @ errors**2
+    variance, left = pi @ f**2 / total, pi @ residuals**2 / total
     squares = (w**2).sum(axis=0)
     return [
         LocalModel(
             weights=w[:, c],
             intercept=float(mean[c] - z_mean @ w[:, c]),
             r2=float(1 - left[c] / variance[c]) if variance[c] > 0 else 0.0,
+            deviation=float(np.sqrt(variance[c])),
             noise=float(noise[c] / squares[c]) if squares[c] > 0 else 0.0,
         )
         for c in range(scores.shape[1])
