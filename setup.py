@@ -37,6 +37,7 @@ setup(
     package_dir=BUNDLED,
     package_data={  # MANIFEST.in names the bundled files
         "nnabla_influence": ["py.typed"],
+        "nnabla_influence.explanation": ["template/*"],
         "nnabla_influence.review": ["template/*", "template/*/*"],
     },
     exclude_package_data={"nnabla_influence._network_defs": ["samples/*"]},

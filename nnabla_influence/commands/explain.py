@@ -35,6 +35,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--table", metavar="CSV", help="the influence of all training rows, of at most 1000 rows"
     )
     parser.add_argument(
+        "--ranking",
+        metavar="CSV",
+        help="all training rows ranked by their mean influence on the evaluated rows, for review"
+        " and cleanse; the page then has buttons to keep, remove and relabel rows",
+    )
+    parser.add_argument(
         "--target",
         choices=("loss", "margin"),
         default="loss",
@@ -51,8 +57,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Explain, and print the first answers."""
     shown = parsed.output is not None or parsed.pictures is not None
-    if not shown and parsed.table is None:
-        parsed.usage_error("give -o for a page, --table for a table, or --pictures for heat maps")
+    if not (shown or parsed.table or parsed.ranking):
+        parsed.usage_error("give -o, --ranking, --table or --pictures: a file or folder to write")
 
     from nnabla_influence.explanation import explain
     from nnabla_influence.progress import TerminalProgress
@@ -66,6 +72,7 @@ def run(parsed: argparse.Namespace) -> None:
         parameters=parsed.parameters,
         output=parsed.output,
         table=parsed.table,
+        ranking=parsed.ranking,
         target=parsed.target,
         attribution=options.attribution_of(parsed) if shown else None,
         pictures=parsed.pictures,
@@ -73,13 +80,20 @@ def run(parsed: argparse.Namespace) -> None:
         progress=TerminalProgress(),
     )
     answers = explanation.answers
-    for path in filter(None, (parsed.output, parsed.table, parsed.pictures)):
+    for path in filter(None, (parsed.output, parsed.ranking, parsed.table, parsed.pictures)):
         show(f"{path}: {len(answers)} evaluated rows, {len(explanation.train)} training rows")
     for answer in answers[:_SHOWN]:
-        predicted = "" if answer.predicted is None else f", predicted {answer.predicted:g}"
-        given = "" if answer.given is None else f", given {answer.given}"
+        text = explanation.class_text
+        predicted = "" if answer.predicted is None else f", predicted {text(answer.predicted)}"
+        given = "" if answer.given is None else f", given {text(answer.given)}"
         against = listed(cause.row for cause in answer.opponents) or "none"
         show(
             f"row {answer.row}{given}{predicted}, loss {answer.loss:.3g}; opponents: {against};"
             f" without them {answer.loss_without:.3g}, to first order"
+        )
+    rough = [answer.row for answer in answers if answer.is_rough]
+    if rough:
+        show(
+            f"The influence on {listed(rough)} is rough: its system was not solved well (relative"
+            f" residual up to {max(answer.residual for answer in answers):.2g})"
         )

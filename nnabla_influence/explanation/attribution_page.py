@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html import escape
 
 import numpy as np
 
-from nnabla_influence.dataset import Dataset
 from nnabla_influence.explanation.attribution import overlay, picture_of
-from nnabla_influence.explanation.explanation import Answer
+from nnabla_influence.explanation.explanation import Answer, Explanation
 from nnabla_influence.review.thumbnails import PAGE_SIZE, data_uri
 
 _METHODS = {"gradcam": "Grad-CAM", "lime": "LIME"}
@@ -20,20 +19,15 @@ _LEGEND = {
 _MOST_FEATURES = 10
 
 
-def attribution_lines(
-    dataset: Dataset, answer: Answer, class_text: Callable[[float], str]
-) -> Iterator[str]:
-    """Yield the HTML of an answer's attributions.
-
-    Args:
-        dataset: The evaluated data.
-        answer: The answer.
-        class_text: From a class to what it is called, in HTML.
-    """
+def attribution_lines(explanation: Explanation, answer: Answer) -> Iterator[str]:
+    """Yield the HTML of an answer's attributions."""
+    dataset = explanation.validation
     for one in answer.attributions:
         roles = ("given", answer.given), ("predicted", answer.predicted)
         role = " and ".join(name for name, class_ in roles if class_ == one.class_)
-        of_class = f"class {class_text(one.class_)}" + (f", {role}" if role else "")
+        of_class = f"class {escape(explanation.class_text(one.class_))}" + (
+            f", {role}" if role else ""
+        )
         how = escape(f"{_METHODS[one.method]}, {one.detail}")
         warning = f"<br><strong>{escape(one.warning)}</strong>" if one.warning else ""
         caption = f"What made the score of {of_class}:<br>{how}{warning}"

@@ -11,7 +11,12 @@ import numpy as np
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.explanation.attribution import Attribution, overlay, picture_of
 from nnabla_influence.files import PathLike, replacing_file
+from nnabla_influence.ranking import Ranking
+from nnabla_influence.review.classes import number_text
 from nnabla_influence.review.thumbnails import png_bytes
+
+LARGEST_RESIDUAL = 0.1
+"""Of a system that is solved well enough: at most about the error of the influence, relative."""
 
 _INDEX, _ROW = "datasource_index", "row_"
 
@@ -48,6 +53,7 @@ class Answer:
         opponents: The training rows that raise the target most, the strongest first.
         proponents: Those that lower it most, likewise.
         loss_without: The loss without the opponents, to first order.
+        residual: Of the system whose solution gave the influence, relative; see `is_rough`.
         attributions: What in the row made the scores of the given and of the predicted class.
     """
 
@@ -58,7 +64,18 @@ class Answer:
     opponents: tuple[Cause, ...]
     proponents: tuple[Cause, ...]
     loss_without: float
+    residual: float
     attributions: tuple[Attribution, ...] = ()
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether another class is predicted than the given one."""
+        return self.given is not None and self.predicted != self.given
+
+    @property
+    def is_rough(self) -> bool:
+        """Whether the influence was not computed well enough to rely on its order."""
+        return self.residual > LARGEST_RESIDUAL
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +87,30 @@ class Explanation:
         validation: The evaluated data.
         target: What of a row's loss the influence is the change of: ``loss`` or ``margin``.
         label: The column of the labels; None where the network has no single class.
+        class_names: Of the classes from 0, as the label's header has them; () without.
         answers: In the order in which the rows were given.
         influence: Of each training row for each of them, float32, shape ``(k, N)``. Negative: an
             opponent, without which the target falls.
+        ranking: The training rows by the mean of that, if a ranking was asked for.
     """
 
     train: Dataset
     validation: Dataset
     target: str
     label: str | None
+    class_names: tuple[str, ...]
     answers: tuple[Answer, ...]
     influence: np.ndarray
+    ranking: Ranking | None = None
+
+    def class_text(self, value: float | None) -> str:
+        """Return a class with its name, such as ``3 · cat``, or a predicted number, to read."""
+        if value is None:
+            return ""
+        text = number_text(float(value))
+        named = text.isdigit() and int(text) < len(self.class_names)
+        name = self.class_names[int(text)] if named else ""
+        return f"{text} · {name}" if name else text
 
     def write_table(self, path: PathLike) -> None:
         """Write the influence: a line for each training row, a column for each evaluated row.

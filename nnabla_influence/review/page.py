@@ -8,7 +8,7 @@ import html
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -28,7 +28,7 @@ FORMAT = 1
 MOST_FEATURES = 32
 """The features of a row that the page shows at most."""
 
-_TEMPLATE = Path(__file__).resolve().parent / "template"
+TEMPLATE = Path(__file__).resolve().parent / "template"
 _LABELS = ("given", "predicted", "suggested")
 _COLUMNS = (
     *("datasource_index", "influence", "influence_std", "influence_se", "harmful_in", "loss"),
@@ -73,7 +73,7 @@ def write_page(
     progress = progress or SilentProgress()
     pictures = make_pictures([row.images for row in reviewed[:thumbnails]], progress)
     title = reviewed.path.name if title is None else title
-    data = script_json(_page_data(reviewed, pictures, title, proposals or {}, progress))
+    data = script_json(page_data(reviewed, pictures, title, proposals or {}, progress))
     text = _rendered(title, data)
     with replacing_file(output) as temporary:
         temporary.write_bytes(text.encode("utf-8", errors="replace"))
@@ -109,8 +109,8 @@ def check_outputs(
 
 def _rendered(title: str, data: str) -> str:
     # No template engine: the Console's bundled Python, where a plugin writes this page, has none.
-    template = Template((_TEMPLATE / "page.html").read_text(encoding="utf-8"))
-    style, script = _inlined("css", "style"), _inlined("js", "script")
+    template = Template((TEMPLATE / "page.html").read_text(encoding="utf-8"))
+    style, script = inlined(_files("css"), "style"), inlined(_files("js"), "script")
     return template.substitute(
         title=html.escape(title),
         style=style,
@@ -121,13 +121,16 @@ def _rendered(title: str, data: str) -> str:
     )
 
 
-def _inlined(kind: str, element: str) -> str:
-    """Return the template's files of a kind, in the order of their names, safe in an element."""
-    text = "\n".join(
-        path.read_text(encoding="utf-8") for path in sorted((_TEMPLATE / kind).glob(f"*.{kind}"))
-    )
+def _files(kind: str) -> list[Path]:
+    return sorted((TEMPLATE / kind).glob(f"*.{kind}"))
+
+
+def inlined(paths: Iterable[Path], element: str) -> str:
+    """Return the text of a page's style sheets or scripts, safe in an element."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
     # Only inside a string or a comment can these stand, where the backslash changes nothing.
-    return re.sub(f"<(?=/{element}|!--)", r"\\x3c" if kind == "js" else r"\\3c ", text)
+    escape = r"\\x3c" if element == "script" else r"\\3c "
+    return re.sub(f"<(?=/{element}|!--)", escape, text)
 
 
 def content_hash(text: str) -> str:
@@ -135,7 +138,7 @@ def content_hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
-def _page_data(
+def page_data(
     reviewed: Reviewed,
     pictures: Pictures,
     title: str,

@@ -159,7 +159,7 @@ def _of_steps(
     stack.enter_context(without_futile_imports())
     target = choose_target(inputs, method.at_end, progress)
     with_gains = gives_relabel_gains(inputs, window.trials[0])
-    of_rows = _of_rows(inputs, method, target.rows, progress, with_gains)
+    of_rows = evaluate_training(inputs, method, target.rows, progress, with_gains)
     stack.enter_context(trace_files(inputs.output, n_trials, progress))
     traces = _trace(inputs, method, window, target.gradient, executor, progress)
     verdict = _judge(inputs, method, traces, target)
@@ -185,7 +185,7 @@ def _of_parameters(inputs: Inputs, progress: Progress, of_several: bool) -> Scor
     with_gains = of_several and has_relabel_gains(inputs.definition)
     with without_futile_imports():
         target = choose_target(inputs, method.at_end, progress)
-        of_rows = _of_rows(inputs, method, target.rows, progress, with_gains)
+        of_rows = evaluate_training(inputs, method, target.rows, progress, with_gains)
         curvature = "gauss-newton" if options.gauss_newton else "hessian"
         found = solve(
             method.of_rows,
@@ -201,20 +201,37 @@ def _of_parameters(inputs: Inputs, progress: Progress, of_several: bool) -> Scor
         f"Method influence-function at the final parameters: {curvature}, damping"
         f" {found.damping:.2g}, relative residual {found.residual[0]:.1g}"
     )
-    scores = Scores(
-        influence=found.influence[0],
-        times_seen=np.where(of_rows.ignored, 0, 1),  # each row is once in the mean loss
-        loss=of_rows.losses,
-        predicted=of_rows.predicted,
+    ranking = rank_without_steps(
+        inputs, method, found.influence[0], of_rows, f"{curvature} {target.words}"
     )
-    words = f"influence-function {curvature} {target.words}"
-    verdict = Verdict(ROUGH, "one training - not checked by retraining")
-    ranking = Ranking(inputs.train, scores, orders=Orders(words, 1, method.why, verdict))
     gains = None
     if found.outputs is not None:
         moves = found.outputs / n_rows
         gains = relabel_gains(inputs.definition, moves, _given(inputs))[0]
     return ScoredTraining(ranking, of_rows.class_scores, gains)
+
+
+def rank_without_steps(
+    inputs: Inputs, method: Method, influence: np.ndarray, of_rows: OfRows, words: str
+) -> Ranking:
+    """Return the ranking by influence functions.
+
+    Args:
+        inputs: What is scored.
+        method: How.
+        influence: Of each training row, (N,).
+        of_rows: What else is known of them.
+        words: The curvature and the target, for the header.
+    """
+    scores = Scores(
+        influence=influence,
+        times_seen=np.where(of_rows.ignored, 0, 1),  # each row is once in the mean loss
+        loss=of_rows.losses,
+        predicted=of_rows.predicted,
+    )
+    verdict = Verdict(ROUGH, "one training - not checked by retraining")
+    orders = Orders(f"influence-function {words}", 1, method.why, verdict)
+    return Ranking(inputs.train, scores, orders=orders)
 
 
 def method_without_steps(inputs: Inputs, progress: Progress) -> Method:
@@ -232,7 +249,7 @@ def method_without_steps(inputs: Inputs, progress: Progress) -> Method:
 
 
 @dataclass(frozen=True, eq=False)
-class _OfRows:
+class OfRows:
     """What the training rows have at the final parameters, shape ``(N,)`` each.
 
     Attributes:
@@ -248,14 +265,23 @@ class _OfRows:
     class_scores: np.ndarray | None
 
 
-def _of_rows(
+def evaluate_training(
     inputs: Inputs, method: Method, rows: np.ndarray, progress: Progress, with_gains: bool
-) -> _OfRows:
+) -> OfRows:
+    """Evaluate all training rows at the final parameters; report which rows the loss ignores.
+
+    Args:
+        inputs: What is scored.
+        method: How.
+        rows: The validation rows of the target.
+        progress: Where to show it.
+        with_gains: Whether the class scores are wanted.
+    """
     every = np.arange(len(inputs.train))
     found = evaluate(method.of_rows, inputs.train, every, progress, with_values=with_gains)
     ignored = _ignored(inputs, rows, progress)
     scores = class_scores(inputs.definition, found.values)
-    return _OfRows(found.losses, found.predictions, ignored, scores)
+    return OfRows(found.losses, found.predictions, ignored, scores)
 
 
 def _check_network(
@@ -342,7 +368,7 @@ def with_suggestions(scores: Scores, suggested: Suggestions) -> Scores:
     )
 
 
-def _scores(traces: Sequence[Trace], of_rows: _OfRows) -> Scores:
+def _scores(traces: Sequence[Trace], of_rows: OfRows) -> Scores:
     influence = np.stack([trace.influence for trace in traces])
     times_seen = np.stack([trace.times_seen for trace in traces])
     return Scores(

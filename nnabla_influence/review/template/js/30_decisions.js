@@ -170,3 +170,19 @@ class Decisions {
     if (position !== undefined && kind > 0) this.put(position, kind, label);
   }
 }
+
+function keptWhere({ storage }) {
+  return storage === null
+    ? "Kept only while this page is open; nothing is sent."
+    : "Kept in this browser only; nothing is sent.";
+}
+
+/** Follows other tabs; without storage, the browser asks before decisions are lost. */
+function guardDecisions(decisions) {
+  addEventListener("storage", (event) => {
+    if (event.key === STORAGE_PREFIX + decisions.review.key) decisions.merge();
+  });
+  addEventListener("beforeunload", (event) => {
+    if (decisions.storage === null && decisions.unexported) event.preventDefault();
+  });
+}

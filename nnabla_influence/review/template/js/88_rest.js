@@ -1,4 +1,4 @@
-// Forgetting, leaving, printing, and what the page remembers of itself.
+// Forgetting, printing, and what the page remembers of itself.
 
 function setUpForgetting(decisions, list) {
   const dialog = byId("forget-dialog");
@@ -30,13 +30,6 @@ function setUpLetters(storage) {
   const box = byId("letters");
   box.checked = recall(storage, "letters") !== "off";
   box.addEventListener("change", () => remember(storage, "letters", box.checked ? "on" : "off"));
-}
-
-/** Without storage, the browser asks before decisions are lost. */
-function setUpLeaving(decisions) {
-  addEventListener("beforeunload", (event) => {
-    if (decisions.storage === null && decisions.unexported) event.preventDefault();
-  });
 }
 
 const PRINTED = 500;

@@ -53,9 +53,7 @@ function setUpSize(review, storage, list) {
 
 function showKeeping(decisions) {
   const forbidden = decisions.storage === null;
-  byId("kept-where").textContent = forbidden
-    ? "Kept only while this page is open; nothing is sent."
-    : "Kept in this browser only; nothing is sent.";
+  byId("kept-where").textContent = keptWhere(decisions);
   byId("storage-warning").hidden = !forbidden;
   byId("storage-warning").textContent =
     "This browser does not let the page keep your decisions. Export them before" +
@@ -203,11 +201,8 @@ function start() {
   setUpForgetting(decisions, list);
   setUpMeaning(storage);
   setUpLetters(storage);
-  setUpLeaving(decisions);
+  guardDecisions(decisions);
   setUpPrinting(review, decisions, view);
-  addEventListener("storage", (event) => {
-    if (event.key === STORAGE_PREFIX + review.key) decisions.merge();
-  });
 
   showKeeping(decisions);
   showProgress(review, decisions);
