@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,10 +86,13 @@ def _work(parsed: argparse.Namespace, result: Result | None, method: str) -> Non
         read = [parsed.model, path, getattr(parsed, "image", None)]
         check_output(parsed.output, read, _is_png, "a PNG picture")
     explained = _attribute(parsed, path, row, method)
-    for line in explained.lines():
+    lines = explained.lines()
+    for line in lines:
         say(line)
     if result is not None:
-        result.show(side_by_side([written([f"Index {row + 1}"]), *explained.tiles()]))
+        # The log is hidden once there is an image.
+        said = [part for line in lines for part in textwrap.wrap(line, 60)]
+        result.show(side_by_side([*explained.tiles(), written(said)]))
         return
     with replacing_file(parsed.output) as temporary:
         temporary.write_bytes(png_bytes(side_by_side(explained.tiles(_LARGE))))

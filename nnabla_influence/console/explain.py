@@ -75,9 +75,9 @@ def _work_for_desktop(
     _report(explained, explanation, folder / RANKING, folder / PAGE)
     (answer,) = explanation.answers
     heading = [
-        f"Index {row + 1}: loss {answer.loss:.3g};",
-        f"{answer.loss_without:.3g} without its",
-        f"{len(answer.opponents)} strongest opponents",
+        f"Index {row + 1}, loss {answer.loss:.3g}, and the",
+        "training rows that raise",
+        "this loss most.",
         *entry.add(folder),
         f"Page: {folder.name}/{PAGE}",
     ]
@@ -133,5 +133,7 @@ def _report(explained: Explained, explanation: Explanation, ranking: Path, page:
             f"Its loss is {answer.loss:.3g}; without its strongest opponents, the training rows"
             f" {rows}, it would be {answer.loss_without:.3g}, to first order"
         )
+    if answer.is_rough:
+        say(f"Rough: the order can be another (relative residual {answer.residual:.2g})")
     say(f"{ranking}: {len(explanation.train)} training rows by their influence on this row")
     say(f"To see the page, and to decide on the rows, open {page} in a browser")

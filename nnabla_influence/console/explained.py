@@ -12,6 +12,7 @@ from nnabla_influence.console.attribution import NAMES
 from nnabla_influence.console.strip import THUMBNAIL, columns, tile
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.explanation.attribution import Attribution, overlay, picture_of
+from nnabla_influence.explanation.explanation import class_names, class_text
 from nnabla_influence.review.columns import readable_names
 from nnabla_influence.review.thumbnails import shows_a_picture, thumbnail
 
@@ -70,7 +71,7 @@ class Explained:
             texts.append(("predicted", self._name(self.predicted)))
         if pictures:
             is_wrong = self.given is not None and self.predicted != self.given
-            words = ["evaluated", *(text for _, text in texts)]
+            words = ["evaluated", *map(" ".join, texts)]
             found = [tile(thumbnail(pictures[0], side), words, side, is_wrong=is_wrong)]
         else:
             features = list(zip(readable_names(own), (cells[column.position] for column in own)))
@@ -81,16 +82,13 @@ class Explained:
         name, class_ = NAMES[one.method], self._name(one.class_)
         if one.values is None:
             weights = [(feature, f"{weight:+.3g}") for feature, weight in one.features]
-            return columns([(f"{name} of", class_), *weights])
+            return columns([(f"{name} of", f"class {class_}"), *weights])
         assert one.column is not None
         values = self.dataset.values(one.column, np.array([self.row]))[0]
         is_of = [word for word in ("given", "predicted") if getattr(self, word) == one.class_]
         picture = overlay(picture_of(values), one.values)
-        return [tile(picture, [f"{name} of", class_, ", ".join(is_of)], side)]
+        return [tile(picture, [f"{name} of", f"class {class_}", ", ".join(is_of)], side)]
 
     def _name(self, value: float) -> str:
-        """Return a class, with its name where the label's header has one, or a number."""
-        header = [c.label for c in self.dataset.columns if c.name == self.label and c.label]
-        names = header[0].split(";")[1:] if header else []
-        is_named = value in range(len(names)) and names[int(value)].strip()
-        return f"{value:g} {names[int(value)].strip()}" if is_named else f"{value:g}"
+        names = () if self.label is None else class_names(self.label, self.dataset)
+        return class_text(value, names)

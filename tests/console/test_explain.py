@@ -153,7 +153,7 @@ def test_nncd_explains_a_row_of_a_table_by_its_index(table, job, caplog):
         call = nncd.call(plugin, job, index="4", device="cpu", output=plugin.id[:8])
         code, lines = in_process(main, caplog, *call.command[3:])
         assert code == 0, lines
-        label = evaluated(table, 3)[-3]
+        label = f"{float(evaluated(table, 3)[-3]):g}"
         assert any(line.startswith(f"Index 4 of {RESULT}, given {label}") for line in lines), lines
         assert any(word in line for line in lines)
         assert nncd.shown(call.folder) == [call.picture]
