@@ -25,9 +25,8 @@ def attribution_lines(explanation: Explanation, answer: Answer) -> Iterator[str]
     for one in answer.attributions:
         roles = ("given", answer.given), ("predicted", answer.predicted)
         role = " and ".join(name for name, class_ in roles if class_ == one.class_)
-        of_class = f"class {escape(explanation.class_text(one.class_))}" + (
-            f", {role}" if role else ""
-        )
+        of_class = f"class {escape(explanation.class_text(one.class_))}"
+        of_class += f", {role}" if role else ""
         how = escape(f"{_METHODS[one.method]}, {one.detail}")
         warning = f"<br><strong>{escape(one.warning)}</strong>" if one.warning else ""
         caption = f"What made the score of {of_class}:<br>{how}{warning}"
