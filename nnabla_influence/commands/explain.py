@@ -80,8 +80,12 @@ def run(parsed: argparse.Namespace) -> None:
         progress=TerminalProgress(),
     )
     answers = explanation.answers
-    for path in filter(None, (parsed.output, parsed.ranking, parsed.table, parsed.pictures)):
+    for path in filter(None, (parsed.output, parsed.ranking, parsed.table)):
         show(f"{path}: {len(answers)} evaluated rows, {len(explanation.train)} training rows")
+    if parsed.pictures is not None:
+        attributions = [one for answer in answers for one in answer.attributions]
+        n = sum(one.values is not None for one in attributions)
+        show(f"{parsed.pictures}: {n} pictures")
     for answer in answers[:_SHOWN]:
         text = explanation.class_text
         predicted = "" if answer.predicted is None else f", predicted {text(answer.predicted)}"

@@ -95,7 +95,7 @@ _DEVICE = _field("device", "auto, cpu or cuda", "str", "auto")
 _EVALUATED = _field(
     "model", "model file (default: the evaluated one)", "path", "result_evaluate.nnp"
 )
-_IMAGE = _field("image", "the picture that was clicked", "select", "0,0")
+_IMAGE = _field("image", "the picture of this cell", "select", "clicked")
 _INDEX = _field("index", "number of the row in Output Result (int)", "int", "1")
 _SCORING = (
     *_TRAINING,

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from nnabla_influence.definition import Objective
-from nnabla_influence.engine.graph import functions_of, key
+from nnabla_influence.engine.graph import Function, functions_of, key
 from nnabla_influence.errors import InfluenceError, UnsupportedError
 from nnabla_influence.progress import Stage
 from nnabla_influence.text import listed
@@ -60,46 +60,65 @@ def find_layer(objective: Objective, name: str | None = None) -> Layer:
         UnsupportedError: There is no convolution, the layer has no feature maps, or it is computed
             from no picture.
     """
-    path, names = objective.definition.path, {key(v): n for n, v in objective.layers.items()}
-    found, convolutions, outputs = None, [], {}
-    for function in functions_of([objective.outputs]):
-        maps, own_name = function.variables[1][0], names.get(function.outputs[0])
-        if own_name is None:
-            continue
-        outputs[own_name] = maps
-        if len(maps.shape) != 4 or maps.shape[2:] == (1, 1):
-            continue
-        if function.type.lower().endswith("convolution"):
-            convolutions.append(own_name)
-            found = own_name
-        elif found is not None and key(outputs[found]) in function.inputs:
-            found = own_name if maps.shape[2:] == outputs[found].shape[2:] else found
-    if name is not None:
-        if name not in outputs:
-            known = listed(convolutions or outputs)
-            raise InfluenceError(
-                f"{path}: has no layer {name!r} before its outputs; use another, such as {known}"
+    path, functions = objective.definition.path, _functions_by_layer(objective)
+    convolutions = [own for own, function in functions.items() if _is_convolution(function)]
+    if name is None:
+        if not convolutions:
+            raise UnsupportedError(
+                f"{path}: has no convolution whose output has a height and a width, which Grad-CAM"
+                " needs; use lime, or none"
             )
-        found = name
-    if found is None:
-        raise UnsupportedError(
-            f"{path}: has no convolution whose output has a height and a width, which Grad-CAM"
-            " needs; use lime, or none"
+        name = _led_to(convolutions[-1], functions)
+    elif name not in functions:
+        alike = [own for own in functions if own.startswith(name)]
+        known = listed(alike or convolutions or functions)
+        raise InfluenceError(
+            f"{path}: has no layer {name!r} before its outputs; use another, such as {known}"
         )
-    maps = outputs[found]
+    maps = _output(functions[name])
     if len(maps.shape) != 4:
         raise UnsupportedError(
-            f"{path}: the layer {found!r} gives the shape {maps.shape[1:]}, but Grad-CAM needs"
+            f"{path}: the layer {name!r} gives the shape {maps.shape[1:]}, but Grad-CAM needs"
             f" channels, height and width; use another, such as {listed(convolutions)}"
         )
     leaves = {key(leaf) for function in functions_of([maps]) for leaf in function.leaves}
     for column, variable in objective.inputs.items():
         if key(variable) in leaves and len(variable.shape) == 4:
-            return Layer(found, maps, column)
+            return Layer(name, maps, column)
     raise UnsupportedError(
-        f"{path}: the layer {found!r} is computed from no picture (channels, height, width), which"
+        f"{path}: the layer {name!r} is computed from no picture (channels, height, width), which"
         " Grad-CAM needs; use another layer, lime or none"
     )
+
+
+def _functions_by_layer(objective: Objective) -> dict[str, Function]:
+    """Return the functions that the outputs need, each after those that it needs."""
+    names = {key(variable): name for name, variable in objective.layers.items()}
+    functions = functions_of([objective.outputs])
+    return {names[f.outputs[0]]: f for f in functions if f.outputs[0] in names}
+
+
+def _output(function: Function) -> nn.Variable:
+    return function.variables[1][0]
+
+
+def _is_convolution(function: Function) -> bool:
+    """Whether it is a convolution of any kind, a Deconvolution too, of two dimensions."""
+    shape = _output(function).shape
+    is_one = function.type.lower().endswith("convolution")
+    return is_one and len(shape) == 4 and shape[2:] != (1, 1)
+
+
+def _led_to(convolution: str, functions: Mapping[str, Function]) -> str:
+    """Return the last layer that a convolution leads to with its height and width."""
+    name, reached = convolution, set(functions[convolution].outputs)
+    places = _output(functions[convolution]).shape[2:]
+    for own, function in functions.items():
+        if _output(function).shape[2:] == places and not reached.isdisjoint(function.inputs):
+            reached.update(function.outputs)
+            # An Identity is what is left of a loop or a Dropout.
+            name = name if function.type == "Identity" else own
+    return name
 
 
 def heat_maps(

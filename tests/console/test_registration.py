@@ -30,7 +30,7 @@ ALLOWED = {
     "str": r"[a-zA-Z0-9_ !#$%&'()+,.\-=@\[\]^`{}~]{1,128}",
     "int": r"[0-9]+",
     "csv": r".+",
-    "select": r"[0-9]+,[0-9]+",
+    "select": r"clicked",  # in place of which NNCD sends the cell
 }
 PARSERS = {
     CLEANSE: cleanse_dataset.build_parser,

@@ -18,7 +18,7 @@ from nnabla_influence.explanation.explanation import Explanation
 from nnabla_influence.options import AttributionOptions
 from tests.cases import Case, write_csv
 from tests.commands.common import run
-from tests.explanation.attributed import open_case, write_rows
+from tests.explanation.attributed import write_rows
 from tests.explanation.test_page import assert_asks_for_nothing
 from tests.review.test_page import page_of
 from tests.small_projects import write_table

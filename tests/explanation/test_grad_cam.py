@@ -45,7 +45,7 @@ PROBABILITIES = _case(
 LOGIT = _case(1, F.sigmoid_cross_entropy, binary=("y",))
 SIGMOID = _case(1, lambda z, y: F.binary_cross_entropy(F.sigmoid(z), y), binary=("y",))
 
-LAYERS = "Convolution BatchNormalization ReLU MaxPooling Convolution_1 ReLU_1".split()
+LAYERS = ["Convolution", "BatchNormalization", "ReLU", "MaxPooling", "Convolution_1", "ReLU_1"]
 
 
 def logits(p: Any, x: Any, shifts: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -108,7 +108,7 @@ def opened(tmp_path_factory) -> Opened:
 
 @pytest.mark.parametrize("layer", [*LAYERS, None])
 def test_agrees_with_jax(opened: Opened, layer: str | None):
-    """Each layer, classes and rows in chunks of two; by default what follows the last convolution."""
+    """Each layer; by default what the last convolution leads to. The rows come in chunks of two."""
     assert_agrees(opened, CLASSES, layer)
 
 
