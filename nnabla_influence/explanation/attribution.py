@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +17,6 @@ from nnabla_influence.engine import Engine
 from nnabla_influence.errors import InfluenceError, UnsupportedError
 from nnabla_influence.explanation.grad_cam import find_layer, heat_maps, upsampled
 from nnabla_influence.explanation.lime import (
-    LocalModel,
     Predict,
     explain_features,
     explain_picture,
@@ -37,8 +36,6 @@ _COVER = 0.75
 _SHOWN_SIZE = 128
 _ROWS = 1000
 """Of which the features' standard deviations are taken."""
-_LEAST_FIT, _NOISE = 0.5, 0.1
-"""Of LIME's R², and of the share of chance in its weights, beyond which it is not relied on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +78,7 @@ def attribute(
     classes: Sequence[Sequence[int]],
     options: AttributionOptions,
     progress: Progress,
+    train: Dataset | None = None,
 ) -> list[tuple[Attribution, ...]]:
     """Return, for each row, an attribution for each of its classes, each class once.
 
@@ -92,6 +90,8 @@ def attribute(
         classes: Of each row, such as the given and the predicted one.
         options: How.
         progress: Where to show the progress.
+        train: The data whose features' standard deviations LIME of a table uses; by default
+            ``dataset``.
 
     Raises:
         InfluenceError: There is no such class, or no such layer.
@@ -102,7 +102,7 @@ def attribute(
     _check_classes(engine.objective, classes)
     distinct = [tuple(dict.fromkeys(own)) for own in classes]
     if options.method == "lime":
-        return _by_lime(engine, dataset, rows, distinct, options, progress)
+        return _by_lime(engine, dataset, rows, distinct, options, train or dataset, progress)
     return _by_grad_cam(engine.objective, context, dataset, rows, distinct, options, progress)
 
 
@@ -111,7 +111,7 @@ def can_attribute(engine: Engine, dataset: Dataset, method: str) -> bool:
     try:
         n_classes(engine.objective)
         if method == "lime":
-            _explained_input(engine.objective)
+            _explained_inputs(engine.objective)
         else:
             find_layer(engine.objective)
     except UnsupportedError:
@@ -185,33 +185,36 @@ def _by_lime(
     rows: np.ndarray,
     classes: Sequence[Sequence[int]],
     options: AttributionOptions,
+    train: Dataset,
     progress: Progress,
 ) -> list[tuple[Attribution, ...]]:
-    explained = _explained_input(engine.objective)
+    explained = _explained_inputs(engine.objective)
+    picture = explained[0].column if _is_picture(explained[0]) else None
+    table = _features(train, explained) if picture is None else None
     how = {"samples": options.samples, "seed": options.seed}
-    table = None if _is_picture(explained) else _features(dataset, explained)
     found = []
     with progress.stage("LIME", len(rows), "rows") as stage:
         for row, own in zip(rows, classes):
             batch = dataset.batch(np.array([row]))
-            predict, [value] = _predictor(engine, batch, explained), batch[explained.column]
+            predict = _predictor(engine, batch, explained)
             segments = None
             if table is None:
+                [value] = batch[explained[0].column]
                 segments = superpixels(value)
                 models = explain_picture(predict, value, segments, own, **how)
             else:
-                flat = value.reshape(-1).astype(np.float64)
-                models = explain_features(predict, flat, table.deviations, own, **how)
+                values = np.concatenate([batch[i.column].reshape(-1) for i in explained])
+                models = explain_features(predict, values, table.deviations, own, **how)
             found.append(
                 tuple(
                     Attribution(
                         method="lime",
                         class_=c,
-                        column=None if segments is None else explained.column,
+                        column=picture,
                         values=None if segments is None else model.weights[segments],
                         features=() if table is None else _strongest(table.names, model.weights),
                         detail=f"{options.samples} samples, seed {options.seed}, R² {model.r2:.2f}",
-                        warning=_warning(model),
+                        warning=model.warning(options.samples),
                     )
                     for c, model in zip(own, models)
                 )
@@ -220,61 +223,57 @@ def _by_lime(
     return found
 
 
-def _explained_input(objective: Objective) -> Input:
-    """Return the network's input that LIME changes: its picture, or its features."""
+def _explained_inputs(objective: Objective) -> tuple[Input, ...]:
+    """Return what LIME changes: a picture, or all numbers. Category numbers stay as they are."""
     definition, label = objective.definition, find_label(objective.definition)
-    others = [
-        i
-        for i in definition.inputs
-        if i.n_classes is None and (label is None or i.column != label.column)
-    ]
-    pictures = [i for i in others if _is_picture(i)]
-    if pictures:
-        return pictures[0]
-    if len(others) != 1:
+    numbers = [i for i in definition.inputs if i.n_classes is None]
+    features = tuple(i for i in numbers if label is None or i.column != label.column)
+    if not features:
         raise UnsupportedError(
-            f"{definition.path}: has {len(others)} inputs of numbers, but LIME explains one; use"
-            " gradcam or none"
+            f"{definition.path}: reads category numbers only, which LIME cannot change a little;"
+            " use none"
         )
-    return others[0]
+    return tuple(filter(_is_picture, features))[:1] or features
 
 
 def _is_picture(of: Input) -> bool:
     return len(of.shape) in (2, 3) and min(of.shape[-2:]) > 1
 
 
-def _predictor(engine: Engine, batch: dict[str, np.ndarray], explained: Input) -> Predict:
-    """Return the class scores of a row with other values of one input."""
+def _predictor(
+    engine: Engine, batch: Mapping[str, np.ndarray], explained: Sequence[Input]
+) -> Predict:
+    """Return the class scores of a row with other values of some inputs."""
+    ends = np.cumsum([np.prod(i.shape, dtype=int) for i in explained])[:-1]
 
     def predict(values: np.ndarray) -> np.ndarray:
-        repeated = {name: np.repeat(own, len(values), axis=0) for name, own in batch.items()}
-        repeated[explained.column] = values.reshape(-1, *explained.shape).astype(np.float32)
-        scores = class_scores(engine.objective.definition, engine.outputs(repeated).values)
+        n = len(values)
+        inputs = {name: np.repeat(own, n, axis=0) for name, own in batch.items()}
+        for i, part in zip(explained, np.split(values.reshape(n, -1), ends, axis=1)):
+            inputs[i.column] = part.reshape(n, *i.shape).astype(np.float32)
+        scores = class_scores(engine.objective.definition, engine.outputs(inputs).values)
         assert scores is not None  # there are classes
         return scores
 
     return predict
 
 
-def _features(dataset: Dataset, explained: Input) -> _Features:
+def _features(dataset: Dataset, explained: Sequence[Input]) -> _Features:
     some = np.linspace(0, len(dataset) - 1, min(len(dataset), _ROWS)).astype(np.int64)
-    deviations = dataset.values(explained.column, some).reshape(len(some), -1).std(axis=0)
-    columns = [c for c in dataset.columns if c.name == explained.column and not c.is_comment]
-    names: Sequence[str] = readable_names(columns)
-    if len(columns) != len(deviations):  # in a file
-        names = [f"{explained.column}__{k}" for k in range(len(deviations))]
-    return _Features(names, deviations)
+    names: list[str] = []
+    deviations = []
+    for i in explained:
+        columns = [c for c in dataset.columns if c.name == i.column and not c.is_comment]
+        size = int(np.prod(i.shape))
+        in_file = [f"{i.column}__{k}" for k in range(size)]
+        names += readable_names(columns) if len(columns) == size else in_file
+        deviations.append(dataset.values(i.column, some).reshape(len(some), -1).std(axis=0))
+    return _Features(names, np.concatenate(deviations))
 
 
 def _strongest(names: Sequence[str], weights: np.ndarray) -> tuple[tuple[str, float], ...]:
     order = np.argsort(-np.abs(weights), kind="stable")
     return tuple((names[k], float(weights[k])) for k in order)
-
-
-def _warning(model: LocalModel) -> str:
-    if model.r2 < _LEAST_FIT:
-        return "the linear model fits badly"
-    return "too few samples: another seed gives other weights" if model.noise > _NOISE else ""
 
 
 def picture_of(values: np.ndarray) -> Image.Image:

