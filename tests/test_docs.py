@@ -259,9 +259,9 @@ def test_the_japanese_manual_has_what_the_english_one_has(extract) -> None:
     ("heading", "dialog", "registered"),
     [
         ("### SGD Influence", sgd_influence.build_parser("a"), DESKTOP_PLUGINS[0]),
-        ("### Advise", advise.build_parser("a"), DESKTOP_PLUGINS[3]),
-        ("### Cleanse dataset", cleanse_dataset.build_parser("a"), DESKTOP_PLUGINS[2]),
-        ("### Explain\n", explain.build_parser("a"), DESKTOP_PLUGINS[4]),
+        ("### Advise", advise.build_parser("a"), DESKTOP_PLUGINS[2]),
+        ("### Cleanse dataset", cleanse_dataset.build_parser("a"), DESKTOP_PLUGINS[3]),
+        ("### Explain\n", explain.build_parser("a"), DESKTOP_PLUGINS[1]),
     ],
     ids=["SGD Influence", "Advise", "Cleanse dataset", "Explain"],
 )

@@ -77,7 +77,7 @@ def _work_for_desktop(
     heading = [
         f"Index {row + 1}, loss {answer.loss:.3g}, and the",
         "training rows that raise",
-        "this loss most.",
+        f"this loss most{' (rough)' if answer.is_rough else ''}.",
         *entry.add(folder),
         f"Page: {folder.name}/{PAGE}",
     ]

@@ -157,18 +157,11 @@ DESKTOP_PLUGINS: tuple[Plugin, ...] = (
         _SCORING,
     ),
     Plugin(
-        "7cca8574-a017-4b0d-b811-e71ca69812c0",
-        "SGD Influence (tabular)",
-        "_Post_Process/_XAI/_Table/nnabla_sgd_influence_tabular.py",
-        "SGD Influence: ranks the rows of a training table, the most harmful first",
-        _SCORING,
-    ),
-    Plugin(
-        "5960f772-a2ab-48f7-8ea4-46afd57b4c12",
-        "Cleanse dataset",
-        "_Post_Process/_XAI/_Image/nnabla_cleanse_dataset.py",
-        "Cleanse dataset: removes the most harmful training rows",
-        _CLEANSING,
+        "ba9721fc-e8f4-4826-9c63-33eab17d183e",
+        "Explain",
+        "_Post_Process/_XAI/_Image/nnabla_explain.py",
+        "Explain: which training rows made this answer",
+        _explaining(_IMAGE, "explain", _TRAIN, _IMPORT),
     ),
     Plugin(
         "24956c3c-35f7-4b43-82ce-29c999535172",
@@ -178,18 +171,11 @@ DESKTOP_PLUGINS: tuple[Plugin, ...] = (
         _ADVISING,
     ),
     Plugin(
-        "ba9721fc-e8f4-4826-9c63-33eab17d183e",
-        "Explain",
-        "_Post_Process/_XAI/_Image/nnabla_explain.py",
-        "Explain: which training rows made this answer",
-        _explaining(_IMAGE, "explain", _TRAIN, _IMPORT),
-    ),
-    Plugin(
-        "ce75501d-abb6-4b7a-a39b-14fdd03ac631",
-        "Explain (tabular)",
-        "_Post_Process/_XAI/_Table/nnabla_explain_tabular.py",
-        "Explain: which training rows made the answer to a row",
-        _explaining(_INDEX, "explain", _TRAIN, _IMPORT),
+        "5960f772-a2ab-48f7-8ea4-46afd57b4c12",
+        "Cleanse dataset",
+        "_Post_Process/_XAI/_Image/nnabla_cleanse_dataset.py",
+        "Cleanse dataset: removes the most harmful training rows",
+        _CLEANSING,
     ),
     Plugin(
         "e3a00b21-8f14-47ea-91e6-4c60bfddef1a",
@@ -206,6 +192,20 @@ DESKTOP_PLUGINS: tuple[Plugin, ...] = (
         _explaining(_IMAGE, "lime", *_LIME),
     ),
     Plugin(
+        "7cca8574-a017-4b0d-b811-e71ca69812c0",
+        "SGD Influence (tabular)",
+        "_Post_Process/_XAI/_Table/nnabla_sgd_influence_tabular.py",
+        "SGD Influence: ranks the rows of a training table, the most harmful first",
+        _SCORING,
+    ),
+    Plugin(
+        "ce75501d-abb6-4b7a-a39b-14fdd03ac631",
+        "Explain (tabular)",
+        "_Post_Process/_XAI/_Table/nnabla_explain_tabular.py",
+        "Explain: which training rows made the answer to a row",
+        _explaining(_INDEX, "explain", _TRAIN, _IMPORT),
+    ),
+    Plugin(
         "e69bee24-fb4f-40c8-ac3a-0d9b9a4f4e24",
         "Explain by LIME (tabular)",
         "_Post_Process/_XAI/_Table/nnabla_explain_lime_tabular.py",
@@ -213,4 +213,4 @@ DESKTOP_PLUGINS: tuple[Plugin, ...] = (
         _explaining(_INDEX, "lime", *_LIME),
     ),
 )
-"""What is registered in NNCD, in the menu's order."""
+"""What is registered in NNCD, in the menu's order: its end is cut off where a window is low."""

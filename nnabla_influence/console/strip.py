@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import textwrap
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -206,7 +207,7 @@ def _coloured(
 
 
 def _font(text: str) -> Any:
-    own = None if _is_latin(text) else _japanese_font()
+    own = None if _is_plain(text) else _japanese_font()
     return own or _own_font()
 
 
@@ -227,12 +228,14 @@ def _japanese_font() -> Any:
 
 
 def _showable(text: str, font: Any) -> str:
-    """Return a text with ``?`` for each character that the font lacks."""
+    """Return a text without accents, and with ``?`` for what the font lacks besides."""
     line = " ".join(text.split())
-    if _is_latin(line) or font is _japanese_font():
+    if _is_plain(line) or font is _japanese_font():
         return line
-    return "".join(c if _is_latin(c) else "?" for c in line)
+    parts = unicodedata.normalize("NFKD", line)
+    return "".join(c if _is_plain(c) else "?" for c in parts if not unicodedata.combining(c))
 
 
-def _is_latin(text: str) -> bool:
-    return all(ord(character) < 256 for character in text)
+def _is_plain(text: str) -> bool:
+    """Whether Pillow's own font has all of a text: of Latin-1 it has little but ASCII."""
+    return all(character.isascii() or character == "·" for character in text)

@@ -25,7 +25,8 @@ from tests.small_projects import REPOSITORY, environment
 
 MODEL, EVALUATED = "result_train_last.nnp", "result_evaluate.nnp"
 TENANT = "11111111-2222-4333-8444-555555555555"
-IMAGE, TABLE, CLEANSE, ADVISE, EXPLAIN, EXPLAIN_TABLE, GRADCAM, LIME, LIME_TABLE = DESKTOP_PLUGINS
+IMAGE, EXPLAIN, ADVISE, CLEANSE, GRADCAM, LIME, *_TABLES = DESKTOP_PLUGINS
+TABLE, EXPLAIN_TABLE, LIME_TABLE = _TABLES
 # What the application brings has none of these, and nothing can be installed there.
 ABSENT = ("pandas", "matplotlib", "distributed", "dask", "jinja2", "xlsxwriter")
 
