@@ -74,12 +74,14 @@ def _work_for_desktop(
     explained = _explained(explanation)
     _report(explained, explanation, folder / RANKING, folder / PAGE)
     (answer,) = explanation.answers
+    rough = " (rough)" if answer.is_rough else ""
     heading = [
-        f"Index {row + 1}, loss {answer.loss:.3g}, and the",
-        "training rows that raise",
-        f"this loss most{' (rough)' if answer.is_rough else ''}.",
+        f"Index {row + 1}, loss {answer.loss:.3g}.",
+        "The training rows that",
+        f"raise it most{rough}.",
         *entry.add(folder),
-        f"Page: {folder.name}/{PAGE}",
+        f"Page: {folder.name}/",
+        PAGE,
     ]
     # The log, which names the folder, is hidden once there is an image.
     closing = f"The page, for a browser: {folder / PAGE}"
