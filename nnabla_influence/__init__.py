@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nnabla_influence.nnabla_cli.training import train
     from nnabla_influence.options import (
         AdviceOptions,
+        AttributionOptions,
         CurveOptions,
         Options,
         RecorderOptions,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Advice",
     "AdviceOptions",
+    "AttributionOptions",
     "ConsoleProgress",
     "CurveOptions",
     "Explanation",
@@ -65,6 +67,7 @@ __all__ = [
 _PACKAGES = {
     "Advice": "advice",
     "AdviceOptions": "options",
+    "AttributionOptions": "options",
     "ConsoleProgress": "progress",
     "CurveOptions": "options",
     "Explanation": "explanation",

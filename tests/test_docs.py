@@ -191,9 +191,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _decide(folder: Path) -> None:
+def _decide(folder: Path, words: list[str]) -> None:
     """Decide for the first row of the ranking, as a reviewer does before `cleanse --decisions`."""
-    header, first, *others = (folder / "influence.csv").read_text().splitlines()
+    ranking = words[words.index("-i") + 1] if "--decisions" in words else "influence.csv"
+    header, first, *others = (folder / ranking).read_text().splitlines()
     decided = [f"{header},decision,label", f"{first},remove,", *(f"{row},," for row in others)]
     for name in ("decisions.csv", "decided.csv"):
         (folder / name).write_text("\n".join(decided) + "\n")
@@ -218,8 +219,8 @@ def test_commands_and_snippets_run(page: Path, project: Path, tmp_path, monkeypa
             exec(compile(text, str(page), "exec"), names)
             monkeypatch.chdir(folder)
         else:
-            _decide(folder)
             words = [PLACEHOLDERS.get(word, word) for word in shlex.split(text, comments=True)]
+            _decide(folder, words)
             main(words + SMALLER.get(words[0], []))
 
 

@@ -98,6 +98,7 @@ def run(parsed: argparse.Namespace) -> None:
     rough = [answer.row for answer in answers if answer.is_rough]
     if rough:
         show(
-            f"The influence on {listed(rough)} is rough: its system was not solved well (relative"
-            f" residual up to {max(answer.residual for answer in answers):.2g})"
+            f"rough: the influence on {listed(rough)}; solved to the end, its system (relative"
+            f" residual up to {max(answer.residual for answer in answers):.2g}) could show several"
+            " other rows"
         )

@@ -101,7 +101,7 @@ def explain(
     options = Options("influence-function", validation_rows=rows, target=target)
     request = Request(model, run, train, validation, ranking, parameters, options, device)
     check_request(request)
-    check_outputs(model, page=output)
+    check_outputs(model, page=output, proposals=ranking)
     if pictures is not None:
         attribution = _for_pictures(pictures, attribution)
     inputs = read_inputs(request, progress)

@@ -40,7 +40,9 @@ _LEAST_R2 = 0.5
 """Where less is explained, hiding the strongest parts was measured to change little."""
 _MOST_NOISE, _WANTED_NOISE = 0.1, 0.05
 """Measured: two seeds share 70 % of their five strongest weights at 0.1, 90 % at 0.02."""
-_BLOCK_VALUES = 2**20
+_ROUNDING = 1e-6
+"""Of a score; smaller changes are none."""
+_BLOCK_VALUES = 2**23
 """Of the samples that the network is given at once."""
 
 
@@ -197,12 +199,13 @@ def _fit(z: np.ndarray, scores: np.ndarray, pi: np.ndarray) -> list[LocalModel]:
     noise = (by_sample**2).sum(axis=1) @ errors**2
     variance, left = pi @ f**2, pi @ residuals**2
     squares = (w**2).sum(axis=0)
+    moves = variance > total * (_ROUNDING * np.abs(scores).max(axis=0)) ** 2
     return [
         LocalModel(
             weights=w[:, c],
             intercept=float(mean[c] - z_mean @ w[:, c]),
-            r2=float(1 - left[c] / variance[c]) if variance[c] > 0 else 0.0,
-            noise=float(noise[c] / squares[c]) if squares[c] > 0 else 0.0,
+            r2=float(1 - left[c] / variance[c]) if moves[c] else 0.0,
+            noise=float(noise[c] / squares[c]) if moves[c] else 0.0,
         )
         for c in range(scores.shape[1])
     ]

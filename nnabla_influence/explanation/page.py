@@ -6,11 +6,13 @@ both pages make the same decisions about the ranking's rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from nnabla_influence.cleansing.labels import number
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.explanation.attribution_page import attribution_lines
@@ -38,6 +40,8 @@ _SCRIPTS = (
 _COLUMNS = ("datasource_index", "influence", "given")
 _TARGETS = {"loss": "loss", "margin": "margin (the log odds against its given label)"}
 _EXAMPLES = 8
+_LONG = 8
+"""The characters of a number that is rounded."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class _Rows:
         images: Names of the columns of pictures.
         features: Names of the other ones, without the label.
         pictures: By row, the ``data:`` address of each picture; None where it cannot be shown.
-        cells: By row, the features.
+        cells: By row, the features; long numbers rounded.
     """
 
     images: tuple[str, ...]
@@ -110,7 +114,9 @@ def _rows(dataset: Dataset, rows: Sequence[int], label: str | None, progress: Pr
         images=tuple(map(short_name, images)),
         features=readable_names(features)[:MOST_FEATURES],
         pictures=dict(zip(rows, pictures)),
-        cells={row: [cells[row][c.position] for c in features[:MOST_FEATURES]] for row in rows},
+        cells={
+            row: [_short(cells[row][c.position]) for c in features[:MOST_FEATURES]] for row in rows
+        },
     )
 
 
@@ -168,6 +174,12 @@ of the evaluated row's {target} if the training row had been left out: below 0 f
 gain of a suggested label is how far it falls if the training row had that label.</p>
 <p>All of this is of one training and to first order (influence functions), not checked by
 retraining. An opponent can be right and rare: look at the rows before you change any.</p>"""
+        if any(answer.is_rough for answer in explanation.answers):
+            yield (
+                "<p><b>Rough</b>, where it stands beside a residual, means that the system behind"
+                f" the influence was left with a relative residual above {LARGEST_RESIDUAL}: solved"
+                " to the end, it could show several other rows.</p>"
+            )
         if self._data is None:
             yield (
                 "<p>To decide here which training rows to keep, remove or relabel, make the page"
@@ -195,12 +207,6 @@ retraining. An opponent can be right and rare: look at the rows before you chang
         rows = self._evaluated
         if rows.features:
             yield from _table("Its features", rows.features, [_escaped(rows.cells[answer.row])])
-        if answer.is_rough:
-            yield (
-                '<p class="rough"><b>Rough:</b> the system behind the influence was not solved well'
-                f" (relative residual {_number(answer.residual)}, above {LARGEST_RESIDUAL}), so the"
-                " order of these training rows can be another.</p>"
-            )
         if not answer.opponents and not answer.proponents:
             yield "<p>No training row moves it: its loss is 0, or the loss ignores the row.</p>"
         yield from self._causes("Opponents: without them its loss falls", answer.opponents)
@@ -224,7 +230,7 @@ retraining. An opponent can be right and rare: look at the rows before you chang
         if answer.given is not None:
             yield "given", self._class(answer.given)
         if answer.predicted is not None:
-            wrong = ' <b class="wrong">≠ wrong</b>' if answer.is_wrong else ""
+            wrong = ' <b class="mark">≠ wrong</b>' if answer.is_wrong else ""
             yield "predicted", self._class(answer.predicted) + wrong
         yield "loss", _number(answer.loss)
         n = len(answer.opponents)
@@ -234,6 +240,8 @@ retraining. An opponent can be right and rare: look at the rows before you chang
             beyond = answer.loss_without < 0 <= answer.loss
             too_far = ", which goes too far: the loss cannot fall below 0" if beyond else ""
             yield f"loss without {left_out} shown", f"{loss}{too_far}"
+            rough = ' <b class="mark">rough</b>' if answer.is_rough else ""
+            yield "residual", _number(answer.residual) + rough
 
     def _causes(self, caption: str, causes: Sequence[Cause]) -> Iterator[str]:
         """Yield training rows: cards where they have pictures, else lines of a table."""
@@ -261,7 +269,7 @@ retraining. An opponent can be right and rare: look at the rows before you chang
         yield "</ol>"
 
     def _cause_facts(self, cause: Cause) -> Iterator[tuple[str, str]]:
-        yield "row", str(cause.row)
+        yield "training row", str(cause.row)
         yield "influence", _number(cause.influence)
         if self._has_classes:
             yield "given", self._class(cause.given)
@@ -273,8 +281,9 @@ retraining. An opponent can be right and rare: look at the rows before you chang
         if self._data is not None:
             suggested = "" if cause.suggested is None else cause.suggested
             yield (
-                f'<div class="decide-buttons" role="group" aria-label="Decide on row {cause.row}"'
-                f' data-row="{cause.row}" data-suggested="{suggested}"></div>'
+                f'<div class="decide-buttons" role="group" data-row="{cause.row}"'
+                f' aria-label="Decide on training row {cause.row}"'
+                f' data-suggested="{suggested}"></div>'
             )
 
     def _class(self, value: float | None) -> str:
@@ -321,6 +330,11 @@ def _table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 def _escaped(cells: Iterable[str]) -> list[str]:
     return [escape(cell) for cell in cells]
+
+
+def _short(cell: str) -> str:
+    value = number(cell) if len(cell) > _LONG else math.nan
+    return cell if math.isnan(value) else f"{value:.4g}"
 
 
 def _number(value: float) -> str:

@@ -13,9 +13,12 @@ from tests.commands.common import run
 def test_page_and_table(capsys, table: Path):
     page, csv = table.with_name("page.html"), table.with_name("causes.csv")
     words = ("-m", table, "-p", table.with_name("net.h5"), "--rows", "3,17")
-    code, out, err = run(capsys, "explain", *words, "-o", page, "--table", csv)
+    ranking = table.with_name("ranking.csv")
+    more = ("--table", csv, "--ranking", ranking)
+    code, out, err = run(capsys, "explain", *words, "-o", page, *more)
     assert (code, err) == (0, [])
-    first, second, *answers = out.splitlines()
+    first, third, second, *answers = out.splitlines()
+    assert third == f"{ranking}: 2 evaluated rows, 20 training rows"
     assert first == f"{page}: 2 evaluated rows, 20 training rows"
     assert second == f"{csv}: 2 evaluated rows, 20 training rows"
     assert [line.split(",")[0] for line in answers] == ["row 3", "row 17"]
@@ -35,6 +38,10 @@ def other_columns(folder: Path) -> None:
         ("--rows 3,4,3 -o page.html", r"row 3 is given twice", None),
         ("--rows 3 -o page.csv", r"page\.csv: must end with \.html", None),
         ("--rows 3 --table training.csv", r"training\.csv: .* read", None),
+        ("--rows 3 --ranking training.csv", r"training\.csv: .* read", None),
+        ("--rows 3 --ranking mine.csv", r"mine\.csv: exists and is not a ranking", None),
+        ("--rows 3 --ranking page.html -o page.html", r"page\.html: is the same file", None),
+        ("--rows 3 --ranking new.csv --table new.csv", r"new\.csv: is the same file", None),
         ("--rows 3 --table mine.csv", r"mine\.csv: exists and is not a table of explain", None),
         ("--rows 3 -o page.html", r"validation\.csv, line 1: .*'x'", other_columns),
     ],

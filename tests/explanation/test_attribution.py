@@ -138,6 +138,32 @@ def test_lime_names_the_features_of_a_table(tmp_path):
         assert "500 samples, seed 0, R²" in one.detail
 
 
+def test_lime_explains_all_numbers_by_the_scale_of_the_training_data(tmp_path):
+    """Category numbers stay as they are; one between two others would be none."""
+
+    def build(v):
+        x = F.concatenate(v["a"], v["b"], axis=1)
+        known = F.reshape(PF.embed(v["k"], 3, 1, name="k"), (-1, 1))
+        z = PF.affine(F.concatenate(x, known, axis=1), 1, name="z")
+        return F.sigmoid_cross_entropy(z, v["y"])
+
+    shapes = {"a": (2,), "b": (1,), "k": (1,), "y": (1,)}
+    case = Case("several", shapes, build, None, classes={"k": 3}, binary=("y",))
+    parameters = {
+        "k/embed/W": np.zeros((3, 1), np.float32),
+        "z/affine/W": np.float32([[0.01], [0.2], [0.01], [1]]),
+        "z/affine/b": np.float32([0]),
+    }
+    case.save_definition(tmp_path, parameters=parameters)
+    arrays = case.inputs(40)
+    write_csv(tmp_path / "validation.csv", arrays)
+    write_csv(tmp_path / "training.csv", {**arrays, "b": 40 * arrays["b"]})
+    first, _ = explained(tmp_path / "net.nntxt", method="lime").answers
+    for one in first.attributions:
+        (strongest, _), (second, _), (last, _) = one.features
+        assert (strongest, second, last) == ("b", "a__1", "a__0")
+
+
 def test_the_command_shows_heat_maps_where_there_are_pictures(capsys, marked: Path, tmp_path):
     words = ("-m", marked, "-p", marked.with_name("net.h5"), "--rows", "1")
     page = tmp_path / "page.html"

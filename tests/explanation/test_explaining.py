@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nnabla_influence import Options, explain
+from nnabla_influence import Options, explain, read_ranking
 from nnabla_influence.errors import DatasetError, InfluenceError, ScoreError
 from nnabla_influence.explanation import explaining
 from nnabla_influence.influence import influence_functions
@@ -86,6 +86,52 @@ def test_each_row_has_its_own_score(table: Project, monkeypatch):
             assert_close(influence, alone, 1e-4)
 
 
+def test_a_system_that_is_not_solved_is_called_rough(table: Project, tmp_path, monkeypatch):
+    page = tmp_path / "page.html"
+    for steps, rough in ((20, False), (1, True)):
+        monkeypatch.setattr(influence_functions, "STEPS", steps)
+        found = explain(table.net, run=table.run, rows=ROWS, output=page)
+        assert any(answer.is_rough for answer in found.answers) == rough
+        assert ("rough</b>" in page.read_text(encoding="utf-8")) == rough
+
+
+def test_a_ranking_has_the_mean_of_all(table: Project, tmp_path, monkeypatch):
+    """As `score` ranks by the mean loss of these rows; relabel gains are means, too."""
+    monkeypatch.setattr(explaining, "_AT_ONCE", 3)
+    path = tmp_path / "ranking.csv"
+    for _ in range(2):  # it may be replaced
+        found = explain(table.net, run=table.run, rows=ROWS, ranking=path)
+    wanted = table.score(options=Options("influence-function", validation_rows=ROWS))
+    ranking = read_ranking(path)
+    np.testing.assert_array_equal(ranking.order, found.ranking.order)
+    got, expected = found.ranking.scores, wanted.scores
+    # The mean of the systems is not solved as the system of the mean, to the end.
+    assert_close(got.influence, expected.influence, 3e-3)
+    for name in ("loss", "predicted", "times_seen"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
+    assert ranking.orders == wanted.orders
+    gains = [[] for _ in got.influence]
+    for row in ROWS:
+        [answer] = explain(table.net, run=table.run, rows=[row]).answers
+        for cause in (*answer.opponents, *answer.proponents):
+            gains[cause.row].append(cause.relabel_gain)
+            assert got.suggested_label[cause.row] == cause.suggested
+    always = [row for row, each in enumerate(gains) if len(each) == len(ROWS)]
+    assert always
+    means = [np.mean(gains[row]) for row in always]
+    assert_close(got.relabel_gain[always], np.array(means))
+
+
+def test_no_ranking_where_no_row_moves(table: Project, tmp_path):
+    lines = (table.folder / "validation.csv").read_text().splitlines()
+    evaluated = tmp_path / "evaluated.csv"
+    evaluated.write_text(f"{lines[0]}\n{lines[1].rpartition(',')[0]},-1\n")
+    path = tmp_path / "ranking.csv"
+    with pytest.raises(ScoreError, match=r"ranking\.csv: no ranking"):
+        explain(table.net, run=table.run, validation=evaluated, rows=[0], ranking=path)
+    assert not path.exists()
+
+
 def test_the_margin_orders_alike_and_its_loss_stays_above_0(table: Project):
     by_loss, by_margin = (
         explain(table.net, run=table.run, rows=ROWS, target=target).answers
@@ -134,7 +180,8 @@ def regression(tmp_path_factory) -> Project:
 
 def test_a_regression_has_no_labels(regression: Project, tmp_path):
     page = tmp_path / "page.html"
-    found = explain(regression.net, run=regression.run, rows=None, output=page)
+    files = {"output": page, "ranking": tmp_path / "ranking.csv"}
+    found = explain(regression.net, run=regression.run, rows=None, **files)
     assert len(found.answers) == 25
     assert found.label is None
     for answer in found.answers:
@@ -145,6 +192,8 @@ def test_a_regression_has_no_labels(regression: Project, tmp_path):
     text = page.read_text()
     assert "predicted" in text
     assert "suggested</th>" not in text
+    assert 'data-suggested=""' in text
+    assert found.ranking.scores.suggested_label is None
     with pytest.raises(ScoreError, match="margin"):
         explain(regression.net, run=regression.run, rows=[0], target="margin")
 

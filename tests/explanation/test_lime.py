@@ -174,10 +174,15 @@ def test_what_never_changes_has_no_weight():
     [model] = explain_features(network, ROW, np.where(np.arange(6) < 2, 0, 1.0), [1], **kwargs)
     np.testing.assert_array_equal(network.samples()[:, :2], np.broadcast_to(ROW[:2], (50, 2)))
     assert not model.weights[:2].any()
-    [model] = explain_features(lambda rows: np.ones((len(rows), 1)), ROW, DEVIATIONS, [0], **kwargs)
-    assert not model.weights.any()
-    assert (model.intercept, model.r2, model.noise) == (1, 0, 0)
-    assert model.warning(50)
+    for rounding in (0, 1e-8):
+
+        def constant(rows: np.ndarray, rounding=rounding) -> np.ndarray:
+            return 0.1 + rounding * rows[:, :1]
+
+        [model] = explain_features(constant, ROW, DEVIATIONS, [0], **kwargs)
+        assert np.abs(model.weights).max() < 1e-6
+        assert (model.r2, model.noise) == (0, 0)
+        assert model.warning(50)
 
 
 @pytest.mark.parametrize(

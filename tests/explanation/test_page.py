@@ -23,10 +23,18 @@ def cells_of(text: str) -> list[list[str]]:
     return [re.findall(r"<td>(.*?)</td>", line) for line in text.split("\n") if "<td>" in line]
 
 
+def facts_of(text: str) -> list[dict[str, str]]:
+    """The names and values of each list of them, in HTML."""
+    lists = re.findall(r'<dl class="facts">(.*?)</dl>', text, re.S)
+    return [dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", each)) for each in lists]
+
+
 def assert_asks_for_nothing(parsed: Parsed) -> None:
     assert "script" not in parsed.texts
     [policy] = [a["content"] for _, a in parsed.tags if "http-equiv" in a]
-    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+    assert policy.startswith(
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; style"
+    )
     for _, attributes in parsed.tags:
         for name in ("src", "href"):
             assert (attributes.get(name) or "#").startswith(("#", "data:"))
@@ -43,23 +51,28 @@ def test_pictures_and_names_of_classes(tmp_path):
     assert links == ["#row-5", "#row-3"]
     assert {"row-5", "row-3"} <= {a["id"] for _, a in parsed.tags if "id" in a}
     names = ["cat", "&lt;script&gt;alert(1)&lt;/script&gt;&#x27;&amp;", "ox"]
-    lines = cells_of(text)
+    lists = facts_of(text)
     for answer in found.answers:
-        given, predicted, loss, picture = lines.pop(0)
-        assert given == f"{answer.given} {names[answer.given]}"
-        assert predicted == f"{answer.predicted:g} {names[int(answer.predicted)]}"
-        assert loss == f"{answer.loss:.3g}"
-        assert picture.startswith('<img src="data:image/png;base64,')
-        assert f"<strong>{answer.loss_without:.3g}</strong>" in text
+        facts = lists.pop(0)
+        assert facts["given"] == f"<bdi>{answer.given} · {names[answer.given]}</bdi>"
+        predicted = int(answer.predicted)
+        assert facts["predicted"].startswith(f"<bdi>{predicted} · {names[predicted]}</bdi>")
+        assert ("wrong" in facts["predicted"]) == (predicted != answer.given)
+        assert facts["loss"] == f"{answer.loss:.3g}"
+        [without] = [text for name, text in facts.items() if name.startswith("loss without")]
+        assert without.startswith(f"<strong>{answer.loss_without:.3g}</strong>")
         for cause in (*answer.opponents, *answer.proponents):
-            line = lines.pop(0)
-            assert line[:2] == [str(cause.row), f"{cause.influence:.3g}"]
-            assert line[3:5] == [
-                f"{cause.suggested} {names[cause.suggested]}",
-                f"{cause.relabel_gain:.3g}",
-            ]
-            assert line[5].startswith('<img src="data:image/png;base64,')
-    assert lines == []
+            assert lists.pop(0) == {
+                "training row": str(cause.row),
+                "influence": f"{cause.influence:.3g}",
+                "given": f"<bdi>{cause.given} · {names[cause.given]}</bdi>",
+                "suggested": f"<bdi>{cause.suggested} · {names[cause.suggested]}</bdi>",
+                "gain": f"{cause.relabel_gain:.3g}",
+            }
+            assert f'alt="training picture of row {cause.row}"' in text
+    assert lists == []
+    pictures = [a["src"] for tag, a in parsed.tags if tag == "img"]
+    assert len(pictures) == text.count("data:image/png;base64,")
 
 
 def test_features_and_headers_are_text(tmp_path):
@@ -73,7 +86,7 @@ def test_features_and_headers_are_text(tmp_path):
     assert parsed.texts["th"].count(EVIL) == 3  # of the row, its opponents and proponents
     own = (tmp_path / "validation.csv").read_text().splitlines()[3].split(",")
     first, second, *_ = cells_of(page.read_text(encoding="utf-8"))
-    assert first[3:] == own[:5]
+    assert first == [f"{float(cell):.4g}" for cell in own[:5]]
     opponent = found.answers[0].opponents[0].row
     theirs = (tmp_path / "training.csv").read_text().splitlines()[opponent + 1].split(",")
-    assert second[5:] == theirs[:5]
+    assert second[5:] == [f"{float(cell):.4g}" for cell in theirs[:5]]

@@ -2,6 +2,9 @@
 //
 // The same row may be shown for several evaluated rows; its decision is one.
 
+// More of them, for each of many rows, are offered when they are asked for.
+const MANY_CLASSES = 50;
+
 class DecisionButtons {
   constructor(place, review, decisions) {
     const row = Number(place.dataset.row);
@@ -37,10 +40,12 @@ class DecisionButtons {
     const { review } = this;
     const others = this.otherClasses();
     const first = others.find((label) => review.classes[label].value === suggested) ?? others[0];
-    this.select = make("select", { "aria-label": `New label of row ${this.row}` });
-    this.offer([first]);
-    // Many rows of many classes would be too much for the browser.
-    this.select.addEventListener("focus", () => this.offer(others));
+    this.select = make("select", { "aria-label": `New label of training row ${this.row}` });
+    if (others.length > MANY_CLASSES) {
+      this.offer([first]);
+      this.select.addEventListener("focus", () => this.offer(others), { once: true });
+    } else this.offer(others);
+    this.select.value = review.classes[first].value;
     this.select.addEventListener("change", () => {
       if (this.decisions.entry(this.position)[1] === RELABEL) this.decide(RELABEL);
     });
@@ -64,7 +69,7 @@ class DecisionButtons {
   decide(kind) {
     const change = [this.position, kind, kind === RELABEL ? this.select.value : null];
     this.decisions.decide([change]);
-    announce(`Row ${this.row}: ${changeText(this.review, change)}.`);
+    announce(`Training row ${this.row}: ${changeText(this.review, change)}.`);
   }
 
   show() {
@@ -75,7 +80,7 @@ class DecisionButtons {
     }
     this.buttons.forEach((button, i) => {
       button.setAttribute("aria-pressed", kind === i + 1);
-      button.setAttribute("aria-label", `${button.textContent} (row ${this.row})`);
+      button.setAttribute("aria-label", `${button.textContent} (training row ${this.row})`);
     });
   }
 }

@@ -89,7 +89,7 @@ def test_decisions_by_keyboard_reach_the_right_rows(visit, explained, tmp_path):
 
     tab_to(page, f"[data-row='{removed.row}'] .remove")
     page.press("Space")
-    assert page.said() == f"Row {removed.row}: remove."
+    assert page.said() == f"Training row {removed.row}: remove."
     assert pressed(page, twice) == [[], []]
     page.page.focus(f"[data-row='{twice}'] .keep")
     page.press("Enter")
