@@ -32,7 +32,8 @@ def attribution_lines(explanation: Explanation, answer: Answer) -> Iterator[str]
         caption = f"What made the score of {of_class}:<br>{how}{warning}"
         yield "<figure>"
         if one.column is None or one.values is None:
-            yield f"<figcaption>{caption}</figcaption>"
+            meaning = "Weight: the change by one standard deviation more."
+            yield f"<figcaption>{caption}<br>{meaning}</figcaption>"
             yield "<table><tr><th scope=col>feature</th><th scope=col>weight</th></tr>"
             for name, weight in one.features[:_MOST_FEATURES]:
                 yield f"<tr><td>{escape(name)}</td><td>{weight:.3g}</td></tr>"
