@@ -18,7 +18,7 @@ import pytest
 import nnabla_influence
 from network_defs.samples import Training, mlp, write_definition
 from nnabla_influence.commands.main import build_parser, main
-from nnabla_influence.console import advise, cleanse_dataset, sgd_influence
+from nnabla_influence.console import advise, cleanse_dataset, explain, sgd_influence
 from nnabla_influence.console.registration import DESKTOP_PLUGINS
 
 pytestmark = pytest.mark.slow
@@ -261,10 +261,11 @@ def test_the_japanese_manual_has_what_the_english_one_has(extract) -> None:
     ("heading", "dialog", "registered"),
     [
         ("### SGD Influence", sgd_influence.build_parser("a"), DESKTOP_PLUGINS[0]),
-        ("### Advise", advise.build_parser("a"), DESKTOP_PLUGINS[3]),
-        ("### Cleanse dataset", cleanse_dataset.build_parser("a"), DESKTOP_PLUGINS[2]),
+        ("### Advise", advise.build_parser("a"), DESKTOP_PLUGINS[2]),
+        ("### Cleanse dataset", cleanse_dataset.build_parser("a"), DESKTOP_PLUGINS[3]),
+        ("### Explain\n", explain.build_parser("a"), DESKTOP_PLUGINS[1]),
     ],
-    ids=["SGD Influence", "Advise", "Cleanse dataset"],
+    ids=["SGD Influence", "Advise", "Cleanse dataset", "Explain"],
 )
 def test_the_console_manual_lists_each_plugin_s_options_and_what_they_start_with(
     heading, dialog, registered

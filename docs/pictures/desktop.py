@@ -5,8 +5,8 @@ plugins, and then::
 
     uv run python docs/pictures/desktop.py http://127.0.0.1:PORT PROJECT
 
-where PROJECT is the project's number. A browser stands in place of NNCD's own window. Both plugins
-are run, with what their dialogs propose, so a ranking and a cleansed dataset are added.
+where PROJECT is the project's number. A browser stands in place of NNCD's own window. The plugins
+are run, with what their dialogs propose, so two rankings and a cleansed dataset are added.
 """
 
 from __future__ import annotations
@@ -32,16 +32,24 @@ def main(address: str, project: str) -> None:
         page.add_init_script(_WINDOW)
         _run_plugin(page, address, project, "SGD Influence", "influence", in_menu=True)
         save(_rankings(page, address), "console_dataset.png")
+        _run_plugin(page, address, project, "Explain", "explain", picture=3)
         _run_plugin(page, address, project, "Cleanse dataset", "cleansed")
         save(_linking(page, address, project), "console_link.png")
 
 
 def _run_plugin(
-    page: Page, address: str, project: str, name: str, kind: str, *, in_menu: bool = False
+    page: Page,
+    address: str,
+    project: str,
+    name: str,
+    kind: str,
+    *,
+    in_menu: bool = False,
+    picture: int = 0,
 ) -> None:
     page.goto(f"{address}/editor?project_id={project}")
     page.get_by_text("EVALUATION", exact=True).first.click()
-    page.locator("td img").first.click(button="right", timeout=60_000)
+    page.locator("td img").nth(picture).click(button="right", timeout=60_000)
     page.get_by_text("Plugins", exact=True).first.hover()
     entry = page.get_by_text(name, exact=True).first
     entry.wait_for()

@@ -84,6 +84,17 @@ def ranking_id(path: PathLike) -> str:
     return f"r{digest.hexdigest()[:16]}"
 
 
+def decided_rankings(path: PathLike) -> set[str]:
+    """Return the ids of the rankings that decisions are about, as far as they name any.
+
+    Raises:
+        DatasetError: The table cannot be read.
+    """
+    header, lines = read_table(Path(path), (INDEX, DECISION))
+    ids = [at for at, name in enumerate(header) if name == RANKING]
+    return {id_ for line in lines for at in ids if _ID.fullmatch(id_ := normal(line.cell(at)))}
+
+
 def read_decisions(path: PathLike, rows: TrainingRows, labels: LabelColumn | None) -> Decisions:
     """Read a decisions CSV, or a workbook with such a sheet.
 

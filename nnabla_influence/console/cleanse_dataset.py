@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from nnabla_influence.arguments import count_or_fraction
 from nnabla_influence.console.advise import FOLDER as ADVICE_FOLDER
 from nnabla_influence.console.dialog import Dialog, choice, run_plugin, say
+from nnabla_influence.console.explain import FOLDER as EXPLANATION_FOLDER
+from nnabla_influence.console.explain import RANKING as EXPLANATION
 from nnabla_influence.console.registration import DESKTOP_PLUGINS
 from nnabla_influence.console.sgd_influence import FOLDER as RANKING_FOLDER
 from nnabla_influence.console.sgd_influence import RANKING
@@ -96,7 +98,7 @@ def _work_for_desktop(parsed: argparse.Namespace, result: Result) -> None:
         if getattr(parsed, name):  # Windows copies a path with quotes around it.
             setattr(parsed, name, getattr(parsed, name).strip().strip('"'))
     if parsed.advice is None and parsed.ranking.lower() == _LATEST:
-        parsed.ranking = _newest(result)
+        parsed.ranking = _newest(result, parsed.decisions)
     elif parsed.advice is not None and parsed.advice.lower() == _LATEST:
         parsed.advice = _newest(result, of_advice=True).parent
     parsed.input_train = _training_csv(parsed.model)
@@ -139,16 +141,18 @@ def _lines(cleansed: Cleansed) -> Iterator[str]:
         yield line.replace("--below 0", f"--remove {HARMFUL}")
 
 
-def _newest(result: Result, *, of_advice: bool = False) -> Path:
-    """Return the job's newest ranking, of any plugin or of Advise."""
-    scripts = ("advise",) if of_advice else ("advise", "sgd_influence")
-    found = [
-        path
-        for plugin in DESKTOP_PLUGINS
-        if any(name in plugin.script for name in scripts)
-        for path in (result.folder.parent.parent / plugin.id).glob(f"*/*/{RANKING}")
-        if path.parent.name in (RANKING_FOLDER, ADVICE_FOLDER, "files")
-    ]
+def _newest(result: Result, decisions: str | None = None, *, of_advice: bool = False) -> Path:
+    """Return the job's newest ranking, of any plugin or of Advise.
+
+    That of *Explain*, by one evaluated row, counts only for the decisions that are about it.
+    """
+    from nnabla_influence.cleansing.decisions import decided_rankings, ranking_id
+
+    found = _rankings(result, ("advise",) if of_advice else ("advise", "sgd_influence"))
+    if decisions is not None:
+        ids = decided_rankings(decisions)
+        every = [*found, *_rankings(result, ("explain",))]
+        found = [path for path in every if ranking_id(path) in ids] or found
     if not found:
         raise InfluenceError(
             "this job has no advice yet; run Advise first, or give its folder"
@@ -158,6 +162,19 @@ def _newest(result: Result, *, of_advice: bool = False) -> Path:
     newest = max(found, key=lambda path: path.stat().st_mtime_ns)
     say(f"The newest ranking of this job is {newest.parent.parent.name}: {newest}")
     return newest
+
+
+def _rankings(result: Result, scripts: Sequence[str]) -> list[Path]:
+    """Return the job's rankings by these plugins."""
+    folders = (RANKING_FOLDER, ADVICE_FOLDER, EXPLANATION_FOLDER, "files")
+    return [
+        path
+        for plugin in DESKTOP_PLUGINS
+        if any(name in plugin.script for name in scripts)
+        for name in (RANKING, EXPLANATION)
+        for path in (result.folder.parent.parent / plugin.id).glob(f"*/*/{name}")
+        if path.parent.name in folders
+    ]
 
 
 def _training_csv(model: str | None) -> Path | None:

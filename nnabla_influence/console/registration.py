@@ -6,6 +6,8 @@ does with the value:
 
 - ``path``: the name of an existing file in the folder of the job's results; the script gets its
   absolute path. The last such parameter gives the output its extension, so each plugin has one.
+- ``select``: the place of the cell that was clicked; the script gets a path under which the server
+  has copied its picture. It cannot be changed, and fails on a cell without a picture.
 - ``int``, ``str``: checked in the dialog; ``str`` is 1 to 128 ASCII characters without ``/ : \``.
 - any other word, such as ``csv``: passed as it was typed.
 
@@ -83,12 +85,18 @@ _CONSOLE = Parameter(
 )
 
 # The model comes after the paths that are typed: the last path gives the output its extension.
+_TRAIN = _field("input-train", "training CSV; auto: the model file's", "csv", "auto")
 _TRAINING = (
-    _field("input-train", "training CSV; auto: the model file's", "csv", "auto"),
+    _TRAIN,
     _field("input-val", "validation CSV; auto: the model file's", "csv", "auto"),
     _MODEL,
 )
 _DEVICE = _field("device", "auto, cpu or cuda", "str", "auto")
+_EVALUATED = _field(
+    "model", "model file (default: the evaluated one)", "path", "result_evaluate.nnp"
+)
+_IMAGE = _field("image", "the picture of this cell", "select", "clicked")
+_INDEX = _field("index", "number of the row in Output Result (int)", "int", "1")
 _SCORING = (
     *_TRAINING,
     _field("window", "number of last epochs to trace (int)", "int", "1"),
@@ -127,6 +135,19 @@ _CLEANSING = (
     _CONSOLE,
 )
 
+
+def _explaining(row: Parameter, output: str, *fields: Parameter) -> tuple[Parameter, ...]:
+    return (row, *fields, _EVALUATED, _DEVICE, _output(output), _CONSOLE)
+
+
+_ATTRIBUTING = _field("classes", "such as 3,7; auto: given and predicted", "str", "auto")
+_LAYER = _field("layer", "its name; auto: the last convolution", "str", "auto")
+_LIME = (
+    _ATTRIBUTING,
+    _field("samples", "changed rows given to the network (int)", "int", "1000"),
+    _field("seed", "of the changes (int)", "int", "0"),
+)
+
 DESKTOP_PLUGINS: tuple[Plugin, ...] = (
     Plugin(
         "3c787d76-d03c-4270-b6e6-67f4c0be6a02",
@@ -136,11 +157,18 @@ DESKTOP_PLUGINS: tuple[Plugin, ...] = (
         _SCORING,
     ),
     Plugin(
-        "7cca8574-a017-4b0d-b811-e71ca69812c0",
-        "SGD Influence (tabular)",
-        "_Post_Process/_XAI/_Table/nnabla_sgd_influence_tabular.py",
-        "SGD Influence: ranks the rows of a training table, the most harmful first",
-        _SCORING,
+        "ba9721fc-e8f4-4826-9c63-33eab17d183e",
+        "Explain",
+        "_Post_Process/_XAI/_Image/nnabla_explain.py",
+        "Explain: which training rows made this answer",
+        _explaining(_IMAGE, "explain", _TRAIN, _IMPORT),
+    ),
+    Plugin(
+        "24956c3c-35f7-4b43-82ce-29c999535172",
+        "Advise",
+        "_Post_Process/_XAI/_Image/nnabla_advise.py",
+        "Advise: which training rows to remove or relabel, or none",
+        _ADVISING,
     ),
     Plugin(
         "5960f772-a2ab-48f7-8ea4-46afd57b4c12",
@@ -150,11 +178,39 @@ DESKTOP_PLUGINS: tuple[Plugin, ...] = (
         _CLEANSING,
     ),
     Plugin(
-        "24956c3c-35f7-4b43-82ce-29c999535172",
-        "Advise",
-        "_Post_Process/_XAI/_Image/nnabla_advise.py",
-        "Advise: which training rows to remove or relabel, or none",
-        _ADVISING,
+        "e3a00b21-8f14-47ea-91e6-4c60bfddef1a",
+        "Explain by Grad-CAM",
+        "_Post_Process/_XAI/_Image/nnabla_explain_gradcam.py",
+        "Explain by Grad-CAM: where the network looks",
+        _explaining(_IMAGE, "gradcam", _ATTRIBUTING, _LAYER),
+    ),
+    Plugin(
+        "4f32fb2e-6ade-4b00-84ac-638229a06511",
+        "Explain by LIME",
+        "_Post_Process/_XAI/_Image/nnabla_explain_lime.py",
+        "Explain by LIME: which parts of the picture speak for a class",
+        _explaining(_IMAGE, "lime", *_LIME),
+    ),
+    Plugin(
+        "7cca8574-a017-4b0d-b811-e71ca69812c0",
+        "SGD Influence (tabular)",
+        "_Post_Process/_XAI/_Table/nnabla_sgd_influence_tabular.py",
+        "SGD Influence: ranks the rows of a training table, the most harmful first",
+        _SCORING,
+    ),
+    Plugin(
+        "ce75501d-abb6-4b7a-a39b-14fdd03ac631",
+        "Explain (tabular)",
+        "_Post_Process/_XAI/_Table/nnabla_explain_tabular.py",
+        "Explain: which training rows made the answer to a row",
+        _explaining(_INDEX, "explain", _TRAIN, _IMPORT),
+    ),
+    Plugin(
+        "e69bee24-fb4f-40c8-ac3a-0d9b9a4f4e24",
+        "Explain by LIME (tabular)",
+        "_Post_Process/_XAI/_Table/nnabla_explain_lime_tabular.py",
+        "Explain by LIME: which features speak for a class",
+        _explaining(_INDEX, "lime", *_LIME),
     ),
 )
-"""What is registered in NNCD, in the menu's order."""
+"""What is registered in NNCD, in the menu's order: its end is cut off where a window is low."""

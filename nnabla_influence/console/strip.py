@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import textwrap
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -55,6 +56,7 @@ def strip(
     rows: Sequence[ReviewedRow],
     changed: Mapping[int, str] | None = None,
     closing: str = "",
+    before: Sequence[Image.Image] = (),
 ) -> Image.Image:
     """Return an image of rows: of each its thumbnail, or the features of a table, and its labels.
 
@@ -64,6 +66,7 @@ def strip(
         rows: Its rows to show, from left to right; 200 at most are shown.
         changed: New labels by datasource_index.
         closing: Text on the right of the rows, wrapped.
+        before: Images as `tile` and `columns` make them, on the left of the rows.
 
     Returns:
         Mode RGB, 100 pixels high.
@@ -71,19 +74,19 @@ def strip(
     names = {one.value: one.name or one.value for one in reviewed.classes}
     with_images = bool(reviewed.image_columns)
     top = THUMBNAIL + _MARGIN if with_images else 0
-    blocks = [_text(heading)]
-    for row in rows[:MOST_ROWS]:
+    blocks = [written(heading), *before]
+    for place, row in enumerate(rows[:MOST_ROWS]):
         lines = _lines(row, names, (changed or {}).get(row.datasource_index))
         if not with_images:
             features = zip(reviewed.feature_names[:_FEATURES], row.features)
             lines += [(name, _short(cell), _BLACK) for name, cell in features]
-        if len(blocks) == 1:
+        if place == 0:
             blocks.append(_coloured([(title, _GREY) for title, _, _ in lines], top))
-        block = _coloured([(text, colour) for _, text, colour in lines], top)
-        blocks.append(_with_picture(block, row.images) if with_images else block)
+        texts = [(text, colour) for _, text, colour in lines]
+        blocks.append(_under(_fitted(row.images), texts) if with_images else _coloured(texts, top))
     if closing:
-        blocks.append(_text(textwrap.wrap(closing, 80)))
-    return _side_by_side(blocks)
+        blocks.append(written(textwrap.wrap(closing, 80)))
+    return side_by_side(blocks)
 
 
 def changed_rows(reviewed: Reviewed, changed: Collection[int]) -> list[ReviewedRow]:
@@ -94,7 +97,47 @@ def changed_rows(reviewed: Reviewed, changed: Collection[int]) -> list[ReviewedR
 def message(title: str, text: str) -> Image.Image:
     """Return an image of a text, 100 pixels high; of a long one its beginning."""
     lines = textwrap.wrap(text, 110, max_lines=6, placeholder=" ... (see plugin_log.txt)")
-    return _side_by_side([_text([title, *lines])])
+    return side_by_side([written([title, *lines])])
+
+
+def tile(
+    picture: Image.Image, lines: Sequence[str], side: int = THUMBNAIL, *, is_wrong: bool = False
+) -> Image.Image:
+    """Return a picture over a few lines.
+
+    Args:
+        picture: Made smaller, or larger by a whole number, to fit into a square.
+        lines: Three lines at most.
+        side: The square's; the image is 44 pixels higher.
+        is_wrong: Whether the last line is red.
+    """
+    colours = [_BLACK] * (len(lines) - is_wrong) + [_RED] * is_wrong
+    return _under(_scaled(picture, side), list(zip(lines, colours)), side)
+
+
+def columns(lines: Sequence[tuple[str, ...]]) -> list[Image.Image]:
+    """Return an image of each column of a table, of seven lines at most; the first is grey."""
+    colours = [_GREY, *[_BLACK] * len(lines)]
+    return [
+        _coloured([(_short(text), colour) for text in texts])
+        for texts, colour in zip(zip(*lines), colours)
+    ]
+
+
+def written(lines: Sequence[str]) -> Image.Image:
+    """Return an image of lines, of seven at most."""
+    return _coloured([(line, _BLACK) for line in lines])
+
+
+def side_by_side(blocks: Sequence[Image.Image]) -> Image.Image:
+    """Return images from left to right, as high as the highest."""
+    width = _MARGIN + sum(block.width + _GAP for block in blocks)
+    height, left = max(block.height for block in blocks), _MARGIN
+    image = Image.new("RGB", (width, height), _WHITE)
+    for block in blocks:
+        image.paste(block, (left, 0))
+        left += block.width + _GAP
+    return image
 
 
 def _lines(row: ReviewedRow, names: Mapping[str, str], new: str | None) -> list[_Line]:
@@ -120,10 +163,13 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 2] + ".."
 
 
-def _with_picture(written: Image.Image, paths: Sequence[Path]) -> Image.Image:
-    picture = _fitted(paths)
-    tile = Image.new("RGB", (max(written.width, THUMBNAIL), HEIGHT), _WHITE)
-    tile.paste(written, (0, 0))
+def _under(
+    picture: Image.Image, lines: Sequence[tuple[str, _Colour]], side: int = THUMBNAIL
+) -> Image.Image:
+    """Return a picture over lines."""
+    text = _coloured(lines, side + _MARGIN, side + HEIGHT - THUMBNAIL)
+    tile = Image.new("RGB", (max(text.width, side), text.height), _WHITE)
+    tile.paste(text, (0, 0))
     tile.paste(picture, (0, _MARGIN), picture if picture.mode == "RGBA" else None)
     return tile
 
@@ -132,43 +178,36 @@ def _fitted(paths: Sequence[Path]) -> Image.Image:
     """Return the first image, a small one enlarged by an integer factor."""
     for path in paths[:1]:
         with contextlib.suppress(DatasetError):
-            picture = thumbnail(path, THUMBNAIL)
-            factor = max(1, THUMBNAIL // max(picture.size))
-            size = (picture.width * factor, picture.height * factor)
-            mode = "RGBA" if picture.mode == "RGBA" else "RGB"
-            return picture.convert(mode).resize(size, Image.Resampling.NEAREST)
+            return _scaled(thumbnail(path, THUMBNAIL), THUMBNAIL)
     return _coloured([("no", _GREY), ("image", _GREY)]).crop((0, 0, THUMBNAIL, THUMBNAIL))
 
 
-def _text(lines: Sequence[str]) -> Image.Image:
-    return _coloured([(line, _BLACK) for line in lines])
+def _scaled(picture: Image.Image, side: int) -> Image.Image:
+    picture = picture.convert("RGBA" if picture.mode == "RGBA" else "RGB")
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    factor = max(1, side // max(picture.size))
+    size = (picture.width * factor, picture.height * factor)
+    return picture.resize(size, Image.Resampling.NEAREST)
 
 
-def _coloured(lines: Sequence[tuple[str, _Colour]], top: int = 0) -> Image.Image:
-    """Return an image of lines, each in its colour, 100 pixels high."""
+def _coloured(
+    lines: Sequence[tuple[str, _Colour]], top: int = 0, height: int = HEIGHT
+) -> Image.Image:
+    """Return an image of lines, each in its colour."""
     shown = []
-    for text, colour in lines[: (HEIGHT - top) // _LINE]:
+    for text, colour in lines[: (height - top) // _LINE]:
         font = _font(text)
         shown.append((_showable(text, font), colour, font))
     width = max((int(font.getlength(text)) + 1 for text, _, font in shown), default=1)
-    image = Image.new("RGB", (width, HEIGHT), _WHITE)
+    image = Image.new("RGB", (width, height), _WHITE)
     draw = ImageDraw.Draw(image)
     for number, (text, colour, font) in enumerate(shown):
         draw.text((0, top + number * _LINE), text, fill=colour, font=font)
     return image
 
 
-def _side_by_side(blocks: Sequence[Image.Image]) -> Image.Image:
-    width = _MARGIN + sum(block.width + _GAP for block in blocks)
-    image, left = Image.new("RGB", (width, HEIGHT), _WHITE), _MARGIN
-    for block in blocks:
-        image.paste(block, (left, 0))
-        left += block.width + _GAP
-    return image
-
-
 def _font(text: str) -> Any:
-    own = None if _is_latin(text) else _japanese_font()
+    own = None if _is_plain(text) else _japanese_font()
     return own or _own_font()
 
 
@@ -189,12 +228,14 @@ def _japanese_font() -> Any:
 
 
 def _showable(text: str, font: Any) -> str:
-    """Return a text with ``?`` for each character that the font lacks."""
+    """Return a text without accents, and with ``?`` for what the font lacks besides."""
     line = " ".join(text.split())
-    if _is_latin(line) or font is _japanese_font():
+    if _is_plain(line) or font is _japanese_font():
         return line
-    return "".join(c if _is_latin(c) else "?" for c in line)
+    parts = unicodedata.normalize("NFKD", line)
+    return "".join(c if _is_plain(c) else "?" for c in parts if not unicodedata.combining(c))
 
 
-def _is_latin(text: str) -> bool:
-    return all(ord(character) < 256 for character in text)
+def _is_plain(text: str) -> bool:
+    """Whether Pillow's own font has all of a text: of Latin-1 it has little but ASCII."""
+    return all(character.isascii() or character == "·" for character in text)

@@ -15,14 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from nnabla_influence import files
-from nnabla_influence.dataset import Dataset
 from nnabla_influence.definition import Definition, find_label
 from nnabla_influence.definition.losses import Label, kind_of_outputs
 from nnabla_influence.engine import Engine
 from nnabla_influence.errors import InfluenceError, OutputError, UnsupportedError
 from nnabla_influence.explanation.attribution import Attribution, attribute
 from nnabla_influence.explanation.causes import causes_of, rank, solve_for
-from nnabla_influence.explanation.explanation import Answer, Explanation, is_table
+from nnabla_influence.explanation.explanation import Answer, Explanation, class_names, is_table
 from nnabla_influence.explanation.page import write_page
 from nnabla_influence.files import PathLike
 from nnabla_influence.influence.relabelling import (
@@ -210,7 +209,7 @@ def _explained(inputs: Inputs, method: Method, progress: Progress) -> Explanatio
         validation,
         of.name,
         None if label is None else label.column,
-        () if label is None else _class_names(label, train, validation),
+        () if label is None else class_names(label.column, train, validation),
         tuple(answers),
         influence,
         ranking,
@@ -238,16 +237,6 @@ def _attributions(
 def _label(definition: Definition) -> Label | None:
     """Return the label of a network that predicts a single class of each row."""
     return None if kind_of_outputs(definition) is None else find_label(definition)
-
-
-def _class_names(label: Label, *datasets: Dataset) -> tuple[str, ...]:
-    """Return the names that the Console keeps in a label's header: ``y:label;cat;dog``."""
-    for column in (c for dataset in datasets for c in dataset.columns):
-        if column.name == label.column and not column.is_comment:
-            names = (column.label or "").split(";")[1:]
-            if names:
-                return tuple(name.strip() for name in names)
-    return ()
 
 
 def _loss_at(of: Target, loss: float, change: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,12 +110,7 @@ class Explanation:
 
     def class_text(self, value: float | None) -> str:
         """Return a class with its name, such as ``3 · cat``, or a predicted number, to read."""
-        if value is None:
-            return ""
-        text = number_text(float(value))
-        named = text.isdigit() and int(text) < len(self.class_names)
-        name = self.class_names[int(text)] if named else ""
-        return f"{text} · {name}" if name else text
+        return class_text(value, self.class_names)
 
     def write_table(self, path: PathLike) -> None:
         """Write the influence: a line for each training row, a column for each evaluated row.
@@ -149,6 +145,26 @@ class Explanation:
                     temporary.write_bytes(png_bytes(picture))
                 written.append(Path(folder) / name)
         return written
+
+
+def class_names(label: str, *datasets: Dataset) -> tuple[str, ...]:
+    """Return the names that the Console keeps in a label's header: ``y:label;cat;dog``."""
+    for column in (c for dataset in datasets for c in dataset.columns):
+        if column.name == label and not column.is_comment:
+            names = (column.label or "").split(";")[1:]
+            if names:
+                return tuple(name.strip() for name in names)
+    return ()
+
+
+def class_text(value: float | None, names: Sequence[str]) -> str:
+    """Return a class with its name, such as ``3 · cat``, or a predicted number, to read."""
+    if value is None:
+        return ""
+    text = number_text(float(value))
+    named = text.isdigit() and int(text) < len(names)
+    name = names[int(text)] if named else ""
+    return f"{text} · {name}" if name else text
 
 
 def is_table(path: PathLike) -> bool:

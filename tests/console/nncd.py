@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import subprocess
@@ -15,14 +16,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from PIL import Image
+
 from nnabla_influence.console import cleanse_dataset, sgd_influence
 from nnabla_influence.console.registration import DESKTOP_PLUGINS, Plugin
 from tests.console.scripts import in_process
 from tests.small_projects import REPOSITORY, environment
 
-MODEL = "result_train_last.nnp"
+MODEL, EVALUATED = "result_train_last.nnp", "result_evaluate.nnp"
 TENANT = "11111111-2222-4333-8444-555555555555"
-IMAGE, TABLE, CLEANSE, ADVISE = DESKTOP_PLUGINS
+IMAGE, EXPLAIN, ADVISE, CLEANSE, GRADCAM, LIME, *_TABLES = DESKTOP_PLUGINS
+TABLE, EXPLAIN_TABLE, LIME_TABLE = _TABLES
 # What the application brings has none of these, and nothing can be installed there.
 ABSENT = ("pandas", "matplotlib", "distributed", "dask", "jinja2", "xlsxwriter")
 
@@ -73,6 +77,8 @@ def call(plugin: Plugin, job: Path, scripts: Path = REPOSITORY / "plugins", **ty
         value = values[parameter.name]
         if parameter.direction == "input" and parameter.format == "path":
             values[parameter.name] = value = str(job / value)
+        if parameter.format == "select":
+            values[parameter.name] = value = _clicked(job, value)
         if parameter.direction == "input" and value.startswith(bucket):
             assert Path(value).exists(), "HTTP 400: Not found required file"
             extension = Path(value).suffix
@@ -90,6 +96,20 @@ def call(plugin: Plugin, job: Path, scripts: Path = REPOSITORY / "plugins", **ty
     for parameter in plugin.parameters:
         command += [f"--{parameter.name}", values[parameter.name]]
     return Call(command, placeholder)
+
+
+def _clicked(job: Path, place: str) -> str:
+    """Copy the picture of a cell of the evaluation's result, as the server does."""
+    row, column = map(int, place.split(","))
+    with (job / "output_result.csv").open(encoding="utf-8", newline="") as file:
+        cell = list(csv.reader(file))[1 + row][column]
+    assert Path(cell).is_absolute(), "HTTP 500: it is no picture"
+    copy = job / "plugins" / f"plugin_{row}_{column}{Path(cell).suffix}"
+    copy.parent.mkdir(exist_ok=True)
+    with Image.open(cell) as picture:
+        picture.thumbnail((100, 100))
+        picture.save(copy)
+    return str(copy)
 
 
 def surroundings(hide: Path, **more: str) -> dict[str, str]:

@@ -22,6 +22,11 @@ ADVISE = XAI / "_Image" / "nnabla_advise.py"
 ADVISE_TABLE = XAI / "_Table" / "nnabla_advise_tabular.py"
 CLEANSE = XAI / "_Image" / "nnabla_cleanse_dataset.py"
 CLEANSE_TABLE = XAI / "_Table" / "nnabla_cleanse_dataset_tabular.py"
+EXPLAIN = XAI / "_Image" / "nnabla_explain.py"
+EXPLAIN_TABLE = XAI / "_Table" / "nnabla_explain_tabular.py"
+GRADCAM = XAI / "_Image" / "nnabla_explain_gradcam.py"
+LIME = XAI / "_Image" / "nnabla_explain_lime.py"
+LIME_TABLE = XAI / "_Table" / "nnabla_explain_lime_tabular.py"
 
 
 def run(script: Path, *arguments: object, python: tuple[str, ...] = (), **more):

@@ -6,18 +6,23 @@ import argparse
 import ast
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 
-from nnabla_influence.console import advise, cleanse_dataset, sgd_influence
+from nnabla_influence.console import advise, attribution, cleanse_dataset, explain, sgd_influence
 from tests.console.scripts import (
     ADVISE,
     ADVISE_TABLE,
     CLEANSE,
     CLEANSE_TABLE,
+    EXPLAIN,
+    EXPLAIN_TABLE,
+    GRADCAM,
     IMAGE,
+    LIME,
+    LIME_TABLE,
     SCRIPTS,
     TABLE,
     run,
@@ -31,12 +36,23 @@ LABELS = {
     ADVISE_TABLE: "Advise (tabular)",
     CLEANSE: "Cleanse dataset",
     CLEANSE_TABLE: "Cleanse dataset (tabular)",
+    EXPLAIN: "Explain",
+    EXPLAIN_TABLE: "Explain (tabular)",
+    GRADCAM: "Explain by Grad-CAM",
+    LIME: "Explain by LIME",
+    LIME_TABLE: "Explain by LIME (tabular)",
 }
 PARSERS = {
     **dict.fromkeys((IMAGE, TABLE), sgd_influence.build_parser),
     **dict.fromkeys((ADVISE, ADVISE_TABLE), advise.build_parser),
     **dict.fromkeys((CLEANSE, CLEANSE_TABLE), cleanse_dataset.build_parser),
+    EXPLAIN: explain.build_parser,
+    EXPLAIN_TABLE: partial(explain.build_parser, of_table=True),
+    GRADCAM: partial(attribution.build_parser, method="gradcam"),
+    LIME: partial(attribution.build_parser, method="lime"),
+    LIME_TABLE: partial(attribution.build_parser, method="lime", of_table=True),
 }
+PICTURES = (GRADCAM, LIME, LIME_TABLE)
 TYPES = "csv|int|float|text|bool|variable|variables|dir|model|image|file|nntxt|option:[^()]+"
 
 every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
@@ -89,7 +105,7 @@ def test_the_help_text_is_a_dialog(script: Path):
     assert description.splitlines()[0] == LABELS[script]
     options = dialog(help_of(script)[0])
     assert options["--output"].short == "-o"
-    assert options["--output"].type == "csv"
+    assert options["--output"].type == "image" if script in PICTURES else "csv"
     # What NNCD alone passes is no field of this dialog.
     assert not {"--console", "--import-dataset", "--rows"} & set(options)
 

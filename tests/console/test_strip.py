@@ -113,5 +113,5 @@ def test_a_long_message_is_wrapped(texts: list[str]):
 
 def test_characters_without_a_glyph_are_question_marks(monkeypatch, texts: list[str]):
     monkeypatch.setattr(strips, "_japanese_font", lambda: None)
-    message("It failed", "学習/é.csv: is gone")
-    assert texts[1] == "??/é.csv: is gone"
+    message("It failed", "学習/é · R²: is gone")
+    assert texts[1] == "??/e · R2: is gone"
