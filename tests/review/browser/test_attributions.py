@@ -24,7 +24,7 @@ def explained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     picture = data_uri(Image.new("RGB", (120, 120), (230, 159, 0)))
     rows = [
         [
-            ShownAttribution("given", "1", "LIME, R² 0.31", WARNING, picture),
+            ShownAttribution("given", "1", "LIME, R² 0.31", WARNING, picture=picture),
             ShownAttribution("predicted", "2", "LIME, R² 0.82", picture=picture),
         ],
         [ShownAttribution("given and predicted", "2", "LIME, R² 0.9", picture=picture)],
