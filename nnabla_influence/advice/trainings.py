@@ -24,9 +24,9 @@ from nnabla_influence.engine.guard import check_engines
 from nnabla_influence.errors import RunError
 from nnabla_influence.files import replacing_file
 from nnabla_influence.influence.influence_functions import (
-    STEPS,
     InfluenceFunctions,
     decay_in_objective,
+    n_products,
     solve,
 )
 from nnabla_influence.influence.relabelling import (
@@ -192,7 +192,8 @@ def scoring_seconds(inputs: CurveInputs) -> float:
     a, h = nn.NdArray.from_numpy_array(u), nn.NdArray.from_numpy_array(np.zeros_like(u))
     began = time.perf_counter()
     engine.add_products(batch, each, a, h, gauss_newton=True)
-    return (time.perf_counter() - began) * len(training) / n * (STEPS + 4)
+    both = n_products(engine.size, 2, len(training)) / 2 + 4 * len(training)
+    return (time.perf_counter() - began) / n * both
 
 
 def _scored(

@@ -117,17 +117,26 @@ def solve(
         ScoreError: The system cannot be solved.
         UnsupportedError: There is no Gauss-Newton matrix of such a loss.
     """
-    v, gauss_newton, n_rows = np.array(v, np.float64), curvature == "gauss-newton", len(rows)
-    rank, steps = 0, MAX_STEPS
+    v, gauss_newton = np.array(v, np.float64), curvature == "gauss-newton"
+    rank, steps, most = 0, MAX_STEPS, len(v) * MAX_STEPS * len(rows)
     if gauss_newton:
-        most = RANK_VALUES // engine.size
-        rank = min(RANK, engine.size, most) if most >= RANK // 2 else 0
-        steps = STEPS if rank else STEPS_ALONE
-    work = len(v) * steps * n_rows + gauss_newton * SIGNS * min(SIGN_ROWS, n_rows)
-    work += rank * sum(min(n, n_rows) for n in RANK_ROWS)
-    with (progress or SilentProgress()).stage("Influence functions", work, "rows") as stage:
+        rank, steps = _rank_and_steps(engine.size)
+        most = n_products(engine.size, len(v), len(rows))
+    with (progress or SilentProgress()).stage("Influence functions", most, "products") as stage:
         matrix = _Matrix(engine, fetch, rows, gauss_newton, stage)
         return _solved(matrix, v, decay, steps, rank, with_outputs)
+
+
+def n_products(size: int, k: int, n_rows: int) -> int:
+    """Return how many products with one row's Gauss-Newton matrix k targets need."""
+    rank, steps = _rank_and_steps(size)
+    of_some = SIGNS * min(SIGN_ROWS, n_rows) + rank * sum(min(n, n_rows) for n in RANK_ROWS)
+    return k * steps * n_rows + of_some
+
+
+def _rank_and_steps(size: int) -> tuple[int, int]:
+    most = RANK_VALUES // size
+    return (min(RANK, size, most), STEPS) if most >= RANK // 2 else (0, STEPS_ALONE)
 
 
 def _solved(
@@ -254,9 +263,9 @@ class _Matrix:
 def _preconditioner(matrix: _Matrix, ridge: float, rank: int) -> Callable[[np.ndarray], np.ndarray]:
     r"""Return a product with about :math:`(A + \lambda I)^{-1}`, but for a factor.
 
-    Of the leading eigenvectors, by two rounds of subspace iteration with few rows, always the same:
-    they make the steps many that conjugate gradients need. (Frangella, Tropp and Udell, "Randomized
-    Nystroem preconditioning", 2023, have one for all rows.)
+    It shrinks the leading eigenvectors, for which conjugate gradients need most steps, as Nystrom
+    preconditioning does (Frangella, Tropp and Udell, 2023). They are found by subspace iteration
+    with few rows, and are always the same.
     """
     if not rank:
         return np.copy

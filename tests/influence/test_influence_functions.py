@@ -196,6 +196,23 @@ def test_agrees_with_dense_matrices(build, tmp_path, monkeypatch, name: str, cur
     np.testing.assert_allclose(alone.influence[0], found.influence[1], rtol=1e-3, atol=1e-9)
 
 
+def test_a_preconditioner_saves_steps(tmp_path, monkeypatch):
+    """A network that is too large for one is solved without, and alike."""
+    case = next(case for case in CASES if case.name == "cnn-softmax")
+    engine, inputs = NumpyEngine(objective_of(case, tmp_path, 8)), case.inputs(N, seed=3)
+    v = np.random.default_rng(6).normal(size=(1, engine.size))
+
+    def solved(steps: int) -> module.InfluenceFunctions:
+        monkeypatch.setattr(module, "STEPS", steps)
+        monkeypatch.setattr(module, "STEPS_ALONE", steps)
+        return module.solve(engine, fetch_of(inputs), np.arange(N), v, "gauss-newton")
+
+    few, many = solved(4), solved(100)
+    monkeypatch.setattr(module, "RANK_VALUES", 0)
+    assert few.residual[0] < solved(4).residual[0] / 4
+    assert relative(solved(100).influence, many.influence) < 1e-3
+
+
 @pytest.mark.parametrize("name", DENSE)
 def test_damping_is_about_the_mean_eigenvalue(tmp_path, name: str):
     case = next(case for case in (*CASES, *MORE) if case.name == name)
