@@ -49,7 +49,7 @@ MOST_ON_PAGE, MOST = 200, 1000
 """Rows that may be explained at once."""
 TARGETS = ("loss", "margin")
 
-_AT_ONCE = 16
+_AT_ONCE = 64
 _VALUES = 2**22
 """Of the solutions at once, of which conjugate gradients hold half a dozen copies."""
 

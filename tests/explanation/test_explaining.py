@@ -8,8 +8,9 @@ import pytest
 
 from nnabla_influence import Options, explain, read_ranking
 from nnabla_influence.errors import DatasetError, InfluenceError, ScoreError
-from nnabla_influence.explanation import explaining
+from nnabla_influence.explanation import causes, explaining
 from nnabla_influence.influence import influence_functions
+from nnabla_influence.influence.influence_functions import GaussNewton
 from tests.scoring.test_scoring import Project, make_project
 from tests.scoring.test_target import DAMPING, DECAY, Dense, wanted_influence
 
@@ -26,7 +27,7 @@ def table(tmp_path_factory) -> Project:
 def solved(monkeypatch):
     """The systems are solved to the end, two rows at a time."""
     monkeypatch.setattr(influence_functions._Matrix, "mean_eigenvalue", lambda self: DAMPING)
-    monkeypatch.setattr(influence_functions, "STEPS", 100)
+    monkeypatch.setattr(causes, "HOW", GaussNewton(steps=100, rank=8))
     monkeypatch.setattr(influence_functions, "TOLERANCE", 1e-5)
     monkeypatch.setattr(explaining, "_AT_ONCE", 2)
 
@@ -76,8 +77,15 @@ def test_a_relabel_gain_is_the_change_of_the_influence(table: Project, solved):
 
 
 def test_each_row_has_its_own_score(table: Project, monkeypatch):
-    """As `score` gives it with this row alone, though the systems are not solved to the end."""
+    """Whatever else is explained with it, though the systems are not solved to the end."""
     monkeypatch.setattr(explaining, "_AT_ONCE", 3)
+    found = explain(table.net, run=table.run, rows=ROWS)
+    for row, influence in zip(ROWS, found.influence):
+        assert_close(influence, explain(table.net, run=table.run, rows=[row]).influence[0], 1e-4)
+
+
+def test_with_the_same_damping_the_score_is_that_of_score(table: Project, monkeypatch):
+    monkeypatch.setattr(causes, "HOW", GaussNewton())
     for target in ("loss", "margin"):
         found = explain(table.net, run=table.run, rows=ROWS, target=target)
         for row, influence in zip(ROWS, found.influence):
@@ -89,7 +97,7 @@ def test_each_row_has_its_own_score(table: Project, monkeypatch):
 def test_a_system_that_is_not_solved_is_called_rough(table: Project, tmp_path, monkeypatch):
     page = tmp_path / "page.html"
     for steps, rough in ((20, False), (1, True)):
-        monkeypatch.setattr(influence_functions, "STEPS", steps)
+        monkeypatch.setattr(causes, "HOW", GaussNewton(steps=steps))
         found = explain(table.net, run=table.run, rows=ROWS, output=page)
         assert any(answer.is_rough for answer in found.answers) == rough
         assert ("rough</b>" in page.read_text(encoding="utf-8")) == rough
@@ -98,6 +106,7 @@ def test_a_system_that_is_not_solved_is_called_rough(table: Project, tmp_path, m
 def test_a_ranking_has_the_mean_of_all(table: Project, tmp_path, monkeypatch):
     """As `score` ranks by the mean loss of these rows; relabel gains are means, too."""
     monkeypatch.setattr(explaining, "_AT_ONCE", 3)
+    monkeypatch.setattr(causes, "HOW", GaussNewton())
     path = tmp_path / "ranking.csv"
     for _ in range(2):  # it may be replaced
         found = explain(table.net, run=table.run, rows=ROWS, ranking=path)
