@@ -133,9 +133,8 @@ class _Study:
             for order in ("new", "kept"):
                 self._try(f"{RANDOM} {k}", order, [some] * len(trained.rows))
         self._try_order(INFLUENCE, ("kept", "new"))
-        if case.draw in VARIANT_DRAWS:
-            names = VARIANTS
-        else:
+        names: tuple[str, ...] = VARIANTS
+        if case.draw not in VARIANT_DRAWS:
             names = RIVALS if case.network == "MLP" else RIVALS[:FEWER]
             self._try_relabelled()
         if case.network == "MLP":

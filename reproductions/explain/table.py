@@ -119,7 +119,7 @@ def write_table(results: Path, path: Path) -> None:
                 [
                     name,
                     str(len(some)),
-                    str(sum(len(case.right[INFLUENCE, "kept"]) for case in some)),
+                    str(sum(len(case.right[SEED, "new"]) for case in some)),
                     f"{np.mean([case.accuracy for case in some]):.1f}",
                     _share(some, INFLUENCE, "kept"),
                     _share(some, RANDOM, "kept", bare=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -176,8 +177,6 @@ class Trained:
         return -np.stack([self._scored(options, int(row)) for row in self.rows])
 
     def _scored(self, options: Options, row: int) -> np.ndarray:
-        import dataclasses
-
         return score(
             self._written.model,
             run=self._run(self._case.seed),
