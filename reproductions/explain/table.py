@@ -27,19 +27,21 @@ RIVALS = (
     "loss",
     "nearest, other class",
     "influence, mean of 3 trainings",
+    "influence, damping 1 / sum of rates",
 )
-"""What else could order the training rows; the first four for LeNet, too."""
+"""What else could order the training rows; the first two for LeNet, too."""
 OWN = ("influence, 2 %", "influence, relabelled")
 VARIANTS = (
     "influence, predicted class",
     "influence, damping / 10",
     "influence, damping x 10",
     "influence, damping x 100",
+    "influence, damping 1 / sum of rates",
     "gradients",
     "influence on the margin",
     "influence, mean of 3 trainings",
-    "final, all steps",
     "exact, all steps",
+    "final, all steps",
 )
 
 

@@ -23,7 +23,7 @@ def _small():
         for name, value in {"N_TRAINING": 320, "N_TEST": 200, "EPOCHS": 2}.items():
             patch.setattr(cases, name, value)
         patch.setitem(training.N_ROWS, "MLP", 2)
-        patch.setattr(run, "TIMES", 1)
+        patch.setitem(run.TIMES, "MLP", 1)
         yield
 
 
