@@ -29,6 +29,7 @@ from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.retraining.seeded import NO_CHANGES, Changes
 from reproductions.explain.cases import NETWORKS, Case, cases, write_case
 from reproductions.explain.table import (
+    DAMPED,
     FIELDS,
     INFLUENCE,
     RANDOM,
@@ -132,7 +133,8 @@ class _Study:
             some = np.sort(rng.permutation(len(self._wrong))[:n])
             for order in ("new", "kept"):
                 self._try(f"{RANDOM} {k}", order, [some] * len(trained.rows))
-        self._try_order(INFLUENCE, ("kept", "new"))
+        for name in (INFLUENCE, DAMPED):
+            self._try_order(name, ("kept", "new"))
         names: tuple[str, ...] = VARIANTS
         if case.draw not in VARIANT_DRAWS:
             names = RIVALS if case.network == "MLP" else RIVALS[:FEWER]

@@ -20,6 +20,7 @@ VARIANT_DRAWS = (40, 41)
 """Of the digits: on the first, variants were looked at; the second says if that holds."""
 
 SEED, RANDOM, INFLUENCE = "another seed", "random", "influence"
+DAMPED = "influence, damping x 10"
 RIVALS = (
     "gradients",
     "nearest, predicted class",
@@ -27,14 +28,12 @@ RIVALS = (
     "loss",
     "nearest, other class",
     "influence, mean of 3 trainings",
-    "influence, damping 1 / sum of rates",
 )
 """What else could order the training rows; the first two for LeNet, too."""
-OWN = ("influence, 2 %", "influence, relabelled")
+OWN = (DAMPED, "influence, 2 %", "influence, relabelled")
 VARIANTS = (
     "influence, predicted class",
     "influence, damping / 10",
-    "influence, damping x 10",
     "influence, damping x 100",
     "influence, damping 1 / sum of rates",
     "gradients",
@@ -244,7 +243,7 @@ def _variants(cases: Cases) -> str:
                 _share(confirmed, change, "kept"),
                 _wrong_labels(cases, change),
             ]
-            for change in (INFLUENCE, "influence, 2 %", *VARIANTS, RANDOM)
+            for change in (INFLUENCE, DAMPED, "influence, 2 %", *VARIANTS, RANDOM)
         ],
     )
 

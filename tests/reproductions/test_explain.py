@@ -83,6 +83,8 @@ def test_a_case_is_computed_once(tmp_path, monkeypatch):
         ("random", "new"): 2,
         ("influence", "kept"): 2,
         ("influence", "new"): 2,
+        ("influence, damping x 10", "kept"): 2,
+        ("influence, damping x 10", "new"): 2,
         ("influence, relabelled", "kept"): 2,
         ("influence, 2 %", "kept"): 2,
         ("gradients", "kept"): 2,
