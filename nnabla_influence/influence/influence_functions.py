@@ -13,14 +13,14 @@ harmful, as everywhere here. A is one of
   at which conjugate gradients meet no negative curvature and arrive within `MAX_STEPS`.
 - the Gauss-Newton matrix G in place of the loss's Hessian, which has no negative curvature where
   the loss is convex in the outputs. :math:`\lambda` is the mean eigenvalue, tr(G)/p, by random
-  vectors of signs (Hutchinson); `STEPS` steps suffice for a ranking.
+  vectors of signs (Hutchinson), or a multiple of it; `STEPS` steps suffice for a ranking.
 
 A product is a pass over all training rows with two backwards, about an epoch of an exact trace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import nnabla as nn
@@ -90,6 +90,7 @@ def solve(
     curvature: str,
     decay: float = 0.0,
     *,
+    damping: float = 1.0,
     with_outputs: bool = True,
     progress: Progress | None = None,
 ) -> InfluenceFunctions:
@@ -102,6 +103,7 @@ def solve(
         v: The targets' gradients, shape ``(k, p)``.
         curvature: ``hessian`` or ``gauss-newton``.
         decay: The weight decay that belongs to the objective; see `decay_in_objective`.
+        damping: With the Gauss-Newton matrix, in its mean eigenvalues.
         with_outputs: Whether to return the outputs' tangents, too.
         progress: Where to show the progress; silent by default.
 
@@ -114,14 +116,19 @@ def solve(
     most = len(v) * (steps + 1) + gauss_newton * SIGNS
     with (progress or SilentProgress()).stage("Influence functions", most, "products") as stage:
         matrix = _Matrix(engine, fetch, rows, gauss_newton, stage)
-        return _solved(matrix, v, decay, steps, with_outputs)
+        dampings = (damping * matrix.mean_eigenvalue(),) if gauss_newton else DAMPINGS
+        return _solved(matrix, v, decay, dampings, steps, with_outputs)
 
 
 def _solved(
-    matrix: _Matrix, v: np.ndarray, decay: float, steps: int, with_outputs: bool
+    matrix: _Matrix,
+    v: np.ndarray,
+    decay: float,
+    dampings: Sequence[float],
+    steps: int,
+    with_outputs: bool,
 ) -> InfluenceFunctions:
     gauss_newton = matrix.gauss_newton
-    dampings = (matrix.mean_eigenvalue(),) if gauss_newton else DAMPINGS
     least = 0.0
     for damping in dampings:
         if not damping > least:

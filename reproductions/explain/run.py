@@ -29,9 +29,9 @@ from nnabla_influence.quick_imports import without_futile_imports
 from nnabla_influence.retraining.seeded import NO_CHANGES, Changes
 from reproductions.explain.cases import NETWORKS, Case, cases, write_case
 from reproductions.explain.table import (
-    DAMPED,
     FIELDS,
     INFLUENCE,
+    LESS_DAMPED,
     RANDOM,
     RIVALS,
     SEED,
@@ -133,15 +133,16 @@ class _Study:
             some = np.sort(rng.permutation(len(self._wrong))[:n])
             for order in ("new", "kept"):
                 self._try(f"{RANDOM} {k}", order, [some] * len(trained.rows))
-        for name in (INFLUENCE, DAMPED):
+        for name in (INFLUENCE, LESS_DAMPED):
             self._try_order(name, ("kept", "new"))
         names: tuple[str, ...] = VARIANTS
         if case.draw not in VARIANT_DRAWS:
             names = RIVALS if case.network == "MLP" else RIVALS[:FEWER]
-        if case.network == "MLP":
+        if case.draw in VARIANT_DRAWS:
+            self._try_order(LESS_DAMPED, ["kept"], 2)
+        elif case.network == "MLP":
             self._try_order(INFLUENCE, ["kept"], 2)
-            if case.draw not in VARIANT_DRAWS:
-                self._try_relabelled()
+            self._try_relabelled()
         for name in names:
             self._try_order(name, ["kept"])
 

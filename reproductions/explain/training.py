@@ -6,7 +6,6 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import nnabla as nn
@@ -15,6 +14,7 @@ import numpy as np
 from nnabla_influence import Options, explain, score
 from nnabla_influence.definition import build_objective
 from nnabla_influence.engine import Engine, build_engine
+from nnabla_influence.explanation import explaining
 from nnabla_influence.influence import influence_functions
 from nnabla_influence.retraining.inputs import Config, CurveInputs, open_inputs
 from nnabla_influence.retraining.retraining import Parameters, Retraining
@@ -27,6 +27,9 @@ N_ROWS = {"MLP": 16, "LeNet": 8}
 OTHERS = 2
 """Trainings from other seeds whose influence is averaged with the training's own."""
 BLOCK = 250
+
+LESS = 1.0
+"""The damping that `explain` had at first, in mean eigenvalues."""
 
 
 class Trained:
@@ -60,6 +63,7 @@ class Trained:
         self.given, self.predicted = labels[self.rows], predicted[self.rows]
         self.accuracy = float((predicted == labels).mean())
         self._parameters = parameters
+        self._known: dict[tuple[int, float], np.ndarray] = {}
 
     # Trainings
 
@@ -103,24 +107,23 @@ class Trained:
     def _given(self) -> np.ndarray:
         return self._written.given
 
-    @functools.cached_property
-    def influence(self) -> np.ndarray:
-        """What `explain` says, (R, N)."""
-        return self._explained(self._case.seed)
+    def harm(self, damping: float = explaining.DAMPING) -> np.ndarray:
+        """Order by `explain`, with its own damping or another one."""
+        return -self._explained(self._case.seed, damping)
 
-    def _explained(self, seed: int) -> np.ndarray:
-        return explain(
-            self._written.model, rows=self.rows.tolist(), run=self._run(seed), device="cpu"
-        ).influence
-
-    def harm(self) -> np.ndarray:
-        """Order by `explain`."""
-        return -self.influence
-
-    def mean_harm(self, others: int = OTHERS) -> np.ndarray:
+    def mean_harm(self, damping: float) -> np.ndarray:
         """Order by the mean of what `explain` says of several trainings."""
-        seeds = range(self._case.seed + 50, self._case.seed + 50 + others)
-        return -np.mean([self.influence, *map(self._explained, seeds)], axis=0)
+        first = self._case.seed + 50
+        seeds = [self._case.seed, *range(first, first + OTHERS)]
+        return -np.mean([self._explained(seed, damping) for seed in seeds], axis=0)
+
+    def _explained(self, seed: int, damping: float) -> np.ndarray:
+        if (seed, damping) not in self._known:
+            model, rows, run = self._written.model, self.rows.tolist(), self._run(seed)
+            with mock.patch.object(explaining, "DAMPING", damping):
+                found = explain(model, rows=rows, run=run, device="cpu")
+            self._known[seed, damping] = found.influence
+        return self._known[seed, damping]
 
     def gradient(self) -> np.ndarray:
         """Order by the product of the gradients, without curvature."""
@@ -147,14 +150,9 @@ class Trained:
 
     # Variants of the influence
 
-    def harm_of_class(self) -> np.ndarray:
+    def harm_of_class(self, damping: float) -> np.ndarray:
         """Order by `explain`, those of the predicted class first."""
-        return self._only(self.harm(), self._given == self.predicted[:, None])
-
-    def harm_damped(self, factor: float) -> np.ndarray:
-        """Order by `explain` with another damping."""
-        mean = influence_functions._Matrix.mean_eigenvalue
-        return self._harm_damped(lambda matrix: factor * mean(matrix))
+        return self._only(self.harm(damping), self._given == self.predicted[:, None])
 
     def harm_damped_as_trained(self) -> np.ndarray:
         """Order by `explain` with the damping that so many steps of Sgd amount to.
@@ -163,13 +161,12 @@ class Trained:
         (1 - (1 - r c)^T) / c, which is about 1 / (c + 1 / (T r)).
         """
         steps = read_run(self._run(self._case.seed)).steps
-        return self._harm_damped(lambda _: 1 / sum(step.learning_rate for step in steps))
+        rates = sum(step.learning_rate for step in steps)
+        matrix = influence_functions._Matrix
+        with mock.patch.object(matrix, "mean_eigenvalue", return_value=1 / rates):
+            return self.harm(1.0)
 
-    def _harm_damped(self, damping: Callable[[Any], float]) -> np.ndarray:
-        with mock.patch.object(influence_functions._Matrix, "mean_eigenvalue", damping):
-            return -self._explained(self._case.seed)
-
-    def harm_of_margin(self) -> np.ndarray:
+    def harm_of_margin(self, damping: float) -> np.ndarray:
         """Order by the influence on the predicted class's logit less the right one's."""
         v = self._gradients(self.given) - self._gradients(self.predicted)
         found = influence_functions.solve(
@@ -178,6 +175,7 @@ class Trained:
             np.arange(len(self._given)),
             v,
             "gauss-newton",
+            damping=damping,
             with_outputs=False,
         )
         return -found.influence
@@ -272,18 +270,18 @@ class Trained:
 
 ORDERS: Mapping[str, Callable[[Trained], np.ndarray]] = {
     "influence": Trained.harm,
-    "influence, mean of 3 trainings": Trained.mean_harm,
     "gradients": Trained.gradient,
     "nearest, predicted class": Trained.nearest_of_class,
     "nearest, other class": Trained.nearest_of_others,
     "loss, predicted class": Trained.loss_of_class,
     "loss": Trained.loss,
-    "influence, predicted class": Trained.harm_of_class,
-    "influence, damping / 10": lambda trained: trained.harm_damped(0.1),
-    "influence, damping x 10": lambda trained: trained.harm_damped(10),
-    "influence, damping x 100": lambda trained: trained.harm_damped(100),
-    "influence, damping 1 / sum of rates": Trained.harm_damped_as_trained,
-    "influence on the margin": Trained.harm_of_margin,
+    "less damped": lambda trained: trained.harm(LESS),
+    "less damped, mean of 3 trainings": lambda trained: trained.mean_harm(LESS),
+    "less damped, predicted class": lambda trained: trained.harm_of_class(LESS),
+    "less damped, on the margin": lambda trained: trained.harm_of_margin(LESS),
+    "still less damped": lambda trained: trained.harm(0.1),
+    "more damped": lambda trained: trained.harm(100.0),
+    "damped by 1 / sum of rates": Trained.harm_damped_as_trained,
     "final, all steps": lambda trained: trained.trace("final"),
     "exact, all steps": lambda trained: trained.trace("exact"),
 }
