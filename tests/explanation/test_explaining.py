@@ -25,7 +25,9 @@ def table(tmp_path_factory) -> Project:
 @pytest.fixture
 def solved(monkeypatch):
     """The systems are solved to the end, two rows at a time."""
-    monkeypatch.setattr(influence_functions._Matrix, "mean_eigenvalue", lambda self: DAMPING / 10)
+    monkeypatch.setattr(
+        influence_functions._Matrix, "mean_eigenvalue", lambda self: DAMPING / explaining.DAMPING
+    )
     monkeypatch.setattr(influence_functions, "STEPS", 100)
     monkeypatch.setattr(influence_functions, "TOLERANCE", 1e-5)
     monkeypatch.setattr(explaining, "_AT_ONCE", 2)
@@ -78,6 +80,7 @@ def test_a_relabel_gain_is_the_change_of_the_influence(table: Project, solved):
 def test_each_row_has_its_own_score(table: Project, monkeypatch):
     """As `score` gives it with this row alone, though the systems are not solved to the end."""
     monkeypatch.setattr(explaining, "_AT_ONCE", 3)
+    monkeypatch.setattr(explaining, "DAMPING", 1)
     for target in ("loss", "margin"):
         found = explain(table.net, run=table.run, rows=ROWS, target=target)
         for row, influence in zip(ROWS, found.influence):
