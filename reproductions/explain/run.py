@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -41,8 +41,10 @@ from reproductions.explain.table import (
 )
 from reproductions.explain.training import Trained
 
+DRAWS = 2
+"""Of data, wrong labels and seed, for each data set, noise and network."""
 FEWER = 2
-"""Of them for LeNet, whose trainings take longer."""
+"""Rivals of LeNet, whose trainings take longer."""
 TIMES = {"MLP": 5, "LeNet": 3}
 """Trainings from other seeds, and without random rows."""
 SHARE = 0.01
@@ -56,20 +58,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--output", type=Path, default=HERE, help="folder (default: this one)")
     parsed = parser.parse_args()
-    wanted = [case for case in _wanted() if case.network in parsed.networks]
-    run(wanted, parsed.output, parsed.jobs)
-
-
-def _wanted() -> Iterator[Case]:
-    """Yield all cases, so that there is something of everything early."""
-    first, *others = cases([0], networks=["LeNet"])
-    yield first
-    yield from cases(VARIANT_DRAWS[:1], ["digits"], ["MLP"])
-    yield from cases([0], networks=["MLP"])
-    yield from others
-    yield from cases(VARIANT_DRAWS[1:], ["digits"], ["MLP"])
-    yield from cases([1])
-    yield from cases([2], networks=["MLP"])
+    wanted = [*cases(range(DRAWS)), *cases(VARIANT_DRAWS, ["digits"], ["MLP"])]
+    run([case for case in wanted if case.network in parsed.networks], parsed.output, parsed.jobs)
 
 
 def run(wanted: Collection[Case], output: Path, jobs: int) -> None:
@@ -124,10 +114,10 @@ class _Study:
         """Add all lines."""
         trained, case, n = self._trained, self._case, self._n
         for k in range(TIMES[case.network]):
-            if self._lacks(SEED, "new", k):
+            if self._lacks(f"{SEED} {k}", "new"):
                 parameters = trained.retrained(NO_CHANGES, case.seed + 50 + k)
                 right = trained.right(parameters, trained.rows)
-                self._add(SEED, "new", right, k)
+                self._add(f"{SEED} {k}", "new", right)
         rng = np.random.default_rng([case.seed, 2])
         for k in range(TIMES[case.network]):
             some = np.sort(rng.permutation(len(self._wrong))[:n])
@@ -183,18 +173,12 @@ class _Study:
         found = float(np.mean([self._wrong[rows].mean() for rows in removed]))
         self._add(change, order, right, found=found)
 
-    def _lacks(self, change: str, order: str, number: int | None = None) -> bool:
-        return (_numbered(change, number), order) not in self._known
+    def _lacks(self, change: str, order: str) -> bool:
+        return (change, order) not in self._known
 
     def _add(
-        self,
-        change: str,
-        order: str,
-        right: Iterable[bool],
-        number: int | None = None,
-        found: float | None = None,
+        self, change: str, order: str, right: Iterable[bool], found: float | None = None
     ) -> None:
-        change = _numbered(change, number)
         line = {
             "case": self._case.name,
             "data": self._case.data,
@@ -211,10 +195,6 @@ class _Study:
         with self._path.open("a", newline="") as file:
             csv.DictWriter(file, FIELDS, lineterminator="\n").writerow(line)
         self._known.add((change, order))
-
-
-def _numbered(change: str, number: int | None) -> str:
-    return change if number is None else f"{change} {number}"
 
 
 def _sort(results: Path) -> None:

@@ -78,7 +78,7 @@ def read_results(path: Path) -> list[CaseResult]:
 
 def _case(lines: Sequence[Mapping[str, str]]) -> CaseResult:
     drawn: dict[tuple[str, str], list[np.ndarray]] = {}
-    found: dict[str, float] = {}
+    found: dict[str, list[float]] = {}
     for line in lines:
         change = line["change"]
         if change.startswith((SEED, RANDOM)):
@@ -86,14 +86,14 @@ def _case(lines: Sequence[Mapping[str, str]]) -> CaseResult:
         right = np.array([float(one) for one in line["right"]])
         drawn.setdefault((change, line["order"]), []).append(right)
         if line["wrong_labels"]:
-            found[change] = float(line["wrong_labels"])
+            found.setdefault(change, []).append(float(line["wrong_labels"]))
     first = lines[0]
     return CaseResult(
         cell=(first["data"], first["noise"], first["network"]),
         draw=int(first["draw"]),
         accuracy=float(first["accuracy"]),
         right={key: np.mean(several, axis=0) for key, several in drawn.items()},
-        wrong_labels=found,
+        wrong_labels={change: float(np.mean(several)) for change, several in found.items()},
     )
 
 
@@ -131,7 +131,7 @@ def write_table(results: Path, path: Path) -> None:
                 for name, some in groups.items()
             ],
         ),
-        "## Only rows that are wrong from all of five other seeds",
+        "## Only rows that are wrong from every other seed",
         _markdown(
             ["", "rows", "opponents", "random", "opponents, new order", "random, new order"],
             [
