@@ -43,7 +43,7 @@ from nnabla_influence.scoring.scoring import (
 from nnabla_influence.scoring.target import BLOCK
 
 CURVATURE = "gauss-newton"
-HOW = GaussNewton(damping=10.0, steps=6, rank=64)
+HOW = GaussNewton(damping=10.0, steps=8, rank=64, most_rows=12_000)
 """Of one row's loss. With the damping that suits a mean loss, 1, removing the opponents corrected
 fewer rows (`reproductions/explain`)."""
 

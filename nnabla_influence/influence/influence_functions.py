@@ -21,6 +21,7 @@ target is solved for by itself: its influence does not depend on those that shar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -71,11 +72,13 @@ class GaussNewton:
         steps: Of conjugate gradients.
         rank: Directions of a preconditioner, which costs as much as some steps, but serves all
             targets. 0 for none. Where they are too many to hold, there is none, and `STEPS` steps.
+        most_rows: That estimate the matrix, evenly spread. All rows get their influence.
     """
 
     damping: float = 1.0
     steps: int = STEPS
     rank: int = 0
+    most_rows: float = math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,10 +143,11 @@ def solve(
     if not gauss_newton:
         how = GaussNewton(steps=MAX_STEPS)
     elif how.rank * engine.size > RANK_VALUES:
-        how = GaussNewton(how.damping)
+        how = GaussNewton(how.damping, most_rows=how.most_rows)
+    curved = int(min(n_rows, how.most_rows))
     of_some = gauss_newton * SIGNS * min(SIGN_ROWS, n_rows)
     of_some += how.rank * sum(min(n, n_rows) for n in RANK_ROWS)
-    most = k * how.steps * n_rows + of_some
+    most = k * (how.steps * curved + n_rows * (curved < n_rows)) + of_some
     with (progress or SilentProgress()).stage("Influence functions", most, "products") as stage:
         matrix = _Matrix(engine, fetch, rows, gauss_newton, stage)
         dampings = (how.damping * matrix.mean_eigenvalue(),) if gauss_newton else DAMPINGS
@@ -158,23 +162,26 @@ def _solved(
     how: GaussNewton,
     with_outputs: bool,
 ) -> InfluenceFunctions:
-    gauss_newton = matrix.gauss_newton
+    gauss_newton, some = matrix.gauss_newton, matrix
+    if how.most_rows < matrix.n_rows:
+        some = matrix.of_some(int(how.most_rows))
     least = 0.0
     for damping in dampings:
         if not damping > least:
             continue
         ridge = damping + decay
-        precondition = _preconditioner(matrix, ridge, how.rank)
+        precondition = _preconditioner(some, ridge, how.rank)
         try:
-            found = _conjugate_gradients(matrix, ridge, v, how.steps, precondition, with_outputs)
+            found = _conjugate_gradients(some, ridge, v, how.steps, precondition, with_outputs)
         except _NotSolvedError as error:
             # A has an eigenvalue below this: less damping than its negative cannot help.
             least = max(least, damping - error.curvature)
             continue
         residual = np.sqrt(_squares(found.left) / _squares(v))
         if gauss_newton or (residual <= TOLERANCE).all():
-            influence = found.losses / matrix.n_rows
-            return InfluenceFunctions(influence, found.s, found.outputs, damping, residual)
+            along = found.along if some is matrix else matrix.times(found.s, with_outputs)
+            influence = along.losses / matrix.n_rows
+            return InfluenceFunctions(influence, found.s, along.outputs, damping, residual)
     path, most = matrix.engine.objective.definition.path, f"{dampings[-1]:g}"
     if gauss_newton:
         raise ScoreError(
@@ -207,12 +214,11 @@ class _Along:
 
 @dataclass(frozen=True, eq=False)
 class _Solutions:
-    """Of k systems: s, (k, p), what is left of v, (k, p), and the rows' tangents along s."""
+    """Of k systems: s, (k, p), what is left of v, (k, p), and what is known along s."""
 
     s: np.ndarray
     left: np.ndarray
-    losses: np.ndarray
-    outputs: np.ndarray | None
+    along: _Along
 
 
 class _Matrix:
@@ -240,7 +246,7 @@ class _Matrix:
         products = self.of_some(SIGN_ROWS).times(signs).products
         return float((signs * products).sum() / signs.size)
 
-    def times(self, u: np.ndarray, *, with_outputs: bool = False) -> _Along:
+    def times(self, u: np.ndarray, with_outputs: bool = False) -> _Along:
         """Return the products with k directions, and the tangents along them."""
         engine, k = self.engine, len(u)
         self._stage.update(k * self.n_rows)
@@ -333,7 +339,7 @@ def _conjugate_gradients(
         open_ = _squares(r) > goal
         if not open_.any():
             break
-        found, ahead = matrix.times(d[open_], with_outputs=with_outputs), d[open_]
+        found, ahead = matrix.times(d[open_], with_outputs), d[open_]
         bent = found.products + ridge * ahead
         curvature = (ahead * bent).sum(axis=1)
         if not (curvature > 0).all():
@@ -349,7 +355,7 @@ def _conjugate_gradients(
         new = (r[open_] * towards).sum(axis=1)
         d[open_] = towards + (new / slopes[open_])[:, None] * ahead
         slopes[open_] = new
-    return _Solutions(s, r, losses, outputs)
+    return _Solutions(s, r, _Along(v - r - ridge * s, losses, outputs))
 
 
 def _squares(vectors: np.ndarray) -> np.ndarray:

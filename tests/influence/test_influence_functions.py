@@ -213,6 +213,25 @@ def test_a_preconditioner_saves_steps(tmp_path, monkeypatch):
     np.testing.assert_array_equal(solved(4, 64).influence, solved(module.STEPS, 0).influence)
 
 
+def test_some_rows_estimate_the_matrix(tmp_path):
+    """Where every row is there twice in a row, one half of the rows is as good as all."""
+    case = next(case for case in CASES if case.name == "mlp-softmax")
+    engine, inputs = NumpyEngine(objective_of(case, tmp_path, 8)), case.inputs(N, seed=3)
+    twice = np.repeat(np.arange(N - 1), 2)  # evenly spread: one of each pair
+    v = np.random.default_rng(6).normal(size=(2, engine.size))
+
+    def solved(most_rows: float) -> module.InfluenceFunctions:
+        how = module.GaussNewton(0.5, 100, 0, most_rows)
+        return module.solve(engine, fetch_of(inputs), twice, v, "gauss-newton", how=how)
+
+    some, all_ = solved(N - 1), solved(np.inf)
+    assert some.influence.shape == all_.influence.shape == (2, len(twice))
+    assert relative(some.influence, all_.influence) < 1e-3
+    assert relative(some.outputs, all_.outputs) < 1e-3
+    few = solved(N // 2)  # is not as good
+    assert relative(few.influence, all_.influence) > 1e-2
+
+
 @pytest.mark.parametrize("name", DENSE)
 def test_damping_is_about_the_mean_eigenvalue(tmp_path, name: str):
     case = next(case for case in (*CASES, *MORE) if case.name == name)

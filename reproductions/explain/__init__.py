@@ -1,0 +1,1 @@
+"""Does an answer change when the rows that explain it are removed?"""
