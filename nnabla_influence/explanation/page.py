@@ -240,8 +240,8 @@ retraining. An opponent can be right and rare: look at the rows before you chang
             beyond = answer.loss_without < 0 <= answer.loss
             too_far = ", which goes too far: the loss cannot fall below 0" if beyond else ""
             yield f"loss without {left_out} shown", f"{loss}{too_far}"
-            rough = ' <b class="mark">rough</b>' if answer.is_rough else ""
-            yield "residual", _number(answer.residual) + rough
+            if answer.is_rough:
+                yield "residual", f'{_number(answer.residual)} <b class="mark">rough</b>'
 
     def _causes(self, caption: str, causes: Sequence[Cause]) -> Iterator[str]:
         """Yield training rows: cards where they have pictures, else lines of a table."""
