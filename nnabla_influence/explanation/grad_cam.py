@@ -155,7 +155,6 @@ def heat_maps(
             if column in objective.inputs:
                 objective.inputs[column].d = values
         weights.d = scores[chunk].reshape(weights.shape)
-        maps.grad.zero()  # What an Unlink follows has no gradient, and keeps what was there.
         with nn.context_scope(context):
             total.forward(clear_no_need_grad=True)
             total.backward(clear_buffer=True)
