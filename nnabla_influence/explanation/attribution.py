@@ -26,12 +26,12 @@ from nnabla_influence.influence.relabelling import class_scores
 from nnabla_influence.options import AttributionOptions
 from nnabla_influence.progress import Progress
 from nnabla_influence.review.columns import readable_names
+from nnabla_influence.review.thumbnails import PAGE_SIZE
 
 _FOR, _AGAINST = (230, 159, 0), (0, 114, 178)
 """Orange and blue of Okabe and Ito, which colour-blind readers tell apart."""
 _COVER = 0.75
 """Of the picture, by the strongest heat."""
-_SHOWN_SIZE = 128
 _ROWS = 1000
 """Of which the features' standard deviations are taken."""
 
@@ -299,7 +299,7 @@ def overlay(picture: Image.Image, values: np.ndarray) -> Image.Image:
         picture: The row's, (height, width).
         values: Those of an `Attribution`, likewise.
     """
-    factor = max(_SHOWN_SIZE // max(picture.size), 1)
+    factor = max(PAGE_SIZE // max(picture.size), 1)
     size = (picture.width * factor, picture.height * factor)
     most = np.abs(values).max()
     share = _COVER * np.abs(values) / (most if most > 0 else 1)

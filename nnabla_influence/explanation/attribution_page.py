@@ -26,8 +26,9 @@ def shown(
     picture, legend = None, "Weight: the change by one standard deviation more."
     image = one.picture(dataset, row)
     if image is not None:
+        exact = max(image.size) <= PAGE_SIZE
         image.thumbnail((PAGE_SIZE, PAGE_SIZE))
-        picture, legend = data_uri(image), _LEGEND[one.method]
+        picture, legend = data_uri(image, exact=exact), _LEGEND[one.method]
     return ShownAttribution(
         of=one.role(given, predicted),
         class_=str(one.class_),
