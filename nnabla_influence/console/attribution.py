@@ -67,9 +67,8 @@ def main(
     def work(parsed: argparse.Namespace, result: Result | None) -> None:
         _work(parsed, result, method)
 
-    run_plugin(
-        ATTRIBUTION_NAMES[method], build_parser(label, method, of_table=of_table), work, arguments
-    )
+    dialog = build_parser(label, method, of_table=of_table)
+    run_plugin(ATTRIBUTION_NAMES[method], dialog, work, arguments)
 
 
 def _classes(text: str) -> list[int] | None:

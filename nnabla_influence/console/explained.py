@@ -69,8 +69,8 @@ class Explained:
         if self.predicted is not None:
             texts.append(("predicted", self._name(self.predicted)))
         if pictures:
-            # Below 0 is no class.
-            is_wrong = self.given is not None and 0 <= self.given != self.predicted
+            has_class = self.given is not None and self.given >= 0
+            is_wrong = has_class and self.predicted != self.given
             words = ["evaluated", *map(" ".join, texts)]
             found = [tile(thumbnail(pictures[0], side), words, side, is_wrong=is_wrong)]
         else:
