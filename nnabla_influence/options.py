@@ -17,7 +17,8 @@ PROTOCOLS = ("all", "last")
 METHODS = ("auto", "exact", "final", "influence-function")
 TARGETS = ("loss", "error", "q-loss", "margin")
 CURVATURES = ("hessian", "gauss-newton")
-ATTRIBUTIONS = ("auto", "gradcam", "lime")
+ATTRIBUTION_NAMES = {"gradcam": "Grad-CAM", "lime": "LIME"}
+ATTRIBUTIONS = ("auto", *ATTRIBUTION_NAMES)
 
 Amount = Union[int, float]
 """Rows: a number from 1, or a fraction of all."""

@@ -11,22 +11,20 @@ from typing import TYPE_CHECKING
 from nnabla_influence.arguments import path_or_auto, row_numbers
 from nnabla_influence.console.dialog import Dialog, run_plugin, say
 from nnabla_influence.console.evaluated_row import add_row_fields, evaluated_row
+from nnabla_influence.options import ATTRIBUTION_NAMES, AttributionOptions
 
 if TYPE_CHECKING:
     from nnabla_influence.console.desktop import Result
     from nnabla_influence.console.explained import Explained
     from nnabla_influence.files import PathLike
 
-GRADCAM, LIME = "gradcam", "lime"
-NAMES = {GRADCAM: "Grad-CAM", LIME: "LIME"}
-
 _PAPERS = {
-    GRADCAM: """\
+    "gradcam": """\
 "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization"
   Ramprasaath R. Selvaraju, Michael Cogswell, Abhishek Das, Ramakrishna Vedantam, Devi Parikh,
   Dhruv Batra (2017)
 """,
-    LIME: """\
+    "lime": """\
 "Why Should I Trust You?": Explaining the Predictions of Any Classifier
   Marco Tulio Ribeiro, Sameer Singh, Carlos Guestrin (2016)
 """,
@@ -49,7 +47,7 @@ def build_parser(label: str, method: str, *, of_table: bool = False) -> Dialog:
     add_row_fields(parser, of_table=of_table)
     text = "classes, such as 3,7, if not the given and the predicted one"
     add("-c --classes", text, "text", parse=_classes)
-    if method == GRADCAM:
+    if method == "gradcam":
         text = "name of the layer, auto for what the last convolution leads to"
         add("-l --layer", text, "text", "auto", path_or_auto)
     else:
@@ -69,7 +67,8 @@ def main(
     def work(parsed: argparse.Namespace, result: Result | None) -> None:
         _work(parsed, result, method)
 
-    run_plugin(NAMES[method], build_parser(label, method, of_table=of_table), work, arguments)
+    dialog = build_parser(label, method, of_table=of_table)
+    run_plugin(ATTRIBUTION_NAMES[method], dialog, work, arguments)
 
 
 def _classes(text: str) -> list[int] | None:
@@ -115,8 +114,8 @@ def _attribute(parsed: argparse.Namespace, path: Path, row: int, method: str) ->
     from nnabla_influence.device import choose_device
     from nnabla_influence.engine import build_engine
     from nnabla_influence.explanation.attribution import attribute, n_classes
+    from nnabla_influence.explanation.explanation import class_names
     from nnabla_influence.influence.relabelling import classes_of
-    from nnabla_influence.options import AttributionOptions
     from nnabla_influence.progress import ConsoleProgress
     from nnabla_influence.scoring.inputs import chosen_rows, open_validation
 
@@ -145,7 +144,7 @@ def _attribute(parsed: argparse.Namespace, path: Path, row: int, method: str) ->
     assert predicted is not None
     assert label is not None
     given = classes_of(dataset, label, rows)
-    # A row that the loss ignores has a label below 0.
-    classes = parsed.classes or [c for c in (int(given[0]), int(predicted[0])) if c >= 0]
+    classes = parsed.classes or [int(given[0]), int(predicted[0])]
     (found,) = attribute(engine, device.context, dataset, rows, [classes], options, progress)
-    return Explained(dataset, label.column, row, int(given[0]), float(predicted[0]), found)
+    names = class_names(label.column, dataset)
+    return Explained(dataset, label.column, names, row, int(given[0]), float(predicted[0]), found)

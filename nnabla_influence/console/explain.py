@@ -118,6 +118,7 @@ def _explained(explanation: Explanation) -> Explained:
     return Explained(
         explanation.validation,
         explanation.label,
+        explanation.class_names,
         answer.row,
         answer.given,
         answer.predicted,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import Image
 
-from nnabla_influence.console.attribution import NAMES
 from nnabla_influence.console.strip import THUMBNAIL, columns, tile
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.explanation.attribution import Attribution, overlay, picture_of
-from nnabla_influence.explanation.explanation import class_names, class_text
+from nnabla_influence.explanation.attribution import Attribution
+from nnabla_influence.explanation.explanation import class_text, input_columns
+from nnabla_influence.options import ATTRIBUTION_NAMES
 from nnabla_influence.review.columns import readable_names
 from nnabla_influence.review.thumbnails import shows_a_picture, thumbnail
 
@@ -26,6 +25,7 @@ class Explained:
     Attributes:
         dataset: The evaluated rows.
         label: The column of their labels; None where the network has no single class.
+        class_names: Of the classes from 0; () without.
         row: The row's number, from 0.
         given: Its class; None likewise.
         predicted: The predicted class, or number; None where there is none.
@@ -34,6 +34,7 @@ class Explained:
 
     dataset: Dataset
     label: str | None
+    class_names: Sequence[str]
     row: int
     given: int | None
     predicted: float | None
@@ -50,7 +51,9 @@ class Explained:
             )
             warning = f"; {one.warning}" if one.warning else ""
             name = self._name(one.class_)
-            found.append(f"{NAMES[one.method]} of class {name}: {one.detail}{weights}{warning}")
+            found.append(
+                f"{ATTRIBUTION_NAMES[one.method]} of class {name}: {one.detail}{weights}{warning}"
+            )
         return found
 
     def tiles(self, side: int = THUMBNAIL) -> list[Image.Image]:
@@ -59,18 +62,15 @@ class Explained:
         Args:
             side: Of a picture, in pixels.
         """
-        own = [
-            c for c in self.dataset.columns if not c.is_comment and c.name in self.dataset.inputs
-        ]
-        cells = self.dataset.cells(self.row)
-        own = [column for column in own if column.name != self.label]
+        own, cells = input_columns(self.dataset, self.label), self.dataset.cells(self.row)
         files = [self.dataset.file_of(cells[column.position]) for column in own]
         pictures = [path for path in files if shows_a_picture(path)]
         texts = [] if self.given is None else [("label", self._name(self.given))]
         if self.predicted is not None:
             texts.append(("predicted", self._name(self.predicted)))
         if pictures:
-            is_wrong = self.given is not None and self.predicted != self.given
+            has_class = self.given is not None and self.given >= 0
+            is_wrong = has_class and self.predicted != self.given
             words = ["evaluated", *map(" ".join, texts)]
             found = [tile(thumbnail(pictures[0], side), words, side, is_wrong=is_wrong)]
         else:
@@ -79,16 +79,13 @@ class Explained:
         return found + [image for one in self.attributions for image in self._shown(one, side)]
 
     def _shown(self, one: Attribution, side: int) -> list[Image.Image]:
-        name, class_ = NAMES[one.method], self._name(one.class_)
-        if one.values is None:
+        name, class_ = ATTRIBUTION_NAMES[one.method], self._name(one.class_)
+        picture = one.picture(self.dataset, self.row)
+        if picture is None:
             weights = [(feature, f"{weight:+.3g}") for feature, weight in one.features]
             return columns([(f"{name} of", f"class {class_}"), *weights])
-        assert one.column is not None
-        values = self.dataset.values(one.column, np.array([self.row]))[0]
-        is_of = [word for word in ("given", "predicted") if getattr(self, word) == one.class_]
-        picture = overlay(picture_of(values), one.values)
-        return [tile(picture, [f"{name} of", f"class {class_}", ", ".join(is_of)], side)]
+        role = one.role(self.given, self.predicted)
+        return [tile(picture, [f"{name} of", f"class {class_}", role], side)]
 
     def _name(self, value: float) -> str:
-        names = () if self.label is None else class_names(self.label, self.dataset)
-        return class_text(value, names)
+        return class_text(value, self.class_names)

@@ -140,10 +140,10 @@ def _explaining(row: Parameter, output: str, *fields: Parameter) -> tuple[Parame
     return (row, *fields, _EVALUATED, _DEVICE, _output(output), _CONSOLE)
 
 
-_ATTRIBUTING = _field("classes", "such as 3,7; auto: given and predicted", "str", "auto")
+_CLASSES = _field("classes", "such as 3,7; auto: given and predicted", "str", "auto")
 _LAYER = _field("layer", "its name; auto: the last convolution", "str", "auto")
 _LIME = (
-    _ATTRIBUTING,
+    _CLASSES,
     _field("samples", "changed rows given to the network (int)", "int", "1000"),
     _field("seed", "of the changes (int)", "int", "0"),
 )
@@ -182,7 +182,7 @@ DESKTOP_PLUGINS: tuple[Plugin, ...] = (
         "Explain by Grad-CAM",
         "_Post_Process/_XAI/_Image/nnabla_explain_gradcam.py",
         "Explain by Grad-CAM: where the network looks",
-        _explaining(_IMAGE, "gradcam", _ATTRIBUTING, _LAYER),
+        _explaining(_IMAGE, "gradcam", _CLASSES, _LAYER),
     ),
     Plugin(
         "4f32fb2e-6ade-4b00-84ac-638229a06511",

@@ -168,10 +168,10 @@ def _under(
 ) -> Image.Image:
     """Return a picture over lines."""
     text = _coloured(lines, side + _MARGIN, side + HEIGHT - THUMBNAIL)
-    tile = Image.new("RGB", (max(text.width, side), text.height), _WHITE)
-    tile.paste(text, (0, 0))
-    tile.paste(picture, (0, _MARGIN), picture if picture.mode == "RGBA" else None)
-    return tile
+    image = Image.new("RGB", (max(text.width, side), text.height), _WHITE)
+    image.paste(text, (0, 0))
+    image.paste(picture, (0, _MARGIN), picture if picture.mode == "RGBA" else None)
+    return image
 
 
 def _fitted(paths: Sequence[Path]) -> Image.Image:

@@ -26,14 +26,12 @@ from nnabla_influence.influence.relabelling import class_scores
 from nnabla_influence.options import AttributionOptions
 from nnabla_influence.progress import Progress
 from nnabla_influence.review.columns import readable_names
-
-METHODS = ("gradcam", "lime")
+from nnabla_influence.review.thumbnails import PAGE_SIZE
 
 _FOR, _AGAINST = (230, 159, 0), (0, 114, 178)
 """Orange and blue of Okabe and Ito, which colour-blind readers tell apart."""
 _COVER = 0.75
 """Of the picture, by the strongest heat."""
-_SHOWN_SIZE = 128
 _ROWS = 1000
 """Of which the features' standard deviations are taken."""
 
@@ -43,7 +41,7 @@ class Attribution:
     """What each part of a row did for the score of a class.
 
     Attributes:
-        method: One of `METHODS`.
+        method: ``gradcam`` or ``lime``.
         class_: The class.
         column: The dataset's column of the picture; None for a table.
         values: Of each pixel, (height, width). Grad-CAM: from 0 to 1, of the largest in the
@@ -61,6 +59,18 @@ class Attribution:
     features: tuple[tuple[str, float], ...]
     detail: str
     warning: str = ""
+
+    def role(self, given: float | None, predicted: float | None) -> str:
+        """Return what its class is of a row: ``given``, ``predicted``, both, or nothing."""
+        roles = ("given", given), ("predicted", predicted)
+        return " and ".join(role for role, class_ in roles if class_ == self.class_)
+
+    def picture(self, dataset: Dataset, row: int) -> Image.Image | None:
+        """Return the picture of the row that it is of, covered by `overlay`; None of a table."""
+        if self.column is None or self.values is None:
+            return None
+        [values] = dataset.values(self.column, np.array([row]))
+        return overlay(picture_of(values), self.values)
 
 
 class _Features(NamedTuple):
@@ -87,7 +97,8 @@ def attribute(
         context: Where it computes.
         dataset: The rows' data.
         rows: Their numbers, shape ``(n,)``.
-        classes: Of each row, such as the given and the predicted one.
+        classes: Of each row, such as the given and the predicted one. Below 0 is none, such as the
+            label of a row that the loss ignores.
         options: How.
         progress: Where to show the progress.
         train: The data whose features' standard deviations LIME of a table uses; by default
@@ -97,23 +108,19 @@ def attribute(
         InfluenceError: There is no such class, or no such layer.
         UnsupportedError: The method does not suit the network.
     """
-    if options.method == "auto" and not can_attribute(engine, dataset, "gradcam"):
+    if options.method == "auto" and not _suits_grad_cam(engine.objective):
         return [()] * len(rows)
-    _check_classes(engine.objective, classes)
-    distinct = [tuple(dict.fromkeys(own)) for own in classes]
+    distinct = [tuple(dict.fromkeys(c for c in own if c >= 0)) for own in classes]
+    _check_classes(engine.objective, distinct)
     if options.method == "lime":
         return _by_lime(engine, dataset, rows, distinct, options, train or dataset, progress)
     return _by_grad_cam(engine.objective, context, dataset, rows, distinct, options, progress)
 
 
-def can_attribute(engine: Engine, dataset: Dataset, method: str) -> bool:
-    """Whether a method suits a network without further choice, such as that of a layer."""
+def _suits_grad_cam(objective: Objective) -> bool:
     try:
-        n_classes(engine.objective)
-        if method == "lime":
-            _explained_inputs(engine.objective)
-        else:
-            find_layer(engine.objective)
+        n_classes(objective)
+        find_layer(objective)
     except UnsupportedError:
         return False
     return True
@@ -139,7 +146,7 @@ def n_classes(objective: Objective) -> int:
 def _check_classes(objective: Objective, classes: Sequence[Sequence[int]]) -> None:
     n = n_classes(objective)
     for c in (c for own in classes for c in own):
-        if not 0 <= c < n:
+        if c >= n:
             raise InfluenceError(
                 f"{objective.definition.path}: has no class {c}; its classes are 0 to {n - 1}"
             )
@@ -289,17 +296,11 @@ def overlay(picture: Image.Image, values: np.ndarray) -> Image.Image:
     A small one is enlarged by a whole number.
 
     Args:
-        picture: The row's.
-        values: Those of an `Attribution`.
+        picture: The row's, (height, width).
+        values: Those of an `Attribution`, likewise.
     """
-    factor = max(_SHOWN_SIZE // max(picture.size), 1)
+    factor = max(PAGE_SIZE // max(picture.size), 1)
     size = (picture.width * factor, picture.height * factor)
-    if values.shape[::-1] != picture.size:
-        values = np.asarray(
-            Image.fromarray(values.astype(np.float32)).resize(
-                picture.size, Image.Resampling.BILINEAR
-            )
-        )
     most = np.abs(values).max()
     share = _COVER * np.abs(values) / (most if most > 0 else 1)
     colors = np.where(values[..., None] >= 0, _FOR, _AGAINST)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-import numpy as np
-
 from nnabla_influence.dataset import Dataset
-from nnabla_influence.explanation.attribution import Attribution, overlay, picture_of
+from nnabla_influence.explanation.attribution import Attribution
 from nnabla_influence.explanation.explanation import Answer, Explanation
+from nnabla_influence.options import ATTRIBUTION_NAMES
 from nnabla_influence.review.page import ShownAttribution
 from nnabla_influence.review.thumbnails import PAGE_SIZE, data_uri
 
-_METHODS = {"gradcam": "Grad-CAM", "lime": "LIME"}
 _LEGEND = {
     "gradcam": "Orange: what speaks for the class.",
     "lime": "Orange: what speaks for the class; blue: against it.",
@@ -25,17 +23,16 @@ def shown(
     dataset: Dataset, row: int, one: Attribution, given: float | None, predicted: float | None
 ) -> ShownAttribution:
     """Return an attribution of a row as pages show it."""
-    roles = ("given", given), ("predicted", predicted)
     picture, legend = None, "Weight: the change by one standard deviation more."
-    if one.column is not None and one.values is not None:
-        [values] = dataset.values(one.column, np.array([row]))
-        image = overlay(picture_of(values), one.values)
+    image = one.picture(dataset, row)
+    if image is not None:
+        exact = max(image.size) <= PAGE_SIZE
         image.thumbnail((PAGE_SIZE, PAGE_SIZE))
-        picture, legend = data_uri(image), _LEGEND[one.method]
+        picture, legend = data_uri(image, exact=exact), _LEGEND[one.method]
     return ShownAttribution(
-        of=" and ".join(name for name, class_ in roles if class_ == one.class_),
+        of=one.role(given, predicted),
         class_=str(one.class_),
-        about=f"{_METHODS[one.method]}, {one.detail}",
+        about=f"{ATTRIBUTION_NAMES[one.method]}, {one.detail}",
         warning=one.warning,
         legend=legend,
         picture=picture,

@@ -15,18 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from nnabla_influence import files
-from nnabla_influence.definition import Definition, find_label
-from nnabla_influence.definition.losses import Label, kind_of_outputs
-from nnabla_influence.engine import Engine
+from nnabla_influence.definition import find_label
+from nnabla_influence.definition.losses import kind_of_outputs
 from nnabla_influence.errors import InfluenceError, OutputError, UnsupportedError
 from nnabla_influence.explanation.attribution import Attribution, attribute
 from nnabla_influence.explanation.causes import causes_of, rank, solve_for
 from nnabla_influence.explanation.explanation import Answer, Explanation, class_names, is_table
 from nnabla_influence.explanation.page import write_page
 from nnabla_influence.files import PathLike
-from nnabla_influence.influence.relabelling import (
-    classes_of,
-)
+from nnabla_influence.influence.relabelling import classes_of
 from nnabla_influence.influence.targets import Target, target_of
 from nnabla_influence.options import AttributionOptions, Options
 from nnabla_influence.progress import Progress, SilentProgress
@@ -40,9 +37,7 @@ from nnabla_influence.scoring.inputs import (
     read_inputs,
 )
 from nnabla_influence.scoring.methods import Method
-from nnabla_influence.scoring.scoring import (
-    method_without_steps,
-)
+from nnabla_influence.scoring.scoring import method_without_steps
 from nnabla_influence.scoring.target import evaluate
 
 MOST_ON_PAGE, MOST = 200, 1000
@@ -116,11 +111,7 @@ def explain(
             " comparison of outputs with a target; use score, with --validation-rows"
         )
     with without_futile_imports():
-        attributions = _attributions(inputs, method.at_end, attribution, progress)
-        explanation = _explained(inputs, method, progress)
-        answers = zip(explanation.answers, attributions)
-        replaced = tuple(dataclasses.replace(a, attributions=own) for a, own in answers)
-        explanation = dataclasses.replace(explanation, answers=replaced)
+        explanation = _explained(inputs, method, attribution, progress)
     if explanation.ranking is not None and ranking is not None:
         explanation.ranking.write(ranking)
     if output is not None:
@@ -166,14 +157,25 @@ def _check_table(table: PathLike, inputs: Inputs) -> None:
     files.check_output(table, [*read, *of_run], is_table, "a table of explain")
 
 
-def _explained(inputs: Inputs, method: Method, progress: Progress) -> Explanation:
+def _explained(
+    inputs: Inputs, method: Method, attribution: AttributionOptions | None, progress: Progress
+) -> Explanation:
     rows, train, validation = inputs.validation_rows, inputs.train, inputs.validation
     definition = method.at_end.objective.definition
-    label = _label(definition)
+    label = None if kind_of_outputs(definition) is None else find_label(definition)
     of = target_of(inputs.options.target, definition)
     evaluated = evaluate(method.at_end, validation, rows, progress)
     losses, predicted = evaluated.losses, evaluated.predictions
     given = None if label is None else classes_of(validation, label, rows)
+    attributions: list[tuple[Attribution, ...]] = [()] * len(rows)
+    if attribution is not None:
+        classes: list[tuple[int, ...]] = [()] * len(rows)
+        if given is not None and predicted is not None:
+            classes = list(zip(given.tolist(), predicted.astype(int).tolist()))
+        engine, context = method.at_end, inputs.device.context
+        attributions = attribute(
+            engine, context, validation, rows, classes, attribution, progress, train
+        )
     influence = np.zeros((len(rows), len(train)), np.float32)
     solution = np.zeros(method.of_rows.size)
     answers: list[Answer] = []
@@ -198,6 +200,7 @@ def _explained(inputs: Inputs, method: Method, progress: Progress) -> Explanatio
                         proponents=proponents,
                         loss_without=_loss_at(of, losses[k], change),
                         residual=float(found.residual[k - start]),
+                        attributions=attributions[k],
                     )
                 )
             stage.update(len(causes))
@@ -214,29 +217,6 @@ def _explained(inputs: Inputs, method: Method, progress: Progress) -> Explanatio
         influence,
         ranking,
     )
-
-
-def _attributions(
-    inputs: Inputs, engine: Engine, options: AttributionOptions | None, progress: Progress
-) -> list[tuple[Attribution, ...]]:
-    """Return those of each evaluated row, for its given and its predicted class."""
-    rows, dataset = inputs.validation_rows, inputs.validation
-    if options is None:
-        return [()] * len(rows)
-    classes: list[list[int]] = [[] for _ in rows]
-    label = _label(engine.objective.definition)
-    predicted = evaluate(engine, dataset, rows, SilentProgress()).predictions
-    if label is not None and predicted is not None:
-        both = zip(classes_of(dataset, label, rows).tolist(), predicted.tolist())
-        # A row that the loss ignores has a label below 0.
-        classes = [[int(c) for c in own if c >= 0] for own in both]
-    context, train = inputs.device.context, inputs.train
-    return attribute(engine, context, dataset, rows, classes, options, progress, train)
-
-
-def _label(definition: Definition) -> Label | None:
-    """Return the label of a network that predicts a single class of each row."""
-    return None if kind_of_outputs(definition) is None else find_label(definition)
 
 
 def _loss_at(of: Target, loss: float, change: float) -> float:

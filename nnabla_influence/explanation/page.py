@@ -16,7 +16,13 @@ from nnabla_influence.cleansing.labels import number
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.dataset.header import Column
 from nnabla_influence.explanation.attribution_page import attribution_lines
-from nnabla_influence.explanation.explanation import LARGEST_RESIDUAL, Answer, Cause, Explanation
+from nnabla_influence.explanation.explanation import (
+    LARGEST_RESIDUAL,
+    Answer,
+    Cause,
+    Explanation,
+    input_columns,
+)
 from nnabla_influence.files import PathLike, replacing_file
 from nnabla_influence.progress import Progress
 from nnabla_influence.review.columns import readable_names, short_name
@@ -102,8 +108,7 @@ def _is(column: Column, label: str | None) -> bool:
 
 
 def _rows(dataset: Dataset, rows: Sequence[int], label: str | None, progress: Progress) -> _Rows:
-    own = [c for c in dataset.columns if not c.is_comment and c.name in dataset.inputs]
-    own = [c for c in own if c.name != label]
+    own = input_columns(dataset, label)
     cells = dict(zip(rows, dataset.iter_cells(rows)))
     some = [cells[row] for row in rows[:_EXAMPLES]]
     images = [c for c in own if any(shows_a_picture(_file(dataset, c, row)) for row in some)]

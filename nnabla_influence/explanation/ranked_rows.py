@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from nnabla_influence.definition import build_objective, find_label
 from nnabla_influence.device import choose_device
 from nnabla_influence.engine import build_engine, check_differentiable
@@ -25,8 +23,6 @@ from nnabla_influence.scoring.inputs import (
 )
 from nnabla_influence.scoring.methods import BLOCK, final_checkpoint
 from nnabla_influence.scoring.target import evaluate
-
-_NO_CLASS = -1
 
 
 def attribute_ranked(
@@ -69,16 +65,13 @@ def attribute_ranked(
     engine = build_engine(build_objective(definition, size, context, values), context)
 
     rows = reviewed.rows[:n_rows]
-    label, given = find_label(definition), np.full(len(rows), _NO_CLASS)
-    if label is not None:  # below 0 where the loss ignores the row
-        given = classes_of(dataset, label, rows)
-    predicted = evaluate(engine, dataset, rows, progress).predictions
-    if predicted is None:
-        predicted = np.full(len(rows), _NO_CLASS)
-    both = list(zip(given.tolist(), predicted.astype(int).tolist()))
-    classes = [[c for c in own if c >= 0] for own in both]
+    label, predicted = find_label(definition), evaluate(engine, dataset, rows, progress).predictions
+    classes: list[tuple[int, ...]] = [()] * len(rows)
+    if label is not None and predicted is not None:
+        given = classes_of(dataset, label, rows).tolist()
+        classes = list(zip(given, predicted.astype(int).tolist()))
     found = attribute(engine, context, dataset, rows, classes, attribution, progress)
     return [
         tuple(shown(dataset, row, one, *own) for one in of_row)
-        for row, own, of_row in zip(rows, both, found)
+        for row, own, of_row in zip(rows, classes, found)
     ]

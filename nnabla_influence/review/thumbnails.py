@@ -193,14 +193,18 @@ def _shown(path: Path) -> tuple[str | None, str | None]:
         return None, str(error)
 
 
-def data_uri(image: Image.Image) -> str:
+def data_uri(image: Image.Image, *, exact: bool = False) -> str:
     """Return an image as a ``data:`` address.
 
     Small pictures are kept exactly. One that fills a thumbnail is most likely a photo made smaller,
     which would be several times as large as PNG.
+
+    Args:
+        image: At most `PAGE_SIZE` pixels a side.
+        exact: Whether it was not made smaller, though it fills a thumbnail.
     """
-    fills = max(image.size) == PAGE_SIZE and image.mode != "RGBA"
-    kind = "jpeg" if fills else "png"
+    is_photo = max(image.size) == PAGE_SIZE and image.mode != "RGBA" and not exact
+    kind = "jpeg" if is_photo else "png"
     file = io.BytesIO()
-    image.save(file, kind, **({"quality": 85} if fills else {}))
+    image.save(file, kind, **({"quality": 85} if is_photo else {}))
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

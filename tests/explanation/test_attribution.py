@@ -20,10 +20,10 @@ from tests.cases import Case, write_csv
 from tests.commands.common import run
 from tests.explanation.attributed import write_rows
 from tests.explanation.test_page import assert_asks_for_nothing
-from tests.review.test_page import page_of
+from tests.review.test_page import page_of, pixels_of
 from tests.small_projects import write_table
 
-SIZE, MARK = 24, 6
+SIZE, MARK = 32, 8
 
 
 def _finds_marks(v):
@@ -89,15 +89,15 @@ def test_pictures_and_page(marked: Path, tmp_path):
     names = ["row_1_gradcam_class_1.png", "row_2_gradcam_class_0.png"]
     assert sorted(path.name for path in pictures.iterdir()) == names
     pixels = np.asarray(Image.open(pictures / names[0]), int)
-    assert pixels.shape == (SIZE * 5, SIZE * 5, 3)
+    assert pixels.shape == (SIZE * 4, SIZE * 4, 3)
     colored = pixels[..., 0] - pixels[..., 2] > 50  # orange
-    assert colored[-5 * MARK :, : 5 * MARK].mean() > 0.5
-    assert not colored[: -6 * MARK].any()
+    assert colored[-4 * MARK :, : 4 * MARK].mean() > 0.5
+    assert not colored[: -5 * MARK].any()
     parsed = page_of(page)
     assert_asks_for_nothing(parsed)
-    of_row_1, of_row_2 = [
-        a["alt"] for tag, a in parsed.tags if tag == "img" and "Grad-CAM" in a["alt"]
-    ]
+    maps = [a for tag, a in parsed.tags if tag == "img" and "Grad-CAM" in a["alt"]]
+    of_row_1, of_row_2 = [a["alt"] for a in maps]
+    np.testing.assert_array_equal(pixels_of(maps[0]["src"]), pixels)  # kept exactly
     assert (
         of_row_1
         == "row 1: what made the score of class 1, given and predicted; Grad-CAM, layer @Main/ReLU"
