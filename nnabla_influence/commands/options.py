@@ -67,7 +67,7 @@ def add_datasets(parser: argparse.ArgumentParser) -> None:
 
 def add_ranking(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add ``-i``."""
-    add(parser, "ranking", "RANKING", "ranking written by `score`", required=required)
+    add(parser, "ranking", "RANKING", "ranking written by `score` or `explain`", required=required)
 
 
 def add_window(parser: argparse.ArgumentParser, default: str, text: str) -> None:

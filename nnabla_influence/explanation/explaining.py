@@ -117,6 +117,11 @@ def explain(
         )
     with without_futile_imports():
         attributions = _attributions(inputs, method.at_end, attribution, progress)
+        if pictures is not None and all(a.values is None for own in attributions for a in own):
+            raise InfluenceError(
+                f"{inputs.validation.path}: has no pictures, so there are none to write to"
+                f" {pictures}; see the features on the page"
+            )
         explanation = _explained(inputs, method, progress)
         answers = zip(explanation.answers, attributions)
         replaced = tuple(dataclasses.replace(a, attributions=own) for a, own in answers)
