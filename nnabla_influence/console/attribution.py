@@ -115,7 +115,7 @@ def _attribute(parsed: argparse.Namespace, path: Path, row: int, method: str) ->
     from nnabla_influence.device import choose_device
     from nnabla_influence.engine import build_engine
     from nnabla_influence.explanation.attribution import attribute, n_classes
-    from nnabla_influence.influence.relabelling import classes_of
+    from nnabla_influence.influence.relabelling import evaluated_classes
     from nnabla_influence.options import AttributionOptions
     from nnabla_influence.progress import ConsoleProgress
     from nnabla_influence.scoring.inputs import chosen_rows, open_validation
@@ -144,7 +144,7 @@ def _attribute(parsed: argparse.Namespace, path: Path, row: int, method: str) ->
     label = find_label(objective.definition)
     assert predicted is not None
     assert label is not None
-    given = classes_of(dataset, label, rows)
+    given = evaluated_classes(dataset, label, rows)
     # A row that the loss ignores has a label below 0.
     classes = parsed.classes or [c for c in (int(given[0]), int(predicted[0])) if c >= 0]
     (found,) = attribute(engine, device.context, dataset, rows, [classes], options, progress)

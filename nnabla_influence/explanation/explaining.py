@@ -24,9 +24,7 @@ from nnabla_influence.explanation.causes import causes_of, rank, solve_for
 from nnabla_influence.explanation.explanation import Answer, Explanation, class_names, is_table
 from nnabla_influence.explanation.page import write_page
 from nnabla_influence.files import PathLike
-from nnabla_influence.influence.relabelling import (
-    classes_of,
-)
+from nnabla_influence.influence.relabelling import evaluated_classes
 from nnabla_influence.influence.targets import Target, target_of
 from nnabla_influence.options import AttributionOptions, Options
 from nnabla_influence.progress import Progress, SilentProgress
@@ -178,7 +176,7 @@ def _explained(inputs: Inputs, method: Method, progress: Progress) -> Explanatio
     of = target_of(inputs.options.target, definition)
     evaluated = evaluate(method.at_end, validation, rows, progress)
     losses, predicted = evaluated.losses, evaluated.predictions
-    given = None if label is None else classes_of(validation, label, rows)
+    given = None if label is None else evaluated_classes(validation, label, rows)
     influence = np.zeros((len(rows), len(train)), np.float32)
     solution = np.zeros(method.of_rows.size)
     answers: list[Answer] = []
@@ -232,7 +230,7 @@ def _attributions(
     label = _label(engine.objective.definition)
     predicted = evaluate(engine, dataset, rows, SilentProgress()).predictions
     if label is not None and predicted is not None:
-        both = zip(classes_of(dataset, label, rows).tolist(), predicted.tolist())
+        both = zip(evaluated_classes(dataset, label, rows).tolist(), predicted.tolist())
         # A row that the loss ignores has a label below 0.
         classes = [[int(c) for c in own if c >= 0] for own in both]
     context, train = inputs.device.context, inputs.train

@@ -181,6 +181,8 @@ def test_a_table_has_none_unless_asked(tmp_path):
     assert "<figure>" not in page.read_text(encoding="utf-8")
     with pytest.raises(UnsupportedError, match="no convolution"):
         explained(net, method="auto", pictures=tmp_path / "pictures")
+    with pytest.raises(InfluenceError, match="has no pictures"):
+        explained(net, method="lime", pictures=tmp_path / "pictures")
 
 
 @pytest.mark.parametrize(
