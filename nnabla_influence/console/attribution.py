@@ -39,9 +39,10 @@ _AT_ONCE = 64
 def build_parser(label: str, method: str, *, of_table: bool = False) -> Dialog:
     """Return the plugin's parser."""
     what = "features" if of_table else "parts of a picture"
+    side = "for" if method == GRADCAM else "for, and against,"
     parser = Dialog(
         label,
-        f"Shows which {what} speak for, and against, the given and the predicted class of one\n"
+        f"Shows which {what} speak {side} the given and the predicted class of one\n"
         "evaluated row.\n\n" + _PAPERS[method],
     )
     add = parser.add_field
