@@ -61,7 +61,7 @@ def row_numbers(text: str) -> list[int] | None:
         return None
     parts = [part.strip() for part in text.split(",")]
     if not all(_is_count(part, 0) for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of row numbers such as 3,17")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 3,17")
     return [int(part) for part in parts]
 
 

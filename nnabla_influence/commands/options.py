@@ -67,7 +67,7 @@ def add_datasets(parser: argparse.ArgumentParser) -> None:
 
 def add_ranking(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add ``-i``."""
-    add(parser, "ranking", "RANKING", "ranking written by `score`", required=required)
+    add(parser, "ranking", "RANKING", "ranking written by `score` or `explain`", required=required)
 
 
 def add_window(parser: argparse.ArgumentParser, default: str, text: str) -> None:
@@ -133,6 +133,8 @@ def add_attribution(parser: argparse.ArgumentParser, default: str) -> None:
 def attribution_of(parsed: argparse.Namespace) -> AttributionOptions | None:
     """Return what the user chose of them; None for ``--explain none``."""
     if parsed.explain == "none":
+        if parsed.layer is not None:
+            parsed.usage_error("--layer is for --explain gradcam; choose it, or omit --layer")
         return None
     return AttributionOptions(parsed.explain, parsed.layer, parsed.samples, parsed.seed)
 

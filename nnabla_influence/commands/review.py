@@ -170,7 +170,10 @@ def _about_page(page: str, made: Pictures, reviewed: Reviewed) -> Iterator[str]:
 def _about_attributions(n_rows: int) -> str:
     if n_rows:
         return f"explained: the first {n_rows} rows"
-    return "explained: no rows, since Grad-CAM does not suit the network; try --explain lime"
+    return (
+        "explained: no rows, since Grad-CAM does not suit the network; where it predicts a class,"
+        " --explain lime does"
+    )
 
 
 def _pictured(n_rows: int) -> str:

@@ -37,9 +37,10 @@ _AT_ONCE = 64
 def build_parser(label: str, method: str, *, of_table: bool = False) -> Dialog:
     """Return the plugin's parser."""
     what = "features" if of_table else "parts of a picture"
+    side = "for" if method == "gradcam" else "for, and against,"
     parser = Dialog(
         label,
-        f"Shows which {what} speak for, and against, the given and the predicted class of one\n"
+        f"Shows which {what} speak {side} the given and the predicted class of one\n"
         "evaluated row.\n\n" + _PAPERS[method],
     )
     add = parser.add_field
@@ -115,7 +116,7 @@ def _attribute(parsed: argparse.Namespace, path: Path, row: int, method: str) ->
     from nnabla_influence.engine import build_engine
     from nnabla_influence.explanation.attribution import attribute, n_classes
     from nnabla_influence.explanation.explanation import class_names
-    from nnabla_influence.influence.relabelling import classes_of
+    from nnabla_influence.influence.relabelling import evaluated_classes
     from nnabla_influence.progress import ConsoleProgress
     from nnabla_influence.scoring.inputs import chosen_rows, open_validation
 
@@ -143,7 +144,7 @@ def _attribute(parsed: argparse.Namespace, path: Path, row: int, method: str) ->
     label = find_label(objective.definition)
     assert predicted is not None
     assert label is not None
-    given = classes_of(dataset, label, rows)
+    given = evaluated_classes(dataset, label, rows)
     classes = parsed.classes or [int(given[0]), int(predicted[0])]
     (found,) = attribute(engine, device.context, dataset, rows, [classes], options, progress)
     names = class_names(label.column, dataset)

@@ -139,4 +139,4 @@ def _report(explained: Explained, explanation: Explanation, ranking: Path, page:
     if answer.is_rough:
         say(f"Rough: the order can be another (relative residual {answer.residual:.2g})")
     say(f"{ranking}: {len(explanation.train)} training rows by their influence on this row")
-    say(f"To see the page, and to decide on the rows, open {page} in a browser")
+    say(f"To see the page, and to decide on the rows, open {page} in a browser (row {answer.row})")

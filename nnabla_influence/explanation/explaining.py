@@ -23,7 +23,7 @@ from nnabla_influence.explanation.causes import causes_of, rank, solve_for
 from nnabla_influence.explanation.explanation import Answer, Explanation, class_names, is_table
 from nnabla_influence.explanation.page import write_page
 from nnabla_influence.files import PathLike
-from nnabla_influence.influence.relabelling import classes_of
+from nnabla_influence.influence.relabelling import evaluated_classes
 from nnabla_influence.influence.targets import Target, target_of
 from nnabla_influence.options import AttributionOptions, Options
 from nnabla_influence.progress import Progress, SilentProgress
@@ -112,6 +112,12 @@ def explain(
         )
     with without_futile_imports():
         explanation = _explained(inputs, method, attribution, progress)
+    found = [one for answer in explanation.answers for one in answer.attributions]
+    if pictures is not None and all(one.values is None for one in found):
+        raise InfluenceError(
+            f"{inputs.validation.path}: has no pictures, so there are none to write to"
+            f" {pictures}; see the features on the page"
+        )
     if explanation.ranking is not None and ranking is not None:
         explanation.ranking.write(ranking)
     if output is not None:
@@ -166,7 +172,7 @@ def _explained(
     of = target_of(inputs.options.target, definition)
     evaluated = evaluate(method.at_end, validation, rows, progress)
     losses, predicted = evaluated.losses, evaluated.predictions
-    given = None if label is None else classes_of(validation, label, rows)
+    given = None if label is None else evaluated_classes(validation, label, rows)
     attributions: list[tuple[Attribution, ...]] = [()] * len(rows)
     if attribution is not None:
         classes: list[tuple[int, ...]] = [()] * len(rows)

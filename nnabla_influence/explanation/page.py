@@ -278,21 +278,27 @@ retraining. An opponent can be right and rare: look at the rows before you chang
         yield "influence", _number(cause.influence)
         if self._has_classes:
             yield "given", self._class(cause.given)
-            yield "suggested", self._class(cause.suggested)
+            yield "suggested", self._class(_suggested(cause))
             yield "gain", "" if cause.relabel_gain is None else _number(cause.relabel_gain)
 
     def _buttons(self, cause: Cause) -> Iterator[str]:
         """Yield the place that the script fills with the buttons of a row."""
         if self._data is not None:
-            suggested = "" if cause.suggested is None else cause.suggested
+            suggested = _suggested(cause)
             yield (
                 f'<div class="decide-buttons" role="group" data-row="{cause.row}"'
                 f' aria-label="Decide on training row {cause.row}"'
-                f' data-suggested="{suggested}"></div>'
+                f' data-suggested="{"" if suggested is None else suggested}"></div>'
             )
 
     def _class(self, value: float | None) -> str:
         return f"<bdi>{escape(self._explanation.class_text(value))}</bdi>"
+
+
+def _suggested(cause: Cause) -> int | None:
+    """Return the suggested class, if it would not do harm."""
+    harms = cause.relabel_gain is not None and cause.relabel_gain <= 0
+    return None if harms else cause.suggested
 
 
 def _decisions(data: str, script: str) -> Iterator[str]:

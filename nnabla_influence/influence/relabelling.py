@@ -21,12 +21,30 @@ import numpy as np
 from nnabla_influence.dataset import Dataset
 from nnabla_influence.definition import Definition, Label
 from nnabla_influence.definition.losses import OutputKind, comparison_factor, kind_of_outputs
+from nnabla_influence.errors import DatasetError
 
 
 def classes_of(dataset: Dataset, label: Label, rows: np.ndarray | None = None) -> np.ndarray:
     """Return the class of each row, or of some, (N,) int64."""
     rows = np.arange(len(dataset)) if rows is None else rows
     return label.of(dataset.values(label.column, rows)).astype(np.int64)
+
+
+def evaluated_classes(dataset: Dataset, label: Label, rows: np.ndarray) -> np.ndarray:
+    """Return `classes_of` evaluated rows, after a check of labels that are probabilities.
+
+    Raises:
+        DatasetError: One is not between 0 and 1, which nnabla itself does not refuse.
+    """
+    if label.binary:
+        values = dataset.values(label.column, rows).reshape(len(rows))
+        for row, value in zip(rows, values):
+            if not 0 <= value <= 1:
+                raise DatasetError(
+                    f"{dataset.place(row, label.column)}: holds {value:g}, but labels are from 0"
+                    " to 1; correct it, or remove the row"
+                )
+    return classes_of(dataset, label, rows)
 
 
 def has_relabel_gains(definition: Definition) -> bool:

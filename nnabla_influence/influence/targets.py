@@ -112,7 +112,7 @@ def target_of(chosen: str | Phi, definition: Definition) -> Target:
     if chosen == "margin":
         raise ScoreError(
             f"{definition.path}: the target margin is made of the probability of a class, and the"
-            " loss is not a cross entropy; use the target loss, error or q-loss"
+            " loss is not a cross entropy; use another target, such as loss"
         )
     return Target(chosen, scale=None)
 

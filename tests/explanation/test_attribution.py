@@ -115,6 +115,20 @@ def test_the_heat_of_a_signed_map_has_two_colors():
     assert (pixels[0, 1:] == 100).all()
 
 
+def test_the_label_of_one_probability_lies_between_0_and_1(tmp_path):
+    def build(v):
+        return F.binary_cross_entropy(F.sigmoid(PF.affine(v["x"], 1, name="a")), v["y"])
+
+    case = Case("linear", {"x": (3,), "y": (1,)}, build, None, binary=("y",))
+    case.save_definition(tmp_path, parameters={})
+    arrays = case.inputs(40)
+    write_csv(tmp_path / "training.csv", arrays)
+    arrays["y"][1] = 2
+    write_csv(tmp_path / "validation.csv", arrays)
+    with pytest.raises(InfluenceError, match="line 3, column 'y': holds 2, but labels are from 0"):
+        explained(tmp_path / "net.nntxt")
+
+
 def test_lime_names_the_features_of_a_table(tmp_path):
     """Of a linear model in standard deviations, the weights are those of the network."""
     case = Case(
@@ -181,6 +195,8 @@ def test_a_table_has_none_unless_asked(tmp_path):
     assert "<figure>" not in page.read_text(encoding="utf-8")
     with pytest.raises(UnsupportedError, match="no convolution"):
         explained(net, method="auto", pictures=tmp_path / "pictures")
+    with pytest.raises(InfluenceError, match="has no pictures"):
+        explained(net, method="lime", pictures=tmp_path / "pictures")
 
 
 @pytest.mark.parametrize(
