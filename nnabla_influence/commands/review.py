@@ -81,9 +81,9 @@ def run(parsed: argparse.Namespace) -> None:
     if parsed.output is None and parsed.xlsx is None:
         parsed.usage_error("give -o for a page, --xlsx for a workbook, or both")
     attribution = options.attribution_of(parsed)
-    given = [parsed.model, parsed.run, parsed.parameters, parsed.layer]
+    given = [parsed.model, parsed.run, parsed.parameters]
     if attribution is None and any(given):
-        parsed.usage_error("-m, --run, -p and --layer explain rows; add --explain, or omit them")
+        parsed.usage_error("-m, --run and -p explain rows; add --explain, or omit them")
     if attribution is not None and (parsed.model is None or parsed.output is None):
         parsed.usage_error("--explain needs the model, -m, and the page that shows it, -o")
 

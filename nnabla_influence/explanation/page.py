@@ -268,7 +268,8 @@ retraining. An opponent can be right and rare: look at the rows before you chang
             for uri in rows.pictures[cause.row]:
                 yield _picture(uri, f"training picture of row {cause.row}")
             features = zip(map(escape, rows.features), _escaped(rows.cells[cause.row]))
-            yield from _facts([*self._cause_facts(cause), *features])
+            facts = [(name, text) for name, text in self._cause_facts(cause) if text]
+            yield from _facts([*facts, *features])
             yield from self._buttons(cause)
             yield "</li>"
         yield "</ol>"
@@ -278,8 +279,9 @@ retraining. An opponent can be right and rare: look at the rows before you chang
         yield "influence", _number(cause.influence)
         if self._has_classes:
             yield "given", self._class(cause.given)
-            yield "suggested", self._class(_suggested(cause))
-            yield "gain", "" if cause.relabel_gain is None else _number(cause.relabel_gain)
+            suggested, gain = _suggested(cause), cause.relabel_gain
+            yield "suggested", "" if suggested is None else self._class(suggested)
+            yield "gain", "" if suggested is None or gain is None else _number(gain)
 
     def _buttons(self, cause: Cause) -> Iterator[str]:
         """Yield the place that the script fills with the buttons of a row."""
