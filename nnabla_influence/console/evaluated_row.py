@@ -53,7 +53,7 @@ def evaluated_row(parsed: argparse.Namespace, result: Result | None) -> tuple[Pa
     image = getattr(parsed, "image", None)
     if parsed.index is not None:
         if parsed.index < 1:
-            raise DatasetError(f"index {parsed.index}: there is none; the first row has index 1")
+            raise DatasetError(f"index {parsed.index} does not exist; the first row has index 1")
         return path, parsed.index - 1
     if image is None:
         raise DatasetError("no row is chosen; start this from the cell of a picture, or give index")

@@ -97,15 +97,15 @@ def attribute(
         context: Where it computes.
         dataset: The rows' data.
         rows: Their numbers, shape ``(n,)``.
-        classes: Of each row, such as the given and the predicted one. Below 0 is none, such as the
-            label of a row that the loss ignores.
+        classes: Of each row, such as the given and the predicted one. Those below 0 are left out,
+            such as the label of a row that the loss ignores.
         options: How.
         progress: Where to show the progress.
         train: The data whose features' standard deviations LIME of a table uses; by default
             ``dataset``.
 
     Raises:
-        InfluenceError: There is no such class, or no such layer.
+        InfluenceError: The network does not have that class or that layer.
         UnsupportedError: The method does not suit the network.
     """
     if options.method == "auto" and not _suits_grad_cam(engine.objective):
@@ -135,8 +135,8 @@ def n_classes(objective: Objective) -> int:
     kind = kind_of_outputs(objective.definition)
     if kind is None or objective.outputs is None:
         raise UnsupportedError(
-            f"{objective.definition.path}: predicts no single class, such as a regression, so there"
-            " is no score of a class to explain; use none"
+            f"{objective.definition.path}: predicts no single class, such as a regression, so no"
+            " class has a score to explain; use none"
         )
     if kind in (OutputKind.LOGIT, OutputKind.PROBABILITY):
         return 2

@@ -86,7 +86,7 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """The answers to evaluated rows; iterating is over ``answers``.
+    """The answers to evaluated rows, and the influence of all training rows on them.
 
     Attributes:
         train: The training data.

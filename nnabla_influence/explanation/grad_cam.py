@@ -48,17 +48,17 @@ def find_layer(objective: Objective, name: str | None = None) -> Layer:
     """Return a layer by its name, or what the last convolution leads to.
 
     By default, what follows the last convolution counts with it as long as the height and width
-    stay: BatchNormalization, the sum of a residual block, ReLU. A convolution whose maps have one
-    place alone is none, since it says nothing of where.
+    stay: BatchNormalization, the sum of a residual block, ReLU. A convolution whose maps have
+    a single place does not count, since it does not say where.
 
     Args:
         objective: The network, which has outputs.
         name: The layer's; None for the default.
 
     Raises:
-        InfluenceError: There is no such layer.
-        UnsupportedError: There is no convolution, the layer has no feature maps, or it is computed
-            from no picture.
+        InfluenceError: The layer does not exist.
+        UnsupportedError: The network has no convolution, or the layer has no feature maps or is
+            computed from no picture.
     """
     path, functions = objective.definition.path, _functions_by_layer(objective)
     convolutions = [own for own, function in functions.items() if _is_convolution(function)]
@@ -139,7 +139,7 @@ def heat_maps(
         batch: From row numbers to the values of each input.
         rows: Numbers of rows, also several times, shape ``(n,)``.
         scores: How each row's score is made of its outputs: their weights, shape ``(n, C)``.
-        stage: Told of each row.
+        stage: Advances by each row.
     """
     n, size, maps, outputs = len(rows), objective.batch_size, layer.maps, objective.outputs
     assert outputs is not None

@@ -41,7 +41,7 @@ _LEAST_R2 = 0.5
 _MOST_NOISE, _WANTED_NOISE = 0.1, 0.05
 """Measured: two seeds share 70 % of their five strongest weights at 0.1, 80 to 85 % at 0.02."""
 _ROUNDING = 1e-6
-"""Of a score; smaller changes are none."""
+"""Of a score; smaller changes do not count."""
 _BLOCK_VALUES = 2**23
 """Of the samples that the network is given at once."""
 

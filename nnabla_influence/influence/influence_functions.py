@@ -71,8 +71,8 @@ class GaussNewton:
         damping: In mean eigenvalues of the matrix.
         steps: Of conjugate gradients.
         rank: Directions of a preconditioner, which costs as much as some steps, but serves all
-            targets. 0 for none. Where they are too many to hold, there is none, and `STEPS` steps.
-        most_rows: That estimate the matrix, evenly spread. All rows get their influence.
+            targets; 0 for none. A network too large for it (`RANK_VALUES`) has `STEPS` steps.
+        most_rows: Training rows, evenly spread, that estimate the matrix. All rows get a score.
     """
 
     damping: float = 1.0
@@ -91,7 +91,8 @@ class InfluenceFunctions:
         outputs: The tangents of the rows' outputs along s, shape ``(k, N, ...)``; without the 1/N
             of the influence. None where the network has no outputs in this sense.
         damping: :math:`\lambda`.
-        residual: :math:`|(A + \lambda I) s - v| / |v|`, shape ``(k,)``.
+        residual: :math:`|(A + \lambda I) s - v| / |v|`, shape ``(k,)``, as the steps carry it; of
+            the A that `GaussNewton.most_rows` estimate.
     """
 
     influence: np.ndarray
@@ -182,16 +183,18 @@ def _solved(
             along = found.along if some is matrix else matrix.times(found.s, with_outputs)
             influence = along.losses / matrix.n_rows
             return InfluenceFunctions(influence, found.s, along.outputs, damping, residual)
-    path, most = matrix.engine.objective.definition.path, f"{dampings[-1]:g}"
+    path = matrix.engine.objective.definition.path
     if gauss_newton:
         raise ScoreError(
             f"{path}: influence functions cannot be computed, as the Gauss-Newton matrix of the"
-            f" training loss has the mean eigenvalue {most}; use the Hessian"
+            f" training loss has the mean eigenvalue {dampings[0] / how.damping:g}; use score with"
+            " the Hessian"
         )
     raise ScoreError(
         f"{path}: influence functions cannot be computed, as the training loss's Hessian is not"
-        f" positive definite even with {most} added to its diagonal, or too ill-conditioned;"
-        " train longer or with a lower learning rate, or use the Gauss-Newton matrix"
+        f" positive definite even with {dampings[-1]:g} added to its diagonal, or too"
+        " ill-conditioned; train longer or with a lower learning rate, or use the Gauss-Newton"
+        " matrix"
     )
 
 
